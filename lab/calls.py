@@ -27,7 +27,8 @@ IMPATIENT_SECONDS = 0.2
 MOST_FINDINGS = 50
 PASSING_CODES = {"unavailable", "overloaded", "partner_failed"}
 """Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached."""
-NO_ANSWER, OWN_CONTENTION = "no answer", "409 lock_not_acquired"
+NO_ANSWER = "no answer"
+OWN_CONTENTION = "409 lock_not_acquired"
 RECORDED = {200, 201, 402}
 """Answers that had an effect, or name one: those of a keyed call are repeated for good."""
 ACCEPTED = {"refund", "entry"}
@@ -142,9 +143,12 @@ class Connection:
     def __init__(
         self, port: int, seen: Observations, *, seed: str, impatient_share: float = 0.1, base: str = "/api/v1"
     ) -> None:
-        self._url, self._seen = f"http://{ports.HOST}:{port}{base}", seen
-        self._random, self._impatient_share = random.Random(seed), impatient_share
-        self._session, self._answered_at = new_session(), 0.0
+        self._url = f"http://{ports.HOST}:{port}{base}"
+        self._seen = seen
+        self._random = random.Random(seed)
+        self._impatient_share = impatient_share
+        self._session = new_session()
+        self._answered_at = 0.0
 
     def call_until_final(self, call: Call, *, until: float) -> Answer:
         """The final answer; 202 counts as one. Raises NoFinalAnswer past `until` (of the monotonic clock)."""
@@ -160,8 +164,10 @@ class Connection:
         """The answer, whatever it is; None for none, or none in time."""
         began = time.monotonic()
         # What broke a kept connection may have happened before the request.
-        kept_since, self._answered_at = self._answered_at or began, 0.0
-        of, record = (call.method, call.path), self._seen.requests.append
+        kept_since = self._answered_at or began
+        self._answered_at = 0.0
+        of = (call.method, call.path)
+        record = self._seen.requests.append
         try:
             answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
         except requests.RequestException as error:
@@ -181,7 +187,8 @@ class Connection:
         headers |= {"Prefer": f"wait={call.wait}"} if call.wait else {}
         how: dict[str, Any] = {"headers": headers, "timeout": seconds, "allow_redirects": False}
         found = self._session.request(call.method, f"{self._url}{call.path}", json=call.body, **how)
-        is_replay, later = found.headers.get("Idempotency-Replayed"), found.headers.get("Retry-After")
+        is_replay = found.headers.get("Idempotency-Replayed")
+        later = found.headers.get("Retry-After")
         try:
             return Answer(found.status_code, found.json(), is_replay == "true", later)
         except ValueError:
@@ -197,7 +204,8 @@ def new_session() -> requests.Session:
 
 def signed_in(url: str, username: str, password: str) -> requests.Session:
     """An operator's session of the admin. Raises SetupError."""
-    session, page = new_session(), f"{url}/admin/login/"
+    session = new_session()
+    page = f"{url}/admin/login/"
     session.get(page, timeout=LATEST_SECONDS)
     form = {"username": username, "password": password, "csrfmiddlewaretoken": session.cookies["csrftoken"]}
     answer = session.post(page, form, allow_redirects=False, timeout=LATEST_SECONDS)
@@ -296,8 +304,7 @@ class Setup:
     products: list[Product]
     ample: Product
     sale: int = 0
-    sold: Product | None = None
-    """A sale with a waiting room, and its only product, of which there is plenty."""
+    sold: Product | None = None  # A sale with a waiting room, and its only product, of which there is plenty
     has_3ds: bool = False
 
     @property

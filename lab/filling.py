@@ -19,8 +19,7 @@ from lab.stack import database
 from scripts.stack import instance as instances, places
 from scripts.stack.instance import Instance
 
-BITE = 50_000
-"""Rows of a transaction: enough to be quick, few enough for its undo log to stay small."""
+BITE = 50_000  # Rows of a transaction: enough to be quick, few enough for its undo log to stay small
 RETAINED_HOURS = 20
 """Within the retention of idempotency keys, which the housekeeping would clear away otherwise."""
 CAMPAIGNS = 20

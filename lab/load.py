@@ -57,4 +57,6 @@ def run(script: str, instance: Instance, *, within_seconds: float, **settings: o
 
 
 def ratio(number: float, of: float) -> float:
-    return number / of if of else 0
+    if of:
+        return number / of
+    return 0

@@ -37,11 +37,15 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
 def read(file: Path) -> Any:
-    return json.loads(file.read_text()) if file.exists() else {}
+    if file.exists():
+        return json.loads(file.read_text())
+    return {}
 
 
 def write(file: Path, content: Any) -> None:
@@ -51,7 +55,8 @@ def write(file: Path, content: Any) -> None:
 
 def put_inside(page: Path, name: str, new: str) -> None:
     """Replace the text between `<!-- name -->` and `<!-- end of name -->`."""
-    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    start = f"<!-- {name} -->\n"
+    end = f"<!-- end of {name} -->\n"
     before, _, rest = page.read_text().partition(start)
     places.write_whole(page, before + start + new + end + rest.partition(end)[2])
 

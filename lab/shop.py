@@ -15,8 +15,10 @@ from scripts.stack import SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
-PATIENCE_SECONDS, FINAL_SECONDS = 60, 90
-LARGEST_PAGE, CODES_AT_ONCE = 200, 10_000
+PATIENCE_SECONDS = 60
+FINAL_SECONDS = 90
+LARGEST_PAGE = 200
+CODES_AT_ONCE = 10_000
 BOUGHT = {"paid", "refunded"}
 """An order that was paid; `refunding` is on its way from one of these to one of these."""
 UNPAID = ("payment_failed", "cancelled", "expired")
@@ -24,23 +26,30 @@ ENDS = dict.fromkeys(BOUGHT, "order.paid") | {status: f"order.{status}" for stat
 SETTLED = {"succeeded", "failed", "reversed"}
 DECLARED = declared("lab/shop.toml")
 SETTINGS = DECLARED["settings"] | own_stack.NO_RATES
-STRATEGIES, SALE = DECLARED["campaigns"], DECLARED["sale"]
-BUYERS, ACCOUNTS_EACH = 7, 6
-PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, DECLARED["few_coupons"]
-"""What clients compete for in a minute."""
-SETTLE_SECONDS, UNAIDED_SECONDS, OPERATE_SECONDS = 330, 10, 20
-"""A saga that has failed many times is retried after 300 s, whatever ended meanwhile."""
+STRATEGIES = DECLARED["campaigns"]
+SALE = DECLARED["sale"]
+BUYERS = 7
+ACCOUNTS_EACH = 6
+PRODUCTS = 6
+STOCK = 150
+PLENTY = 100_000
+COUPONS = 30
+FEW_COUPONS = DECLARED["few_coupons"]  # What clients compete for in a minute
+SETTLE_SECONDS = 330
+UNAIDED_SECONDS = 10
+OPERATE_SECONDS = 20  # A saga that has failed many times is retried after 300 s, whatever ended meanwhile
 
 
 class Shop:
     """One stack, and a member of the staff who may see everything."""
 
-    charges = "/charges"
-    """The charges in the gateway's book that are compared."""
+    charges = "/charges"  # The charges in the gateway's book that are compared
     audit_seconds = own_stack.MANAGE_SECONDS
 
     def __init__(self, instance: Instance, staff_token: str, seen: Observations) -> None:
-        self.instance, self.token, self.seen = instance, staff_token, seen
+        self.instance = instance
+        self.token = staff_token
+        self.seen = seen
         # Patient: a product that is created without a key, and once more, is refused the second time.
         self.connection = Connection(instance.port, seen, seed="shop", impatient_share=0)
 
@@ -75,7 +84,9 @@ class Shop:
         """The id of a new campaign; where its codes come from a pool, that has one for each coupon."""
         terms = {"name": name, "strategy": strategy, "discount": {"type": "amount", "value": 700}}
         campaign_id = int(self.call("POST", "/campaigns", terms | own)["id"])
-        left = own["quantity"] if own.get("code_source") == "pool" else 0
+        left = 0
+        if own.get("code_source") == "pool":
+            left = own["quantity"]
         while left > 0:
             self.call("POST", f"/campaigns/{campaign_id}/codes", {"count": min(left, CODES_AT_ONCE)})
             left -= CODES_AT_ONCE
@@ -140,7 +151,8 @@ class Shop:
                 yield f"order {id} is {order['status']}"
         # An order is shown as expired once its time is over; the sweep that frees its stock comes later.
         for id in (product.id for product in setup.stocked):
-            if reserved := self.get(f"/products/{id}/stock")["reserved"]:
+            reserved = self.get(f"/products/{id}/stock")["reserved"]
+            if reserved:
                 yield f"{reserved} of product {id} are reserved"
         for payment in self.of_buyers(setup, "/payments"):
             if payment["status"] not in SETTLED:
@@ -158,7 +170,8 @@ class Shop:
 
     def sums(self, setup: Setup) -> str:
         statuses = Counter(order["status"] for order in self.of_buyers(setup, "/orders"))
-        book, refunds = self.gateway("/summary"), len(setup.refunds())
+        book = self.gateway("/summary")
+        refunds = len(setup.refunds())
         return f"orders: {dict(statuses)}; {refunds} refunds; the gateway's book: {book}"
 
     def settle(

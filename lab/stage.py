@@ -22,16 +22,19 @@ from scripts.stack.instance import Instance
 
 SETTINGS = {"LAB": "1", "ORDER_HOLD_SECONDS": "86400"}
 """Orders that are placed here and not paid stay: expiring thousands would slow the next rows down."""
-STOCK, ENOUGH_UNITS = 10_000_000, 1_000_000
+STOCK = 10_000_000
+ENOUGH_UNITS = 1_000_000
 """On hand of each product that is seeded, and of those that are ordered: the demo's own have less."""
 DEMO_PRODUCTS = 20
 IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
-SEED_SECONDS, ISSUE_SECONDS = 1_200, 300
+SEED_SECONDS = 1_200
+ISSUE_SECONDS = 300
 PROCESSES = ("web", "mariadb", "redis", "worker", "beat", "issuer")
 PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
 TICKS = os.sysconf("SC_CLK_TCK")
-BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]
+BEGAN_AT = time.monotonic()
+LOAD_BEFORE = os.getloadavg()[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,8 @@ class NullCoupon(View):
     @burst
     async def post(self, request: Request) -> JSONResponse:
         """Read what issuing a coupon does, and return a response like a coupon's without doing anything."""
-        body, account = read(IssueCouponInput, request), caller_id(request)
+        body = read(IssueCouponInput, request)
+        account = caller_id(request)
         if not request.user.is_staff:
             rate_limits.COUPONS.count(account)
         now = clock.now()

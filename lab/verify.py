@@ -29,7 +29,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"some of {','.join(STEPS)}")
     parser.add_argument("--seed", default="", help="of the steps that draw faults or requests")
     asked = parser.parse_args()
-    steps = {name: STEPS[name] for name in asked.only.split(",")} if asked.only else STEPS
+    steps = STEPS
+    if asked.only:
+        steps = {name: STEPS[name] for name in asked.only.split(",")}
     return children.run_command("make verify", lambda: verify(steps, asked.seed))
 
 
@@ -41,7 +43,8 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     own = {key: value for key, value in os.environ.items() if key not in own_stack.OF_MAKE}
     codes = [0]
     for name, command in steps.items():
-        log, began = folder / f"{name}.log", time.monotonic()
+        log = folder / f"{name}.log"
+        began = time.monotonic()
         log.unlink(missing_ok=True)
         words = command.split()
         if seed and command.startswith(tuple(DECLARED["takes_seed"])):
@@ -67,7 +70,9 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         said = "; ".join([verdict, *not_run.values()])
         row = f"| {name} | `{command}` | {commit} | {date.today()} | {said} | {seconds / 60:.0f} |"
         page.write_text(DECLARED["head"] + "".join(f"{one}\n" for one in [*kept, row]))
-    return 1 if 1 in codes else max(codes)
+    if 1 in codes:
+        return 1
+    return max(codes)
 
 
 if __name__ == "__main__":

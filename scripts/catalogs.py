@@ -20,8 +20,7 @@ from django.utils.translation.template import templatize
 
 from scripts.stack import places
 
-LANGUAGES = ("ko",)
-"""Those of `LANGUAGES` in shop/settings.py except English, in which the code is written."""
+LANGUAGES = ("ko",)  # Those of `LANGUAGES` in shop/settings.py except English, in which the code is written
 # Their texts are shown in the admin, and they have no Korean catalogs of their own; `foundation` has them.
 UNTRANSLATED_PACKAGES = ("unfold", "django_otp/plugins/otp_totp", "django_otp/plugins/otp_static")
 # The catalogs that Django finds by itself: of what they translate nothing is repeated.
@@ -53,7 +52,9 @@ def main() -> int:
     if "--check" in sys.argv:
         findings = list(find_faults())
         print("\n".join(findings))
-        return 1 if findings else 0
+        if findings:
+            return 1
+        return 0
     for app in places.APPS:
         update(app)
     return 0
@@ -62,7 +63,8 @@ def main() -> int:
 def update(app: str) -> None:
     """Write the app's catalogs as its code has the texts now; the translations stay, by their text."""
     for language in LANGUAGES:
-        path, catalog = po_path(app, language), _as_the_code_says(app, language)
+        path = po_path(app, language)
+        catalog = _as_the_code_says(app, language)
         path.parent.mkdir(parents=True, exist_ok=True)
         for suffix, content in zip((".po", ".mo"), _written(catalog), strict=True):
             path.with_suffix(suffix).write_bytes(content)
@@ -73,9 +75,11 @@ def find_faults() -> Iterator[str]:
     """What is wrong with the catalogs, a line each."""
     translations: dict[tuple[str, Any], tuple[str, str]] = {}
     for app, language in itertools.product(places.APPS, LANGUAGES):
-        path, expected = po_path(app, language), _as_the_code_says(app, language)
+        path = po_path(app, language)
+        expected = _as_the_code_says(app, language)
         name, (po, mo) = str(path.relative_to(places.PROJECT)), _written(expected)
-        yield from (f"{name}: {finding}" for finding in _findings(expected))
+        for finding in _findings(expected):
+            yield f"{name}: {finding}"
         if not path.exists() or path.read_bytes() != po:
             yield f"{name}: is not what the code says: run `make generate`"
         elif path.with_suffix(".mo").read_bytes() != mo:
@@ -93,20 +97,24 @@ def _findings(catalog: Catalog) -> Iterator[str]:
         if message.fuzzy:
             yield f"{message.id!r} is fuzzy: look at its translation, and delete the line with `fuzzy`"
         # Of a plural, the last form has all values: "one coupon" may do without its number.
-        forms, wanted = _forms(message.string), sorted(PLACEHOLDER.findall(_forms(message.id)[-1]))
+        forms = _forms(message.string)
+        wanted = sorted(PLACEHOLDER.findall(_forms(message.id)[-1]))
         if not all(forms):
             yield f"{message.id!r} is not translated"
         elif len(forms) != (catalog.num_plurals if message.pluralizable else 1):
             yield f"{message.id!r} needs {catalog.num_plurals} forms"
         for form in filter(None, forms):
             # A translation may have them in another order.
-            if (found := sorted(PLACEHOLDER.findall(form))) != wanted:
+            found = sorted(PLACEHOLDER.findall(form))
+            if found != wanted:
                 yield f"{message.id!r} has the values {wanted}, its translation {found}"
 
 
 def _as_the_code_says(app: str, language: str) -> _Catalog:
     """The texts that are marked in the app, with the translations that its catalog has for them."""
-    path, found, catalog = po_path(app, language), Catalog(), _Catalog(locale=language, fuzzy=False)
+    path = po_path(app, language)
+    found = Catalog()
+    catalog = _Catalog(locale=language, fuzzy=False)
     if app == "foundation":
         for name in UNTRANSLATED_PACKAGES:
             _extract(found, _installed(name))
@@ -150,7 +158,8 @@ def po_path(app: str, language: str) -> Path:
 def _written(catalog: _Catalog) -> tuple[bytes, bytes]:
     """What its .po and its .mo are to contain."""
     header = "".join(f'"{name}: {value}\\n"\n' for name, value in catalog.mime_headers)
-    po, mo = BytesIO(), BytesIO()
+    po = BytesIO()
+    mo = BytesIO()
     write_po(po, catalog, width=0, no_location=True, omit_header=True, sort_output=True, ignore_obsolete=True)
     write_mo(mo, catalog)
     return f'msgid ""\nmsgstr ""\n{header}\n'.encode() + po.getvalue().strip() + b"\n", mo.getvalue()
@@ -163,7 +172,9 @@ def _texts(catalog: Catalog) -> list[Message]:
 
 def _forms(text: str | Sequence[str] | None) -> Sequence[str]:
     """The forms of a text or translation: one, or those of a plural."""
-    return [text or ""] if text is None or isinstance(text, str) else list(text)
+    if text is None or isinstance(text, str):
+        return [text or ""]
+    return list(text)
 
 
 def _key(message: Message) -> tuple[str | None, str]:

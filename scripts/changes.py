@@ -24,7 +24,9 @@ def changed_paths(since: str) -> frozenset[str]:
     """The files that differ from the commit; none where the clone hasn't got it."""
     words = ["git", "diff", "--name-only", "-z", since, "--"]
     ran = subprocess.run(words, cwd=places.PROJECT, capture_output=True, text=True)
-    return frozenset(filter(None, ran.stdout.split("\0"))) if ran.returncode == 0 else frozenset()
+    if ran.returncode == 0:
+        return frozenset(filter(None, ran.stdout.split("\0")))
+    return frozenset()
 
 
 def distances(changed: Collection[str], importers: Mapping[str, Collection[str]]) -> dict[str, int]:
@@ -58,15 +60,18 @@ def importers_by_path(project: Path = places.PROJECT) -> Mapping[str, Collection
 def _imported(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            for alias in node.names:
+                yield alias.name
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
 
 
 def nearest(paths: Sequence[str], since: str) -> list[str]:
     """Those of the files that the commits since then touch, in the order of their distance."""
-    if not (changed := changed_paths(since)):
+    changed = changed_paths(since)
+    if not changed:
         return []
     reached = distances(changed, importers_by_path())
     return sorted((path for path in paths if path in reached), key=lambda path: reached[path])

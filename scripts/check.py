@@ -46,7 +46,8 @@ CHECKS = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make check")
     parser.add_argument("--write", choices=["", *WRITTEN], help="write what is generated, and end")
-    if (what := parser.parse_args().write) is not None:
+    what = parser.parse_args().write
+    if what is not None:
         names = [what] if what else [name for name in WRITTEN if name != "clients"]
         return max(_run(*WRITTEN[name].split(), capture_output=False).returncode for name in names)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
@@ -85,7 +86,9 @@ def run_all(checks: Mapping[str, Sequence[Sequence[str]]]) -> int:
         return True
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        return 0 if all([*threads.map(passes, checks)]) else 1
+        if all([*threads.map(passes, checks)]):
+            return 0
+        return 1
 
 
 def _run(program: str, *words: str, capture_output: bool = True) -> "subprocess.CompletedProcess[str]":

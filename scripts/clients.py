@@ -41,13 +41,15 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
     version = metadata.version(GENERATOR)
     made_from = f"{hashlib.sha256(document.read_bytes()).hexdigest()} {GENERATOR} {version}\n"
     # The file says which document and generator the package is of.
-    stamp, lock = folder / "made_from", os.open(folder.parent, os.O_RDONLY)
+    stamp = folder / "made_from"
+    lock = os.open(folder.parent, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == made_from:
             return
         with tempfile.TemporaryDirectory(prefix=".generated-", dir=folder.parent) as beside:
-            config, made = Path(beside, "config.yml"), Path(beside, "made")
+            config = Path(beside, "config.yml")
+            made = Path(beside, "made")
             config.write_text(CONFIG)
             paths = f"--path={document}", f"--output-path={made}", f"--config={config}"
             _run([sys.executable, "-m", "openapi_python_client", "generate", "--meta=none", *paths])

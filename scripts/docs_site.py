@@ -39,7 +39,8 @@ def build(home: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(_rewrite_links(page.read_text(), path))
     # Every decision is in the navigation.
-    index, decisions = "          - adr/README.md\n", sorted((DOCS / "adr").glob("[0-9]*.md"))
+    index = "          - adr/README.md\n"
+    decisions = sorted((DOCS / "adr").glob("[0-9]*.md"))
     pages = "".join(f"          - adr/{page.name}\n" for page in decisions)
     (home / "mkdocs.yml").write_text(CONFIGURATION.read_text().replace(index, index + pages))
     program = str(Path(sys.executable).with_name("zensical"))
@@ -55,8 +56,12 @@ def _staged(path: PurePosixPath) -> PurePosixPath | None:
     """Where a file of the project is in the copy; None if it is not part of the site."""
     if path.parts[:1] == ("docs",):
         inside = path.relative_to("docs")
-        return inside / "README.md" if (DOCS / inside).is_dir() else inside
-    return PurePosixPath("project") / path if str(path) in PROJECT_PAGES else None
+        if (DOCS / inside).is_dir():
+            return inside / "README.md"
+        return inside
+    if str(path) in PROJECT_PAGES:
+        return PurePosixPath("project") / path
+    return None
 
 
 def _rewrite_links(text: str, page: PurePosixPath) -> str:

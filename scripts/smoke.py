@@ -15,8 +15,7 @@ from typing import Any
 from scripts.stack import SetupError, children, own_stack, places, ports, waiting, welcome
 from scripts.stack.instance import Instance
 
-SERVED_SECONDS = 20
-"""The issuer and beat start last, on a machine that may be busy."""
+SERVED_SECONDS = 20  # The issuer and beat start last, on a machine that may be busy
 SESSION = re.compile(r"^## A session\n.*?^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROMISED = ("is paid", "idempotency-replayed: true", "the gateway charged 20000\n", "Every law holds.")
 """What the session prints."""
@@ -32,7 +31,8 @@ PAGES = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make smoke")
     parser.add_argument("--db", default="", help="sqlite or mariadb")
-    database, folder = parser.parse_args().db, Path(tempfile.gettempdir())
+    database = parser.parse_args().db
+    folder = Path(tempfile.gettempdir())
     return own_stack.measure("smoke", "firstcome-smoke", smoke, database=database, folder=folder)
 
 
@@ -90,7 +90,9 @@ def paste_session_twice(paste: Callable[[], "subprocess.CompletedProcess[str]"])
 def session(instance: Instance) -> str:
     """The README's session as a reader pastes it, with this instance's addresses. Raises SetupError."""
     found = SESSION.search((places.PROJECT / "README.md").read_text())
-    text = found[1] if found else ""
+    text = ""
+    if found:
+        text = found[1]
     for name, port in {"SHOP": instance.port, "GATEWAY": instance.gateway_port}.items():
         address = f"{name}=http://{ports.HOST}:{port}"
         text, count = re.subn(rf"^{name}=\S+$", address, text, flags=re.MULTILINE)
@@ -100,7 +102,8 @@ def session(instance: Instance) -> str:
 
 def _queue_for_coupon(instance: Instance) -> None:
     """A ticket of a campaign with a queue, and the coupon that the issuer makes of it."""
-    call, staff = _signed_in(instance), _signed_in(instance, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+    call = _signed_in(instance)
+    staff = _signed_in(instance, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
     terms = {"quantity": 1, "strategy": "queue", "discount": {"type": "amount", "value": 100}}
     campaign = staff("POST", "campaigns", {"name": "Smoke"} | terms)["id"]
     ticket = partial(call, "GET", f"queue-tickets/{call('POST', 'coupons', {'campaign': campaign})['id']}")
@@ -115,7 +118,8 @@ def _check_pages(instance: Instance) -> None:
     style = re.search(r'"(/static/[^"]+\.css)"', pages["/api/docs/"])
     _page(instance.port, style[1] if style else "/no-style-sheet-of-ours", "swagger")
     for job, (target,) in instance.metrics_targets().items():
-        port, late = int(target.rpartition(":")[2]), f"the metrics of {job} don't answer at {target}"
+        port = int(target.rpartition(":")[2])
+        late = f"the metrics of {job} don't answer at {target}"
         waiting.until(partial(ports.answers, (ports.HOST, port)), late, within_seconds=SERVED_SECONDS)
         _page(port, "/metrics", "firstcome_processes ")
     _step("the start page, docs, its style sheet, schema, metrics and admin answer")

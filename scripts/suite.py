@@ -18,8 +18,7 @@ from scripts.stack import SetupError, children, places, throwaway
 from scripts.stack.system_packages import Root
 
 IN_PARALLEL = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10")
-PATIENCE_SECONDS = 30
-"""How long pytest may take to end its fixtures once it is interrupted."""
+PATIENCE_SECONDS = 30  # How long pytest may take to end its fixtures once it is interrupted
 
 
 def main() -> int:
@@ -52,7 +51,9 @@ def main() -> int:
     if asked.db in others and os.environ.get("CI"):
         return _on_other_servers({asked.db: others[asked.db]}, *words)
     code = _pytest_on(asked.db, *words)
-    return code if code != 0 or circle != "first" else _run("scripts.smoke", environment=os.environ)
+    if code != 0 or circle != "first":
+        return code
+    return _run("scripts.smoke", environment=os.environ)
 
 
 def _on_other_servers(roots: Mapping[str, Root], *arguments: str) -> int:
@@ -60,7 +61,8 @@ def _on_other_servers(roots: Mapping[str, Root], *arguments: str) -> int:
 
     One that can't be had is named at the end, and the others go on.
     """
-    codes, not_met = [0], []
+    codes = [0]
+    not_met = []
     for kind, root in roots.items():
         try:
             root.require(within_seconds=throwaway.ROOT_SECONDS)

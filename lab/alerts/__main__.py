@@ -33,7 +33,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="lab alerts", description="Make each alert fire once.")
     parser.add_argument("--alerts", default="", help="only these, separated by commas")
     names = set(filter(None, parser.parse_args().alerts.split(",")))
-    if unknown := names - alert_rules.alerts().keys():
+    unknown = names - alert_rules.alerts().keys()
+    if unknown:
         parser.error(f"there is no alert {', '.join(sorted(unknown))}")
     return own_stack.measure("lab alerts", "alerts", lambda instance: fire_alerts(instance, names))
 
@@ -60,7 +61,9 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
                 count += 1
     seconds = time.monotonic() - started
     say("\n".join([*findings, f"{count} alerts in {seconds:.0f} s, {len(findings)} findings"]))
-    return 1 if findings else 0
+    if findings:
+        return 1
+    return 0
 
 
 def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> Iterator[str]:
@@ -109,7 +112,8 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
                 pending.add(name)
         return pending
 
-    if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
+    left = waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5)
+    if left:
         yield f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s"
 
 

@@ -15,8 +15,7 @@ from scripts.stack import SetupError, children, ports, processes, supervision
 
 Blocks = Iterable[Block]
 LARGE_DISCOUNT = 20_000_000
-TAKEN_SHARE = 0.85
-"""Of the connections to the database."""
+TAKEN_SHARE = 0.85  # Of the connections to the database
 PENDING = "events_webhookdelivery WHERE status = 'pending'"
 LATE = "events_feedevent WHERE position IS NULL AND run_offset = 0"
 # A webhook endpoint of this id. Its address is the host's own, which is refused.

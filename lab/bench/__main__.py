@@ -29,8 +29,7 @@ from scripts import in_debian
 from scripts.stack import instance as instances, own_stack, places, ports
 from scripts.stack.instance import Instance
 
-INSTALLED = ("requirements.txt", "requirements-embedded.txt")
-"""What `make run DB=mariadb` installs."""
+INSTALLED = ("requirements.txt", "requirements-embedded.txt")  # What `make run DB=mariadb` installs
 
 
 def main() -> int:
@@ -61,8 +60,11 @@ def main() -> int:
     if asked.budget:
         size = sizes.SMALL
         known = BUDGET
-    rows = asked.rows.split(",") if asked.rows else known
-    if unknown := set(rows) - set(known):
+    rows = known
+    if asked.rows:
+        rows = asked.rows.split(",")
+    unknown = set(rows) - set(known)
+    if unknown:
         parser.error(f"ROWS={','.join(unknown)} is not measured: choose from {','.join(known)}")
     rounds = int(asked.rounds) if asked.rounds else max(size.rounds, 2 if commit else 1)
     size = replace(size, rounds=rounds)

@@ -128,21 +128,25 @@ def write(rows: Sequence[KeptRow], **circumstances: Any) -> int:
     print(f"\n{table(kept)}", flush=True)
     for failure in failed:
         print(f"bench: FAILED {failure}", flush=True)
-    return 1 if failed else 0
+    if failed:
+        return 1
+    return 0
 
 
 def show() -> None:
     """Put the last full runs on the page, and what each row calls."""
     calls = [(name, row.calls) for name, row in ROWS.items()]
     report.put_inside(PAGE, "rows of make bench", report.markdown(("row", "the call"), calls))
-    if full := report.read(FILE).get("full"):
+    full = report.read(FILE).get("full")
+    if full:
         report.put_inside(PAGE, "figures of make bench", table(full))
         [growth] = [row for row in full["rows"] if row["row"] == "growth"]
         steps = []
         for step in growth["steps"]:
             steps.append(step | {"millions": step["coupons"] / 1_000_000})
         report.curves(PLOT, {"coupons": steps}, "millions", PLOTTED)
-    if full := report.read(AGAINST_FILE).get("full"):
+    full = report.read(AGAINST_FILE).get("full")
+    if full:
         report.put_inside(PAGE, "figures of make bench AGAINST", table(full))
 
 
@@ -163,7 +167,8 @@ def compared(row: str, rounds: Rounds, *, has_budget: bool = False) -> KeptRow:
         if bounds.ratios:
             goals |= judged(MEMORY_GOAL, this["figures"])
     findings = [f"this commit, {finding}" for finding in this["findings"]]
-    findings += [f"other commit, {finding}" for finding in other["findings"]]
+    for finding in other["findings"]:
+        findings.append(f"other commit, {finding}")
     return {"row": row, "this": this, "other": other, "ratios": ratios, "goals": goals, "findings": findings}
 
 

@@ -31,8 +31,7 @@ SETTINGS = {
     "RECONCILE_SECONDS": "3600",
 }
 PRODUCTS = 1_000
-VUS = 100
-"""Buyers at once if a row has no number of its own, each with one request under way."""
+VUS = 100  # Buyers at once if a row has no number of its own, each with one request under way
 TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}  # of an answer, and what k6 calls them
 LEAST_OF_ANOTHER = 0.99  # of another commit's answers are as expected: it has faults that this one has not
 WARM_UP_SECONDS = 2
@@ -224,8 +223,12 @@ def wrong_orders(
 ) -> Iterator[str]:
     """Each order that was answered is in the database, and paid with its coupon redeemed where it should be;
     a request that failed for k6 may have placed its order all the same, of `most` in all."""
-    paid = made.placed if pays else 0
-    redeemed = made.placed if has_coupon else 0
+    paid = 0.0
+    if pays:
+        paid = made.placed
+    redeemed = 0.0
+    if has_coupon:
+        redeemed = made.placed
     if not answered <= made.placed <= most or made.paid != paid or made.redeemed != redeemed:
         found = made._asdict()
         yield f"{row}: {answered} of {most} orders were answered, and in the database are {found}"

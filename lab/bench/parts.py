@@ -17,11 +17,9 @@ from lab.load import ratio
 from lab.stack import database
 from scripts.stack import children, own_stack, welcome
 
-OF_K6 = ("beside null", "once")
-"""The parts whose rows are a load each."""
+OF_K6 = ("beside null", "once")  # The parts whose rows are a load each
 GROWTH_FIGURES = ("per_second", "p95_ms", "of_null", "of_null_processor", "processor_us")
-BOARD_VIEWERS = (8, 48)
-"""Those who make both web processes read, and those that are to cost little more."""
+BOARD_VIEWERS = (8, 48)  # Those who make both web processes read, and those that are to cost little more
 READERS = 16
 QUIET_SECONDS = 5
 BESIDE_SECONDS = 30

@@ -22,10 +22,8 @@ from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
 STOP_SECONDS = 60
-LAST_LINES = 5
-"""How many lines of a campaign that failed without a finding are printed again in the end."""
-MOST_TOUCHED = 3
-"""How many campaigns run because a change touches them, beside those whose turn it is."""
+LAST_LINES = 5  # How many lines of a campaign that failed without a finding are printed again in the end
+MOST_TOUCHED = 3  # How many campaigns run because a change touches them, beside those whose turn it is
 OPTIONS = {
     "broker": "of chaos and soak: redis or rabbitmq",
     "db": "of chaos: sqlite or mariadb",
@@ -42,7 +40,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m lab chaos", description="Break the shop under load.")
     parser.add_argument("--campaign", choices=[*TRIALS, *CAMPAIGNS, "all"], default="chaos")
     for name, about in OPTIONS.items():
-        choices = ["", "redis", "rabbitmq"] if name == "broker" else None
+        choices = None
+        if name == "broker":
+            choices = ["", "redis", "rabbitmq"]
         parser.add_argument(f"--{name}", default="", help=about, choices=choices)
     asked = parser.parse_args()
     asked.quick = "1" * is_on(asked.quick)
@@ -93,7 +93,9 @@ def run_all(asked: argparse.Namespace) -> int:
         code = child.wait()
         text = log.read_text()
         log.unlink()
-        failed = f"\n{name}: FAILED with exit code {code}" if code else ""
+        failed = ""
+        if code:
+            failed = f"\n{name}: FAILED with exit code {code}"
         say(f"{text.rstrip()}{failed}")
         return ended(name, code, text.splitlines())
 
@@ -105,7 +107,8 @@ def run_all(asked: argparse.Namespace) -> int:
         for child in running:
             children.stop(child, within_seconds=STOP_SECONDS)
     lines = ["all campaigns:", HEADER]
-    lines += [result.row for result in results]
+    for result in results:
+        lines.append(result.row)
     for result in results:
         lines += result.wrong
     say("\n".join(lines))

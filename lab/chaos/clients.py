@@ -37,23 +37,18 @@ OF_A_SALE = 8
 OF_ASKING_CARDS = 6
 STAFF_MIX = {"adjust": 2, "grant": 2, "refund": 5, "repeat": 1}
 ADJUSTMENTS = (-3, -1, 2, 5, 9)
-ASKING = "tok_3ds"
-"""The card whose owner confirms each charge on the gateway's page."""
-WITHOUT_KEY = {"coupon", "cancel"}
-"""Calls that need no key to be repeated."""
+ASKING = "tok_3ds"  # The card whose owner confirms each charge on the gateway's page
+WITHOUT_KEY = {"coupon", "cancel"}  # Calls that need no key to be repeated
 UNDER_WAY = {"paying", "pending", "requires_action", "in_doubt"}
-WAITS = (0, 0, 3, 10)
-"""Seconds of `Prefer: wait`."""
-PATIENCE_SECONDS = 90
-"""How long a client repeats its calls after the load has ended."""
+WAITS = (0, 0, 3, 10)  # Seconds of `Prefer: wait`
+PATIENCE_SECONDS = 90  # How long a client repeats its calls after the load has ended
 
 
 class Client:
     """One thread: it makes calls until their answer is final, and records them in the account's own."""
 
     accounts: Sequence[Account]
-    mix: dict[str, int]
-    """What it does for one of these accounts, and how often of all."""
+    mix: dict[str, int]  # What it does for one of these accounts, and how often of all
     pauses = (0.0, 0.15)
 
     def __init__(self, setup: Setup, *, port: int, seed: str, ends_at: float, seen: Observations) -> None:
@@ -72,7 +67,9 @@ class Client:
     def do(self, account: Account, sort: str, path: str, body: Any, *, wait: int = 0) -> Answer:
         """A new call of the account, to its final answer. Raises NoFinalAnswer."""
         has_key = sort not in {*WITHOUT_KEY, "entry"}
-        key = str(uuid.UUID(int=self.random.getrandbits(128))) if has_key else ""
+        key = ""
+        if has_key:
+            key = str(uuid.UUID(int=self.random.getrandbits(128)))
         call = Call("POST", path, account.token, body, key, wait)
         answer = self.connection.call_until_final(call, until=self.until)
         account.calls.append(RecordedCall(sort, call, answer))
@@ -103,8 +100,12 @@ class Buyer(Client):
     def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
         self.accounts = accounts
-        sale = OF_A_SALE if setup.sale else 0
-        follow = OF_ASKING_CARDS if setup.has_3ds else 0
+        sale = 0
+        if setup.sale:
+            sale = OF_A_SALE
+        follow = 0
+        if setup.has_3ds:
+            follow = OF_ASKING_CARDS
         self.mix = {**BUYER_MIX, "order_in_sale": sale, "follow": follow}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
@@ -143,7 +144,9 @@ class Buyer(Client):
 
     def buy(self, account: Account, sort: str, path: str, body: Any, *, waits: bool = False) -> Answer:
         """A new order, or call that charges a card, which may have to be followed. Raises NoFinalAnswer."""
-        wait = self.random.choice(WAITS) if waits else 0
+        wait = 0
+        if waits:
+            wait = self.random.choice(WAITS)
         answer = self.do(account, sort, path, body, wait=wait)
         made = account.calls[-1]
         card = body.get("payment", body).get("token")
@@ -162,7 +165,8 @@ class Buyer(Client):
             return
         account, path = self.taken(self.started)
         shown = self.get(account, path).body
-        if action := (shown.get("payment") or shown).get("next_action"):
+        action = (shown.get("payment") or shown).get("next_action")
+        if action:
             decision = self.chosen(DECISIONS)
             if decision:
                 self.decide(action["url"], decision)

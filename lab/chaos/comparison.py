@@ -15,15 +15,12 @@ from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
 from scripts.stack.children import say
 
-Rows = Mapping[str, Any]
-"""By their ids, or codes."""
-UNPAID = {"cancelled", "expired"}
-"""What an order is in the end that was kept on each decline, and not paid."""
+Rows = Mapping[str, Any]  # By their ids, or codes
+UNPAID = {"cancelled", "expired"}  # What an order is in the end that was kept on each decline, and not paid
 REFUNDED = "order.refunded"
 DELIVERED = {"order.paid", REFUNDED, "order.cancelled"}
 """The data platform's events whose number and order is known; the others are not checked."""
-COUPON_STATES = {0: "issued", 1: "redeemed"}
-"""By how many paid orders have redeemed it."""
+COUPON_STATES = {0: "issued", 1: "redeemed"}  # By how many paid orders have redeemed it
 MOST_NAMED = 5
 
 
@@ -267,8 +264,7 @@ TRUTH = (
     "firstcome.payments_payment, firstcome.payments_transfer"
 )
 """Tables whose every value must be the same on each member: amounts and levels, not the rows alone."""
-MAY_BE_UNNAMED = {"payment"}
-"""An order that is paid at once is answered without the id of its payment."""
+MAY_BE_UNNAMED = {"payment"}  # An order that is paid at once is answered without the id of its payment
 
 Effects = Mapping[str, set[str]]
 

@@ -29,10 +29,8 @@ BROKER = "rabbitmq"
 """A RabbitMQ beside the stack; supervisor does not know it. Nothing waits for it, so no request may fail."""
 SLOW_MS = 2600
 """What each call to a slow gateway takes: the shop waits 3 s for it. A saga's step may make several."""
-PATIENCE_SECONDS = 60
-"""How long the shop may take to be ready again, while other faults go on."""
-REPLACING = ("kill", "down", "old data for")
-"""Sorts of faults after which another process is there."""
+PATIENCE_SECONDS = 60  # How long the shop may take to be ready again, while other faults go on
+REPLACING = ("kill", "down", "old data for")  # Sorts of faults after which another process is there
 
 LOCKERS = 4
 LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
@@ -49,7 +47,9 @@ class Fault(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        lasts = f" for {self.seconds:.1f} s" if self.seconds and self.sort in LASTING else ""
+        lasts = ""
+        if self.seconds and self.sort in LASTING:
+            lasts = f" for {self.seconds:.1f} s"
         return f"{self.sort} {self.name}{lasts}"
 
 
@@ -117,7 +117,9 @@ def _pids(name: str, instance: Instance) -> set[int]:
     leader = children.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
     if leader and name == WEB_PROCESS:
         return {*sorted(children.group_of(instance.run, "web") - {leader})[-1:]}
-    return {leader} if leader else set()
+    if leader:
+        return {leader}
+    return set()
 
 
 def _frozen(name: str, instance: Instance) -> Iterator[None]:
@@ -282,8 +284,7 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
     filler.unlink()
 
 
-STEPS = {"step ahead of": 900, "step back of": 0}
-"""Of a clock, and how many seconds ahead it stays."""
+STEPS = {"step ahead of": 900, "step back of": 0}  # Of a clock, and how many seconds ahead it stays
 LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
     "freeze": _frozen,
     "down": _kept_down,

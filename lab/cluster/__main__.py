@@ -17,10 +17,9 @@ from scripts.stack.instance import held, remember
 from scripts.stack.supervision import Program
 from scripts.stack.system_packages import MYSQL
 
-MOST_SECONDS, DYING_SECONDS = 600, 10
-"""Members may be cloned, on a machine that may be slow; what keeps dying is given up."""
-STOP_SECONDS = 105
-"""All groups, one after the other."""
+MOST_SECONDS = 600
+DYING_SECONDS = 10  # Members may be cloned, on a machine that may be slow; what keeps dying is given up
+STOP_SECONDS = 105  # All groups, one after the other
 SHOWN = ("front", "gateway", "front-statistics", "database", "rabbitmq-management", "prometheus")
 """The addresses that the greeting has."""
 
@@ -55,7 +54,8 @@ def main() -> int:
 
 def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
     """Start each part when what it needs is there, and stay; MySQL's other members join meanwhile."""
-    began_at, programs = time.monotonic(), dict[str, list[Program]]()
+    began_at = time.monotonic()
+    programs = dict[str, list[Program]]()
     for name, (of, spec) in layout.PROGRAMS.items():
         # supervisor starts again what ends: cloning a member ends with a shutdown.
         own = {"stop_signal": spec.get("stop_signal", "TERM"), "stop_seconds": spec.get("stop_seconds", 6)}

@@ -24,9 +24,13 @@ from lab.cluster.layout import Cluster
 from scripts.stack import children, ports
 
 RABBITMQ_ERRORS = (requests.RequestException, ValueError)
-APART_SECONDS, RESTART_SECONDS = 6.0, 30.0
+APART_SECONDS = 6.0
+RESTART_SECONDS = 30.0
 """What a node that is back may need to find the others; and one that is restarted, to come back."""
-QUESTION_SECONDS, JOIN_SECONDS, PERIOD_SECONDS, RETRY_SECONDS = 2, 3600, 1.0, 3.0
+QUESTION_SECONDS = 2
+JOIN_SECONDS = 3600
+PERIOD_SECONDS = 1.0
+RETRY_SECONDS = 3.0
 """A member that is cloned answers when it has all data; a group that is just expelling one refuses it."""
 PASSWORDS = {"cluster": "mysql-administrator", "firstcome": "mysql-shop"}
 VIEW = Path(__file__).with_name("view.sql").read_text()
@@ -104,10 +108,14 @@ def next_step(seen: Mapping[str, View | None], subtract: Callable[[str, str], st
     answering = {name: view for name, view in seen.items() if view}
     outside = tuple(name for name, view in answering.items() if view.state in ("OFFLINE", "ERROR"))
     if any(view.has_majority for view in answering.values()):
-        return Step("join", outside) if outside else Step("nothing")
-    if inside := tuple(name for name in answering if name not in outside):
+        if outside:
+            return Step("join", outside)
+        return Step("nothing")
+    inside = tuple(name for name in answering if name not in outside)
+    if inside:
         return Step("wait", inside, "in a group without a majority, or not yet in one")
-    if silent := tuple(name for name, view in seen.items() if view is None):
+    silent = tuple(name for name, view in seen.items() if view is None)
+    if silent:
         return Step("wait", silent, "silent, and maybe with transactions that the others lack: see its log")
     lacks = {
         (name, other): lacking
@@ -129,7 +137,8 @@ def next_step(seen: Mapping[str, View | None], subtract: Callable[[str, str], st
 
 def keep_mysql(cluster: Cluster) -> None:
     """Look at the members once a second, and act on each in a thread: one that hangs holds up no other."""
-    acting, step = dict[str, Thread](), Step("nothing")
+    acting = dict[str, Thread]()
+    step = Step("nothing")
     while True:
         last, (_, step) = step, look(cluster)
         if step != last:
@@ -194,18 +203,22 @@ def apart(views: Mapping[str, set[str]]) -> str:
     """The node to restart, by what each that answers sees: one that is together with the fewest others."""
     counts = {one: sum(other in views[one] and one in views[other] for other in views) for one in views}
     fewest = min(sorted(counts), key=counts.__getitem__, default="")
-    return fewest if counts.get(fewest, 0) < len(views) else ""
+    if counts.get(fewest, 0) < len(views):
+        return fewest
+    return ""
 
 
 def keep_rabbitmq(cluster: Cluster) -> None:
     """Kill a node that is apart for long: supervisor starts it again, and it takes over what others know."""
-    before, since = "", 0.0
+    before = ""
+    since = 0.0
     while True:
         views = {}
         for name in layout.names("rabbitmq"):
             with suppress(*RABBITMQ_ERRORS):
                 views[name] = together(name, nodes(cluster, name))
-        name, now = apart(views), time.monotonic()
+        name = apart(views)
+        now = time.monotonic()
         before, since = name, since if name == before else now
         if name and now - since >= APART_SECONDS:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name} is apart, and is restarted", flush=True)

@@ -16,10 +16,10 @@ from lab.tables import declared
 from scripts.stack import SetupError, instance as instances, places, ports
 from scripts.stack.instance import Instance
 
-DEFAULT_PORT, PORTS = 21000, 64
+DEFAULT_PORT = 21000
+PORTS = 64
 TEMPLATES = places.PROJECT / "ops" / "cluster"
-SIZES: dict[str, int] = declared("ops/cluster/ports.toml")
-"""How many there are of each kind with a port."""
+SIZES: dict[str, int] = declared("ops/cluster/ports.toml")  # How many there are of each kind with a port
 OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
 """The port of each kind's number 1 after the cluster's first one; the others follow."""
 SHARED = ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml", "member.sql")
@@ -64,13 +64,16 @@ def names(*kinds: str) -> list[str]:
 def split(name: str) -> tuple[str, int]:
     """The kind and number of a process."""
     kind, _, number = name.rpartition("-")
-    return (kind, int(number)) if number.isdigit() else (name, 1)
+    if number.isdigit():
+        return (kind, int(number))
+    return (name, 1)
 
 
 def remembered() -> Cluster:
     """The cluster that was started last in this state folder. Raises SetupError where there was none."""
     home = places.state() / "cluster"
-    if (last := instances.remembered(home)) is None:
+    last = instances.remembered(home)
+    if last is None:
         raise SetupError(f"no cluster was started in {home}: use `make cluster`")
     return Cluster(home=home, port=last.port)
 
@@ -107,7 +110,8 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
     """The text with all ports (`${web_1_port}`), passwords, folders and the environment filled in, and with
     the process' own ports (`${web_port}`), number and folder. Raises KeyError for other names.
     """
-    number, folder = split(name)[1], cluster.folder(name)
+    number = split(name)[1]
+    folder = cluster.folder(name)
 
     class Known(dict[str, object]):
         def __missing__(self, key: str) -> object:

@@ -38,7 +38,8 @@ def prepare(cluster: Cluster, name: str, folder: Path) -> None:
         case "mysql" if not (folder / "data").exists():
             # System tables, accounts and Router's metadata, moved to their place: a kill leaves no half.
             (folder / "tmp").mkdir(exist_ok=True)
-            made, script = folder / "data.unfinished", cluster.settings / "member.sql"
+            made = folder / "data.unfinished"
+            script = cluster.settings / "member.sql"
             shutil.rmtree(made, ignore_errors=True)
             own = (f"--datadir={made}", f"--init-file={script}", "--innodb-redo-log-capacity=8M")
             _run("mysqld", "--no-defaults", "--initialize-insecure", "--user=root", *own)
@@ -65,7 +66,8 @@ def _run(*words: str, text: str = "") -> None:
 
 
 def main() -> None:
-    name, cluster = sys.argv[1], layout.remembered()
+    name = sys.argv[1]
+    cluster = layout.remembered()
     (kind, number), (_, spec), folder = layout.split(name), layout.PROGRAMS[name], cluster.folder(name)
     processes.take_place(cluster.run, name)
     if groups := os.environ.get(CONTROL_GROUPS):
@@ -80,7 +82,8 @@ def main() -> None:
     nodes = os.environ["BROKER_URL"].split(";")
     environment["BROKER_URL"] = ";".join(nodes[number - 1 :] + nodes[: number - 1])
     if kind == "rabbitmq":
-        epmd, peers = cluster.port_of("epmd"), cluster.port_of(f"rabbitmq-peers-{number}")
+        epmd = cluster.port_of("epmd")
+        peers = cluster.port_of(f"rabbitmq-peers-{number}")
         environment |= rabbitmq.node_environment(folder, name, epmd_port=epmd, peers_port=peers)
     environment |= {key: filled(text) for key, text in spec.get("environment", {}).items()}
     line = [*map(filled, spec.get("command", ()))] or processes.command(kind, cluster, environment)

@@ -69,7 +69,8 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             if state["role"] == "master":
                 count = state["connected_slaves"]
                 return f"primary with {count} replicas", count == len(names("redis")) - 1
-            link, ago = state["master_link_status"], state["master_last_io_seconds_ago"]
+            link = state["master_link_status"]
+            ago = state["master_last_io_seconds_ago"]
             return f"replica, link {link}, heard {ago} s ago", link == "up"
         case "Sentinel":
             _, port = ask_redis(cluster, name, "SENTINEL GET-MASTER-ADDR-BY-NAME", "primary")
@@ -83,7 +84,8 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             return text, together == {*names("rabbitmq")} and not alarms
         case "queue":
             found = keepers.tasks_queue(cluster)
-            online, kind = len(found["online"]), found["type"]
+            online = len(found["online"])
+            kind = found["type"]
             text = f"{kind}, leader {found.get('leader')}, {online} of {len(found['members'])} copies"
             return text, kind == "quorum" and online == len(names("rabbitmq"))
         case "web":

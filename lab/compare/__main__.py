@@ -18,8 +18,7 @@ from scripts.stack import own_stack, places
 from scripts.stack.instance import Instance
 
 PRODUCTS = 100
-AUDIT_SECONDS = 900
-"""A whole run leaves a million rows to audit."""
+AUDIT_SECONDS = 900  # A whole run leaves a million rows to audit
 Rows = Sequence[dict[str, Any]]
 OF_CAMPAIGNS = {"L1", "L2"}
 """The laws whose offenders are campaigns: a product, or an order, may have the number of one."""
@@ -54,12 +53,15 @@ def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
                 seeded = seeded or stages.seeded(instance, users=users, products=PRODUCTS)
                 findings += run_in_stack(seeded, list(some), folder)
     finally:
-        if kept := report.read(folder / "results.json"):
+        kept = report.read(folder / "results.json")
+        if kept:
             page.write(folder, kept["rows"])
     for finding in findings:
         print(f"FINDING {finding}")
     print(f"the report is {folder / 'report.md'}")
-    return 1 if findings else 0
+    if findings:
+        return 1
+    return 0
 
 
 def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
@@ -72,7 +74,8 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
         rows.append(row)
         say(page.line(row))
         if not (case.is_control and row["asked"]):
-            findings += [f"{case.name}: {text}" for text in row["findings"]]
+            for text in row["findings"]:
+                findings.append(f"{case.name}: {text}")
         if row["steps"] or case is some[-1]:
             findings += audit(stage, case, rows)
         keep(folder / "results.json", rows)

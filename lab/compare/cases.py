@@ -34,8 +34,7 @@ CONFIRM_SECONDS = 60  # for the sweeper to get the answer of a partner that hadn
 PATIENCE_SECONDS = 100  # of a caller of coupons
 QUICK_PATIENCE_SECONDS = 30
 BUYER_PATIENCE_SECONDS = 60  # of a buyer in steps; others come once
-MOST_FAILED = 0.01
-"""A larger share of buyers that get no order ends the steps."""
+MOST_FAILED = 0.01  # A larger share of buyers that get no order ends the steps
 FOLDERS = {"coupons": "coupons/issuing/strategies", "orders": "orders/placement/strategies"}
 STRATEGIES = {
     sort: sorted(path.stem for path in (PROJECT / folder).glob("[a-z]*.py"))
@@ -60,8 +59,7 @@ SELECT COUNT(coupon.id) AS coupons,
 FROM coupons_campaign AS campaign LEFT JOIN coupons_coupon AS coupon ON coupon.campaign_id = campaign.id
 WHERE campaign.id = %s GROUP BY campaign.id
 """
-Row = dict[str, Any]
-"""What is measured of a case, as results.json keeps it."""
+Row = dict[str, Any]  # What is measured of a case, as results.json keeps it
 Measure = Callable[[Mapping[str, Any]], Row]
 
 
@@ -98,7 +96,9 @@ class Case:
 
     @property
     def inventory(self) -> str:
-        return self.strategy if self.load.sort == "orders" else DEFAULT_INVENTORY
+        if self.load.sort == "orders":
+            return self.strategy
+        return DEFAULT_INVENTORY
 
     @property
     def quantity(self) -> int:
@@ -124,7 +124,8 @@ def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
     known = {strategy for each in STRATEGIES.values() for strategy in each}
     asked = {*strategies.split(",")} - {""}
     named = {*scenarios.split(",")} - {""}
-    if unknown := asked - known | named - SCENARIOS.keys():
+    unknown = asked - known | named - SCENARIOS.keys()
+    if unknown:
         raise SetupError(f"there is no {unknown}: choose from {[*SCENARIOS]} and {sorted(known)}")
     chosen: list[Case] = []
     for load_of in (QUICK if is_quick else SCENARIOS).values():
@@ -317,10 +318,13 @@ def coupons(stage: Stage, case: Case, measure: Measure) -> Row:
         terms["code_source"] = "pool"
     quantity = case.quantity
     campaign = stage.campaign(f"Lab {case.name}", strategy=case.strategy, quantity=quantity, **terms)
-    patience = QUICK_PATIENCE_SECONDS if case.is_quick else PATIENCE_SECONDS
+    patience = PATIENCE_SECONDS
+    if case.is_quick:
+        patience = QUICK_PATIENCE_SECONDS
     measured = measure({"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.load.persists)})
     is_confirming = partial(stage.number, CONFIRMING, campaign)
-    if left := waiting.left(is_confirming, within_seconds=CONFIRM_SECONDS):
+    left = waiting.left(is_confirming, within_seconds=CONFIRM_SECONDS)
+    if left:
         late = f"{CONFIRM_SECONDS} s after the last answer"
         measured["findings"].append(f"{left} slots are still being confirmed {late}")
     [rows] = stage.read(CampaignRows, CAMPAIGN, campaign)
@@ -332,7 +336,8 @@ def coupons(stage: Stage, case: Case, measure: Measure) -> Row:
     if rows.not_counted:
         measured["wrong"]["coupons not counted"] = int(rows.not_counted)
     if not case.is_control:
-        measured["findings"] += [f"{number} {kind}" for kind, number in measured["wrong"].items()]
+        for kind, number in measured["wrong"].items():
+            measured["findings"].append(f"{number} {kind}")
     return measured
 
 

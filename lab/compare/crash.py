@@ -42,7 +42,9 @@ def strike(stage: Stage, campaign: int, ended: threading.Event, *, has_issuer: b
 
 def _longest(seconds: list[float]) -> str:
     """Never broken between number and unit."""
-    return f"{max(seconds):.2f}\u00a0s" if seconds else "–"
+    if seconds:
+        return f"{max(seconds):.2f}\u00a0s"
+    return "–"
 
 
 def wait_until_all_serve(instance: Instance, whole: int, ended: threading.Event) -> None:

@@ -15,16 +15,22 @@ PLOT = {"per_second": "served a second, by callers", "p95_ms": "p95 in ms, by ca
 
 
 def label(row: Row, by: str = "strategy") -> str:
-    return f"{row[by]}, {row['variant']}" if row["variant"] else str(row[by])
+    if row["variant"]:
+        return f"{row[by]}, {row['variant']}"
+    return str(row[by])
 
 
 def rate(number: float) -> str:
-    return f"{number:,.0f}/s" if number >= 100 else f"{number:,.1f}/s"
+    if number >= 100:
+        return f"{number:,.0f}/s"
+    return f"{number:,.1f}/s"
 
 
 def time(milliseconds: float) -> str:
     """Never broken between number and unit."""
-    return f"{milliseconds / 1000:,.2f}\u00a0s" if milliseconds >= 1000 else f"{milliseconds:,.0f}\u00a0ms"
+    if milliseconds >= 1000:
+        return f"{milliseconds / 1000:,.2f}\u00a0s"
+    return f"{milliseconds:,.0f}\u00a0ms"
 
 
 def counts(of: Mapping[str, float], times: str = "") -> str:
@@ -126,7 +132,9 @@ def section(name: str, rows: Sequence[Row]) -> str:
         texts = [text_of(row) for row in rows]
         if any(texts):
             cells[column] = texts
-    quick = " (quick runs)" if any(row["is_quick"] for row in rows) else ""
+    quick = ""
+    if any(row["is_quick"] for row in rows):
+        quick = " (quick runs)"
     table = report.markdown([*cells], zip(*cells.values(), strict=True))
     return f"## {name}{quick}\n\n{SCENARIOS[name].says}.\n\n{table}"
 

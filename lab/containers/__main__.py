@@ -39,11 +39,15 @@ from scripts.stack.instance import Instance
 
 NAME = "test-containers"
 Row = tuple[str, Callable[..., object], *tuple[str, ...]]
-COUPONS, BUYERS, ACCOUNTS_EACH = 400, 4, 6
-PAID_SECONDS, WAIT_SECONDS, SAID_SECONDS = 90, 20, 60
-LOAD_SECONDS = 900
-"""Of a load; a call that has no final answer some time after that is lost."""
-WAITERS, BESIDE_SECONDS = 8, 8
+COUPONS = 400
+BUYERS = 4
+ACCOUNTS_EACH = 6
+PAID_SECONDS = 90
+WAIT_SECONDS = 20
+SAID_SECONDS = 60
+LOAD_SECONDS = 900  # Of a load; a call that has no final answer some time after that is lost
+WAITERS = 8
+BESIDE_SECONDS = 8
 """How many clients wait for an order at a stop; and how long clients buy before an update and after it."""
 TOKENS = "/tmp/tokens.json"  # noqa: S108 (the container's own)
 AUDIT = "docker compose exec -T web python manage.py audit --json"
@@ -60,7 +64,8 @@ def require(is_so: object, otherwise: str) -> None:
 
 def documented(project: Path, page: str, section: str) -> list[list[str]]:
     """The lines of the blocks of shell in a section of a page of docs/. Raises SetupError."""
-    if not (found := re.search(section, (project / "docs" / page).read_text())):
+    found = re.search(section, (project / "docs" / page).read_text())
+    if not found:
         raise SetupError(f"docs/{page} has no such section: {section}")
     return [block.splitlines() for block in found.groups()]
 
@@ -82,7 +87,9 @@ class Tested:
 
     def __init__(self, containers: Containers) -> None:
         """Seed accounts, products and campaigns. Raises SetupError."""
-        self.containers, self.docker, self.instance = containers, containers.docker, containers.instance
+        self.containers = containers
+        self.docker = containers.docker
+        self.instance = containers.instance
         seed = f"DEMO=1 python manage.py seed_demo --users {BUYERS * ACCOUNTS_EACH + 1} --tokens {TOKENS}"
         known = json.loads(self.inside("web sh -c", f"{seed} >&2 && cat {TOKENS}"))
         self.shop = Shop(self.instance, known["staff"], Observations())
@@ -121,7 +128,8 @@ class Tested:
         A call that was waited for in vain is none: the machine may do much else, and the call was repeated.
         """
         with self.shop.seen.mutex:
-            new, self.shop.seen.findings = self.shop.seen.findings, []
+            new = self.shop.seen.findings
+            self.shop.seen.findings = []
         all_found = [*found, *(finding for finding in new if " hung for " not in finding)]
         require(not all_found, "\n".join([f"{len(all_found)} findings", *all_found[:20]]))
 
@@ -197,7 +205,8 @@ class Tested:
     def stops_while_clients_wait(self, service: str) -> str:
         """The same while clients wait by `Prefer: wait`: each is answered, and its order paid in the end."""
         placed = lambda: len(self.shop.orders(self.setup.buyers[-1]))  # noqa: E731
-        wanted, before = placed() + WAITERS, self.shop.seen.statuses.copy()
+        wanted = placed() + WAITERS
+        before = self.shop.seen.statuses.copy()
         slow_gateway = faults.lasting(Fault("slow", "gateway", 0), self.instance)
         with slow_gateway, ThreadPoolExecutor(WAITERS) as threads:
             sending = [threads.submit(self.order) for _ in range(WAITERS)]
@@ -226,7 +235,9 @@ class Tested:
         """
         orders = lambda: {order["id"] for order in self.shop.everything("/orders")}  # noqa: E731
         made_at = partial(self.docker, "volume inspect --format {{.CreatedAt}} firstcome_mysql")
-        known, later, old = orders(), self.until_paid(self.order()), made_at()
+        known = orders()
+        later = self.until_paid(self.order())
+        old = made_at()
         printed = self.paste(documented(self.containers.folder, "howto/restore-a-backup.md", RESTORE)[1])
         require(made_at() != old, "MySQL's volume is still the old one")
         self.containers.wait_until_healthy()
@@ -243,14 +254,17 @@ def main() -> int:
     """Run all checks in an engine of their own; the exit code. Raises SetupError."""
     parser = argparse.ArgumentParser(prog=f"make {NAME}", description="Run the containers on a real engine.")
     parser.add_argument("--keep", default="", help="1: leave everything up after the checks, until Ctrl-C")
-    is_kept, home = is_on(parser.parse_args().keep), places.PROJECT / "var" / "containers"
+    is_kept = is_on(parser.parse_args().keep)
+    home = places.PROJECT / "var" / "containers"
     try:
         engine.require_roots()
     except SetupError as error:
         # `make verify` knows by this line that it is no failure.
         say(f"{NAME}: NOT RUN: {str(error).partition(chr(10))[0]}")
         return 2
-    started, failed, number = time.monotonic(), list[str](), 0
+    started = time.monotonic()
+    failed = list[str]()
+    number = 0
     home.mkdir(parents=True, exist_ok=True)
     lock = (home / "lock").open("w")
     try:
@@ -264,22 +278,29 @@ def main() -> int:
     with engine.running(home, home / "shared" / "project", instance) as containers:
         say("\n".join(f"left out: {service}, {reason}" for service, reason in LEFT_OUT.items()))
         for name, act, *arguments in plan(containers, failed):
-            number, began, word = number + 1, time.monotonic(), "ok"
+            number = number + 1
+            began = time.monotonic()
+            word = "ok"
             try:
                 what = str(act(*arguments) or "")
             except (SetupError, OSError) as error:
-                what, word = str(error) or repr(error), "FAIL"
+                what = str(error) or repr(error)
+                word = "FAIL"
                 failed.append(f"{name}: {what}")
             what = f": {what}".replace("\n", "\n            ") if what else ""
             say(f"{word:4} {time.monotonic() - began:6.1f} s  {name}{what}")
         if is_kept:
             say(f"{instance.url} is kept up (KEEP=1). Ctrl-C stops everything.")
             signal.pause()
-    word = "\n".join([f"{len(failed)} checks failed", *failed]) if failed else "passed"
+    word = "passed"
+    if failed:
+        word = "\n".join([f"{len(failed)} checks failed", *failed])
     machine = f"{os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
     minutes = (time.monotonic() - started) / 60
     say(f"{NAME}: {number} checks in {minutes:.1f} min; {time.strftime('%Y-%m-%d')}, {machine}; {word}")
-    return 1 if failed else 0
+    if failed:
+        return 1
+    return 0
 
 
 def plan(containers: Containers, failed: Sequence[str]) -> Iterator[Row]:

@@ -28,8 +28,10 @@ from scripts.stack.system_packages import Root
 
 HERE = Path(__file__).parent
 DECLARED = declared("lab/containers/engine.toml")
-LEFT_OUT, STAND_INS = DECLARED["left_out"], DECLARED["stand_ins"]
-SHOP, STORES = ("web", "worker", "beat", "issuer"), ("redis", "rabbitmq", "mysql")
+LEFT_OUT = DECLARED["left_out"]
+STAND_INS = DECLARED["stand_ins"]
+SHOP = ("web", "worker", "beat", "issuer")
+STORES = ("redis", "rabbitmq", "mysql")
 FILES = ("docker-compose.yml", "scripts/docker/simulators.yml", "lab/containers/override.yml")
 """The first two are those of docs/operations.md."""
 HEALTHY = {*SHOP, *STORES, "proxy", "prometheus", "alertmanager", "redis_exporter", "mysql_exporter"}
@@ -41,7 +43,10 @@ SETTINGS = {"COMPOSE_FILE": ":".join(FILES), **DECLARED["settings"], **shop.SETT
 [BASE] = re.findall(r"(?m)^ARG PYTHON=(\S+)", (places.PROJECT / "Dockerfile").read_text())
 """The image that the project's own are built from."""
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-START_SECONDS, STOP_SECONDS, COMMAND_SECONDS, HEALTHY_SECONDS = 90, 60, 1200, 240
+START_SECONDS = 90
+STOP_SECONDS = 60
+COMMAND_SECONDS = 1200
+HEALTHY_SECONDS = 240
 
 
 def configure(packages: Sequence[str], root: Path) -> None:
@@ -49,7 +54,9 @@ def configure(packages: Sequence[str], root: Path) -> None:
     copied = [*Path("/usr/local/share/ca-certificates").glob("*.crt"), Path("/etc/resolv.conf")]
     # Those named after docker are of this machine's own image.
     options = (path for path in Path("/etc/apt/apt.conf.d").iterdir() if not path.name.startswith("docker-"))
-    copied += [path for path in options if "Acquire::" in path.read_text(errors="replace")]
+    for path in options:
+        if "Acquire::" in path.read_text(errors="replace"):
+            copied.append(path)
     for path in copied:
         (target := root / path.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
@@ -78,12 +85,9 @@ def require_roots() -> None:
 class Containers:
     """A copy of the project whose containers run in the engine."""
 
-    pid: int
-    """Of dockerd, by this machine's count."""
-    folder: Path
-    """Of the copy; engine and machine have it by the same path, and commands run there."""
-    instance: Instance
-    """The addresses by which clients reach it."""
+    pid: int  # Of dockerd, by this machine's count
+    folder: Path  # Of the copy; engine and machine have it by the same path, and commands run there
+    instance: Instance  # The addresses by which clients reach it
 
     def command(self, *words: str) -> list[str]:
         """A command line that runs with the engine's files and process ids, in the project's folder."""
@@ -111,13 +115,15 @@ class Containers:
             shown = self.docker("compose ps --all --format", "{{.Service}} {{.State}} {{.Health}}")
             return {f"{service} running healthy" for service in HEALTHY} - set(shown.splitlines())
 
-        if left := waiting.left(missing, within_seconds=HEALTHY_SECONDS, pause_seconds=1):
+        left = waiting.left(missing, within_seconds=HEALTHY_SECONDS, pause_seconds=1)
+        if left:
             raise SetupError(f"not so after {HEALTHY_SECONDS} s: {sorted(left)}")
         return f"{len(HEALTHY)} services"
 
     def clear(self) -> None:
         """Remove every container, network and volume: those of a run that was killed, too."""
-        if containers := self.docker("ps --all --quiet").split():
+        containers = self.docker("ps --all --quiet").split()
+        if containers:
             self.docker("rm --force --volumes", *containers)
         self.docker("network prune --force")
         self.docker("volume prune --all --force")
@@ -164,7 +170,8 @@ def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers
 
     It sees `home/shared`, where the project's folder is. Raises SetupError.
     """
-    kept, log = home / "docker", home / "dockerd.log"
+    kept = home / "docker"
+    log = home / "dockerd.log"
     kept.mkdir(exist_ok=True)
     log.write_bytes(b"")
     script = (HERE / "own_root.sh").read_text()

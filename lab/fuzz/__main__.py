@@ -19,8 +19,7 @@ from scripts.stack import children, own_stack, supervision, welcome
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
-RAW_SENDERS = 10
-"""Most of them wait for the shop to give up an unfinished request."""
+RAW_SENDERS = 10  # Most of them wait for the shop to give up an unfinished request
 # No partner or payment that fails by itself: a 503 has to have a reason in the request.
 SETTINGS = {**own_stack.NO_RATES, "OPEN_ORDERS_PER_ACCOUNT": "10000", "PARTNER_FAILURE_RATE": "0"}
 
@@ -49,7 +48,8 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         clerk = Operator(instance.url, findings, seed, signed_in(instance.url, CLERK, PASSWORD))
         token = shop.call("POST", "/auth/token", {"username": CLERK, "password": PASSWORD})["access"]
         tokens = ["", users["users"][0]["access"], users["staff"], token, "a.b.c"]
-        running, ends_at = children.of_state(instance.home), time.monotonic() + seconds
+        running = children.of_state(instance.home)
+        ends_at = time.monotonic() + seconds
 
         def send_raw(chance: random.Random, detail: str) -> None:
             kind, request = raw.draw(chance, tokens)
@@ -73,17 +73,21 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         reasons, _ = (operator.check(of_reason, "reason", reason) for reason in ("", " \t"))
         permissions = clerk.check(operator.forms.values(), "permission", "fuzz")
         # Though supervisor has started another in its place.
-        if died := running - children.of_state(instance.home):
+        died = running - children.of_state(instance.home)
+        if died:
             findings.record("processes died", f"{sorted(died)}")
         for name, state in supervision.states(instance).items():
             if state != "RUNNING":
                 findings.record(f"{name} is {state} in the end", "")
         shop.audit()
-    pages, forms = len(operator.known) - len(operator.unseen), len(operator.forms)
+    pages = len(operator.known) - len(operator.unseen)
+    forms = len(operator.forms)
     say(f"{pages} pages of operators have {forms} kinds of forms")
     say(f"{reasons} forms were sent without a reason, {permissions} without a permission")
     say(f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}")
-    return 1 if findings.findings or not sent else 0
+    if findings.findings or not sent:
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -17,18 +17,20 @@ from lab.fuzz.raw import DECLARED, joined
 
 ROOT = "/admin/"
 ANSWER_SECONDS = 30
-PAGES_OF_A_SHAPE, MOST_CHECKED, REFUSED = 3, 400, (400, 403, 404, 405)
-OPEN_SHARE = 0.3
-"""Of the requests, while pages are left that were not opened."""
-CLERK, PASSWORD = "fuzz-clerk", "a-clerk-of-2026"
+PAGES_OF_A_SHAPE = 3
+MOST_CHECKED = 400
+REFUSED = (400, 403, 404, 405)
+OPEN_SHARE = 0.3  # Of the requests, while pages are left that were not opened
+CLERK = "fuzz-clerk"
+PASSWORD = "a-clerk-of-2026"  # noqa: S105 - of a shop of its own
 OWN = ("/admin/logout/", "/admin/password_change/", "/admin/login/", "/admin/one-time-codes/", "/i18n/")
 """Forms of the operator's own account and session, which would end it; anyone may send them."""
 HOST = "http://shop"
 TOKEN = "csrfmiddlewaretoken"  # noqa: S105 - a name
 ODD = [joined(one) for one in DECLARED["forms"]["values"]]
 FILES = [joined(one).encode("latin-1") for one in DECLARED["forms"]["files"]]
-MOST_CHANGED, REPEATED = 3, 1_200
-"""Fields of a form, and more fields than Django reads."""
+MOST_CHANGED = 3
+REPEATED = 1_200  # Fields of a form, and more fields than Django reads
 NOT_SENT = DECLARED["forms"]["not_sent"]
 Values = list[tuple[str, str]]
 
@@ -83,7 +85,9 @@ def read(html: bytes, path: str) -> tuple[list[Form], list[str]]:
     def own(address: str) -> str:
         """The path of an address of the same host; empty for others."""
         parts = urlsplit(address)
-        return parts.path if f"{parts.scheme}://{parts.netloc}" == HOST else ""
+        if f"{parts.scheme}://{parts.netloc}" == HOST:
+            return parts.path
+        return ""
 
     forms = []
     for form in page.forms:
@@ -96,7 +100,8 @@ def read(html: bytes, path: str) -> tuple[list[Form], list[str]]:
             for name in one.xpath("ancestor-or-self::*[@name][1]/@name")
         ]
         values = [one for one in form.form_values() if one[0] != TOKEN]
-        files, required = form.xpath(".//input[@type='file']/@name"), form.xpath(".//*[@required]/@name")
+        files = form.xpath(".//input[@type='file']/@name")
+        required = form.xpath(".//*[@required]/@name")
         reason = next((name for name in required if name.endswith("reason")), "")
         action = own(form.action or f"{HOST}{path}")
         forms += [Form(path, action, form.method, values, others, files, reason)]
@@ -108,9 +113,14 @@ class Operator:
     """One session, and the forms that it has seen, by their kinds."""
 
     def __init__(self, url: str, findings: Findings, seed: str, session: requests.Session) -> None:
-        self.url, self.findings, self.session = url, findings, session
-        self.chance, self.detail = random.Random(seed), ""
-        self.forms, self.unseen, self.known = dict[str, Form](), [ROOT], {ROOT}
+        self.url = url
+        self.findings = findings
+        self.session = session
+        self.chance = random.Random(seed)
+        self.detail = ""
+        self.forms = dict[str, Form]()
+        self.unseen = [ROOT]
+        self.known = {ROOT}
 
     def create_clerk(self) -> None:
         """An account of the staff without any permission."""
@@ -168,7 +178,8 @@ class Operator:
         self, method: str, path: str, values: Values | None = None, *, page: str = "", files: Any = None
     ) -> Any:
         """The response; None where there was none, which is a finding."""
-        asked, detail = f"{method} {shape(path)}", f"{self.detail} {str(values)[:600]}"
+        asked = f"{method} {shape(path)}"
+        detail = f"{self.detail} {str(values)[:600]}"
         token = [(TOKEN, self.session.cookies.get("csrftoken") or "")]
         sent: dict[str, Any] = {"params": values} if method == "GET" else {"data": token + (values or [])}
         headers = {"Referer": self.url + (page or path), "Accept": "text/html"}

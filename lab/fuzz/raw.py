@@ -12,11 +12,9 @@ from lab.fuzz.findings import Findings
 from lab.tables import declared
 from scripts.stack import ports
 
-ANSWER_SECONDS = 30.0
-"""Bodies have 10 s to arrive; after that the shop answers 408 and lingers for 5 s."""
+ANSWER_SECONDS = 30.0  # Bodies have 10 s to arrive; after that the shop answers 408 and lingers for 5 s
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)")
-WHOLE = "bodies"
-"""The kind of requests that a server that reads to their end can answer at once."""
+WHOLE = "bodies"  # The kind of requests that a server that reads to their end can answer at once
 KINDS = ("no HTTP", "address", "unfinished", *("headers", WHOLE) * 2)
 
 
@@ -36,7 +34,9 @@ ODD = {name: [joined(one).encode("latin-1") for one in values] for name, values 
 
 def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, bytes]:
     """A raw request and its kind, with one of the tokens or none."""
-    kind, path, token = chance.choice(KINDS), chance.choice(ODD["paths"]), chance.choice(tokens)
+    kind = chance.choice(KINDS)
+    path = chance.choice(ODD["paths"])
+    token = chance.choice(tokens)
     more = body = b""
     if kind == "no HTTP":
         return kind, chance.choice(ODD["no_http"])

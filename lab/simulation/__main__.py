@@ -36,7 +36,9 @@ def main() -> int:
     while not runs or ("." not in first and time.perf_counter() < ends_at):
         seed = first if "." in first else f"{first}.{runs}"
         ran = trial.run(seed)
-        runs, orders, steps = runs + 1, orders + ran.orders, steps + ran.steps
+        runs = runs + 1
+        orders = orders + ran.orders
+        steps = steps + ran.steps
         if asked.digest:
             print(ran.digest, flush=True)
         if ran.findings:
@@ -45,7 +47,9 @@ def main() -> int:
             print(f"simulate: run {runs} found this; `{command}` repeats it")
             return 1
     print(f"simulate: {runs} runs, {steps} steps, {orders} orders, no finding; SEED={first}")
-    return 0 if orders else 1
+    if orders:
+        return 0
+    return 1
 
 
 if __name__ == "__main__":

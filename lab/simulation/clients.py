@@ -44,11 +44,15 @@ from sales import terms
 from sales.models import SaleEntry
 from sales.waiting_room import entries
 
-ACCOUNTS, OPERATORS, LISTED = range(1, 11), (11, 12), range(1, 11, 2)
+ACCOUNTS = range(1, 11)
+OPERATORS = (11, 12)
+LISTED = range(1, 11, 2)
 SHOP = SimpleNamespace(**declared("lab/simulation/shop.toml"))
 PRICES: dict[int, int] = dict(enumerate(SHOP.prices, 1))
 CAMPAIGNS: dict[int, dict[str, Any]] = dict(enumerate(SHOP.campaigns, 1))
-SALE, SALE_PRODUCT, COUPONS = 1, SHOP.sale["product_ids"][0], SHOP.coupons
+SALE = 1
+SALE_PRODUCT = SHOP.sale["product_ids"][0]
+COUPONS = SHOP.coupons
 Call = Callable[[], Any]
 Story = Generator[Call | None, Any, None]
 """Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause."""
@@ -93,10 +97,12 @@ class Client:
     """One customer: calls the web process, and calls again with the same key while there is no answer."""
 
     def __init__(self, processes: Processes, answers: Answers, account_id: int, sort: str) -> None:
-        self.processes, self.answers, self.account_id = processes, answers, account_id
+        self.processes = processes
+        self.answers = answers
+        self.account_id = account_id
         self.by = journal.ActorContext(journal.Actor.STAFF, account_id, f"operator {account_id}")
-        self.habits, self.kept = SHOP.clients[sort], list[UUID]()
-        """How it acts, and own orders that are kept if their card is declined."""
+        self.habits = SHOP.clients[sort]
+        self.kept = list[UUID]()  # How it acts, and own orders that are kept if their card is declined
 
     def live(self) -> Story:
         """Do one action after the other until the faults end."""
@@ -151,23 +157,28 @@ class Client:
 
     def pay(self, key: str) -> Story:
         """Pay any order, or one of one's own with another card, in case that its card was declined."""
-        if orders := chance.choice([self.answers.orders, self.kept]):
-            order_id, token = chance.choice(orders), chance.choice(SHOP.cards)
+        orders = chance.choice([self.answers.orders, self.kept])
+        if orders:
+            order_id = chance.choice(orders)
+            token = chance.choice(SHOP.cards)
             of: Any = {"account_id": self.account_id, "order_id": order_id, "token": token}
             of["keep_on_decline"] = chance.random() < SHARES.kept_orders
             yield from self._start(key, purchase.pay, **of)
 
     def cancel(self, key: str) -> Story:
-        if orders := self.answers.orders:
+        orders = self.answers.orders
+        if orders:
             yield partial(cancellation.cancel, order_id=chance.choice(orders), account_id=self.account_id)
 
     def refund(self, key: str) -> Story:
-        if orders := self.answers.orders:
+        orders = self.answers.orders
+        if orders:
             of: Any = {"order_id": chance.choice(orders), "wanted": None, "reason": "back", "restock": True}
             yield from self._start(key, refunding.start_refund, **of)
 
     def top_up(self, key: str) -> Story:
-        amount, token = chance.randint(100, 900), chance.choice(SHOP.cards)
+        amount = chance.randint(100, 900)
+        token = chance.choice(SHOP.cards)
         of: Any = {"account_id": self.account_id, "amount": amount, "token": token}
         return self._start(key, top_ups.start, **of)
 
@@ -197,7 +208,9 @@ class Client:
         """Order these lines, perhaps with a card, an own or a shared coupon."""
         token = chance.choice([*SHOP.cards, None, None])
         codes = [(code, id) for (owner, id), code in self.answers.coupons.items() if owner == self.account_id]
-        codes += [(one["shared_code"], id) for id, one in CAMPAIGNS.items() if "shared_code" in one]
+        for id, one in CAMPAIGNS.items():
+            if "shared_code" in one:
+                codes.append((one["shared_code"], id))
         code, campaign_id = chance.choice(codes) if chance.random() < SHARES.coupons else ("", 0)
         of: Any = {"coupon_code": code, "points_amount": chance.choice([0, 0, 100]), "token": token}
         of |= {"keyed": self._keyed(key, schemas.placed_order_answer), "by": journal.current_actor()}
@@ -229,7 +242,8 @@ class Operator(Client):
 
     def grant(self, key: str) -> Story:
         """Grant points, perhaps so many that they have to be asked for."""
-        limit, user_id = settings.GRANT_LIMIT_AMOUNT, chance.choice([*ACCOUNTS, *OPERATORS])
+        limit = settings.GRANT_LIMIT_AMOUNT
+        user_id = chance.choice([*ACCOUNTS, *OPERATORS])
         is_large = chance.random() < SHARES.large_grants
         amount = chance.randint(*((limit + 1, 10 * limit) if is_large else (1, limit)))
         keyed = self._keyed(key, lambda _: Answer(200, b"{}"))
@@ -245,7 +259,8 @@ class Operator(Client):
     def force(self, key: str) -> Story:
         """Retry, complete or compensate a saga that has not ended, a stuck one if there is any."""
         unfinished = Saga.objects.filter(ended_at=None).order_by("id").values_list("id", flat=True)
-        if ids := list(unfinished.filter(state=Saga.State.STUCK)) or list(unfinished[:3]):
+        ids = list(unfinished.filter(state=Saga.State.STUCK)) or list(unfinished[:3])
+        if ids:
             of: dict[str, Any] = {"saga_id": chance.choice(ids), "reason": key, "by": self.by}
             act = chance.choice(["retry", "force_complete", "force_compensate"])
             if act == "force_complete" and chance.random() < SHARES.invented_references:
@@ -255,7 +270,8 @@ class Operator(Client):
 
     def decide(self, key: str) -> Story:
         """Approve or refuse something that is asked for, one's own and what is decided among it."""
-        if rows := list(Approval.objects.order_by("-id")[:4]):
+        rows = list(Approval.objects.order_by("-id")[:4])
+        if rows:
             id = chance.choice(rows).pk
             act: Any = chance.choice([approvals.approve, approvals.approve, approvals.refuse])
             status = (yield partial(self._acting, act, approval_id=id, reason=key)).status

@@ -16,8 +16,8 @@ from orders import tasks
 from payments import webhooks
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 
-DECLINED, ASKING = "tok_declined", "tok_3ds"
-"""A card that is declined, and one whose owner has to act."""
+DECLINED = "tok_declined"
+ASKING = "tok_3ds"  # A card that is declined, and one whose owner has to act
 
 
 def call_of_gateway(effect: Callable[..., GatewayResult]) -> Callable[..., GatewayResult]:
@@ -45,12 +45,16 @@ class Gateway:
     @call_of_gateway
     def charge(self, *, key: str, token: str, order_id: UUID | None, **money: Any) -> GatewayResult:
         if key not in self.cancelled and key not in self.book:
-            order = str(order_id) if order_id else None
+            order = None
+            if order_id:
+                order = str(order_id)
             of: Any = {"reference": f"ch_{len(self.book)}", "status": "pending", "order_id": order, **money}
             now = datetime.fromtimestamp(chance.seconds, UTC)
             self.book[key] = BookedCharge(key=key, created_at=now, **of)
             # A card's owner who is asked acts soon, perhaps too late, or never.
-            decision = chance.choice(["approve", "approve", "refuse", "leave"]) if token == ASKING else ""
+            decision = ""
+            if token == ASKING:
+                decision = chance.choice(["approve", "approve", "refuse", "leave"])
             if not decision:
                 self._end(key, is_approved=token != DECLINED)
             elif decision != "leave":
@@ -90,7 +94,8 @@ class Gateway:
 
     def charges(self, *, key: Any = None, since: Any = None, until: Any = None) -> Iterator[BookedCharge]:
         for charge in list(self.book.values()):
-            is_old, is_new = since and charge.created_at < since, until and charge.created_at >= until
+            is_old = since and charge.created_at < since
+            is_new = until and charge.created_at >= until
             if key in (None, charge.key) and not (is_old or is_new):
                 yield charge
 
@@ -133,12 +138,14 @@ class Gateway:
 
     def _give_back(self, key: str, amount: int) -> None:
         """Refund so much of the charge, or what is left of it: for the shop, or on the gateway's own page."""
-        if amount := min(amount, self.book[key].kept_amount):
+        amount = min(amount, self.book[key].kept_amount)
+        if amount:
             self._book(key, "charge.refunded", refunded_amount=self.book[key].refunded_amount + amount)
 
     def _fail_refund(self, key: str, charge_key: str) -> None:
         """The card did not keep the refund."""
-        failed, charge = self.refunds[key], self.book[charge_key]
+        failed = self.refunds[key]
+        charge = self.book[charge_key]
         self.refunds[key] = replace(failed, status="declined", failure_code="refund_failed")
         refunded_amount = charge.refunded_amount - failed.amount
         self._book(charge_key, "refund.failed", refunded_amount=refunded_amount)
@@ -146,7 +153,8 @@ class Gateway:
     def _dispute(self, key: str, amount: int) -> None:
         """The card's owner disputes so much of the charge, or what is left of it."""
         charge = self.book[key]
-        if amount := min(amount, charge.kept_amount):
+        amount = min(amount, charge.kept_amount)
+        if amount:
             of: Any = {"reference": f"dp_{charge.reference}_{len(charge.disputes)}", "status": "open"}
             opened = GatewayDispute(amount=amount, currency=charge.currency, **of)
             self._book(key, "charge.disputed", disputes=(*charge.disputes, opened))
@@ -154,7 +162,8 @@ class Gateway:
     def _book(self, key: str, type: str, **changes: Any) -> None:
         """Change the charge, and have the shop receive that event, perhaps late, twice, or never."""
         self.book[key] = replace(self.book[key], **changes)
-        body, self.events = f"evt_{self.events} {type} {key}".encode(), self.events + 1
+        body = f"evt_{self.events} {type} {key}".encode()
+        self.events = self.events + 1
         for _ in range(chance.choice([0, 1, 1, 2]) if chance.is_faulty else 1):
             receive = partial(self.processes.call, partial(self._receive, body))
             self.processes.happen(f"webhook {type}", receive, 0.01, 30.0)

@@ -47,7 +47,9 @@ def _read_shared(usual: Any, codes: Sequence[str], *requests: Any, lock: bool) -
 
 def _register(usual: Any, slot: Any) -> Any:
     answer = usual(slot)
-    return PartnerReply.REGISTERED if isinstance(answer, NoAnswer) else answer
+    if isinstance(answer, NoAnswer):
+        return PartnerReply.REGISTERED
+    return answer
 
 
 def _charge_anew(usual: Any, gateway: Gateway, *, key: str, **of: Any) -> Any:

@@ -37,7 +37,10 @@ from orders.saga import run as executors, store
 from orders.saga.run import Executor
 from sales.waiting_room import admission, room_view, ticking
 
-AWAY, EMPTY, KEEPS, OLD = "is away", "loses all keys", "keeps its keys", "comes back with old keys"
+AWAY = "is away"
+EMPTY = "loses all keys"
+KEEPS = "keeps its keys"
+OLD = "comes back with old keys"
 WAITS: list[Any] = [gate.admit, pool_list.claim_code, pool_list.resolve_code]
 WAITS += [stream.enqueue, stream.read, stream.remove]
 """Calls of Redis that a request or an issuer makes without a lock: after each, others may run."""
@@ -69,12 +72,18 @@ class Processes:
     """All processes of the shop, and the broker and Redis between them: one task runs at a time."""
 
     def __init__(self) -> None:
-        self._tasks, self._nested, self.steps = list[Task](), 0, 0
-        self.trace, self.last = hashlib.sha256(), deque[str](maxlen=60)
-        self._outside, self._web = Process("clients"), Process("web")
+        self._tasks = list[Task]()
+        self._nested = 0
+        self.steps = 0
+        self.trace = hashlib.sha256()
+        self.last = deque[str](maxlen=60)
+        self._outside = Process("clients")
+        self._web = Process("web")
         names = ("worker-1", "worker-2", "beat-1", "beat-2", "issuer-1", "issuer-2")
-        self.present, self._others = self._web, [Process(name) for name in names]
-        self._workers, self._executors = self._others[:2], dict[str, Executor]()
+        self.present = self._web
+        self._others = [Process(name) for name in names]
+        self._workers = self._others[:2]
+        self._executors = dict[str, Executor]()
         self.server = fakeredis.FakeServer(version=(6, 2))
         # Scripts get replies as in RESP2, whatever the connection's protocol is.
         self._redis: Redis = fakeredis.FakeStrictRedis(server=self.server, protocol=2)
@@ -123,7 +132,9 @@ class Processes:
         if process.incarnation == incarnation:
             self.steps += 1
             self.note(f"{process.name} {name}")
-            faults, chance.left, chance.lost = (chance.left, chance.lost), None, ""
+            faults = (chance.left, chance.lost)
+            chance.left = None
+            chance.lost = ""
             if process is self._outside:
                 run()
             else:
@@ -134,7 +145,8 @@ class Processes:
 
     def run_as(self, process: Process, task: Callable[[], Any]) -> BaseException | None:
         """Run the task as the process, with faults by chance; an error, or the end of both, is noted."""
-        before, self.present = self.present, process
+        before = self.present
+        self.present = process
         drawn = chance.draw()
         if drawn < SHARES.crashes:
             chance.left = chance.randint(1, MOST.statements)
@@ -152,11 +164,14 @@ class Processes:
             self._start(process)
             return crash
         finally:
-            self.present, chance.left, chance.lost = before, None, ""
+            self.present = before
+            chance.left = None
+            chance.lost = ""
 
     def let_others_run(self) -> None:
         """Run a task by chance while the present process waits; raises Crash if that ends it."""
-        process, incarnation = self.present, self.present.incarnation
+        process = self.present
+        incarnation = self.present.incarnation
         is_free = self._nested < MOST.nested and not connection.in_atomic_block
         if not is_free or chance.draw() >= SHARES.switches:
             return
@@ -175,7 +190,9 @@ class Processes:
         outcomes = list[Any]()
         error = self.run_as(self._web, lambda: outcomes.append(work()))
         is_refused = isinstance(error, FirstcomeError) and not isinstance(error, Unavailable)
-        return [error] if is_refused else outcomes
+        if is_refused:
+            return [error]
+        return outcomes
 
     def enqueue(self, task: Any, *arguments: Any) -> None:
         """Send a message, which may be lost, doubled or late."""
@@ -184,8 +201,11 @@ class Processes:
             self.note(f"lost: {task.name}")
             return
         for _ in range(2 if drawn < SHARES.lost_messages + SHARES.doubled_messages else 1):
-            is_late, to = chance.draw() < SHARES.late_messages, chance.choice(self._workers)
-            after = chance.uniform(*SECONDS.late_message) if is_late else 0.0
+            is_late = chance.draw() < SHARES.late_messages
+            to = chance.choice(self._workers)
+            after = 0.0
+            if is_late:
+                after = chance.uniform(*SECONDS.late_message)
             self.submit(to, task.name, partial(task.run, *arguments), after=after)
 
     def _executor(self, process: Process) -> Executor:
@@ -215,7 +235,11 @@ class Processes:
             room_view.clear()
         if process in (self._web, *self._workers):
             self._executor(process)
-        name, watch = f"{process.name} {process.incarnation}", lambda: self._executor(process).watch()
+        name = f"{process.name} {process.incarnation}"
+
+        def watch() -> None:
+            self._executor(process).watch()
+
         repeated: dict[str, list[tuple[str, float, Callable[[], Any]]]] = {
             "web": [("watch", 1.0, watch), ("waiting rooms", 2.0, ticking.tick)],
             "worker": [("watch", 1.0, watch), ("webhooks", 1.0, partial(_deliver, name))],
@@ -260,7 +284,9 @@ class Processes:
         """Make a fault of the whole Redis, or end it; the next one is due later."""
         if not chance.is_faulty:
             return
-        fault = chance.choice([AWAY, EMPTY, KEEPS, OLD]) if self.server.connected else "is back"
+        fault = "is back"
+        if self.server.connected:
+            fault = chance.choice([AWAY, EMPTY, KEEPS, OLD])
         self.note(f"redis {fault}")
         self.server.connected = fault != AWAY
         if fault == KEEPS:

@@ -42,8 +42,7 @@ from payments.models import Entry, Transfer
 from payments.reconciliation import reconciling
 from sales.models import SaleEntry
 
-BLANK = sqlite3.connect(":memory:")
-"""The tables of a shop in which nothing has happened."""
+BLANK = sqlite3.connect(":memory:")  # The tables of a shop in which nothing has happened
 
 
 class Outcome(NamedTuple):
@@ -88,7 +87,8 @@ def _run(seed: str) -> tuple[list[str], Processes, Answers]:
     BLANK.backup(connection.connection)
     chance.begin(seed)
     processes = Processes()
-    platform, program = Receiver(), Receiver()
+    platform = Receiver()
+    program = Receiver()
     gateway: Any = Gateway(processes)
     partner = Partner(processes)
     gateways.GATEWAYS["simulator"] = replace(gateways.GATEWAYS["simulator"], load=lambda: gateway)
@@ -111,9 +111,13 @@ def _run(seed: str) -> tuple[list[str], Processes, Answers]:
     while processes.steps < MOST.steps:
         processes.step()
     findings = [f"not settled: {one}" for one in _settle(processes, gateway, answers)]
-    findings += [f"{law.law} is broken: {law.offenders[:5]}" for law in laws.audit() if not law.holds]
+    for law in laws.audit():
+        if not law.holds:
+            findings.append(f"{law.law} is broken: {law.offenders[:5]}")
     findings += [*_of_answers(answers, partner), *_of_operators(answers)]
-    findings += [f"charge {key} is open" for key, one in gateway.book.items() if one.status == "pending"]
+    for key, one in gateway.book.items():
+        if one.status == "pending":
+            findings.append(f"charge {key} is open")
     events = FeedEvent.objects.order_by("id")
     findings += _of_events("data platform", platform, events.filter(type__in=DATA_PLATFORM_EVENTS))
     findings += _of_events("program", program, events.filter(type__startswith="order."))
@@ -123,8 +127,10 @@ def _run(seed: str) -> tuple[list[str], Processes, Answers]:
 
 def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> list[str]:
     """Stop the faults, and so the clients, and run until nothing is open; returns what is after all."""
-    chance.is_faulty, processes.server.connected = False, True
-    until, still_open = processes.steps + MOST.steps_to_settle, list[str]()
+    chance.is_faulty = False
+    processes.server.connected = True
+    until = processes.steps + MOST.steps_to_settle
+    still_open = list[str]()
     while processes.steps < until:
         for _ in range(100):
             processes.step()
@@ -174,7 +180,8 @@ def _of_answers(answers: Answers, partner: Partner) -> Iterator[str]:
     }
     yield from answers.contradictions
     for name, rows in differences.items():
-        yield from (f"{name} {row} is on one side only" for row in sorted(rows, key=str))
+        for row in sorted(rows, key=str):
+            yield f"{name} {row} is on one side only"
 
 
 def _of_operators(answers: Answers) -> Iterator[str]:
@@ -217,7 +224,8 @@ def _sell_the_rest() -> Iterator[str]:
             with suppress(FirstcomeError):
                 if isinstance(issuing.issue(campaign_id=campaign_id, user_id=account), Queued):
                     worker.serve_once()
-    if codes := PoolCode.objects.filter(status=PoolCode.Status.IN_FLIGHT).count():
+    codes = PoolCode.objects.filter(status=PoolCode.Status.IN_FLIGHT).count()
+    if codes:
         yield f"{codes} codes are in flight for ever"
     for one in Campaign.objects.exclude(issued=COUPONS):
         yield f"campaign {one.pk} ({one.strategy}): {one.issued} of {COUPONS} are issued"

@@ -17,8 +17,7 @@ from django.db import OperationalError, connection
 
 from lab.tables import declared
 
-BEGINNING = 1_900_000_000.0
-"""The time at which each run begins, in seconds since the epoch."""
+BEGINNING = 1_900_000_000.0  # The time at which each run begins, in seconds since the epoch
 SERVER_LOST = 2013
 DECLARED = declared("lab/simulation/world.toml")
 SECONDS, SHARES, MOST = (SimpleNamespace(**DECLARED[name]) for name in ("seconds", "shares", "most"))
@@ -31,22 +30,25 @@ class Crash(BaseException):
 class Chance(random.Random):
     """The random numbers and the time of the present run, and the faults of its present process."""
 
-    seconds, is_faulty = BEGINNING, False
+    seconds = BEGINNING
+    is_faulty = False
     left: int | None = None
     """After so many statements and calls of Redis it is killed; None for one that isn't."""
-    lost = ""
-    """What of its next COMMIT is lost, the request or the reply, if anything."""
+    lost = ""  # What of its next COMMIT is lost, the request or the reply, if anything
 
     def begin(self, seed: str) -> None:
         self.seed(seed)
-        self.seconds, self.is_faulty = BEGINNING, False
+        self.seconds = BEGINNING
+        self.is_faulty = False
 
     def pass_time(self, seconds: float) -> None:
         self.seconds += max(0.0, seconds)
 
     def draw(self) -> float:
         """A number that is below the share of a fault where that is to happen."""
-        return self.random() if self.is_faulty else 1.0
+        if self.is_faulty:
+            return self.random()
+        return 1.0
 
     def count_call(self) -> None:
         if self.left is not None:
@@ -105,7 +107,8 @@ def install_faults() -> None:
     usual = connection.commit
 
     def commit() -> None:
-        lost, chance.lost = chance.lost, ""
+        lost = chance.lost
+        chance.lost = ""
         if lost == "request":
             connection.rollback()
         else:

@@ -15,8 +15,7 @@ from scripts.stack.mariadb import DATABASE, USER
 COUNTERS = {"Innodb_deadlocks": "deadlocks", "Innodb_row_lock_waits": "row_lock_waits"}
 COUNTERS |= {"Innodb_row_lock_time": "row_lock_ms"}
 WORK_OFF_SECONDS = 180
-FEW = 10
-"""Beat's own business may always be under way."""
+FEW = 10  # Beat's own business may always be under way
 Row = TypeVar("Row")
 UNDELIVERED = """
 (SELECT COUNT(*) FROM events_webhookdelivery WHERE status = 'pending') +

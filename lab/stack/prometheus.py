@@ -19,8 +19,8 @@ from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 
 OPS = places.PROJECT / "ops"
-SCRAPE_SECONDS, PATIENCE_SECONDS = 2.0, 60
-"""Between two scrapes; and how late may be what a sweep or an audit makes."""
+SCRAPE_SECONDS = 2.0
+PATIENCE_SECONDS = 60  # Between two scrapes; and how late may be what a sweep or an audit makes
 
 
 class Program(ExitStack):
@@ -132,7 +132,8 @@ def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, st
 @contextmanager
 def beside(instance: Instance) -> Iterator[Prometheus]:
     """One that scrapes the stack and its exporters, by the recording rules. Raises SetupError."""
-    folder, rules = instance.home / "prometheus", [OPS / "prometheus" / "recording.yml"]
+    folder = instance.home / "prometheus"
+    rules = [OPS / "prometheus" / "recording.yml"]
     folder.mkdir()
     with of_redis(instance, folder) as redis, of_mariadb(instance, folder) as mysql:
         targets = instance.metrics_targets() | {"redis": [redis.address], "mysql": [mysql.address]}
@@ -145,7 +146,8 @@ def empty_queries(found: Prometheus, since: float) -> Iterator[str]:
     for board in dashboards():
 
         def look(board: dict[str, Any] = board) -> list[str]:
-            now, empty = time.time(), list[str]()
+            now = time.time()
+            empty = list[str]()
             for panel, expression in queries(board, now - since):
                 times = {"start": since, "end": now, "step": SCRAPE_SECONDS}
                 series = found.get("query_range", query=expression, **times)["result"]
@@ -161,4 +163,5 @@ def empty_queries(found: Prometheus, since: float) -> Iterator[str]:
         empty = waiting.left(look, within_seconds=PATIENCE_SECONDS, pause_seconds=SCRAPE_SECONDS)
         count = len(list(queries(board, 1)))
         say(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data")
-        yield from (f"dashboard query without data: {board['title']} / {query}" for query in empty)
+        for query in empty:
+            yield f"dashboard query without data: {board['title']} / {query}"

@@ -12,7 +12,8 @@ from scripts.stack import children, places, ports, system_packages
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
-START_SECONDS, STOP_SECONDS = 90, 20
+START_SECONDS = 90
+STOP_SECONDS = 20
 USER = "firstcome"
 ENVIRONMENT = declared("lab/stack/rabbitmq.toml")
 
@@ -30,7 +31,8 @@ class RunningNode:
     def __init__(self, folder: Path) -> None:
         """Write the node's settings, and start it after its directory of nodes. Raises SetupError."""
         system_packages.program("rabbitmq-server")
-        self.folder, self.password = places.private_folder(folder), secrets.token_hex(20)
+        self.folder = places.private_folder(folder)
+        self.password = secrets.token_hex(20)
         first = ports.free(4)
         self.port, self.epmd_port, self.peers_port, self.management_port = range(first, first + 4)
         self.url = f"amqp://{USER}:{self.password}@{ports.HOST}:{self.port}//"
@@ -40,7 +42,8 @@ class RunningNode:
         places.write_whole(folder / "rabbitmq.conf", filled, mode=0o600)
         places.write_whole(folder / "enabled_plugins", "[rabbitmq_management].\n")
         places.write_whole(folder / ".erlang.cookie", self.password, mode=0o600)
-        command, log = ["epmd", "-port", str(self.epmd_port), "-address", ports.HOST], folder / "epmd.log"
+        command = ["epmd", "-port", str(self.epmd_port), "-address", ports.HOST]
+        log = folder / "epmd.log"
         own = {"epmd_port": self.epmd_port, "peers_port": self.peers_port}
         self._environment = os.environ | node_environment(folder, "rabbitmq", **own)
         self._epmd = children.start(command, log=log, environment=self._environment)
@@ -51,9 +54,11 @@ class RunningNode:
         self.start()
 
     def start(self) -> None:
-        log, environment = self.folder / "rabbitmq.log", self._environment
+        log = self.folder / "rabbitmq.log"
+        environment = self._environment
         starting = self._starter.submit(children.start, [SERVER], log=log, environment=environment)
-        self._child, within = starting.result(), {"within_seconds": START_SECONDS}
+        self._child = starting.result()
+        within = {"within_seconds": START_SECONDS}
         children.wait_until((ports.HOST, self.port), name="rabbitmq", child=self._child, log=log, **within)
 
     def kill(self) -> None:

@@ -65,7 +65,9 @@ def rows(book: Book, table: str, wanted: Mapping[str, str | int], *, limit: int 
 
 def find(book: Book, table: str, **cells: str) -> Row | None:
     found = rows(book, table, {f"{name} = ?": value for name, value in cells.items()}, limit=1)
-    return found[0] if found else None
+    if found:
+        return found[0]
+    return None
 
 
 def listing(
@@ -79,7 +81,8 @@ def listing(
     known = ", ".join([*filters, f"limit (1 to {LONGEST_PAGE})", "after (an id of the list)"])
 
     async def answer(request: Request) -> Answer:
-        wanted, limit = dict[str, str | int]({"number > ?": 0}), 0
+        wanted = dict[str, str | int]({"number > ?": 0})
+        limit = 0
         for name, value in filter(all, request.query_params.items()):  # an empty one is none
             if name == "after" and (row := find(book, table, id=value)):
                 wanted["number > ?"] = row["number"]

@@ -142,7 +142,9 @@ def end(book: Book, charge_id: str, *, failure: str | None = None) -> Row | None
 
     Where the answer did not wait for the end, a webhook is written.
     """
-    status = "declined" if failure else "succeeded"
+    status = "succeeded"
+    if failure:
+        status = "declined"
     statement = "UPDATE charges SET status = ?, failure = ? WHERE id = ? AND status = 'pending' RETURNING *"
     with book:
         for ended in book.execute(statement, [status, failure, charge_id]).fetchall():
@@ -157,7 +159,8 @@ def confirmation(book: Book, charge_id: str) -> Any:
 
 
 def existing(book: Book, charge_id: str) -> Row:
-    if (charge := find(book, "charges", id=charge_id)) is None:
+    charge = find(book, "charges", id=charge_id)
+    if charge is None:
         raise Refused(404, "charge_not_found", "There is no charge of this id.")
     return charge
 
@@ -166,7 +169,9 @@ def require_left(book: Book, charge: Row, amount: int | None, *, code: str) -> i
     """The amount, by default all that is left of the charge: neither refunded nor held by an open or lost
     dispute. Raises Refused where that is less."""
     [(held,)] = book.execute(HELD, [charge["id"]]).fetchall()
-    left = charge["amount"] - charge["refunded_amount"] - held if charge["status"] == "succeeded" else 0
+    left = 0
+    if charge["status"] == "succeeded":
+        left = charge["amount"] - charge["refunded_amount"] - held
     if not 0 < (asked := amount or left) <= left:
         more = {"left_amount": left, "charge": charge_as_json(book, charge)}
         raise Refused(409, code, f"{left} is left of this charge.", **more)
@@ -181,7 +186,8 @@ def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
         fields["failure"] = {"code": row["failure"], "detail": FAILURES[row["failure"]]}
     if row["status"] == "pending" and (found := confirmation(book, row["id"])):
         fields["next_action"] = {"type": "redirect", "url": found["url"]}
-    if disputed := rows(book, "disputes", {"charge_id = ?": row["id"]}):
+    disputed = rows(book, "disputes", {"charge_id = ?": row["id"]})
+    if disputed:
         fields["disputes"] = [dispute_as_json(book, dispute) for dispute in disputed]
     return fields
 

@@ -53,13 +53,15 @@ def as_json(row: Row) -> dict[str, Any]:
 
 def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     """The application that these words of the command line ask for, and they themselves."""
-    parser, means = process.arguments("data_platform", 8002), "the share of requests that meet an HTTP 500"
+    parser = process.arguments("data_platform", 8002)
+    means = "the share of requests that meet an HTTP 500"
     usual = os.environ.get("DATA_PLATFORM_FAILURE_RATE", "0")
     parser.add_argument("--failure-rate", type=float, default=usual, help=means)
     means = "a type of event that is refused for good with an HTTP 422; may be given several times"
     parser.add_argument("--refuse-type", action="append", default=[], help=means)
     options = parser.parse_args(words)
-    book, secret = books.open_book(options.book, SCHEMA), os.environ.get("EVENT_SECRET", "")
+    book = books.open_book(options.book, SCHEMA)
+    secret = os.environ.get("EVENT_SECRET", "")
 
     async def accept(request: Request) -> Answer:
         """Store the events in their order, or none; count those that are new, and those that came before."""

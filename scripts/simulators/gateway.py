@@ -84,12 +84,16 @@ class Gateway:
     """The open book, the options, the sender of webhooks, and the latency of every call if one is set."""
 
     def __init__(self, book: Book, options: Namespace, sender: webhooks.Sender):
-        self.book, self.options, self.sender = book, options, sender
+        self.book = book
+        self.options = options
+        self.sender = sender
         self.every_call_ms: float | None = None
 
     def routes(self) -> Routes:
-        book, delayed = self.book, self._delayed
-        by_order, by_charge = {"order": "order_id = ?", **books.PERIOD}, KEY | {"charge": "charge_id = ?"}
+        book = self.book
+        delayed = self._delayed
+        by_order = {"order": "order_id = ?", **books.PERIOD}
+        by_charge = KEY | {"charge": "charge_id = ?"}
         charge_as_json = partial(charges.charge_as_json, book)
         list_charges = books.listing(book, "charges", KEY | {"id": "id = ?"} | by_order, charge_as_json)
         list_refunds = books.listing(book, "refunds", by_charge, partial(charges.refund_as_json, book))
@@ -116,7 +120,8 @@ class Gateway:
         A new charge of a slow card is pending until its time is over, or its owner decides.
         """
         key, asked = await process.keyed(request, charges.ChargeBody)
-        card, row = charges.card(asked.token), None
+        card = charges.card(asked.token)
+        row = None
         # Where the page leads back to is no part of what is charged.
         fields = asked.model_dump(exclude={"return_url"})
         with self.book:
@@ -143,7 +148,9 @@ class Gateway:
 
     def _insert_charge(self, card: charges.Card, fields: dict[str, Any], *, key: str) -> Row:
         fields |= {"order_id": fields.pop("order"), "failure": card.failure, "created_at": now()}
-        status = "declined" if card.failure else "succeeded"
+        status = "succeeded"
+        if card.failure:
+            status = "declined"
         if card.seconds or card.is_confirmed:
             status = "pending"
         return insert(self.book, "charges", id=new_id("ch"), key=key, status=status, **fields)
@@ -276,7 +283,9 @@ class Gateway:
         card = charges.card(row["token"])
         left_seconds = max(0.0, self.options.action_seconds - books.age_seconds(row))
         await asyncio.sleep(left_seconds if card.is_confirmed else card.seconds)
-        failure = "authentication_expired" if card.is_confirmed else None
+        failure = None
+        if card.is_confirmed:
+            failure = "authentication_expired"
         ended = charges.end(self.book, row["id"], failure=failure) or row
         self.sender.send_undelivered()
         return ended
@@ -288,7 +297,9 @@ class Gateway:
         """
 
         async def answer(request: Request) -> Response:
-            usual = self.options.latency_ms if is_payment else 0
+            usual = 0
+            if is_payment:
+                usual = self.options.latency_ms
             is_quick = is_lookup and not request.query_params.get("key")
             half = 0 if is_quick else (usual if self.every_call_ms is None else self.every_call_ms) / 2000
             await asyncio.sleep(half)
@@ -302,7 +313,8 @@ class Gateway:
 
 def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     """The application that these words of the command line ask for, and they themselves."""
-    parser, given = process.arguments("gateway", 8001), os.environ.get
+    parser = process.arguments("gateway", 8001)
+    given = os.environ.get
     means = "how long POST /charges and POST /refunds take at least"
     parser.add_argument("--latency-ms", type=float, default=given("GATEWAY_LATENCY_MS", "20"), help=means)
     parser.add_argument("--webhook-url", default="", help="where webhooks are sent; nowhere without one")

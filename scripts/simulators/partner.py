@@ -50,7 +50,8 @@ def as_json(row: Row) -> dict[str, Any]:
 
 def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     """The application that these words of the command line ask for, and they themselves."""
-    parser, usual = process.arguments("partner", 8003), float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
+    parser = process.arguments("partner", 8003)
+    usual = float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
     for option, (part, means) in RATES.items():
         parser.add_argument(option, type=float, default=part * usual, help=means)
     parser.add_argument("--late-seconds", type=float, default=2, help="longer than the shop waits")

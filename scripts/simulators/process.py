@@ -20,10 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-HOLD_SECONDS = 60
-"""How long a reply that never comes keeps its connection open."""
-GRACE_SECONDS = 0.5
-"""How long requests under way may go on once the process has to end."""
+HOLD_SECONDS = 60  # How long a reply that never comes keeps its connection open
+GRACE_SECONDS = 0.5  # How long requests under way may go on once the process has to end
 OPTIONS: dict[str, Any] = {"access_log": False, "timeout_keep_alive": 3600}
 """uvicorn's; the shop's calls are to find their connection open."""
 _background: set[asyncio.Task[Any]] = set()
@@ -51,8 +49,7 @@ class Refused(HTTPException):
 
 
 Handler = Callable[[Request], Awaitable[Response]]
-Routes = Mapping[str, Handler]
-"""`METHOD /path` to the function that answers."""
+Routes = Mapping[str, Handler]  # `METHOD /path` to the function that answers
 
 
 def application(routes: Routes, book: Any, on_start: Callable[[], None] = lambda: None) -> Starlette:

@@ -25,9 +25,11 @@ CREATE TABLE IF NOT EXISTS webhooks (
 """
 GIVE_UP_SECONDS = 600
 """How long one event is tried: a shop that was down for longer has looked the key up meanwhile."""
-HEADER, TOLERANCE_SECONDS = "Firstcome-Signature", 300
+HEADER = "Firstcome-Signature"
+TOLERANCE_SECONDS = 300
 FORM = re.compile(r"t=([0-9]{1,15})((,v1=[0-9a-f]{64}){1,5})")
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
+SHORTEST_PAUSE = 0.25
+LONGEST_PAUSE = 15.0
 
 
 def header(secret: str, body: bytes) -> str:
@@ -64,7 +66,9 @@ class Sender:
     """Posts what is in the outbox to one address, if any, each event on its own, with backoff until a 2xx."""
 
     def __init__(self, book: Book, *, url: str, secret: str):
-        self.book, self.url, self.secret = book, url, secret
+        self.book = book
+        self.url = url
+        self.secret = secret
         self.sending: set[str] = set()
         # As many as there are threads at once, for nothing else of the gateway runs in one.
         self.connections = urllib3.PoolManager(maxsize=32, retries=False, timeout=5)
@@ -79,7 +83,8 @@ class Sender:
                 process.in_background(self._send(row))
 
     async def _send(self, row: Row) -> None:
-        pause, is_delivered = SHORTEST_PAUSE, False
+        pause = SHORTEST_PAUSE
+        is_delivered = False
         while not is_delivered and age_seconds(row) < GIVE_UP_SECONDS:
             is_delivered = await asyncio.to_thread(self._post, row["body"])
             if is_delivered:

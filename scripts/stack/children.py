@@ -19,8 +19,7 @@ from scripts.stack.places import PROJECT
 Child = subprocess.Popen[Any]
 MARK = "FIRSTCOME_RUN"
 """In the environment of everything that supervisor starts: the state folder that it belongs to."""
-Ready = Callable[[], bool] | ports.Address
-"""Whether a process is ready, or where it answers then."""
+Ready = Callable[[], bool] | ports.Address  # Whether a process is ready, or where it answers then
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _libc = ctypes.CDLL(None)
 
@@ -168,7 +167,9 @@ def wait_until(is_ready: Ready, *, name: str, child: Child, log: Path, within_se
         if child.poll() is not None:
             end = f"with exit code {child.returncode}; the end of {log}:\n{tail(log)}"
             raise SetupError(f"{name} ended {end}")
-        return is_ready() if callable(is_ready) else ports.answers(is_ready)
+        if callable(is_ready):
+            return is_ready()
+        return ports.answers(is_ready)
 
     late = f"{name} did not answer in {within_seconds:.0f} s; see {log}"
     waiting.until(look, late, within_seconds=within_seconds, pause_seconds=0.05)
@@ -184,7 +185,9 @@ def say(text: str) -> None:
 
 def tail(log: Path, lines: int = 15) -> str:
     """The last lines of a log, if there is one."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+    if log.exists():
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return "(no log)"
 
 
 def of_state(home: Path) -> set[int]:
@@ -195,12 +198,15 @@ def of_state(home: Path) -> set[int]:
 def leader_of(folder: Path, name: str) -> int | None:
     """The id of the process that was last written as `name`, if it is alive."""
     pid = _written(folder, name)
-    return pid if _is_marked(pid, folder.parent) else None
+    if _is_marked(pid, folder.parent):
+        return pid
+    return None
 
 
 def group_of(folder: Path, name: str) -> set[int]:
     """The living processes of the group that `name` led when it was last written, the leader included."""
-    leader, found = _written(folder, name), set[int]()
+    leader = _written(folder, name)
+    found = set[int]()
     for pid in of_state(folder.parent):
         with contextlib.suppress(ProcessLookupError):
             found |= {pid} if os.getpgid(pid) == leader else set()

@@ -25,8 +25,7 @@ PORTS = 7
 METRICS_PORTS = {"worker": 4, "issuer": 5, "beat": 6}
 """Where processes without a web server serve their metrics, after the shop's port."""
 STOPPING = "stopping"
-PATIENCE_SECONDS = 25
-"""Longer than stopping takes."""
+PATIENCE_SECONDS = 25  # Longer than stopping takes
 DOUBT_SECONDS = 1
 """A runner whose make was killed gets its signal at once, and writes that it is stopping a moment later."""
 
@@ -64,7 +63,8 @@ class Instance:
 
     def mariadb(self, **options: Any) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
-        password, socket = places.secret(self.home, "mariadb-password"), self.mariadb_socket
+        password = places.secret(self.home, "mariadb-password")
+        socket = self.mariadb_socket
         return self.server(home=self.data, socket=socket, password=password, root=self.root, **options)
 
 

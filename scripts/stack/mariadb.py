@@ -25,13 +25,13 @@ class Server:
     max_connections: int = 0
     root: Root | None = None
     """The Debian root that has its programs, which has to be made; otherwise they are this machine's."""
-    has_binary_log: bool = False
-    """For restores to a moment; a second flush for each commit."""
+    has_binary_log: bool = False  # For restores to a moment; a second flush for each commit
     collation: ClassVar[str] = "utf8mb4_uca1400_ai_ci"
     """As the shop's `doctor` wants it: MariaDB 10.11's default takes all four-byte characters for one."""
 
     def __post_init__(self) -> None:
-        self.data, self.temporary = self.home / "data", self.home / "tmp"
+        self.data = self.home / "data"
+        self.temporary = self.home / "tmp"
         self.binary_logs = self.home / "binary-logs"
         # What `DATABASE_URL` has to be.
         self.url = f"mysql://{USER}:{self.password}@/{DATABASE}?unix_socket={quote(str(self.socket))}"
@@ -44,7 +44,8 @@ class Server:
             # Beside its place, and moved there: a kill leaves nothing half made.
             unfinished = self.data.with_name("data.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
-            command, own = self.install_command(unfinished), os.environ | {"TMPDIR": str(self.temporary)}
+            command = self.install_command(unfinished)
+            own = os.environ | {"TMPDIR": str(self.temporary)}
             children.printed(children.run(command, within_seconds=300, environment=own))
             unfinished.rename(self.data)
         # All privileges, so that tests may create databases and kill connections; the server is private.
@@ -57,7 +58,8 @@ class Server:
         places.write_whole(self.home / "first.sql", statements, mode=0o600)
 
     def install_command(self, data: Path) -> list[str]:
-        user, own = getpass.getuser(), ["--no-defaults", "--skip-test-db", "--skip-name-resolve"]
+        user = getpass.getuser()
+        own = ["--no-defaults", "--skip-test-db", "--skip-name-resolve"]
         own += ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}"]
         return [*self.program("mariadb-install-db"), *own, f"--datadir={data}", f"--user={user}"]
 
@@ -94,7 +96,9 @@ class Server:
         ]
 
     def program(self, name: str) -> list[str]:
-        return self.root.command(name) if self.root else [system_packages.program(name)]
+        if self.root:
+            return self.root.command(name)
+        return [system_packages.program(name)]
 
 
 class MySQL(Server):

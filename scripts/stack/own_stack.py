@@ -23,8 +23,9 @@ from scripts.stack import (
 )
 from scripts.stack.instance import Instance
 
-READY_SECONDS, STOP_SECONDS, MANAGE_SECONDS = 240, 20, 300
-"""The first run makes a database and seeds it, on a machine that may be slow and busy."""
+READY_SECONDS = 240
+STOP_SECONDS = 20
+MANAGE_SECONDS = 300  # The first run makes a database and seeds it, on a machine that may be slow and busy
 RATES = ("COUPONS", "ORDERS", "PAYMENTS", "TOP_UPS", "DECLINES", "WRONG_CODES", "ANONYMOUS", "API_KEYS")
 NO_RATES = {f"RATE_{name}": "" for name in RATES}
 """For loads in which a few accounts call as often as many would."""
@@ -45,7 +46,8 @@ def measure(
     """Run it with an instance in a new folder, which is then removed, or kept; the command's exit code."""
     # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
     beside = folder or places.private_folder(places.state())
-    home, code = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside)).resolve(), 0
+    home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside)).resolve()
+    code = 0
 
     def run_there() -> int:
         port = str(ports.free(instances.PORTS))
@@ -70,7 +72,8 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     """`make run` in the instance's project, from its start to Ctrl-C, which has to leave nothing behind;
     yields its output. Raises SetupError."""
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
-    log, own = instance.home / "make-run.log", own_environment(instance, settings)
+    log = instance.home / "make-run.log"
+    own = own_environment(instance, settings)
     log.write_bytes(b"")
     how: dict[str, Any] = {"environment": own, "folder": instance.project, "when_parent_dies": signal.SIGTERM}
     how |= {"within_seconds": READY_SECONDS, "stop_seconds": STOP_SECONDS}
@@ -81,7 +84,8 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
             os.killpg(child.pid, signal.SIGINT)  # as a terminal does
             late = f"make run goes on {STOP_SECONDS} s after Ctrl-C"
             waiting.until(lambda: child.poll() is not None, late, within_seconds=STOP_SECONDS)
-        if left := children.of_state(instance.home):
+        left = children.of_state(instance.home)
+        if left:
             raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
         for port in instance.ports:
             ports.require_free(port)

@@ -25,12 +25,9 @@ from scripts.stack import (
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import SEARCH_PATH
 
-OUTSIDE = ("gateway", "sink", "partner")
-"""Simulators of the outside systems: they need nothing of the shop."""
-SHOP = ("web", "worker", "beat", "issuer")
-"""What needs a prepared database."""
-BINARY_LOG = "MARIADB_BINARY_LOG"
-"""With 1, the private MariaDB keeps a binary log."""
+OUTSIDE = ("gateway", "sink", "partner")  # Simulators of the outside systems: they need nothing of the shop
+SHOP = ("web", "worker", "beat", "issuer")  # What needs a prepared database
+BINARY_LOG = "MARIADB_BINARY_LOG"  # With 1, the private MariaDB keeps a binary log
 WEBHOOK_LISTENER = "WEBHOOK_LISTENER"
 """Where the gateway's webhooks go instead of to the web process, as to a proxy before it."""
 BECOMES = "PROCESS_BECOMES"
@@ -50,7 +47,8 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> li
             return _redis(instance)
         case "mariadb":
             of_web = int(environment["WEB_WORKERS"]) * int(environment["WEB_THREADS"])
-            has_log, most = environment.get(BINARY_LOG) == "1", of_web + BACKGROUND_CONNECTIONS
+            has_log = environment.get(BINARY_LOG) == "1"
+            most = of_web + BACKGROUND_CONNECTIONS
             return instance.mariadb(max_connections=most, has_binary_log=has_log).command()
         case "web":
             # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
@@ -111,7 +109,9 @@ def _server_version(program: str) -> tuple[int, ...]:
     """What it says of itself, as `Redis server v=7.0.15 sha=…`; nothing if that can't be read."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     found = re.search(r" v=(\d+)\.(\d+)\.", said)
-    return tuple(map(int, found.groups())) if found else ()
+    if found:
+        return tuple(map(int, found.groups()))
+    return ()
 
 
 def web_server(port: int, *options: str) -> list[str]:
@@ -149,7 +149,8 @@ def main() -> None:
     assert instance is not None, "make run remembers the instance before it starts supervisor"
     take_place(instance.run, name)
     line = command(name, instance, os.environ)
-    if module := os.environ.get(BECOMES):
+    module = os.environ.get(BECOMES)
+    if module:
         line = [sys.executable, "-m", module, "--become", name, *line]
     os.execve(line[0], line, environments.for_process(name, instance, os.environ))
 

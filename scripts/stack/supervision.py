@@ -79,14 +79,18 @@ def supervised(
     stop_seconds: float,
 ) -> Iterator[children.Child]:
     """supervisor with these groups, which start in this order; on leaving, they stop in the reverse one."""
-    socket, log = str(instance.supervisor_socket), instance.logs / "supervisor.log"
+    socket = str(instance.supervisor_socket)
+    log = instance.logs / "supervisor.log"
     # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
-    python, sections = os.path.relpath(sys.executable, places.PROJECT), [_DAEMON.format(socket=socket)]
+    python = os.path.relpath(sys.executable, places.PROJECT)
+    sections = [_DAEMON.format(socket=socket)]
     for priority, (group, programs) in enumerate(groups.items()):
         names = ",".join(program.name for program in programs)
         sections += [f"[group:{group}]\nprograms={names}\npriority={priority}\n"] if names else []
-        sections += [_PROGRAM.format(program, python=python) for program in programs]
-    path, own = instance.home / "supervisor.conf", {**environment, children.MARK: str(instance.home)}
+        for program in programs:
+            sections.append(_PROGRAM.format(program, python=python))
+    path = instance.home / "supervisor.conf"
+    own = {**environment, children.MARK: str(instance.home)}
     places.write_whole(path, "".join(sections), mode=0o600)
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
@@ -114,7 +118,9 @@ def stop(instance: Instance, name: str) -> None:
 
 
 def _full_name(name: str) -> str:
-    return f"shop:{name}" if name in (*OUTSIDE, *SHOP) else f"stores:{name}"
+    if name in (*OUTSIDE, *SHOP):
+        return f"shop:{name}"
+    return f"stores:{name}"
 
 
 def calls(instance: Instance) -> Any:
@@ -145,7 +151,8 @@ def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> None:
 
     left_after(signal.SIGTERM)
     waiting.left(lambda: left_after(0), within_seconds=within_seconds)
-    if left := waiting.left(lambda: left_after(signal.SIGKILL), within_seconds=STOP_SECONDS):
+    left = waiting.left(lambda: left_after(signal.SIGKILL), within_seconds=STOP_SECONDS)
+    if left:
         raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
     for path in [*instance.run.glob("*.pid"), *instance.run.glob("*.sock*")]:
         path.unlink(missing_ok=True)
@@ -155,7 +162,9 @@ def wait_for_stores(instance: Instance, stores: Sequence[str]) -> None:
     """Return once each of the databases accepts connections. Raises SetupError."""
 
     def problem() -> str:
-        return "" if ports.answers(str(path)) else "it accepts no connections"
+        if ports.answers(str(path)):
+            return ""
+        return "it accepts no connections"
 
     for name in stores:
         path = instance.redis_socket if name == "redis" else instance.mariadb_socket
@@ -173,7 +182,9 @@ def readiness_problem(port: int) -> str:
         status, text = ports.ask(port, "GET", "/readyz")
     except OSError as error:
         return f"/readyz: {error}"
-    return "" if status == 200 else f"/readyz answers {status} {text[:500]}"
+    if status == 200:
+        return ""
+    return f"/readyz answers {status} {text[:500]}"
 
 
 def wait_while(
@@ -185,7 +196,8 @@ def wait_while(
     dying_seconds: float = 5,
 ) -> None:
     """Return once there is no problem. Raises SetupError past that time, or when the process keeps dying."""
-    late, dies_at = time.monotonic() + most_seconds, math.inf
+    late = time.monotonic() + most_seconds
+    dies_at = math.inf
     while what := problem():
         is_dying = states(instance)[name] in {"BACKOFF", "FATAL"}
         dies_at = min(dies_at, time.monotonic() + dying_seconds) if is_dying else math.inf

@@ -46,7 +46,8 @@ _INSTALL = ("install", "-y", "--no-install-recommends")
 FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
 """Of the package libfaketime."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
-NPM_PINS, NPM_FOLDER = places.PROJECT / "scripts" / "npm", places.PROJECT / ".venv" / "npm"
+NPM_PINS = places.PROJECT / "scripts" / "npm"
+NPM_FOLDER = places.PROJECT / ".venv" / "npm"
 
 
 def require(*needs: str) -> None:
@@ -95,7 +96,8 @@ def missing(*needs: str) -> list[str]:
 
 def program(name: str) -> str:
     """The path of the program. Raises SetupError with the line that installs it."""
-    if (found := shutil.which(name, path=SEARCH_PATH)) is None:
+    found = shutil.which(name, path=SEARCH_PATH)
+    if found is None:
         line = line_to_install([PACKAGES.get(name, name)])
         raise SetupError(f"{name} is missing; run this first: {line}")
     return found
@@ -127,8 +129,7 @@ class Root:
     name: str
     release: str
     packages: Sequence[str]
-    program: str
-    """One below /usr that is there once the root is whole."""
+    program: str  # One below /usr that is there once the root is whole
     finish: Callable[[Path], None] = lambda folder: None
     """Done to the new root before it is at its place. Raises SetupError."""
 
@@ -212,7 +213,10 @@ DEBIAN_13 = Root(
 def mirror() -> str:
     """The mirror of Debian that apt uses here."""
     for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")):
-        text = path.read_text(errors="replace") if path.is_file() else ""
-        if found := re.search(r"^[^#\n]*?(https?://\S+/debian)/?(?=\s|$)", text, re.MULTILINE):
+        text = ""
+        if path.is_file():
+            text = path.read_text(errors="replace")
+        found = re.search(r"^[^#\n]*?(https?://\S+/debian)/?(?=\s|$)", text, re.MULTILINE)
+        if found:
             return found[1]
     return "http://deb.debian.org/debian"

@@ -36,15 +36,11 @@ DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
     "mariadb-next": (mariadb.Server, system_packages.MARIADB_NEXT),
 }
 """What `DB` may name: the kind of server, and the Debian root that it comes from."""
-CONNECTIONS = 1000
-"""Race tests open hundreds, and several developers share one server."""
-ROOT_SECONDS = 600
-"""One takes 40 s, and four minutes beside other work."""
+CONNECTIONS = 1000  # Race tests open hundreds, and several developers share one server
+ROOT_SECONDS = 600  # One takes 40 s, and four minutes beside other work
 SETTINGS = ["DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG", "STAFF_OTP_REQUIRED"]
-SETTINGS += ["WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET"]
-"""What the tests have in common with an instance."""
-KIND = "TEST_DATABASE_KIND"
-"""The setting that names the kind, for tests that start a server of their own."""
+SETTINGS += ["WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET"]  # What the tests have in common with an instance
+KIND = "TEST_DATABASE_KIND"  # The setting that names the kind, for tests that start a server of their own
 
 
 @contextlib.contextmanager
@@ -62,7 +58,9 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     places.private_folder(instance.run)
     database = instance.mariadb(max_connections=CONNECTIONS)
     database.prepare()
-    gateway, sink, redis = instance.gateway_port, instance.data_platform_port, instance.port + instances.PORTS
+    gateway = instance.gateway_port
+    sink = instance.data_platform_port
+    redis = instance.port + instances.PORTS
     # Several developers share it, a number each.
     options = {"bind": ports.HOST, "port": redis, "dir": home, "databases": 64, "save": ""}
     redis_command = [system_packages.program("redis-server"), *processes.words(options)]
@@ -83,7 +81,8 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     }
     with contextlib.ExitStack() as started:
         for name, (command, address) in commands.items():
-            log, environment = home / f"{name}.log", os.environ | settings
+            log = home / f"{name}.log"
+            environment = os.environ | settings
             child = children.running(command, name=name, log=log, is_ready=address, environment=environment)
             started.enter_context(child)
         yield settings

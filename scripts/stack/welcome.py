@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from scripts.stack import ports
 from scripts.stack.instance import Instance
 
-DEMO_USER, DEMO_PASSWORD = "demo", "demo-pass-2026"
-STAFF_USER, STAFF_PASSWORD = "staff", "staff-pass-2026"
+DEMO_USER = "demo"
+DEMO_PASSWORD = "demo-pass-2026"  # noqa: S105 - public
+STAFF_USER = "staff"
+STAFF_PASSWORD = "staff-pass-2026"  # noqa: S105 - public
 LOGIN = json.dumps({"username": DEMO_USER, "password": DEMO_PASSWORD})
 JSON = {"Content-Type": "application/json"}
 
@@ -42,7 +44,8 @@ def demo(instance: Instance) -> str:
     accounts = f"Demo login: {DEMO_USER} / {DEMO_PASSWORD}    Admin: {STAFF_USER} / {STAFF_PASSWORD}"
     campaigns = json.loads(ports.ask(instance.port, "GET", "/api/v1/campaigns")[1]).get("results", [])
     is_open = [campaign["id"] for campaign in campaigns if campaign["status"] == "open"]
-    what, body = "No campaign is open; this shows the demo user's coupons:", ""
+    what = "No campaign is open; this shows the demo user's coupons:"
+    body = ""
     content = "-H 'Content-Type: application/json'"
     if is_open:
         what = "A coupon for the demo user; paste this into another shell:"

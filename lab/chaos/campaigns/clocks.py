@@ -13,8 +13,7 @@ from lab.stack import database, faketime
 from scripts.stack import children, places, processes, supervision, waiting
 from scripts.stack.instance import Instance
 
-FAR_SECONDS = 150
-"""How far a clock is off in the end: two that drift apart are five minutes apart."""
+FAR_SECONDS = 150  # How far a clock is off in the end: two that drift apart are five minutes apart
 SECOND_LOG = "clock-jump-worker.log"
 TABLE = "campaign_instant"
 DRIFT_STEPS = 15

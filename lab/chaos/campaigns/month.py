@@ -23,8 +23,7 @@ COUPONS_A_DAY = 3
 GATEWAY_AWAY = Fault("down", "gateway", 1.5)
 DAYS_BETWEEN_OUTAGES = 3
 STRATEGIES = (*shop.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
-SPARE = {"bytes": 4 * 2**20, "keys": 100}
-"""By what Redis may grow, beside a quarter."""
+SPARE = {"bytes": 4 * 2**20, "keys": 100}  # By what Redis may grow, beside a quarter
 FEWEST_DAYS = 17
 CLEAN_UP_SECONDS = 15
 PATIENCE_SECONDS = 30

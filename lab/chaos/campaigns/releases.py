@@ -38,10 +38,8 @@ STOP_SECONDS = 45
 DRAIN_SECONDS = 35
 """As Compose's files have it, a web server ends after 35 s; that is the longest `Prefer: wait`, and some."""
 REPEATED = 200
-ALONE_SECONDS = 8
-"""Of load on the previous release alone, whose keys and sagas the new one finds."""
-MAX_CONNECTIONS = 600
-"""For twice the processes."""
+ALONE_SECONDS = 8  # Of load on the previous release alone, whose keys and sagas the new one finds
+MAX_CONNECTIONS = 600  # For twice the processes
 ADD_COLUMN = "ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL"
 DROP_COLUMN = "ALTER TABLE orders_order DROP COLUMN added_since"
 
@@ -152,7 +150,9 @@ class Releases(Run):
 
     def roll(self, number: int, chance: random.Random) -> float:
         """Replace every process once; the longest time until one was ready."""
-        code = self.previous if number == 1 else PROJECT
+        code = PROJECT
+        if number == 1:
+            code = self.previous
         is_restart = number >= 3
         say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
         self.setup.campaigns += self.shop.create_campaigns(1)

@@ -29,13 +29,16 @@ from scripts.stack import SetupError, children, own_stack, ports, supervision, s
 from scripts.stack.mariadb import DATABASE, USER
 from scripts.stack.processes import SHOP
 
-LOAD_SECONDS, QUICK_LOAD_SECONDS = 30.0, 6.0
-"""Before the backup, between it and the moment, and after the restore."""
-LOST_SECONDS, CUT_SECONDS = 6.0, 4.0
+LOAD_SECONDS = 30.0
+QUICK_LOAD_SECONDS = 6.0  # Before the backup, between it and the moment, and after the restore
+LOST_SECONDS = 6.0
+CUT_SECONDS = 4.0
 """The moment is so long before the loss, and the planted end of the copied logs so long before the moment."""
-HEAD = 65_536
-"""The position stands in the dump's first characters."""
-SETTLE_SECONDS, RESTORE_SECONDS, ANSWER_SECONDS, PATIENCE_SECONDS = 120, 1800, 300, 60
+HEAD = 65_536  # The position stands in the dump's first characters
+SETTLE_SECONDS = 120
+RESTORE_SECONDS = 1800
+ANSWER_SECONDS = 300
+PATIENCE_SECONDS = 60
 RECONCILE_ATTEMPTS = 5
 
 
@@ -44,7 +47,9 @@ class Restore(Run):
 
     def load(self) -> float:
         """Lose the database and restore it; the seconds from the loss to the first answer."""
-        pause = QUICK_LOAD_SECONDS if self.is_quick else LOAD_SECONDS
+        pause = LOAD_SECONDS
+        if self.is_quick:
+            pause = QUICK_LOAD_SECONDS
         self.backup = self.instance.home / "backup.sql"
         staff, *buyers = self.clients()
         with at_work(buyers) as stop, ExitStack() as copying:
@@ -86,7 +91,9 @@ class Restore(Run):
         """`mariadb-binlog` beside the server, as on another machine: it writes what is logged."""
         self.logs = self.instance.home / "copied-logs"
         self.logs.mkdir()
-        name, server, log = "mariadb-binlog", self.instance.mariadb(), self.instance.home / "copied-logs.log"
+        name = "mariadb-binlog"
+        server = self.instance.mariadb()
+        log = self.instance.home / "copied-logs.log"
         command = [system_packages.program(name), "--no-defaults", f"--socket={server.socket}", "--raw"]
         command += [f"--user={USER}", "--read-from-remote-server", "--stop-never"]
         command += [f"--result-file={self.logs}/", "log.000001"]
@@ -110,12 +117,14 @@ class Restore(Run):
 
     def shell(self, line: str) -> str:
         """What a line of the shell prints. Raises SetupError where a program of it fails."""
-        command, own = ["bash", "-o", "pipefail", "-ec", line], self.environment()
+        command = ["bash", "-o", "pipefail", "-ec", line]
+        own = self.environment()
         return children.printed(children.run(command, within_seconds=RESTORE_SECONDS, environment=own))
 
     def lose_server(self) -> None:
         """Freeze and kill the server, so that it ends nothing in order, keep it down, and take its files."""
-        server, home = self.instance.mariadb(), self.instance.home
+        server = self.instance.mariadb()
+        home = self.instance.home
         victims = children.group_of(self.instance.run, "mariadb")
         self.made += bool(victims)
         children.kill(victims, signal.SIGSTOP)
@@ -131,7 +140,8 @@ class Restore(Run):
         """What docs/howto/restore-a-backup.md says. Raises SetupError."""
         for name in SHOP:
             supervision.stop(self.instance, name)
-        server, late = self.instance.mariadb(), "the new MariaDB does not answer"
+        server = self.instance.mariadb()
+        late = "the new MariaDB does not answer"
         server.prepare()
         supervision.start(self.instance, ["mariadb"])
         waiting.until(lambda: ports.answers(str(server.socket)), late, within_seconds=ANSWER_SECONDS)

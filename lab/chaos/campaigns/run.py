@@ -22,8 +22,7 @@ from scripts.stack import children, own_stack, supervision
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
-SHORT_SECONDS = (0.5, 3.0)
-"""From and to how long a fault lasts that has no seconds of its own."""
+SHORT_SECONDS = (0.5, 3.0)  # From and to how long a fault lasts that has no seconds of its own
 LONGEST_SECONDS = 3600.0
 QUICK_LONGEST_SECONDS = 8.0
 QUICK_DIVISOR = 10
@@ -66,8 +65,7 @@ class Terms:
 class Run:
     """A run as most campaigns have it; the campaign's terms or a class has what is otherwise."""
 
-    manage: Any = staticmethod(own_stack.manage)
-    """What runs the command that makes the first rows."""
+    manage: Any = staticmethod(own_stack.manage)  # What runs the command that makes the first rows
 
     def __init__(self, campaign: "Campaign", instance: Instance, seed: str, **asked: str) -> None:
         """As is asked by the options `quick`, `planted`, `seconds` and `broker` of the command line."""
@@ -115,9 +113,13 @@ class Run:
         )
         if self.is_planted:
             say(f"{name}: the planted defect was {'found' if is_found else 'NOT found'}")
-            return 0 if is_found else 1
+            if is_found:
+                return 0
+            return 1
         say(f"{name}: {len(self.seen.findings)} findings, SEED={self.seed}")
-        return 1 if self.seen.findings else 0
+        if self.seen.findings:
+            return 1
+        return 0
 
     def prepare(self) -> dict[str, str]:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
@@ -277,7 +279,9 @@ class Campaign:
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed."""
         chance = random.Random(f"{seed} {self.name}")
-        most = QUICK_LONGEST_SECONDS if is_quick else LONGEST_SECONDS
+        most = LONGEST_SECONDS
+        if is_quick:
+            most = QUICK_LONGEST_SECONDS
         plan = []
         for what, often in self.faults.items():
             count = often[0] if isinstance(often, tuple) else often

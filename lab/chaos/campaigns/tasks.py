@@ -26,16 +26,13 @@ from scripts.stack import children, supervision
 
 LONGEST_SECONDS = 60.0
 QUICK_LONGEST_SECONDS = 8.0
-FIRST_SHARE = 0.25
-"""How late a message is at most, and within which share of that its first copy comes."""
+FIRST_SHARE = 0.25  # How late a message is at most, and within which share of that its first copy comes
 QUEUE = "celery"
 WRITTEN = 1
-READ = 2
-"""The numbers of the databases: `BROKER_URL` has the first one, workers read the second."""
+READ = 2  # The numbers of the databases: `BROKER_URL` has the first one, workers read the second
 DRIFTS = {"worker": -clocks.FAR_SECONDS, "second": clocks.FAR_SECONDS}
 SUCCEEDED = r"Task ([\w.]+)\[([0-9a-f-]{36})\] succeeded"
-REGISTERED = r"(?m)^  \. ([\w.]+)$"
-"""Lines of a worker's log."""
+REGISTERED = r"(?m)^  \. ([\w.]+)$"  # Lines of a worker's log
 # Keys whose time is over one by one, within the next minutes.
 OLD_KEYS = """
 INSERT INTO shop_idempotencykey (account_id, key_hash, fingerprint, status, body, location, created_at)
@@ -56,7 +53,9 @@ class Tasks(Run):
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         """With the relay from the start on: what waits for it expires."""
         instance = self.instance
-        longest = QUICK_LONGEST_SECONDS if self.is_quick else LONGEST_SECONDS
+        longest = LONGEST_SECONDS
+        if self.is_quick:
+            longest = QUICK_LONGEST_SECONDS
         relay = Relay(str(instance.redis_socket), self.seed, longest)
         with super().stack(settings), at_work([relay]), clocks.second_worker(instance, "second"):
             clocks.watch_early(instance)
@@ -103,7 +102,8 @@ class Relay:
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set() or self.waiting:
-            if message := self.written.rpop(QUEUE):
+            message = self.written.rpop(QUEUE)
+            if message:
                 self.take(message)
             else:
                 stop.wait(0.02)

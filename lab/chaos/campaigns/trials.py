@@ -19,17 +19,13 @@ from scripts.stack.children import say
 
 SHORT_SECONDS = (0.3, 5.0)
 LONG_SECONDS = (11.0, 13.0)
-SHARE_OF_LONG = 0.15
-"""How long a process is frozen or down; the long ones outlast the lease of a saga."""
+SHARE_OF_LONG = 0.15  # How long a process is frozen or down; the long ones outlast the lease of a saga
 NEEDED_TO_ANSWER = {"web", WEB_PROCESS, "redis", "mariadb", "partner"}
 """Without these some requests can't be answered as they should; all others the shop makes up for."""
-BREAKER_SECONDS = 2.0
-"""How long a circuit breaker of the shop may refuse calls of what is back."""
-SEEN_SECONDS = 90
-"""How long Prometheus may not see something."""
+BREAKER_SECONDS = 2.0  # How long a circuit breaker of the shop may refuse calls of what is back
+SEEN_SECONDS = 90  # How long Prometheus may not see something
 CALL_SECONDS = 180
-GOAL = 0.999
-"""The share of good requests."""
+GOAL = 0.999  # The share of good requests
 SERVICE_LEVEL_PATHS = {"/orders", "/payments", "/wallet/top-ups"}
 """What the service level counts of the POSTs."""
 
@@ -102,7 +98,9 @@ class Chaos(Run):
         often = [share[0] if isinstance(share, tuple) else share for share in shares.values()]
         while (left := self.ends_at - time.monotonic()) > 0:
             [what] = chance.choices([*shares], often)
-            usual = LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS
+            usual = SHORT_SECONDS
+            if chance.random() < SHARE_OF_LONG:
+                usual = LONG_SECONDS
             yield faults.drawn(what, shares[what], chance, usual, left)
             time.sleep(min(max(self.ends_at - time.monotonic(), 0), chance.uniform(*pauses)))
 

@@ -15,8 +15,7 @@ from scripts.stack import waiting
 from scripts.stack.children import say
 from scripts.stack.places import PROJECT
 
-ROUNDS = 3
-"""This release, the previous one again, and this one for good."""
+ROUNDS = 3  # This release, the previous one again, and this one for good
 OLDEST = timedelta(days=100)
 """Before the first of this month: some days of a month that the previous release may archive."""
 DAY_SECONDS = 86_400
@@ -151,13 +150,15 @@ class Upgrade(Releases):
         before = len(self.seen.requests)
         yield
         say(f"{time.monotonic() - began:8.1f} s  {what}")
-        if waits := sorted(one.ended - one.began for one in self.seen.requests[before:]):
+        waits = sorted(one.ended - one.began for one in self.seen.requests[before:])
+        if waits:
             most = waits[-1 - len(waits) // 100]
             say(f"{len(waits)} requests, of which 99 % took {most:.2f} s at most, and one {waits[-1]:.2f} s")
 
     def findings(self) -> Iterator[str]:
         say(f"as before: {self.kept}")
-        if (now := self.rows(KEPT)) != self.kept:
+        now = self.rows(KEPT)
+        if now != self.kept:
             yield f"{self.kept} were there, and now {now}"
         for wrong in database.read(self.instance, Wrong, WRONG):
             if wrong.number:

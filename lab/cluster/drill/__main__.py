@@ -28,11 +28,16 @@ from scripts.stack import SetupError, children, own_stack, system_packages, wait
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
-QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
-READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 900, 150, 180
-LOADED_SECONDS, LONGEST_SECONDS = 15.0, 600
-"""How long the load goes on at most after a fault, and with it."""
-WHOLE_SECONDS, CATCH_UP_SECONDS, SETTLE_SECONDS = 240, 180, 150
+QUICK_MINUTES = 5.5
+MOST_MINUTES = 120.0
+READY_SECONDS = 900
+STOP_SECONDS = 150
+COMMAND_SECONDS = 180
+LOADED_SECONDS = 15.0
+LONGEST_SECONDS = 600  # How long the load goes on at most after a fault, and with it
+WHOLE_SECONDS = 240
+CATCH_UP_SECONDS = 180
+SETTLE_SECONDS = 150
 """How long a part may be missing after the load, a member may be behind the primary, and payments be open."""
 SETTINGS = own_stack.NO_RATES | faults.DECLARED["settings"]
 CLONE_NEWNET = 0x40000000
@@ -59,7 +64,8 @@ def main() -> int:
     drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
 
     def drill(instance: Instance) -> int:
-        home, cluster = instance.home, Cluster(home=instance.home / "cluster", port=layout.DEFAULT_PORT)
+        home = instance.home
+        cluster = Cluster(home=instance.home / "cluster", port=layout.DEFAULT_PORT)
         say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
         with faults.control_groups() as groups:
             own = {"FIRSTCOME_VAR": str(home), processes.CONTROL_GROUPS: str(groups)}
@@ -73,7 +79,8 @@ def main() -> int:
                 stop_seconds=STOP_SECONDS,
             ):
                 failures = _run(Trial(cluster, groups, seed), drawn, minutes)
-        failures += [f"process {one} is left" for one in children.of_state(cluster.home)]
+        for one in children.of_state(cluster.home):
+            failures.append(f"process {one} is left")
         say("\n".join([*(f"FAILED {one}" for one in failures), f"{len(failures)} failures, SEED={seed}"]))
         return int(bool(failures))
 
@@ -88,7 +95,9 @@ def _manage(cluster: Instance, words: str) -> subprocess.CompletedProcess[str]:
 
 def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
     """Make the faults, and print a table of them; what did not hold."""
-    rows, failures, ends_at = list[list[str]](), list[str](), time.monotonic() + minutes * 60
+    rows = list[list[str]]()
+    failures = list[str]()
+    ends_at = time.monotonic() + minutes * 60
     for fault in drawn:
         if time.monotonic() > ends_at:
             say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
@@ -96,7 +105,8 @@ def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
         row, found = trial.run(fault)
         rows.append(row)
         say("\n".join([" | ".join(row), *(f"  FAILED {failure}" for failure in found)]))
-        failures += [f"{fault.name}: {failure}" for failure in found]
+        for failure in found:
+            failures.append(f"{fault.name}: {failure}")
     failures += [*trial.compare_whole(), *["no fault was made"] * (not rows)]
     machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
     say(f"\n{report.markdown(faults.DECLARED['columns'], rows)}\n{machine}\n")
@@ -108,20 +118,23 @@ class Trial:
 
     def __init__(self, cluster: Cluster, groups: Path, seed: str) -> None:
         """Make accounts with points, and products. Raises SetupError."""
-        self.cluster, self.groups, self.seed = cluster, groups, seed
+        self.cluster = cluster
+        self.groups = groups
+        self.seed = seed
         self.ask = partial(keepers.ask, cluster, seconds=CATCH_UP_SECONDS)
         known = stage.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
         self.shop = Shop(cluster, known["staff"], Observations())
         self.setup = self.shop.stocked(known, "Drill", **load.STOCKED)
-        self.before, self.known = self.stored("mysql-1"), set[str]()
-        """Rows from before the load; and what was lost or doubled by earlier faults."""
+        self.before = self.stored("mysql-1")
+        self.known = set[str]()  # Rows from before the load; and what was lost or doubled by earlier faults
 
     def stored(self, name: str) -> comparison.Effects:
         return comparison.stored(self.setup, partial(self.ask, name))
 
     def watch(self, seen: Observations) -> None:
         """Have these record what the shop's own calls see from now on."""
-        self.shop.seen, self.shop.connection = seen, Connection(self.cluster.port, seen, seed=self.seed)
+        self.shop.seen = seen
+        self.shop.connection = Connection(self.cluster.port, seen, seed=self.seed)
 
     def run(self, fault: Fault) -> tuple[list[str], list[str]]:
         """Run the load and the fault; its row of the table, and what did not hold. Raises SetupError and
@@ -138,10 +151,12 @@ class Trial:
             time.sleep(fault.lead_seconds)
             began = time.monotonic()
             target = faults.make(self.cluster, self.groups, fault)
-            busy, whole = os.getloadavg()[0], self._when_whole(stop) - began
+            busy = os.getloadavg()[0]
+            whole = self._when_whole(stop) - began
         outage = working[0].outage_seconds(since=began)
         findings = [*self._judge()]
-        known, stored = comparison.acknowledged(self.setup), {one: self.stored(one) for one in names("mysql")}
+        known = comparison.acknowledged(self.setup)
+        stored = {one: self.stored(one) for one in names("mysql")}
         compared = comparison.compare(known, stored, before=self.before)
         lost, doubled = ([one for one in found if one not in self.known] for found in compared)
         self.known |= {*lost, *doubled}
@@ -176,7 +191,8 @@ class Trial:
         while (now := time.monotonic()) < whole_since + faults.NOTICE_SECONDS:
             if now > made_at + LOADED_SECONDS:
                 stop.set()
-            if missing := status.missing(self.cluster):
+            missing = status.missing(self.cluster)
+            if missing:
                 whole_since = time.monotonic()
                 if now > made_at + LOADED_SECONDS + WHOLE_SECONDS:
                     raise SetupError(f"still missing: {'; '.join(missing[:5])}")

@@ -24,7 +24,8 @@ from scripts.stack import SetupError, children, supervision, system_packages, wa
 DECLARED = declared("lab/cluster/drill/faults.toml")
 ACTIONS, COMPONENTS, QUICK = (DECLARED[name] for name in ("actions", "components", "quick"))
 NAMES = [*(f"{action} {component}" for component in COMPONENTS for action in ACTIONS), *DECLARED["maneuvers"]]
-LEAD_SECONDS, LASTS_SECONDS = (2.0, 4.0), (10.0, 14.0)
+LEAD_SECONDS = (2.0, 4.0)
+LASTS_SECONDS = (10.0, 14.0)
 """How long the load runs before a fault, and how long a freeze or partition lasts: until it was noticed."""
 REFUSED = "no connection"
 NOTICE_SECONDS = 5.0
@@ -37,7 +38,9 @@ ACTING: Mapping[str, Callable[[Cluster], str]] = {
 }
 """The one process of several that such a fault is about."""
 TABLE = "inet firstcome_drill"
-SWITCH_SECONDS, SILENT_SECONDS, READY_SECONDS = 60, 30, 240
+SWITCH_SECONDS = 60
+SILENT_SECONDS = 30
+READY_SECONDS = 240
 """What a new primary may take to write; a process that a fault is about, to be there; a restarted one, to
 serve: a member may have much to catch up with."""
 
@@ -86,7 +89,8 @@ class Fault:
 def chosen(text: str) -> list[str]:
     """The faults that `ONLY=` names: a fault, all of an action or of a component. Raises SetupError."""
     words = {*filter(None, map(str.strip, text.split(",")))}
-    if unknown := words - {*NAMES, *ACTIONS, *COMPONENTS}:
+    unknown = words - {*NAMES, *ACTIONS, *COMPONENTS}
+    if unknown:
         raise SetupError(f"ONLY={','.join(unknown)} names no fault, action or component: {', '.join(NAMES)}")
     return [name for name in NAMES if words & {name, *name.split(" ")}]
 
@@ -101,7 +105,9 @@ def drawn(seed: str, names: Sequence[str], *, is_repeated: bool) -> Iterator[Fau
 def draw(name: str, *, seed: str) -> Fault:
     """The fault of that name. Its moments depend on nothing but seed and name, so one alone repeats them."""
     chance, (action, _, component) = random.Random(f"{seed} {name}"), name.partition(" ")
-    lead, lasts, choice = chance.uniform(*LEAD_SECONDS), chance.uniform(*LASTS_SECONDS), chance.random()
+    lead = chance.uniform(*LEAD_SECONDS)
+    lasts = chance.uniform(*LASTS_SECONDS)
+    choice = chance.random()
     return Fault(action, component, lead, lasts if action in ("freeze", "partition") else 0.0, choice)
 
 
@@ -136,7 +142,8 @@ def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
 
 def _target(cluster: Cluster, fault: Fault) -> str:
     """The process that the fault is about, if it runs."""
-    name, alike = "", names(fault.component.removesuffix("-secondary"))
+    name = ""
+    alike = names(fault.component.removesuffix("-secondary"))
     with suppress(*status.ERRORS):
         if fault.component in ACTING:
             name = ACTING[fault.component](cluster)
@@ -144,7 +151,9 @@ def _target(cluster: Cluster, fault: Fault) -> str:
         elif (primary := keepers.primary(cluster)) or "mysql-1" not in alike:
             found = [one for one in alike if one != primary]
             name = found[int(fault.choice * len(found))]
-    return name if children.group_of(cluster.run, name) else ""
+    if children.group_of(cluster.run, name):
+        return name
+    return ""
 
 
 @contextmanager
@@ -165,8 +174,10 @@ def cut_off(control_group: Path) -> Iterator[None]:
 
 def _operate(cluster: Cluster, maneuver: str) -> str:
     """What an operator does, or what happens to all members, from beginning to end; to what it happened."""
-    members, shop = names("mysql"), names("web", "worker", "issuer")
-    late, ask = "no member is the primary", partial(keepers.ask, cluster, seconds=SWITCH_SECONDS)
+    members = names("mysql")
+    shop = names("web", "worker", "issuer")
+    late = "no member is the primary"
+    ask = partial(keepers.ask, cluster, seconds=SWITCH_SECONDS)
     old = waiting.until(lambda: keepers.primary(cluster), late, within_seconds=SILENT_SECONDS)
     new = members[members.index(old) - 1]
     # It returns when the other one writes.
@@ -209,7 +220,8 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
 
 def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Stop and start the process; returns once it serves. Raises SetupError."""
-    supervisor, full_name = supervision.calls(cluster), f"{layout.PROGRAMS[name][0]}:{name}"
+    supervisor = supervision.calls(cluster)
+    full_name = f"{layout.PROGRAMS[name][0]}:{name}"
     supervisor.stopProcess(full_name)
     meanwhile()
     supervisor.startProcess(full_name, False)

@@ -19,22 +19,25 @@ from lab.calls import Account, Call, Connection, Observations, RecordedCall, Set
 from lab.chaos.clients import Buyer, Client, Staff
 from lab.cluster.drill.faults import REFUSED
 
-BUYERS, ACCOUNTS_EACH = 2, 8
+BUYERS = 2
+ACCOUNTS_EACH = 8
 STOCKED = {"products": 6, "on_hand": 20_000, "plenty": 1_000_000}
-WRITERS, CAMPAIGNS, COUPONS = 120, 6, 10_000
+WRITERS = 120
+CAMPAIGNS = 6
+COUPONS = 10_000
 """Accounts, campaigns and their coupons of the steady writes: each account has one coupon of a campaign, so
 they are enough for six minutes."""
-RATE, STEADY = 6.0, ("coupon", "order", "grant")
-"""Steady writes a second, and of which kinds in turn."""
-MOST_WRITES_AT_ONCE, WRITE_SECONDS = 160, 60
+RATE = 6.0
+STEADY = ("coupon", "order", "grant")  # Steady writes a second, and of which kinds in turn
+MOST_WRITES_AT_ONCE = 160
+WRITE_SECONDS = 60
 """More than come in the longest silence that a promise allows; and what a write may take after the load."""
 READS = ("/campaigns", "/products", "/orders", "/wallet", "/coupons")
 CARDS = {"tok_ok": 12, "tok_slow": 1, "tok_flaky": 2, "tok_declined": 2, "tok_webhook": 2}
 """Cards whose payment ends soon: one in doubt for a minute could not be judged right after its fault."""
 OWN_LISTS = {"/orders": ("order", "id"), "/coupons": ("coupon", "code")}
 """Lists of what an account made itself: the sort of call, and the field that names one."""
-NEWEST = 10
-"""Of these an own list must show each one: far fewer than a page has."""
+NEWEST = 10  # Of these an own list must show each one: far fewer than a page has
 
 
 class Seen(Observations):
@@ -67,13 +70,15 @@ class DrillBuyer(Buyer):
 class Reader(Client):
     """Reads lists. An own list must show what was acknowledged before it was asked for."""
 
-    mix, pauses = {"read": 1}, (0.3, 0.3)
+    mix = {"read": 1}
+    pauses = (0.3, 0.3)
 
     def read(self, account: Account) -> None:
         path = self.random.choice(READS)
         sort, field = OWN_LISTS.get(path, ("", ""))
         bodies = [made.answer.body for made in account.done(sort)[-NEWEST:]]
-        known, answer = {str(body.get(field) or body["order"]) for body in bodies}, self.get(account, path)
+        known = {str(body.get(field) or body["order"]) for body in bodies}
+        answer = self.get(account, path)
         missing = known - {str(one.get(field)) for one in answer.body.get("results", ())}
         if answer.status != 200 or missing:
             lacks = f"answered {answer.word}, lacks {sorted(missing)}"
@@ -85,7 +90,8 @@ class Steady(Client):
 
     def __init__(self, campaigns: Sequence[int], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
-        self.accounts, self.campaigns = setup.buyers[-WRITERS:], campaigns
+        self.accounts = setup.buyers[-WRITERS:]
+        self.campaigns = campaigns
         self.connect = partial(Connection, settings["port"], self.seen)
         # Of each kind, so that one kind of write that fails is not hidden by the others.
         self.acknowledged_at: dict[str, list[float]] = {sort: [] for sort in STEADY}
@@ -94,7 +100,9 @@ class Steady(Client):
     def run(self, stop: threading.Event) -> None:
         """Until it is stopped and one more write of each kind is acknowledged, so that all outages are over;
         returns with all final answers. Raises NoFinalAnswer."""
-        began, calls, stopped_at = time.monotonic(), list[Future[None]](), math.inf
+        began = time.monotonic()
+        calls = list[Future[None]]()
+        stopped_at = math.inf
         with ThreadPoolExecutor(MOST_WRITES_AT_ONCE) as pool:
             while self.latest() < stopped_at and time.monotonic() < stopped_at + WRITE_SECONDS:
                 key = uuid.UUID(int=self.random.getrandbits(128)).hex
@@ -114,13 +122,16 @@ class Steady(Client):
         gaps = list[float]()
         for moments in self.acknowledged_at.values():
             inside = sorted(moment for moment in moments if since < moment < self.ended)
-            gaps += [later - earlier for earlier, later in pairwise([since, *inside, self.ended])]
+            for earlier, later in pairwise([since, *inside, self.ended]):
+                gaps.append(later - earlier)
         return max(gaps)
 
     def write(self, number: int, key: str) -> None:
         turn, kind = divmod(number, len(STEADY))
         campaign = self.campaigns[turn // WRITERS % len(self.campaigns)]
-        sort, account, staff = STEADY[kind], self.accounts[turn % WRITERS], self.setup.staff
+        sort = STEADY[kind]
+        account = self.accounts[turn % WRITERS]
+        staff = self.setup.staff
         owner, path, body = {
             "coupon": (account, "/coupons", {"campaign": campaign}),
             "order": (account, "/orders", {"items": [{"product": self.setup.ample.id, "quantity": 1}]}),
