@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,10 +28,11 @@ from foundation.journal import journal
 from foundation.operations import dispatch
 from inventory import adjustments, products
 from inventory.reservations import Line
+from lab.simulation import shop
 from lab.simulation.outside import ASKING, DECLINED
 from lab.simulation.processes import Processes
+from lab.simulation.shop import CAMPAIGNS, COUPONS, PRICES, SALE_PRODUCT, Habits
 from lab.simulation.world import SHARES, chance
-from lab.tables import declared
 from orders import cancellation, schemas, tasks
 from orders.models import Order, Saga
 from orders.payment import purchase, refunding, top_ups
@@ -47,12 +47,7 @@ from sales.waiting_room import entries
 ACCOUNTS = range(1, 11)
 OPERATORS = (11, 12)
 LISTED = range(1, 11, 2)
-SHOP = SimpleNamespace(**declared("lab/simulation/shop.toml"))
-PRICES: dict[int, int] = dict(enumerate(SHOP.prices, 1))
-CAMPAIGNS: dict[int, dict[str, Any]] = dict(enumerate(SHOP.campaigns, 1))
 SALE = 1
-SALE_PRODUCT = SHOP.sale["product_ids"][0]
-COUPONS = SHOP.coupons
 Call = Callable[[], Any]
 Story = Generator[Call | None, Any, None]
 """Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause."""
@@ -63,14 +58,15 @@ def open_shop() -> None:
     for id in ACCOUNTS:
         User.objects.create(username=f"account-{id}")
     with transaction.atomic():
-        ledger.bulk_open_wallets(list(ACCOUNTS), SHOP.points)
+        ledger.bulk_open_wallets(list(ACCOUNTS), shop.POINTS)
     for id, price in PRICES.items():
         products.create(sku=f"sku-{id}", name=f"Product {id}", price=price)
-        adjustments.adjust(product_id=id, delta=SHOP.stock, reason="received")
-    opens_at, closes_at = (clock.now() + timedelta(seconds=after) for after in (5, 30 * 24 * 3_600))
-    terms.create(name="Simulated", opens_at=opens_at, closes_at=closes_at, **SHOP.sale)
+        adjustments.adjust(product_id=id, delta=shop.STOCK, reason="received")
+    opens_at = clock.now() + timedelta(seconds=5)
+    closes_at = clock.now() + timedelta(days=30)
+    terms.create(name="Simulated", opens_at=opens_at, closes_at=closes_at, **shop.SALE)
     for id, given in CAMPAIGNS.items():
-        campaigns.create(name="Simulated", quantity=COUPONS, **{**SHOP.usual_discount, **given})
+        campaigns.create(name="Simulated", quantity=COUPONS, **{**shop.USUAL_DISCOUNT, **given})
         if given["strategy"] == "code_pool":
             pool.add(campaign_id=id, codes=[f"POOL-{id}-{number}" for number in range(COUPONS)])
         if "eligible" in given:
@@ -96,17 +92,17 @@ class Answers:
 class Client:
     """One customer: calls the web process, and calls again with the same key while there is no answer."""
 
-    def __init__(self, processes: Processes, answers: Answers, account_id: int, sort: str) -> None:
+    def __init__(self, processes: Processes, answers: Answers, account_id: int, habits: Habits) -> None:
         self.processes = processes
         self.answers = answers
         self.account_id = account_id
         self.by = journal.ActorContext(journal.Actor.STAFF, account_id, f"operator {account_id}")
-        self.habits = SHOP.clients[sort]
-        self.kept = list[UUID]()  # How it acts, and own orders that are kept if their card is declined
+        self.habits = habits
+        self.kept: list[UUID] = []  # own orders that are kept if their card is declined
 
     def live(self) -> Story:
         """Do one action after the other until the faults end."""
-        actions = self.habits["actions"]
+        actions = self.habits.actions
         while chance.is_faulty:
             [action] = chance.choices([*actions], [*actions.values()])
             with suppress(FirstcomeError):
@@ -125,7 +121,7 @@ class Client:
                 self.answers.calls_open.discard(call)
                 is_refused = isinstance(outcomes[0], FirstcomeError)
                 call = story.throw(outcomes[0]) if is_refused else story.send(outcomes[0])
-            self.processes.happen("call", partial(self.go_on, story, call), *self.habits["pauses"])
+            self.processes.happen("call", partial(self.go_on, story, call), *self.habits.pauses)
 
     def _expect(self, holds: bool, what: str) -> None:
         if not holds:
@@ -144,8 +140,11 @@ class Client:
     # Actions
 
     def order(self, key: str) -> Story:
-        chosen = sorted(chance.sample([id for id in PRICES if id != SALE_PRODUCT], chance.randint(1, 2)))
-        return self._place(key, tuple(Line(product_id=id, quantity=chance.randint(1, 3)) for id in chosen))
+        products = [id for id in PRICES if id != SALE_PRODUCT]
+        lines = []
+        for id in sorted(chance.sample(products, chance.randint(1, 2))):
+            lines.append(Line(product_id=id, quantity=chance.randint(1, 3)))
+        return self._place(key, tuple(lines))
 
     def sale(self, key: str) -> Story:
         """Join the sale, or read the entry, and order once it is admitted."""
@@ -160,7 +159,7 @@ class Client:
         orders = chance.choice([self.answers.orders, self.kept])
         if orders:
             order_id = chance.choice(orders)
-            token = chance.choice(SHOP.cards)
+            token = chance.choice(shop.CARDS)
             of: Any = {"account_id": self.account_id, "order_id": order_id, "token": token}
             of["keep_on_decline"] = chance.random() < SHARES.kept_orders
             yield from self._start(key, purchase.pay, **of)
@@ -178,7 +177,7 @@ class Client:
 
     def top_up(self, key: str) -> Story:
         amount = chance.randint(100, 900)
-        token = chance.choice(SHOP.cards)
+        token = chance.choice(shop.CARDS)
         of: Any = {"account_id": self.account_id, "amount": amount, "token": token}
         return self._start(key, top_ups.start, **of)
 
@@ -206,16 +205,27 @@ class Client:
 
     def _place(self, key: str, lines: tuple[Line, ...]) -> Story:
         """Order these lines, perhaps with a card, an own or a shared coupon."""
-        token = chance.choice([*SHOP.cards, None, None])
+        token = chance.choice([*shop.CARDS, None, None])
         codes = [(code, id) for (owner, id), code in self.answers.coupons.items() if owner == self.account_id]
         for id, one in CAMPAIGNS.items():
             if "shared_code" in one:
                 codes.append((one["shared_code"], id))
-        code, campaign_id = chance.choice(codes) if chance.random() < SHARES.coupons else ("", 0)
-        of: Any = {"coupon_code": code, "points_amount": chance.choice([0, 0, 100]), "token": token}
-        of |= {"keyed": self._keyed(key, schemas.placed_order_answer), "by": journal.current_actor()}
-        of["keep_on_decline"] = token is not None and chance.random() < SHARES.kept_orders
-        request = OrderRequest(account_id=self.account_id, lines=lines, **of)
+        code = ""
+        campaign_id = 0
+        if chance.random() < SHARES.coupons:
+            code, campaign_id = chance.choice(codes)
+        points_amount = chance.choice([0, 0, 100])
+        keep_on_decline = token is not None and chance.random() < SHARES.kept_orders
+        request = OrderRequest(
+            account_id=self.account_id,
+            lines=lines,
+            coupon_code=code,
+            points_amount=points_amount,
+            token=token,
+            keyed=self._keyed(key, schemas.placed_order_answer),
+            by=journal.current_actor(),
+            keep_on_decline=keep_on_decline,
+        )
         try:
             placed = yield partial(checkout.place, request)
         except FirstcomeError as error:
@@ -245,7 +255,10 @@ class Operator(Client):
         limit = settings.GRANT_LIMIT_AMOUNT
         user_id = chance.choice([*ACCOUNTS, *OPERATORS])
         is_large = chance.random() < SHARES.large_grants
-        amount = chance.randint(*((limit + 1, 10 * limit) if is_large else (1, limit)))
+        bounds = (1, limit)
+        if is_large:
+            bounds = (limit + 1, 10 * limit)
+        amount = chance.randint(*bounds)
         keyed = self._keyed(key, lambda _: Answer(200, b"{}"))
         wanted = {"user_id": user_id, "amount": amount, "reason": key, "keyed": keyed}
         try:

@@ -1,8 +1,9 @@
-"""Planted defects, each of which the simulation has to find: `make simulate PLANTED=early-reply`."""
+"""Planted defects, each of which the simulation has to find: `make simulate PLANTED=early-reply`. Each
+function stands in the place of another one, which it gets first, and names the promise that it breaks."""
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import F
 
@@ -25,90 +26,143 @@ from payments import ledger, payment_states
 from payments.gateways.contract import GatewayResult
 
 numbers = count()
+Usual = Callable[..., Any]  # what is replaced
 
 
-def _grant(usual: Any, campaign_id: int, requests: Sequence[IssueRequest]) -> list[Issued]:
+def reply_early(usual: Usual, lost: str) -> None:
+    """What was answered is there: a COMMIT that never arrived counts as done."""
+    if lost == "reply":
+        usual(lost)
+
+
+def charge_anew(usual: Usual, gateway: Gateway, *, key: str, **terms: Any) -> Any:
+    """An order is charged once: each attempt to charge a card has a key of its own."""
+    return usual(gateway, key=f"{key}-{next(numbers)}", **terms)
+
+
+def charge_at_once(usual: Usual, executor: Executor, sagas: Any) -> Any:
+    """Nothing is called before it is committed: the card of an order is charged where this is placed."""
+    leased = usual(executor, sagas)
+    attempts = [saga.attempt for saga in leased if saga.attempt]
+    for call in charging.charge(attempts):
+        call()
+    return leased
+
+
+def recover_none(usual: Usual, cells: Any) -> str:
+    """Everything ends: no worker finds sagas that a crash left behind, or whose pause is over."""
+    return f"lease_token = '' AND attempts = 0 AND {usual(cells)}"
+
+
+def cancel_nothing(usual: Usual, key: str) -> GatewayResult:
+    """An order that ended unpaid is not charged: what is given up stays at the gateway, where the card's
+    owner may approve it later."""
+    return GatewayResult(status="cancelled")
+
+
+def forget_action(usual: Usual, payment_id: Any, **terms: Any) -> bool:
+    """Everything ends: when an owner's action ends is not recorded, so each look-up moves it."""
+    return True
+
+
+def grant_without_row(usual: Usual, campaign_id: int, requests: Sequence[IssueRequest]) -> list[Issued]:
+    """A coupon that was answered has a row: the gate grants by itself."""
     campaign = Campaign.objects.get(pk=campaign_id)
-    gate.record_results(campaign, members={one.user_id for one in requests}, refused={})
-    return [Issued(Coupon(campaign=campaign, code=f"GATE-{one.user_id}"), is_new=True) for one in requests]
+    gate.record_results(campaign, members={request.user_id for request in requests}, refused={})
+    granted = []
+    for request in requests:
+        coupon = Coupon(campaign=campaign, code=f"GATE-{request.user_id}")
+        granted.append(Issued(coupon, is_new=True))
+    return granted
 
 
-def _answer_tickets(usual: Any, campaign_id: int, positions: Sequence[Any]) -> list[Queued]:
-    names = {"id": "ticket_id", "account_id": "user_id", "number": "number", "created_at": "at"}
-    fields = [{field: getattr(one, name) for field, name in names.items()} for one in positions]
-    return [Queued(QueueTicket(campaign_id=campaign_id, **each), ahead=0) for each in fields]
+def answer_tickets(usual: Usual, campaign_id: int, positions: Sequence[Any]) -> list[Queued]:
+    """A ticket that was answered has a row: only an issuer writes it, once Redis has it."""
+    answered = []
+    for position in positions:
+        ticket = QueueTicket(
+            campaign_id=campaign_id,
+            id=position.ticket_id,
+            account_id=position.user_id,
+            number=position.number,
+            created_at=position.at,
+        )
+        answered.append(Queued(ticket, ahead=0))
+    return answered
 
 
-def _read_shared(usual: Any, codes: Sequence[str], *requests: Any, lock: bool) -> Any:
-    full = Campaign.objects.filter(shared_code__in=codes, quantity=F("issued"))
-    full.update(quantity=F("quantity") + 1)
-    return usual(codes, *requests, lock=lock)
-
-
-def _register(usual: Any, slot: Any) -> Any:
+def take_silence_for_consent(usual: Usual, slot: Any) -> Any:
+    """A code is the partner's, too: a partner that gave no answer counts as one that has registered it."""
     answer = usual(slot)
     if isinstance(answer, NoAnswer):
         return PartnerReply.REGISTERED
     return answer
 
 
-def _charge_anew(usual: Any, gateway: Gateway, *, key: str, **of: Any) -> Any:
-    return usual(gateway, key=f"{key}-{next(numbers)}", **of)
+def extend_full_campaigns(usual: Usual, codes: Sequence[str], *requests: Any, lock: bool) -> Any:
+    """No more coupons than there are: an order that names the code of a sold-out campaign gets one more."""
+    full = Campaign.objects.filter(shared_code__in=codes, quantity=F("issued"))
+    full.update(quantity=F("quantity") + 1)
+    return usual(codes, *requests, lock=lock)
 
 
-def _charge_at_once(usual: Any, executor: Executor, sagas: Any) -> Any:
-    leased = usual(executor, sagas)
-    for call in charging.charge([saga.attempt for saga in leased if saga.attempt]):
-        call()
-    return leased
+def read_decided(usual: Usual, id: int, **terms: Any) -> Approval:
+    """What is decided is decided once: it may be decided once more."""
+    return Approval.objects.get(pk=id)
 
 
-def _grant_anew(usual: Any, *, reference: str, **of: Any) -> Any:
-    return usual(reference=f"{reference} {next(numbers)}", **of)
+def grant_anew(usual: Usual, *, reference: str, **terms: Any) -> Any:
+    """The same: else the reference of the approval would refuse the second grant."""
+    return usual(reference=f"{reference} {next(numbers)}", **terms)
 
 
-def _apply(usual: Any, endpoint: Any, row: Any, attempt: Any, now: Any) -> Any:
+def order_by_event(usual: Usual, row: Any) -> str:
+    """An order's events come in sequence: each is delivered also while an earlier one of its order waits."""
+    return str(row.event_id)
+
+
+def forget_failure(usual: Usual, endpoint: Any, row: Any, attempt: Any, now: Any) -> Any:
+    """Each event is delivered: what an endpoint did not take is not tried again."""
     return usual(endpoint, row, attempt._replace(error=""), now)
 
 
-DEFECTS: dict[str, list[tuple[Any, str, Callable[..., Any]]]] = {
-    # A COMMIT that never arrived counts as done: the answer was given before it.
-    "early-reply": [(world, "say_lost", lambda usual, lost: usual(lost) if lost == "reply" else None)],
-    # Each attempt to charge a card has a key of its own.
-    "new-charge-keys": [(Gateway, "charge", _charge_anew)],
-    # A web process charges the card of an order that it places before this is committed.
-    "charged-before-commit": [(Executor, "lease_new", _charge_at_once)],
-    # No worker finds sagas that a crash left behind, or whose pause is over.
-    "no-recovery": [
-        (store, "due_condition", lambda usual, of: f"lease_token = '' AND attempts = 0 AND {usual(of)}")
-    ],
-    # What is given up is not cancelled at the gateway: the card's owner may approve it later.
-    "uncancelled": [(charging, "_cancel_charge", lambda usual, key: GatewayResult(status="cancelled"))],
-    # When an owner's action ends is not recorded, so each look-up moves it: nothing gives it up.
-    "forgotten-action": [(payment_states, "require_action", lambda usual, payment_id, **of: True)],
-    # The gate grants by itself: an admitted account is answered a coupon that no row has.
-    "gate-without-row": [(redis_gate, "_allocate", _grant)],
-    # A ticket is answered as soon as Redis has it; only an issuer writes its row.
-    "tickets-in-redis-alone": [(tickets, "write", _answer_tickets)],
-    # A partner that gave no answer counts as one that has registered the code.
-    "silence-is-consent": [(confirmation, "_register", _register)],
-    # An order that names the code of a sold-out campaign gets one more coupon made for it.
-    "endless-shared-code": [(coupon_requests, "_read_shared", _read_shared)],
-    # What is decided may be decided once more; else the reference of the approval refuses the second grant.
+class Replacement(NamedTuple):
+    """The function of this name, of a module or a class, and what stands in its place."""
+
+    owner: Any
+    name: str
+    by: Usual
+
+    def make(self) -> None:
+        usual = getattr(self.owner, self.name)
+
+        def replaced(*given: Any, **named: Any) -> Any:
+            return self.by(usual, *given, **named)
+
+        setattr(self.owner, self.name, replaced)
+
+
+DEFECTS = {
+    "early-reply": [Replacement(world, "say_lost", reply_early)],
+    "new-charge-keys": [Replacement(Gateway, "charge", charge_anew)],
+    "charged-before-commit": [Replacement(Executor, "lease_new", charge_at_once)],
+    "no-recovery": [Replacement(store, "due_condition", recover_none)],
+    "uncancelled": [Replacement(charging, "_cancel_charge", cancel_nothing)],
+    "forgotten-action": [Replacement(payment_states, "require_action", forget_action)],
+    "gate-without-row": [Replacement(redis_gate, "_allocate", grant_without_row)],
+    "tickets-in-redis-alone": [Replacement(tickets, "write", answer_tickets)],
+    "silence-is-consent": [Replacement(confirmation, "_register", take_silence_for_consent)],
+    "endless-shared-code": [Replacement(coupon_requests, "_read_shared", extend_full_campaigns)],
     "approved-again": [
-        (approvals, "_read_waiting", lambda usual, id, **of: Approval.objects.get(pk=id)),
-        (ledger, "grant", _grant_anew),
+        Replacement(approvals, "_read_waiting", read_decided),
+        Replacement(ledger, "grant", grant_anew),
     ],
-    # Each event is delivered by itself, also while an earlier one of its order waits.
-    "overtaking-events": [(delivery_pass, "_order_key", lambda usual, row: str(row.event_id))],
-    # What an endpoint did not take is not tried again.
-    "forgotten-failures": [(delivery_pass, "_apply", _apply)],
+    "overtaking-events": [Replacement(delivery_pass, "_order_key", order_by_event)],
+    "forgotten-failures": [Replacement(delivery_pass, "_apply", forget_failure)],
 }
-"""What each replaces, where, and by what, which gets it first."""
 
 
 def plant(defect: str) -> None:
     """For good, in this process."""
-    for of, name, by in DEFECTS[defect]:
-        usual = getattr(of, name)
-        setattr(of, name, lambda *given, by=by, usual=usual, **named: by(usual, *given, **named))
+    for replacement in DEFECTS[defect]:
+        replacement.make()

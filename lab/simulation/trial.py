@@ -30,10 +30,11 @@ from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.journal import journal
 from foundation.operations.audits import laws
-from lab.simulation import clients
-from lab.simulation.clients import ACCOUNTS, CAMPAIGNS, COUPONS, OPERATORS, Answers, Client, Operator
+from lab.simulation import clients, shop
+from lab.simulation.clients import ACCOUNTS, OPERATORS, Answers, Client, Operator
 from lab.simulation.outside import Gateway, Partner, Receiver
 from lab.simulation.processes import Processes
+from lab.simulation.shop import CAMPAIGNS, COUPONS
 from lab.simulation.world import MOST, SECONDS, chance, install_faults
 from orders.models import Order, Saga
 from orders.saga import operator_actions
@@ -42,6 +43,7 @@ from payments.models import Entry, Transfer
 from payments.reconciliation import reconciling
 from sales.models import SaleEntry
 
+CUSTOMERS = 4  # of the accounts; the others are collectors
 BLANK = sqlite3.connect(":memory:")  # The tables of a shop in which nothing has happened
 
 
@@ -104,9 +106,10 @@ def _run(seed: str) -> tuple[list[str], Processes, Answers]:
     endpoint: dict[str, Any] = {"url": "http://127.0.0.1:1/", "secret": "not read", "events": ["order.*"]}
     WebhookEndpoint.objects.create(owner_id=OPERATORS[0], created_at=clock.now(), **endpoint)
     answers = Answers()
-    sorts = {"customer": ACCOUNTS[:4], "collector": ACCOUNTS[4:], "operator": OPERATORS}
-    for sort, id in ((sort, id) for sort, ids in sorts.items() for id in ids):
-        client = (Operator if sort == "operator" else Client)(processes, answers, id, sort)
+    people = [Client(processes, answers, id, shop.CUSTOMER) for id in ACCOUNTS[:CUSTOMERS]]
+    people += [Client(processes, answers, id, shop.COLLECTOR) for id in ACCOUNTS[CUSTOMERS:]]
+    people += [Operator(processes, answers, id, shop.OPERATOR) for id in OPERATORS]
+    for client in people:
         client.go_on(client.live())
     while processes.steps < MOST.steps:
         processes.step()
@@ -206,7 +209,8 @@ def _of_events(name: str, receiver: Receiver, events: "QuerySet[FeedEvent]") -> 
     """Whether it got each of these events, and those of an order in the sequence in which they happened."""
     order_of = {str(id): order_id for id, order_id in events.values_list("event_id", "order_id")}
     for order in {*order_of.values(), None}:
-        sent, got = ([id for id in ids if order_of.get(id) == order] for ids in (order_of, receiver.events))
+        sent = [id for id in order_of if order_of[id] == order]
+        got = [id for id in receiver.events if order_of.get(id) == order]
         if sorted(sent) != sorted(got) or (order and sent != got):
             yield f"{name}: {len(got)} of {len(sent)} events of {order}, or out of sequence"
 

@@ -8,19 +8,63 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import django.utils.timezone
 import uuid_utils.compat
 from django.db import OperationalError, connection
 
-from lab.tables import declared
-
 BEGINNING = 1_900_000_000.0  # The time at which each run begins, in seconds since the epoch
 SERVER_LOST = 2013
-DECLARED = declared("lab/simulation/world.toml")
-SECONDS, SHARES, MOST = (SimpleNamespace(**DECLARED[name]) for name in ("seconds", "shares", "most"))
+
+
+# A change of any figure below, or of an order, changes what every seed draws.
+class SECONDS:
+    """How long things take: a number, or the least and the most."""
+
+    step = (0.001, 0.05)
+    jump = (5.0, 900.0)  # ahead: leases lapse, orders expire
+    late_message = (1.0, 120.0)
+    batch = 0.02  # from one batch of sagas to the next
+    redis_serves = (2.0, 20.0)
+    redis_is_away = (0.5, 6.0)
+    slow_call = 2.9  # of the gateway or a partner, whose reply is lost
+    # Until the owner of a card acts, or a charge is refunded or disputed at the gateway: one of these, drawn
+    # alike.
+    owner_acts = ((0.05, 5.0), (5.0, 50.0), (50.0, 300.0))
+    healing = 40.0  # after so long the sweep takes every code and slot back that a crash left in flight
+
+
+class SHARES:
+    """How often things happen, or go wrong; of calls that are lost the share on their way there, and back."""
+
+    jumps = 0.004  # of steps
+    switches = 0.3  # of waits of a process: others run meanwhile
+    crashes = 0.03  # of tasks: their process is killed
+    lost_commits = 0.02  # of tasks
+    crashes_of_sagas = 0.004  # of failpoints
+    lost_messages = 0.05
+    doubled_messages = 0.05
+    late_messages = 0.05
+    lost_calls_of_redis = (0.004, 0.004)
+    lost_calls = (0.06, 0.06)  # of the gateway and receivers
+    lost_calls_of_partners = (0.03, 0.06)
+    not_reached = 0.05  # partners
+    refused_codes = 0.05  # by partners
+    meddling = 0.3  # of charges: refunded or disputed at the gateway
+    kept_orders = 0.4  # of payments: the order is kept if the card is declined
+    coupons = 0.5  # of orders
+    large_grants = 0.4  # above the limit of one operator
+    invented_references = 0.3  # of forced charges
+
+
+class MOST:
+    steps = 600
+    steps_to_settle = 8_000
+    own_payments = 2  # that the web process advances at a time, in half of its lives
+    statements = 40  # of a task until its process is killed
+    nested = 3  # processes that wait within one another
+    tickets = 4  # of a batch: few, so that other processes work between two batches of a queue
 
 
 class Crash(BaseException):
