@@ -17,7 +17,6 @@ from foundation import clock
 from foundation.admin_base import display
 from foundation.lazy_texts import Text
 from sales.models import SaleEntry
-from sales.waiting_room import entries as sale_entries
 
 
 class Button(NamedTuple):
@@ -87,4 +86,4 @@ def number(value: int | None) -> str:
 
 def entry_status(entry: SaleEntry) -> str:
     """The code of what the entry of a sale is now."""
-    return sale_entries.effective_status(entry, entry.sale, clock.now()).value
+    return entry.status_at(clock.now()).value

@@ -23,13 +23,13 @@ class OrdersConfig(AppConfig):
         from orders.saga import status
         from orders.saga.definitions import SAGA_TYPES
         from payments.reconciliation import reconciling
-        from sales.waiting_room import entries
+        from sales.waiting_room import joining
 
         post_migrate.connect(make_number_counter, sender=self)
         assert {purchase.KIND, top_ups.KIND, refund_saga.KIND} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
         celeryd_init.connect(unreachable.refuse_to_start)
-        entries.ORDER_ENDERS.append(cancellation.expire_unlocked)
+        joining.ORDER_ENDERS.append(cancellation.expire_unlocked)
         reconciling.BOOKERS.append(gateway_bookings.look_up)
         reconciling.RECORDERS.append(gateway_bookings.record_late_refund)
 

@@ -20,7 +20,6 @@ from foundation.admin_base.status_words import status_word
 from inventory.models import Product
 from sales import metrics, schemas, terms
 from sales.models import Sale, SaleEntry, SaleProduct
-from sales.waiting_room import entries
 
 PRODUCTS = "products"
 ID = re.compile(r"[0-9]{1,19}")
@@ -209,7 +208,4 @@ class SaleEntryAdmin(RecordsAdmin):
     search_fields = ["id", "order", "account__username"]
     search_help_text = _("The id of an entry or of its order, or an account's name")
 
-    shown_status = column(
-        _("status"),
-        lambda entry: status_label(entries.effective_status(entry, entry.sale, clock.now()).value),
-    )
+    shown_status = column(_("status"), lambda entry: status_label(entry.status_at(clock.now()).value))

@@ -21,9 +21,9 @@ from foundation.http.views import JSONResponse, Request, Response, View, burst
 from foundation.rates import rate_limits
 from foundation.redis import completion_notifications
 from foundation.scopes import Resource
-from sales import schemas, terms
+from sales import sale_states, schemas, terms
 from sales.models import Sale
-from sales.waiting_room import draw, entries, room_view
+from sales.waiting_room import draw, entries, joining, room_view
 from sales.waiting_room.entries import Entry, JoinRequest, Status
 
 # Seconds between two polls of an entry: a part of its estimated wait, so that they come closer as it ends;
@@ -182,10 +182,10 @@ class SaleEntries(View):
     async def post(self, request: Request, sale_id: int) -> JSONResponse:
         read(Nothing, request)
         if sale_id > LARGEST_ID:
-            raise terms.no_sale(sale_id)
+            raise sale_states.no_sale(sale_id)
         join = JoinRequest(sale_id, account_id(request))
         with rate_limits.ENTRIES.counting(join.account_id, is_free=request.user.is_staff):
-            entry = await submit_to_batcher(entries.JOINER, join)
+            entry = await submit_to_batcher(joining.JOINER, join)
         return _entry_response(entry, status=202, Location=reverse("sale-entry", args=[entry.id]))
 
 
@@ -207,14 +207,14 @@ class OneSaleEntry(View):
         )
         entry = room_view.find_waiting(entry_id)
         if entry is None:
-            entry = await submit_to_batcher(entries.READER, entry_id)
+            entry = await submit_to_batcher(joining.READER, entry_id)
         entries.require_owner(entry, None if sees_all else account_id(request))
         seconds = prefer.wait_seconds(request.header("Prefer"))
         if seconds and entry.status == Status.WAITING:
 
             async def has_changed() -> bool:
                 nonlocal entry
-                entry = await submit_to_batcher(entries.READER, entry_id)
+                entry = await submit_to_batcher(joining.READER, entry_id)
                 return entry.status != Status.WAITING
 
             await completion_notifications.wait(

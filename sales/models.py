@@ -1,6 +1,7 @@
 """Sales, the products that they sell, and the entries of accounts in their waiting rooms."""
 
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
@@ -9,6 +10,10 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
 from foundation.fields import Dated, ExactCharField, uuid_key
+from sales import sale_states
+from sales.sale_states import EntryStatus, SaleState
+
+_state = attrgetter(*SaleState._fields)
 
 
 class Sale(Dated):
@@ -24,10 +29,10 @@ class Sale(Dated):
         QUEUE = "queue", _("waiting room")
 
     class Status(models.TextChoices):
-        SCHEDULED = "scheduled", _("scheduled")
-        OPEN = "open", _("open")
-        PAUSED = "paused", _("paused")
-        CLOSED = "closed", _("closed")
+        SCHEDULED = sale_states.Status.SCHEDULED, _("scheduled")
+        OPEN = sale_states.Status.OPEN, _("open")
+        PAUSED = sale_states.Status.PAUSED, _("paused")
+        CLOSED = sale_states.Status.CLOSED, _("closed")
 
     name = models.CharField(_("name"), max_length=255)
     opens_at = models.DateTimeField(_("opens at"))
@@ -106,17 +111,18 @@ class Sale(Dated):
         return self.name
 
     @property
+    def state(self) -> SaleState:
+        """What the rules read of the row."""
+        return SaleState._make(_state(self))
+
+    @property
     def is_queued(self) -> bool:
         """Whether an order needs an admitted entry."""
-        return self.admission == Sale.Admission.QUEUE
+        return self.state.is_queued
 
-    def status_at(self, now: datetime) -> "Sale.Status":
+    def status_at(self, now: datetime) -> sale_states.Status:
         """What the sale is at this instant."""
-        if now >= self.closes_at:
-            return Sale.Status.CLOSED
-        if self.paused_at is not None:
-            return Sale.Status.PAUSED
-        return Sale.Status.OPEN if now >= self.opens_at else Sale.Status.SCHEDULED
+        return self.state.status_at(now)
 
     @classmethod
     def in_status(cls, status: str, now: datetime) -> Q:
@@ -156,11 +162,11 @@ class SaleEntry(models.Model):
     """
 
     class Status(models.TextChoices):
-        WAITING = "waiting", _("waiting")
-        ADMITTED = "admitted", _("admitted")
-        USED = "used", _("used")
-        EXPIRED = "expired", _("expired")
-        OVER = "over", _("over")
+        WAITING = EntryStatus.WAITING, _("waiting")
+        ADMITTED = EntryStatus.ADMITTED, _("admitted")
+        USED = EntryStatus.USED, _("used")
+        EXPIRED = EntryStatus.EXPIRED, _("expired")
+        OVER = EntryStatus.OVER, _("over")
 
     id = uuid_key()
     sale = models.ForeignKey(
@@ -230,3 +236,7 @@ class SaleEntry(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    def status_at(self, now: datetime) -> EntryStatus:
+        """Its status by the clock, which may be ahead of what is recorded."""
+        return self.sale.state.status_of_entry(self.status, self.admitted_until, now)

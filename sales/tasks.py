@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from sales.waiting_room import admission
+from sales.waiting_room import advancing
 
 
 @shared_task(name="sales.sweep")
@@ -11,4 +11,4 @@ def sweep() -> int:
 
     Returns how many entries changed.
     """
-    return admission.advance_all()
+    return advancing.advance_all()

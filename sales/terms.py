@@ -14,10 +14,11 @@ from django.db.models import F, QuerySet
 from accounts.operating import pausing
 from foundation import clock, lazy_texts
 from foundation.db import transactions
-from foundation.errors import Invalid, NotFound, Rejected, invalid_field, required
+from foundation.errors import Invalid, Rejected, invalid_field, required
 from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from inventory import sale_terms
+from sales import sale_states
 from sales.models import Sale, SaleEntry, SaleProduct
 
 SEED_BYTES = 32
@@ -152,17 +153,12 @@ def set_paused(*, sale_id: int, is_paused: bool, reason: str) -> Sale:
 
 
 def _found(sales: "QuerySet[Sale]", sale_id: int) -> Sale:
-    return required(sales.filter(pk=sale_id).first(), no_sale(sale_id).detail)
+    return required(sales.filter(pk=sale_id).first(), sale_states.no_sale(sale_id).detail)
 
 
 def product_ids_of(sale_id: int) -> set[int]:
     """The products of the sale."""
     return set(SaleProduct.objects.filter(sale_id=sale_id).values_list("product_id", flat=True))
-
-
-def no_sale(sale_id: int) -> NotFound:
-    """The error of a sale that doesn't exist."""
-    return NotFound(_("There is no sale {sale_id}.", sale_id=sale_id))
 
 
 def _replace_products(sale: Sale, after: Collection[int], *, before: Collection[int]) -> None:

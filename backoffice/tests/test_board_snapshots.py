@@ -26,7 +26,7 @@ from orders.models import Saga
 from orders.tests import buying
 from sales import terms as sale_pausing
 from sales.tests.factories import create_sale, join_all
-from sales.waiting_room import admission
+from sales.waiting_room import advancing
 from scripts.stack import places
 from scripts.tests import programs
 
@@ -123,7 +123,7 @@ def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_ro
     create_sale(name="Tomorrow", opens_in=86_400, closes_in=90_000)
     sale_pausing.set_paused(sale_id=open_to_all.pk, is_paused=True, reason="A wrong price.")
     join_all(running, 5)
-    admission.advance(running.pk)
+    advancing.advance(running.pk)
     join_all(soon, 3)
 
     goods, shop = snapshots.read_goods([]), snapshots.read_shop()

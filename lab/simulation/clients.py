@@ -42,7 +42,7 @@ from orders.saga import operator_actions
 from payments import ledger, points_grants
 from sales import terms
 from sales.models import SaleEntry
-from sales.waiting_room import entries
+from sales.waiting_room import entries, joining
 
 ACCOUNTS = range(1, 11)
 OPERATORS = (11, 12)
@@ -149,7 +149,7 @@ class Client:
     def sale(self, key: str) -> Story:
         """Join the sale, or read the entry, and order once it is admitted."""
         request = entries.JoinRequest(SALE, self.account_id)
-        entry = yield partial(entries.JOINER.submit, request)
+        entry = yield partial(joining.JOINER.submit, request)
         self.answers.entries.add(entry.id)
         if entry.status == SaleEntry.Status.ADMITTED:
             yield from self._place(key, (Line(SALE_PRODUCT, 1),))

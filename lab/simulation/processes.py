@@ -35,7 +35,7 @@ from lab.simulation.world import MOST, SECONDS, SHARES, Crash, chance
 from orders import cancellation, tasks as order_tasks
 from orders.saga import run as executors, store
 from orders.saga.run import Executor
-from sales.waiting_room import admission, room_view, ticking
+from sales.waiting_room import advancing, room_view, ticking
 
 AWAY = "is away"
 EMPTY = "loses all keys"
@@ -246,7 +246,7 @@ class Processes:
             "beat": [
                 ("orders.advance", 1.0, self._advance_due),
                 ("webhooks due", 1.0, order_tasks.handle_webhooks_due.run),
-                *((of.__module__, 5.0, of) for of in (cancellation.expire_due, admission.advance_all)),
+                *((of.__module__, 5.0, of) for of in (cancellation.expire_due, advancing.advance_all)),
                 ("coupons.sweep", 5.0, tasks.sweep),
             ],
             "issuer": [("queues", 0.5, partial(_settle, name))],

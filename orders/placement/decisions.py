@@ -43,7 +43,7 @@ from orders.placement.first_orders import FirstOrders
 from orders.placement.limits import Holdings
 from orders.placement.own_terms import OwnTerms
 from payments import ledger
-from sales import order_checks
+from sales import order_checks, rows as sale_rows
 from sales.order_checks import NO_SALES, SaleTerms
 
 HELD_RETRY_SECONDS = 1
@@ -98,7 +98,7 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
         yield reservations.locked_row(line.product_id)
     if order_request.coupon_code:
         yield from coupon_requests.locked_rows(order_request.coupon)
-    yield order_checks.locked_row(order_request.account_id)
+    yield sale_rows.locked_row(order_request.account_id)
     yield from card_limits.locked_rows(order_request.payer)
     if not order_request.payer:
         yield accounts.referenced_row(order_request.account_id)
@@ -202,7 +202,7 @@ def decide(
             [one.order for one in placed], [line for one in placed for line in one.lines]
         )
         if state.sales.used:
-            order_checks.save(state.sales, is_locked=lock_stock)
+            sale_rows.save_used(state.sales, is_locked=lock_stock)
         if state.coupons.held:
             coupon_requests.write(state.coupons)
         if state.firsts.new_uses:
@@ -246,7 +246,7 @@ def _read_state(
     sales = NO_SALES
     if any(product.sale_id is not None for product in stock.values()):
         wanted = [(account_id, _sales_of(lines, stock)) for account_id, lines in requested]
-        sales = order_checks.read(wanted, clock.now(), is_locked=is_locked)
+        sales = sale_rows.read_terms(wanted, clock.now(), is_locked=is_locked)
     cards = card_limits.lock_and_count([order_request.payer for order_request in order_requests])
     # After the entries, whose locks an admission may have held: none is used before it was admitted.
     now = clock.now()

@@ -25,7 +25,7 @@ from orders.tests import buying
 from payments.models import Entry
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
-from sales.waiting_room import admission
+from sales.waiting_room import admission, advancing
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlawful")]
 
@@ -132,7 +132,7 @@ def order() -> Order:
     buyers = [buying.account() for _ in range(2)]
     for buyer in buyers:
         factories.join(sale, buyer.id)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     placed, _ = [buying.place(buyer.id, {product: 1, free: 1}) for buyer in buyers]
     buying.place(buyers[0].id, {free: 1})
     return buying.order_now(placed)

@@ -21,12 +21,12 @@ from orders import cancellation
 from orders.models import Order
 from orders.tests import buying
 from orders.tests.buying import refusal_of
-from sales import order_checks
+from sales import rows
 from sales.models import Sale, SaleEntry
 from sales.order_checks import AdmittedEntry
 from sales.tests import factories
 from sales.tests.factories import admitted
-from sales.waiting_room import admission, entries
+from sales.waiting_room import advancing, rows as room_rows
 from sales.waiting_room.entries import CurrentEntry, Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,7 +61,7 @@ def join_while_its_order_commits(sale: Sale, product: Product, buyer: int) -> tu
     # As before the order's commit, which is written once more and kept.
     unused: dict[str, Any] = {"status": "admitted", "order": None, "holds_place": None}
     SaleEntry.objects.filter(pk=entry.id).update(**unused, admitted_until=clock.now() + MINUTE)
-    use = order_checks.USE_ENTRIES.format(cases=f" WHEN '{entry.id.hex}' THEN '{order.id.hex}'", ids="%s")
+    use = rows.USE_ENTRIES.format(cases=f" WHEN '{entry.id.hex}' THEN '{order.id.hex}'", ids="%s")
     with kept(use, entry.id.hex) as commit, clock.shifted(by=2 * MINUTE):
         joining = in_background(partial(factories.join, sale, buyer))
         wait_until(lambda: waiting_at("%sales_saleentry%") == 1)
@@ -104,7 +104,7 @@ def test_an_account_that_joins_while_its_order_or_payment_commits_keeps_its_plac
 
 
 def _look_naively(entry: CurrentEntry, sale: Sale, now: Any) -> bool:
-    status = entries.effective_status(entry, sale, now)
+    status = sale.status_of_entry(entry.status, entry.admitted_until, now)
     return status in (Status.EXPIRED, Status.OVER) or entry.lapsed_order_id(now) is not None
 
 
@@ -115,13 +115,13 @@ def test_without_the_lock_the_account_gets_a_second_place_and_without_the_key_a_
 ):
     """The twin: what looks replaceable is neither locked nor read again, and a lapsed order is not ended."""
     buyer = buying.account().id
-    monkeypatch.setattr(entries, "_lock", lambda _: None)
+    monkeypatch.setattr(room_rows, "lock_entries", lambda _: None)
     monkeypatch.setattr(CurrentEntry, "is_replaceable", _look_naively)
     entry, joined = join(sale, product, buyer)
     assert joined.id != entry.id
     used = SaleEntry.objects.filter(pk=entry.id)
     used.update(holds_place=True)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
 
     assert refusal_of(partial(buy, product, buyer)).code == "admission_required", "its first order holds it"
     second = SaleEntry.objects.filter(pk=joined.id)
@@ -146,8 +146,8 @@ def test_two_orders_of_an_account_that_holds_two_admitted_entries_are_one(sale, 
     def read(terms, pairs, *, is_locked):
         terms.entries[sale.pk, buyer] = both.pop()
 
-    usual = order_checks._read_entries
-    monkeypatch.setattr(order_checks, "_read_entries", lambda *a, **b: (read if both else usual)(*a, **b))
+    usual = rows._read_entries
+    monkeypatch.setattr(rows, "_read_entries", lambda *a, **b: (read if both else usual)(*a, **b))
     buy(product, buyer)
 
     assert refusal_of(partial(buy, product, buyer)).code == "admission_required"

@@ -28,12 +28,12 @@ from orders.placement.strategies import group_commit
 from orders.tests import buying
 from orders.tests.buying import kinds, refusal_of
 from orders.tests.waiting import behind_a_pause
-from sales import order_checks, terms, terms as pausing
+from sales import rows, terms, terms as pausing
 from sales.models import Sale, SaleEntry
 from sales.order_checks import AdmittedEntry, SaleTerms
 from sales.tests import factories
 from sales.tests.factories import admitted
-from sales.waiting_room import admission, entries
+from sales.waiting_room import advancing, entries
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 8
@@ -82,7 +82,7 @@ def test_an_order_needs_an_admitted_entry_of_its_account_and_uses_it(strategy):
     entry = factories.join(sale, buyer.id)
     factories.join(sale, other.id)
     assert refusal_of(partial(buy, product, buyer.id)).code == "admission_required"
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
 
     refused = refusal_of(partial(buy, product, other.id))
     assert (refused.code, refused.extra) == ("admission_required", {"sales": [sale.pk]})
@@ -166,7 +166,7 @@ def test_exactly_the_stock_is_sold_to_two_hundred_admitted_accounts(strategy):
     buyers = [buying.account().id for _ in range(200)]
     for buyer in buyers:
         factories.join(sale, buyer)
-    wait_until(lambda: admission.advance(sale.pk) == 0)
+    wait_until(lambda: advancing.advance(sale.pk) == 0)
 
     outcomes = kinds(race([partial(buying.place, buyer, {product: 2}) for buyer in buyers]))
 
@@ -215,7 +215,7 @@ def test_orders_and_the_admission_meet_no_deadlock():
         until = time.monotonic() + RACE_SECONDS
         try:
             while time.monotonic() < until:
-                admissions.append(admission.advance(sale.pk))
+                admissions.append(advancing.advance(sale.pk))
                 # Many entries become due at a time, as with the ticks of a process.
                 has_ended.wait(0.1)
         finally:
@@ -235,8 +235,8 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
     product = ProductFactory(on_hand=1_000)
     sale = factories.create_sale(product, admission="open")
     requests = [buying.request_of_newcomer(product) for _ in range(REQUESTS)]
-    before = SaleTerms({sale.pk: sale})
-    monkeypatch.setattr(order_checks, "read", lambda *_, **__: before)
+    before = SaleTerms({sale.pk: sale.state})
+    monkeypatch.setattr(rows, "read_terms", lambda *_, **__: before)
 
     def place(order_request):
         return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
@@ -257,9 +257,9 @@ def test_an_entry_that_is_read_and_used_without_lock_or_condition_is_used_twice(
     entry = admitted(sale, buyer.id)
     naive = AdmittedEntry(entry.id, from_now(seconds=60))
     monkeypatch.setattr(
-        order_checks, "read", lambda *_, **__: SaleTerms({sale.pk: sale}, {(sale.pk, buyer.id): naive})
+        rows, "read_terms", lambda *_, **__: SaleTerms({sale.pk: sale.state}, {(sale.pk, buyer.id): naive})
     )
-    monkeypatch.setattr(order_checks, "save", lambda *_, **__: None)
+    monkeypatch.setattr(rows, "save_used", lambda *_, **__: None)
 
     outcomes = race([partial(buy, product, buyer.id) for product in products])
 

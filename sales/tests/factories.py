@@ -13,7 +13,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales import terms
 from sales.models import Sale, SaleEntry
-from sales.waiting_room import admission, entries
+from sales.waiting_room import advancing, joining
 from sales.waiting_room.entries import Entry, JoinRequest
 
 JOINED_AT_ONCE = 500
@@ -29,13 +29,13 @@ def create_sale(*products: Product, opens_in: float = -1, closes_in: float = 3_6
 
 def join(sale: Sale, account_id: int | None = None) -> Entry:
     """The entry of an account, a new one without its id."""
-    return entries.JOINER.submit(JoinRequest(sale.pk, account_id or AccountFactory().pk))
+    return joining.JOINER.submit(JoinRequest(sale.pk, account_id or AccountFactory().pk))
 
 
 def admitted(sale: Sale, account_id: int | None = None) -> Entry:
     """An entry of the sale that is admitted."""
     entry = join(sale, account_id)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     assert read(entry).status == "admitted"
     return entry
 
@@ -58,12 +58,12 @@ def join_accounts(sale: Sale, account_ids: Sequence[int]) -> None:
     requests = [JoinRequest(sale.pk, account_id) for account_id in account_ids]
     for start in range(0, len(requests), JOINED_AT_ONCE):
         batch = requests[start : start + JOINED_AT_ONCE]
-        transactions.run(partial(entries._join, batch), transactions.REPEATABLE)
+        transactions.run(partial(joining._join, batch), transactions.REPEATABLE)
 
 
 def read(entry: Entry) -> Entry:
     """The entry as it stands now."""
-    return entries.READER.submit(entry.id)
+    return joining.READER.submit(entry.id)
 
 
 def statuses(*read_entries: Entry) -> Sequence[str]:

@@ -27,7 +27,7 @@ from inventory.tests.factories import ProductFactory
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.tests.factories import create_sale, join, join_all
-from sales.waiting_room import admission, draw
+from sales.waiting_room import advancing, draw
 from scripts.tests import documented, programs
 
 pytestmark = pytest.mark.django_db
@@ -171,7 +171,7 @@ def files(tmp_path) -> Path:
     address = f"/api/v1/sales/{sale.pk}/draw"
     (tmp_path / "before.json").write_text(shown(Client(), address))
     set_columns(sale, opens_at=ago(seconds=1))
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     join_all(sale, 1)
     (tmp_path / "after.json").write_text(shown(Client(), address))
     in_order = SaleEntry.objects.filter(sale=sale, position__lte=NUMBER).order_by("position")

@@ -23,7 +23,7 @@ from inventory.tests.factories import ProductFactory
 from sales import audit, terms, terms as pausing
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
-from sales.waiting_room import admission, draw
+from sales.waiting_room import admission, advancing, draw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEEP = "SELECT id FROM sales_sale WHERE id = %s FOR UPDATE"
@@ -37,7 +37,7 @@ def test_entries_are_admitted_in_the_order_of_arrival():
     sale = factories.create_sale(rate_per_minute=90)
     joined = factories.join_all(sale, 5)
 
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
 
     assert factories.statuses(*joined) == ["admitted"] * 3 + ["waiting"] * 2
     admitted = SaleEntry.objects.get(pk=joined[0].id)
@@ -53,7 +53,7 @@ def test_a_lost_reply_to_commit_still_wakes_those_that_were_admitted(tmp_path, m
     joined = factories.join_all(sale, 5)
 
     with losing_reply_to_commit(tmp_path) as is_lost:
-        assert admission.advance(sale.pk) == 3
+        assert advancing.advance(sale.pk) == 3
         assert is_lost.is_set()
 
     assert count(sale) == {"admitted": 3, "waiting": 2}
@@ -67,7 +67,7 @@ def test_at_most_the_rate_is_admitted_in_any_sixty_seconds():
 
     for second in range(0, 130, 5):
         with shifted(seconds=second):
-            admitted.append(admission.advance(sale.pk))
+            admitted.append(advancing.advance(sale.pk))
 
     assert admitted == [1, 0, 0] * 8 + [1, 0]
     assert count(sale) == {"admitted": 9, "waiting": 3}
@@ -80,7 +80,7 @@ def test_a_slow_rate_is_even_whatever_the_pauses_between_ticks(rate, passing):
     factories.join_all(sale, 3 * rate)
     for tick in (tick for tick in range(round(180 / 0.51)) if tick % 50 not in (7, 8, 9)):
         with passing(tick * 0.51):
-            admission.advance(sale.pk)
+            advancing.advance(sale.pk)
 
     found = SaleEntry.objects.filter(sale=sale, admitted_at__isnull=False).order_by("position")
     instants = [at.timestamp() for at in found.values_list("admitted_at", flat=True)]
@@ -96,10 +96,10 @@ def test_a_fast_rate_is_spread_over_the_minute(passing):
     sale = factories.create_sale(rate_per_minute=1_200)
     factories.join_all(sale, 60)
 
-    first = admission.advance(sale.pk)
-    second = admission.advance(sale.pk)
+    first = advancing.advance(sale.pk)
+    second = advancing.advance(sale.pk)
     with passing(2):
-        third = admission.advance(sale.pk)
+        third = advancing.advance(sale.pk)
 
     assert (first, second, third) == (40, 0, 20)
 
@@ -107,13 +107,13 @@ def test_a_fast_rate_is_spread_over_the_minute(passing):
 def test_a_lower_rate_holds_at_once_for_the_minute_before_it():
     sale = factories.create_sale(rate_per_minute=240)
     factories.join_all(sale, 12)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
 
     terms.change(sale_id=sale.pk, rate_per_minute=5)
     with shifted(seconds=50):
-        assert admission.advance(sale.pk) == 0
+        assert advancing.advance(sale.pk) == 0
     with shifted(seconds=61):
-        assert admission.advance(sale.pk) == 1
+        assert advancing.advance(sale.pk) == 1
 
     rates = Counter(SaleEntry.objects.filter(sale=sale).values_list("rate_per_minute", flat=True))
     assert rates == {240: 8, 5: 1, None: 3}
@@ -122,10 +122,10 @@ def test_a_lower_rate_holds_at_once_for_the_minute_before_it():
 def test_a_higher_rate_is_the_pace_at_once(passing):
     sale = factories.create_sale(rate_per_minute=1)
     factories.join_all(sale, 12)
-    assert admission.advance(sale.pk) == 1
+    assert advancing.advance(sale.pk) == 1
     terms.change(sale_id=sale.pk, rate_per_minute=60)
     with passing(1):
-        assert admission.advance(sale.pk) == 1
+        assert advancing.advance(sale.pk) == 1
 
 
 def test_nothing_is_admitted_while_nothing_is_available():
@@ -134,9 +134,9 @@ def test_nothing_is_admitted_while_nothing_is_available():
     set_columns(product, reserved=2)
     [entry] = factories.join_all(sale, 1)
 
-    assert admission.advance(sale.pk) == 0
+    assert advancing.advance(sale.pk) == 0
     set_columns(product, reserved=1)
-    assert admission.advance(sale.pk) == 1
+    assert advancing.advance(sale.pk) == 1
 
     assert factories.statuses(entry) == ["admitted"]
 
@@ -146,27 +146,27 @@ def test_waiting_entries_are_over_when_nothing_is_on_hand_and_may_join_again_aft
     sale = factories.create_sale(product)
     [entry] = factories.join_all(sale, 1)
 
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     assert factories.statuses(entry) == ["over"]
     assert factories.join(sale, entry.account_id).id == entry.id
 
     adjustments.receive(product_id=product.pk, quantity=1, reason="A late box.")
     again = factories.join(sale, entry.account_id)
     assert again.id != entry.id
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     assert factories.statuses(entry, again) == ["over", "admitted"]
 
 
 def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the_end():
     sale = factories.create_sale(admitted_for_seconds=30, rate_per_minute=1)
     joined = factories.join_all(sale, 4)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
 
     with shifted(seconds=31):
         assert factories.read(joined[0]).status == "expired"
         again = factories.join(sale, joined[0].account_id)
         assert factories.statuses(joined[0]) == ["expired"]
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         assert factories.statuses(*joined) == ["expired", "waiting", "waiting", "waiting"]
 
     assert again.id != joined[0].id
@@ -177,18 +177,18 @@ def test_an_account_that_lets_every_admission_lapse_has_four_entries_at_most_of_
     sale = factories.create_sale(opens_in=5, admitted_for_seconds=7, rate_per_minute=3)
     account, other = factories.join_all(sale, 2)
     with shifted(seconds=6):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
     if factories.read(other).status == "admitted":  # The draw decides.
         account, other = other, account
     joined, late = [account.id], None
     for second in range(6, 6 + 40 * 61, 61):
         with shifted(seconds=second):
-            admission.advance(sale.pk)
+            advancing.advance(sale.pk)
             assert factories.read(account).status in ("admitted", "waiting")
             audited = audit.entries_are_in_order()
             assert audited.holds and audit.admissions_are_within_the_rate().holds
         with shifted(seconds=second + 30):
-            admission.advance(sale.pk)
+            advancing.advance(sale.pk)
             account = factories.join(sale, account.account_id)
             joined.append(account.id)
             late = late or factories.join(sale)
@@ -205,30 +205,30 @@ def test_an_account_that_lets_every_admission_lapse_has_four_entries_at_most_of_
 def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries():
     sale = factories.create_sale(admitted_for_seconds=60, rate_per_minute=1)
     admitted, waiting = factories.join_all(sale, 2)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
 
     pausing.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
     with shifted(seconds=100):
-        assert admission.advance(sale.pk) == 0
+        assert advancing.advance(sale.pk) == 0
         paused = factories.read(admitted)
         assert paused.status == "admitted"
         assert 55 < (paused.admitted_until - clock.now()).total_seconds() <= 60
         pausing.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
         resumed = factories.read(admitted)
         assert 55 < (resumed.admitted_until - clock.now()).total_seconds() <= 60
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         assert factories.statuses(admitted, waiting) == ["admitted", "admitted"]
 
 
 def test_a_closed_sale_ends_its_entries_and_is_done():
     sale = factories.create_sale(rate_per_minute=1, closes_in=100)
     joined = factories.join_all(sale, 3)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
 
     with shifted(seconds=101):
         assert factories.read(joined[2]).status == "over"
-        assert admission.advance(sale.pk) == 3
-        assert admission.advance(sale.pk) == 0
+        assert advancing.advance(sale.pk) == 3
+        assert advancing.advance(sale.pk) == 0
 
     assert factories.statuses(*joined) == ["over"] * 3
     sale.refresh_from_db()
@@ -240,7 +240,7 @@ def test_a_sale_that_nobody_advanced_is_drawn_and_ended_after_it_closed():
     [entry] = factories.join_all(sale, 1)
 
     with shifted(seconds=60):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
 
     sale.refresh_from_db()
     assert (sale.drawn_count, sale.is_ordered, sale.ended_at is not None) == (1, True, True)
@@ -252,15 +252,15 @@ def test_after_the_clock_went_back_a_quarter_of_an_hour_the_rate_holds_and_admis
     sale = factories.create_sale(rate_per_minute=1)
     factories.join_all(sale, 3)
     with shifted(minutes=15):
-        assert admission.advance(sale.pk) == 1
+        assert advancing.advance(sale.pk) == 1
 
-    assert admission.advance(sale.pk) == 0
+    assert advancing.advance(sale.pk) == 0
     with shifted(seconds=59):
-        assert admission.advance(sale.pk) == 0
+        assert advancing.advance(sale.pk) == 0
     with shifted(seconds=61):
-        assert admission.advance(sale.pk) == 1
+        assert advancing.advance(sale.pk) == 1
     with shifted(seconds=122):
-        assert admission.advance(sale.pk) == 1
+        assert advancing.advance(sale.pk) == 1
 
     rows = SaleEntry.objects.order_by("position").values_list("admitted_at", "admitted_until")
     instants = [at for at, _ in rows if at]
@@ -275,14 +275,14 @@ def test_a_process_waits_for_the_lock_when_the_sale_has_not_moved_for_a_second()
     sale = factories.create_sale()
     [entry] = factories.join_all(sale, 1)
     with holding(KEEP, sale.pk) as keeper:
-        advanced = in_background(lambda: admission.advance(sale.pk))
+        advanced = in_background(lambda: advancing.advance(sale.pk))
         wait_until(lambda: waiting_at("%sales_sale%FOR UPDATE%") == 1)
         keeper.rollback()
         assert advanced.result(30) == 1
     assert factories.statuses(entry) == ["admitted"]
 
     with holding(KEEP, sale.pk):
-        assert admission.advance(sale.pk) == 0
+        assert advancing.advance(sale.pk) == 0
 
 
 def test_a_process_that_waited_for_the_lock_admits_by_the_time_after_it():
@@ -290,7 +290,7 @@ def test_a_process_that_waited_for_the_lock_admits_by_the_time_after_it():
     sale = factories.create_sale(rate_per_minute=3)
     factories.join_all(sale, 9)
     with holding(KEEP, sale.pk) as keeper:
-        advanced = in_background(lambda: admission.advance(sale.pk))
+        advanced = in_background(lambda: advancing.advance(sale.pk))
         wait_until(lambda: waiting_at("%sales_sale%FOR UPDATE%") == 1)
         time.sleep(admission.LARGEST_STEP.total_seconds() + 0.2)
         ask(keeper, "UPDATE sales_sale SET last_admitted_at = UTC_TIMESTAMP(6) WHERE id = %s", sale.pk)
@@ -309,7 +309,7 @@ def test_processes_that_disagree_about_the_time_keep_the_rate(monkeypatch):
     for behind in (0, 15) * 5:
         with monkeypatch.context() as patched:
             patched.setattr(clock, "now", lambda behind=behind: now() - timedelta(minutes=behind))
-            admission.advance(sale.pk)
+            advancing.advance(sale.pk)
 
     assert count(sale) == {"admitted": 1, "waiting": 29}
     sale.refresh_from_db()
@@ -322,7 +322,7 @@ def test_a_sale_whose_row_stays_locked_does_not_delay_the_others():
     ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
     try:
         with holding(KEEP, first.pk), pytest.raises(LockWaitTimeout):
-            admission.advance_each([first.pk, second.pk])
+            advancing.advance_each([first.pk, second.pk])
     finally:
         connection.close()
     assert factories.statuses(*joined) == ["waiting", "admitted"]
@@ -332,23 +332,23 @@ def test_the_sweep_leaves_sales_alone_for_which_nothing_is_due(monkeypatch):
     calm, undrawn, waiting, admitted, closing = (factories.create_sale() for _ in range(5))
     factories.create_sale(opens_in=1_800)
     for sale in (calm, waiting, admitted, closing):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
     factories.join(admitted)
-    admission.advance(admitted.pk)
+    advancing.advance(admitted.pk)
     terms.change(sale_id=closing.pk, closes_at=from_now(minutes=5))
     factories.join(waiting)
 
     advanced = []
-    monkeypatch.setattr(admission, "advance", lambda sale_id: advanced.append(sale_id) or 0)
-    admission.advance_all()
+    monkeypatch.setattr(advancing, "advance", lambda sale_id: advanced.append(sale_id) or 0)
+    advancing.advance_all()
     assert advanced == [undrawn.pk, waiting.pk]
     advanced.clear()
     with shifted(minutes=6):
-        admission.advance_all()
+        advancing.advance_all()
     assert advanced == [undrawn.pk, waiting.pk, admitted.pk, closing.pk]
     advanced.clear()
     set_columns(admitted, last_admitted_at=from_now(minutes=15))
-    admission.advance_all()
+    advancing.advance_all()
     assert advanced == [undrawn.pk, waiting.pk, admitted.pk], (
         "orders are compared with its clock of admissions"
     )
@@ -358,7 +358,7 @@ def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on():
     """A process whose clock was ahead has ended it; then staff let it close later."""
     sale = factories.create_sale(closes_in=60)
     with shifted(seconds=61):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
     with pytest.raises(Rejected) as refused:
         factories.join(sale)
     assert refused.value.code == "sale_closed"
@@ -366,5 +366,5 @@ def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on():
     terms.change(sale_id=sale.pk, closes_at=from_now(hours=1))
 
     entry = factories.join(sale)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     assert factories.statuses(entry) == ["admitted"]

@@ -22,7 +22,7 @@ from inventory.tests.factories import ProductFactory
 from sales import audit, terms
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
-from sales.waiting_room import admission
+from sales.waiting_room import advancing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PROCESSES = 3
@@ -45,7 +45,7 @@ with ExitStack() as shifts:
 # The twin: each process counts its own admissions, as a limiter in memory does.
 COUNTED_IN_MEMORY = """
 from sales.models import SaleEntry
-from sales.waiting_room import admission
+from sales.waiting_room import advancing
 
 mine = 0
 
@@ -64,7 +64,7 @@ def admit(sale, clock_now, now):
     mine += number
     return ()
 
-admission._admit = admit
+advancing._admit = admit
 """
 
 
@@ -193,7 +193,7 @@ def test_a_count_that_is_read_before_the_lock_exceeds_the_rate():
 def test_threads_that_advance_a_sale_at_once_keep_its_rate():
     sale = factories.create_sale(rate_per_minute=5)
     factories.join_many(sale, 20)
-    works = [partial(admission.advance, sale.pk) for _ in range(8)]
+    works = [partial(advancing.advance, sale.pk) for _ in range(8)]
 
     for second, number in ((0, 1), (0, 0), (12, 1), (24, 1), (36, 1), (48, 1), (50, 0)):
         with shifted(seconds=second):

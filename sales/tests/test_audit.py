@@ -12,7 +12,7 @@ from foundation.tests.factories import AccountFactory, OrderFactory, set_columns
 from sales import audit
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
-from sales.waiting_room import admission
+from sales.waiting_room import advancing
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def sale() -> Sale:
     factories.create_sale()
     sale = factories.create_sale(rate_per_minute=90)
     factories.join_all(sale, 5)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     sale.refresh_from_db()
     assert offenders() == []
     return sale

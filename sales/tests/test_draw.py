@@ -28,7 +28,7 @@ from foundation.tests.waiting import in_background, shifted, waiting_at
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
-from sales.waiting_room import admission, draw, entries
+from sales.waiting_room import advancing, draw, joining, rows
 from sales.waiting_room.entries import JoinRequest
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,7 +53,7 @@ def test_places_follow_from_the_public_values_as_the_contract_says():
 
     with opened():
         assert api.get(f"/sales/{sale.pk}").json()["seed"] == sale.seed, "although nothing has advanced"
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         late = factories.join(sale)
         public = api.get(f"/sales/{sale.pk}/draw").json()
 
@@ -83,7 +83,7 @@ def test_an_entry_that_waits_for_the_lock_of_the_draw_comes_after_it():
     sale = factories.create_sale(opens_in=10)
     factories.join_all(sale, 3)
     with holding("SELECT id FROM sales_sale WHERE id = %s FOR UPDATE", sale.pk) as keeper:
-        late = in_background(partial(entries.JOINER.submit, JoinRequest(sale.pk, AccountFactory().pk)))
+        late = in_background(partial(joining.JOINER.submit, JoinRequest(sale.pk, AccountFactory().pk)))
         wait_until(lambda: waiting_at("%sales_sale%FOR UPDATE%") == 1)
         with opened():
             keeper.rollback()
@@ -98,7 +98,7 @@ def test_an_entry_that_is_written_without_the_lock_of_the_sale_is_left_out_of_th
     sale = factories.create_sale(opens_in=10)
     factories.join_all(sale, 3)
     with opened():
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
     SaleEntry.objects.create(sale=sale, account=AccountFactory(), created_at=clock.now())
 
     ids = SaleEntry.objects.filter(sale=sale, created_at__lt=sale.opens_at).values_list("id", flat=True)
@@ -117,13 +117,13 @@ def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(draw, "order", die)
             with pytest.raises(SystemExit):
-                admission.advance(sale.pk)
+                advancing.advance(sale.pk)
         late = factories.join(sale)
         assert late.position == 6
         assert factories.read(joined[0]).ahead is None
-        assert admission.advance(sale.pk) == 0
+        assert advancing.advance(sale.pk) == 0
     with opened(30):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
 
     sale.refresh_from_db()
     expected = draw.ordered([entry.id for entry in joined], seed=sale.seed, entries_hash=sale.entries_hash)
@@ -138,7 +138,7 @@ def test_a_draw_that_a_request_has_closed_is_ordered_by_its_processs_next_tick()
         late = factories.join(sale)
         assert late.position == 4
         assert reader.get(f"/api/v1/sales/{sale.pk}/draw").json()["count"] == 3
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         assert factories.statuses(*joined, late) == ["admitted"] * 4
 
 
@@ -156,11 +156,11 @@ def test_two_processes_that_order_a_draw_at_once_agree():
 
 # Orders two entries by a transaction.
 ORDERING = """
-from sales.waiting_room import admission, draw
+from sales.waiting_room import advancing, draw
 
 draw.ROWS_PER_TRANSACTION = 2
 print("ready", flush=True)
-admission.advance(int(sys.argv[1]))
+advancing.advance(int(sys.argv[1]))
 """
 
 
@@ -189,12 +189,14 @@ def test_a_process_that_dies_half_way_through_a_draw_is_followed_by_one_that_goe
         victim.kill()
         assert victim.wait() == -9
     late = factories.join(sale)
-    assert admission.advance(sale.pk) == 0, "it may still be ordering"
-    written, write = list[UUID](), draw._write
-    monkeypatch.setattr(draw, "_write", lambda some: (written.extend(id for _, id in some), write(some)))
+    assert advancing.advance(sale.pk) == 0, "it may still be ordering"
+    written, write = list[UUID](), rows.write_places
+    monkeypatch.setattr(
+        rows, "write_places", lambda some: (written.extend(id for _, id in some), write(some))
+    )
 
     with opened(draw.LEASE.total_seconds()):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
 
     # The server may have had the next transaction when the process died.
     assert written in (expected[6:], expected[8:])
@@ -208,7 +210,7 @@ def test_a_process_that_orders_a_draw_for_longer_than_its_lease_keeps_it(monkeyp
     sale = factories.create_sale(opens_in=10)
     factories.join_all(sale, 9)
     close(sale)
-    claims, write = list[bool](), draw._write
+    claims, write = list[bool](), rows.write_places
 
     def write_slowly(some):
         until = time.monotonic() + 0.3
@@ -216,7 +218,7 @@ def test_a_process_that_orders_a_draw_for_longer_than_its_lease_keeps_it(monkeyp
         claims.extend(race([partial(draw.claim, sale, clock.now())]))
         write(some)
 
-    monkeypatch.setattr(draw, "_write", write_slowly)
+    monkeypatch.setattr(rows, "write_places", write_slowly)
     assert [draw.claim(sale, clock.now()) for _ in range(2)] == [True, False]
     draw.order(sale)
     assert claims == [False] * 9
@@ -239,14 +241,14 @@ def test_a_draw_that_cannot_go_on_delays_no_other_sale(monkeypatch):
     entry, [first, *_] = factories.join(other), close(sale)
 
     with holding("SELECT id FROM sales_saleentry WHERE id = %s FOR UPDATE", first.hex):
-        admission.advance_each([sale.pk, other.pk])
+        advancing.advance_each([sale.pk, other.pk])
         wait_until(lambda: waiting_at("UPDATE sales_saleentry SET position%") == 1)
         assert factories.statuses(entry) == ["admitted"]
         later = factories.join(other)
-        wait_until(lambda: admission.advance_each([sale.pk, other.pk]) == 1, seconds=3)
+        wait_until(lambda: advancing.advance_each([sale.pk, other.pk]) == 1, seconds=3)
         assert factories.statuses(later) == ["admitted"]
         assert has_written(sale, 0)
-    wait_until(lambda: admission.advance(sale.pk) == 5)
+    wait_until(lambda: advancing.advance(sale.pk) == 5)
 
 
 def test_a_draw_that_another_process_closes_delays_no_other_sale():
@@ -254,8 +256,8 @@ def test_a_draw_that_another_process_closes_delays_no_other_sale():
     sale, other = factories.create_sale(), factories.create_sale()
     entry = factories.join(other)
     with holding("SELECT id FROM sales_sale WHERE id = %s FOR UPDATE", sale.pk):
-        advancing = in_background(partial(admission.advance_each, [sale.pk, other.pk]))
-        assert advancing.result(2) == 1
+        advanced = in_background(partial(advancing.advance_each, [sale.pk, other.pk]))
+        assert advanced.result(2) == 1
     assert factories.statuses(entry) == ["admitted"]
 
 
@@ -264,7 +266,7 @@ def test_a_scheduled_sale_that_opens_earlier_is_drawn_then():
     entry = factories.join(sale)
     terms.change(sale_id=sale.pk, opens_at=clock.now())
 
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
 
     assert factories.statuses(entry) == ["admitted"]
 
@@ -283,7 +285,7 @@ ACCOUNTS = 20
 
 def refusal_of(sale_id: int) -> str:
     with pytest.raises(FirstcomeError) as refused:
-        entries.JOINER.submit(JoinRequest(sale_id, AccountFactory().pk))
+        joining.JOINER.submit(JoinRequest(sale_id, AccountFactory().pk))
     return refused.value.code
 
 
@@ -292,7 +294,7 @@ def test_joining_again_gives_the_same_entry():
     first = factories.join(sale, account.pk)
 
     assert factories.join(sale, account.pk) == first
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     assert factories.join(sale, account.pk).id == first.id
 
 
@@ -330,7 +332,7 @@ def test_a_batch_of_any_size_takes_the_same_few_statements():
     def statements_for(number):
         requests = [JoinRequest(sale.pk, AccountFactory().pk) for _ in range(number)]
         with captured_statements() as statements:
-            transactions.run_batch(lambda: entries._join(requests))
+            transactions.run_batch(lambda: joining._join(requests))
         return len(statements)
 
     assert statements_for(1) == statements_for(50) <= 6
@@ -351,10 +353,10 @@ def test_refusals():
     with shifted(seconds=10):
         assert refusal_of(sale.pk) == "sale_closed"
     with pytest.raises(FirstcomeError) as refused:
-        entries.READER.submit(uuid4())
+        joining.READER.submit(uuid4())
     assert refused.value.code == "not_found"
     batch = [JoinRequest(sale_id, AccountFactory().pk) for sale_id in (999, sale.pk)]
-    outcomes = transactions.run_batch(lambda: entries._join(batch))
+    outcomes = transactions.run_batch(lambda: joining._join(batch))
     assert [isinstance(one, FirstcomeError) for one in outcomes] == [True, False], "of a batch one alone"
 
 
@@ -370,7 +372,7 @@ def test_reading_many_entries_takes_two_statements():
     sales = [factories.create_sale() for _ in range(3)]
     joined = [factories.join(sale) for sale in sales for _ in range(4)]
     with captured_statements() as statements:
-        found = entries._read([entry.id for entry in joined])
+        found = joining._read([entry.id for entry in joined])
     assert [getattr(one, "id", None) for one in found] == [entry.id for entry in joined]
     assert len(statements) == 2
 

@@ -19,8 +19,9 @@ from sales.metrics import ADMISSION_AGE, ADMITTED, ADMITTED_LATELY, PASSED_POSIT
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.tests.factories import create_sale, join, join_all
-from sales.waiting_room import admission, room_view, ticking
+from sales.waiting_room import advancing, room_view, ticking
 from sales.waiting_room.entries import Entry
+from sales.waiting_room.estimates import WINDOW_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Of a thread that rests for half a second, and works a little.
@@ -32,7 +33,7 @@ def waiting_entry(**given: Any) -> tuple[Sale, Entry, Api]:
     sale, buyer = factories.create_sale(rate_per_minute=1, **given), AccountFactory()
     factories.join(sale)
     entry = factories.join(sale, buyer.pk)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     room_view.refresh()
     api = client_of(buyer)
     assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "waiting"
@@ -53,7 +54,7 @@ def test_a_poll_of_a_waiting_entry_runs_no_statement_and_of_an_admitted_one_asks
     assert problem_of(answer) == (404, "not_found")
     assert not [one for one in statements if "sales_saleentry" in one]
     with shifted(seconds=61):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         room_view.refresh()
         with captured_statements() as statements:
             answer = api.get(f"/sale-entries/{entry.id}").json()
@@ -64,7 +65,7 @@ def test_a_poll_of_a_waiting_entry_runs_no_statement_and_of_an_admitted_one_asks
 def test_memory_of_more_than_two_seconds_ago_is_not_used(passing):
     sale, entry, api = waiting_entry()
     with passing(61):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         assert room_view.find_waiting(entry.id) is None
         assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "admitted"
     with passing(room_view.CURRENT_SECONDS / 2):
@@ -75,7 +76,7 @@ def test_what_was_just_admitted_may_show_as_waiting_for_as_long_as_memory_is_cur
     """It is the only way in which a poll may be wrong; an admitted entry never shows as waiting again."""
     sale, entry, api = waiting_entry()
     with shifted(seconds=61):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "waiting"
         room_view.refresh()
         assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "admitted"
@@ -117,12 +118,12 @@ def test_places_that_were_passed_and_ended_sales_are_forgotten(monkeypatch):
     joined = factories.join_all(sale, 12)
     room_view.refresh()
     assert len(room_view._places) == 12
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     room_view.refresh()
     assert set(room_view._places) == {one.id for one in joined[10:]}
 
     with shifted(seconds=101):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         room_view.refresh()
     assert (room_view._places, room_view._rooms) == ({}, {})
 
@@ -130,7 +131,7 @@ def test_places_that_were_passed_and_ended_sales_are_forgotten(monkeypatch):
 def test_a_rejoined_account_has_its_new_place_alone():
     sale = factories.create_sale(admitted_for_seconds=5)
     entry = factories.join(sale)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     with shifted(seconds=6):
         again = factories.join(sale, entry.account_id)
         room_view.refresh()
@@ -170,7 +171,7 @@ def test_after_a_minute_the_estimate_is_within_a_fifth(granted, is_available, pa
         with passing(second):
             set_columns(product, reserved=0 if is_available(second) else 100_000)
             ticking.tick()
-            if second > room_view.WINDOW_SECONDS and number % 5 == 0:
+            if second > WINDOW_SECONDS and number % 5 == 0:
                 estimates += estimated(sale, range(600, total, 50))
     found = SaleEntry.objects.filter(sale=sale, admitted_at__isnull=False)
     admitted_at = dict(found.values_list("position", "admitted_at"))
@@ -223,7 +224,7 @@ def gauge(name: str, sale: Sale) -> float | None:
 def test_a_running_waiting_room_is_measured():
     sale = create_sale(rate_per_minute=60)
     join_all(sale, 5)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     used = SaleEntry.objects.filter(sale=sale, position=1)
     used.update(status="expired", admitted_at=ago(seconds=90))
 
@@ -272,9 +273,9 @@ def test_admissions_are_dated_by_the_clock_of_admissions():
     sale = create_sale(rate_per_minute=1, opens_in=-1_800)
     for _ in range(2):
         join(sale)
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     with shifted(minutes=-15):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
     with shifted(minutes=-14):
         assert gauge(ADMITTED_LATELY, sale) == 0
         age = gauge(ADMISSION_AGE, sale)

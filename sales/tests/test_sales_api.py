@@ -16,7 +16,7 @@ from inventory.tests.factories import ProductFactory
 from sales import audit
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
-from sales.waiting_room import admission
+from sales.waiting_room import advancing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -156,10 +156,10 @@ def test_an_entry_by_http_from_joining_to_admission():
     assert api.post(f"/sales/{sale.pk}/entries", {}).json() == entry
     assert api.post(f"/sales/{sale.pk}/entries", {"user": 1}).status_code == 400
 
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     assert api.get(f"/sale-entries/{entry['id']}").json()["ahead"] == 0
     with shifted(seconds=61):
-        admission.advance(sale.pk)
+        advancing.advance(sale.pk)
         admitted = api.get(f"/sale-entries/{entry['id']}")
     assert "Retry-After" not in admitted
     body = admitted.json()
@@ -186,5 +186,5 @@ def test_prefer_wait_ends_at_the_admission():
     sale, account = factories.create_sale(), AccountFactory()
     entry = factories.join(sale, account.pk)
     answer = in_background(lambda: client_of(account).get(f"/sale-entries/{entry.id}", Prefer="wait=20"))
-    admission.advance(sale.pk)
+    advancing.advance(sale.pk)
     assert answer.result(15).json()["status"] == "admitted"

@@ -13,7 +13,7 @@ after the last one.
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,22 +23,20 @@ from django.db.models import Max, Q
 from structlog import get_logger
 
 from foundation import clock
-from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.db import open_transaction, transactions
 from foundation.db.rows import save_changes
 from foundation.journal import journal
 from foundation.repeated_work import start_once
 from sales import terms
 from sales.models import Sale
+from sales.waiting_room import rows
 
 log = get_logger(__name__)
-# A statement compares each row with half of its cases on average.
-ROWS_PER_STATEMENT = 250
 ROWS_PER_TRANSACTION = 1_000
 # Between two transactions, as a share of the last one's time: others need the database too.
 REST = 0.25
 # A larger draw is ordered in a thread of its own, for it takes longer than the pause between two ticks.
 ORDERED_AT_ONCE = 5_000
-POSITION = "UPDATE sales_saleentry SET position = {places} WHERE id IN ({ids})"
 # A process that orders a draw renews its lease each third of it.
 LEASE = timedelta(seconds=10)
 
@@ -139,16 +137,7 @@ def order(sale: Sale) -> None:
             transactions.run(renew, transactions.REPEATABLE)
             renew_at = began_at + LEASE.total_seconds() / 3
         some = places[start : start + ROWS_PER_TRANSACTION]
-        transactions.run(partial(_write, some), transactions.REPEATABLE)
+        transactions.run(partial(rows.write_places, some), transactions.REPEATABLE)
         if start + len(some) < len(places):
             time.sleep(REST * (time.monotonic() - began_at))
     transactions.run(partial(unordered.update, is_ordered=True), transactions.REPEATABLE)
-
-
-def _write(places: Sequence[tuple[int, UUID]]) -> None:
-    """Write these places of a draw."""
-    for start in range(0, len(places), ROWS_PER_STATEMENT):
-        cells = bulk_sql.SqlLiterals()
-        some = {entry_id: place for place, entry_id in places[start : start + ROWS_PER_STATEMENT]}
-        statement = POSITION.format(places=cells.case("id", some), ids=cells.listed(some))
-        bulk_sql.execute_deferred(statement)

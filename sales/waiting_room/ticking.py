@@ -3,7 +3,7 @@ processes one advances a sale at a time. `sales.sweep` of Celery beat does the s
 """
 
 from foundation.repeated_work import RepeatedWork
-from sales.waiting_room import admission, room_view
+from sales.waiting_room import advancing, room_view
 
 PERIOD_SECONDS = 0.5
 CALM_PERIOD_SECONDS = 1.0
@@ -16,7 +16,7 @@ def tick() -> None:
     global _pause_seconds
     waiting = room_view.refresh()
     _pause_seconds = PERIOD_SECONDS if waiting else CALM_PERIOD_SECONDS
-    admission.advance_each(waiting)
+    advancing.advance_each(waiting)
 
 
 thread = RepeatedWork(

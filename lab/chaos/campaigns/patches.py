@@ -87,15 +87,15 @@ def sweep_keys_early(answers: Any) -> None:
     answers._retention_start = half_a_day_later
 
 
-def count_admissions_in_memory(admission: Any) -> None:
+def count_admissions_in_memory(advancing: Any) -> None:
     """L14, no more are admitted a minute than the rate: each process counts those that it has made itself."""
-    usual = admission._admit
+    usual = advancing._admit
     mine: list[datetime] = []
 
     def admit(sale: Any, clock_now: datetime, now: datetime) -> Any:
-        since = now - admission.WINDOW
+        since = now - advancing.admission.WINDOW
         rate = sale.rate_per_minute
-        lately = admission.SaleEntry.objects.filter(sale=sale, admitted_at__gte=since)
+        lately = sale.entries.filter(admitted_at__gte=since)
         # As many more as others have admitted: the usual count includes those.
         sale.rate_per_minute += lately.count() - sum(at >= since for at in mine)
         sale.next_admission_at = None
@@ -105,7 +105,7 @@ def count_admissions_in_memory(admission: Any) -> None:
         mine.extend([now] * len(admitted))
         return admitted
 
-    admission._admit = admit
+    advancing._admit = admit
 
 
 class Patch(NamedTuple):
@@ -128,7 +128,7 @@ BY_NAME: Mapping[str, Sequence[Patch]] = {
     ],
     "no-sweep-of-marks": [Patch("foundation.db.commit_marks", keep_marks)],
     "early-sweep": [Patch("foundation.idempotency.recorded_answers", sweep_keys_early)],
-    "admissions-in-memory": [Patch("sales.waiting_room.admission", count_admissions_in_memory)],
+    "admissions-in-memory": [Patch("sales.waiting_room.advancing", count_admissions_in_memory)],
 }
 
 
