@@ -7,16 +7,15 @@ and in groups. A process that ends, or has more waiting than `MOST_WAITING`, los
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from functools import partial
-from typing import NamedTuple
 
 from django.db import IntegrityError
 
 from foundation import clock
-from foundation.db import bulk_sql, key_walks, transactions
+from foundation.db import key_walks, transactions
 from foundation.repeated_work import RepeatedWork
-from inventory import product_days
+from inventory import product_counts, product_days, rows
 from inventory.models import LostDemand, Product
-from inventory.product_days import Change
+from inventory.product_counts import Loss
 
 Reason = LostDemand.Reason
 MOST_WAITING = 50_000
@@ -28,19 +27,7 @@ DAYS_KEPT = 2
 """Today and the day before, of which processes may still write."""
 
 
-class Loss(NamedTuple):
-    """What an account did not get; `amount`, in minor units, is by the product's price where it is None."""
-
-    day: date
-    product_id: int
-    account_id: int
-    reason: str
-    units: int
-    amount: int | None = None
-
-
 _waiting: dict[tuple[date, int, int], Loss] = {}
-TABLE = bulk_sql.Table(LostDemand, Loss._fields)
 
 
 def note(losses: Iterable[Loss]) -> None:
@@ -75,18 +62,10 @@ def _write(group: Sequence[Loss]) -> int:
     )
     known = set(counted.values_list("day", "product_id", "account_id"))
     prices = dict(Product.objects.filter(id__in=product_ids).values_list("id", "price"))
-    rows = []
-    changes = []
-    for loss in sorted(group):
-        if loss[:3] in known or loss.product_id not in prices:
-            continue
-        amount = prices[loss.product_id] * loss.units if loss.amount is None else loss.amount
-        rows.append((loss.day.isoformat(), *loss[1:5], amount))
-        numbers = {"lost_units": loss.units, "lost_amount": amount, f"lost_{loss.reason}": 1}
-        changes.append(Change(loss.day, loss.product_id, numbers))
-    bulk_sql.insert(TABLE, rows)
-    product_days.add(changes)
-    return len(rows)
+    new = product_counts.new_losses(group, known, prices)
+    rows.insert_losses(new)
+    product_days.add(map(product_counts.change_of, new))
+    return len(new)
 
 
 def sweep() -> int:

@@ -5,72 +5,27 @@ of their ids, in one statement, so that orders for the same products never deadl
 table: the lines of open orders are what is reserved.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import NamedTuple
 from uuid import UUID
 
 from foundation import clock
 from foundation.db.stuck_rows import Row
-from foundation.errors import Held, NotFound, Rejected
 from foundation.journal import journal
-from foundation.lazy_texts import mark as _
-from inventory import product_days, stock_levels
+from inventory import product_days, rows, stock_levels
 from inventory.models import Product, StockMovement
-from inventory.stock import Stocks, insufficient_stock, product_paused
+from inventory.stock import Stocks
+from inventory.stock_checks import Line, Lines, quantities
 
-
-class Line(NamedTuple):
-    """A product, a quantity of it, and what that is sold for less discounts, where it is sold."""
-
-    product_id: int
-    quantity: int
-    sold_amount: int = 0
-
-
-Lines = Sequence[Line]
-LinesOfOrders = Mapping[UUID, Lines]
-lock = stock_levels.lock_stock
-read = stock_levels.read_stock
+LinesOfOrders = Mapping[UUID, Sequence[Line]]
+lock = rows.lock_stock
+read = rows.read_stock
 
 
 def locked_row(product_id: int) -> Row:
     """The row that is locked to reserve the product."""
     return Row(Product, product_id)
-
-
-def check_sold(stock: Stocks, lines: Lines) -> None:
-    """Check that each of these products is there, active and not paused.
-
-    Raises `NotFound` `product_not_found` with `products`, those that are missing or inactive, and `Rejected`
-    `product_paused` with `items`.
-    """
-    wanted = _quantities(lines)
-    if missing := [id for id in wanted if id not in stock or not stock[id].is_active]:
-        text = _("There is no product {products}.", products=", ".join(map(str, missing)))
-        raise NotFound(text, code="product_not_found", products=missing)
-    if paused := [id for id in wanted if stock[id].paused_at is not None]:
-        raise product_paused(paused)
-
-
-def check_available(stock: Stocks, lines: Lines) -> None:
-    """Check that enough of each is available. Raises `Rejected` `insufficient_stock` with `items`."""
-    wanted = _quantities(lines)
-    short = [
-        {"product": id, "requested": quantity, "available": stock[id].available}
-        for id, quantity in wanted.items()
-        if quantity > stock[id].available
-    ]
-    if short:
-        is_held = any(stock[item["product"]].reserved for item in short)
-        raise insufficient_stock(short, Held if is_held else Rejected)
-
-
-def reserve(stock: Stocks, lines: Lines) -> None:
-    """Reserve checked lines in memory: `stock` comes from `lock` or `read`, and `save` writes it."""
-    for line in lines:
-        stock[line.product_id].newly_reserved += line.quantity
 
 
 def save(stock: Stocks, *, is_locked: bool = True) -> None:
@@ -86,7 +41,7 @@ def save(stock: Stocks, *, is_locked: bool = True) -> None:
 
 def release(lines: Lines) -> None:
     """Release what was reserved; several lines may name the same product."""
-    wanted = _quantities(lines)
+    wanted = quantities(lines)
     stock = lock(wanted)
     stock_levels.change(
         stock, {id: stock_levels.Change(reserved=-quantity) for id, quantity in wanted.items()}
@@ -125,7 +80,7 @@ def _move_stock(
     orders: LinesOfOrders, *, kind: StockMovement.Kind, each: stock_levels.Change, reason: str
 ) -> None:
     """Change the levels by `each` for every unit, and append a movement for every line."""
-    wanted = _quantities(line for lines in orders.values() for line in lines)
+    wanted = quantities(line for lines in orders.values() for line in lines)
     stock = lock(wanted)
     on_hand = {id: product.on_hand for id, product in stock.items()}
     stock_levels.change(
@@ -153,11 +108,3 @@ def _move_stock(
                 )
             )
     stock_levels.write_movements(moved)
-
-
-def _quantities(lines: Iterable[Line]) -> dict[int, int]:
-    """The quantity of each product, in the order of the lines."""
-    wanted: dict[int, int] = {}
-    for line in lines:
-        wanted[line.product_id] = wanted.get(line.product_id, 0) + line.quantity
-    return wanted

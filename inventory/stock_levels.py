@@ -4,36 +4,19 @@ Every change increments the product's version, updates the mirror after the comm
 available falls to the threshold. Orders read stock as plain rows, because a batch reads hundreds of them.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from django.db import transaction
 
 from events.feed import catalogue, recording
-from foundation.db import bulk_sql, open_transaction, transactions
-from foundation.db.mysql.patience import limited
+from foundation.db import open_transaction
 from foundation.journal import journal
+from inventory import rows, stock_changes
 from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
-from inventory.stock import COLUMNS, Stock, Stocks
-
-READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
-CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"
-COLUMN = "{name} = {name} + CASE{cases} ELSE 0 END"
-# One case for all products with the same delta: the database searches a list by bisection, cases one by one.
-CASE = " WHEN id IN ({ids}) THEN {delta:d}"
-UNCHANGED = " AND version = {versions}"
-# Where every delta differs, each row goes through the cases one by one, so the cost grows with the square.
-ROWS_PER_STATEMENT = 1_000
-
-
-class Change(NamedTuple):
-    """What is added to a product's levels; negative numbers are subtracted."""
-
-    on_hand: int = 0
-    reserved: int = 0
+from inventory.stock import Stock
+from inventory.stock_changes import Change
 
 
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
@@ -41,32 +24,6 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     open_transaction.assert_inside()
     products = Product.objects.filter(id__in=set(product_ids)).order_by("id").select_for_update()
     return {product.id: product for product in products}
-
-
-def select_stock_for_update(product_ids: Iterable[int]) -> Stocks:
-    """Lock as `lock` does, by the ORM, and return plain rows."""
-    open_transaction.assert_inside()
-    rows = Product.objects.select_for_update().filter(id__in=set(product_ids)).order_by("id")
-    return {row[0]: Stock(*row) for row in rows.values_list(*COLUMNS)}
-
-
-def lock_stock(product_ids: Iterable[int]) -> Stocks:
-    """The same by SQL of its own, which takes no longer to write than the database to answer it."""
-    open_transaction.assert_inside()
-    return read_stock(product_ids, for_update=bulk_sql.for_update())
-
-
-def read_stock(product_ids: Iterable[int], *, for_update: str = "") -> Stocks:
-    """Plain rows without a lock: other transactions may change them, and `change` compares the versions."""
-    ids = bulk_sql.integer_list(set(product_ids))
-    if not ids:
-        return {}
-    statement = READ.format(columns=", ".join(COLUMNS), ids=ids, for_update=for_update)
-    state = open_transaction.state
-    # An earlier attempt whose COMMIT got no reply may hold the locks, and its end shows the outcome.
-    if state.patience_seconds and not state.in_doubt:
-        statement = limited(statement, seconds=state.patience_seconds)
-    return {row[0]: Stock(*row) for row in bulk_sql.fetch(statement)}
 
 
 def change(
@@ -79,8 +36,7 @@ def change(
     """
     open_transaction.assert_inside()
     ids = sorted(id for id, one in changes.items() if any(one))
-    for start in range(0, len(ids), ROWS_PER_STATEMENT):
-        _update_levels(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
+    rows.change_levels(ids, stock, changes, is_locked=is_locked)
     events = []
     for id in ids:
         product = stock[id]
@@ -90,17 +46,16 @@ def change(
         product.reserved += added.reserved
         product.version += 1
         after = product.on_hand - product.reserved
-        threshold = product.low_stock_threshold
         named = {"product": product.id, "sku": product.sku, "available": after}
-        if threshold is not None and before > threshold >= after:
+        if stock_changes.is_low(before, after, product.low_stock_threshold):
             journal.note(
                 what="stock.low",
                 subject=f"product {product.id}",
                 before={"available": before},
-                after=named | {"threshold": threshold},
+                after=named | {"threshold": product.low_stock_threshold},
                 by=journal.SYSTEM,
             )
-        if (before > 0) != (after > 0):
+        if stock_changes.is_turn(before, after):
             kind = catalogue.RESTOCKED if after > 0 else catalogue.SOLD_OUT
             events.append(recording.event(type=kind, data=named | {"on_hand": product.on_hand}))
     recording.record_all(events)
@@ -113,36 +68,9 @@ def publish_on_commit(products: Sequence[Product | Stock]) -> None:
         transaction.on_commit(partial(mirror.publish, [mirror.state(product) for product in products]))
 
 
-def _update_levels(
-    ids: Sequence[int],
-    stock: Mapping[int, Product | Stock],
-    changes: Mapping[int, Change],
-    *,
-    is_locked: bool,
-) -> None:
-    columns: list[str] = []
-    for name in ("on_hand", "reserved"):
-        alike: dict[int, list[int]] = defaultdict(list)
-        for id in ids:
-            alike[getattr(changes[id], name)].append(id)
-        alike.pop(0, None)
-        cases = [CASE.format(ids=bulk_sql.integer_list(some), delta=delta) for delta, some in alike.items()]
-        if cases:
-            columns.append(COLUMN.format(name=name, cases="".join(cases)))
-    statement = CHANGE.format(columns=", ".join(columns), ids=bulk_sql.integer_list(ids))
-    if is_locked:
-        bulk_sql.execute_deferred(statement)
-        return
-    versions = bulk_sql.SqlLiterals().case("id", {id: stock[id].version for id in ids})
-    statement += UNCHANGED.format(versions=versions)
-    if bulk_sql.execute(statement) != len(ids):
-        raise transactions.ChangedMeanwhile("Another transaction changed the stock since it was read.")
-
-
 def write_movements(movements: Sequence[StockMovement]) -> None:
     """Insert these movements and note them. Must be called inside a transaction."""
-    for start in range(0, len(movements), ROWS_PER_STATEMENT):
-        bulk_sql.insert_objects(movements[start : start + ROWS_PER_STATEMENT])
+    rows.insert_movements(movements)
     note_movements(movements)
 
 

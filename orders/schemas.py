@@ -38,7 +38,6 @@ from orders.order_states import PAID, NewLine, OrderRow
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from payments.models import Payment
-from payments.payment_states import ENDED_UNPAID
 from payments.schemas import (
     FailureBody,
     NextActionBody,
@@ -48,6 +47,7 @@ from payments.schemas import (
     next_action_body,
     payment_body,
 )
+from payments.transitions import ENDED_UNPAID
 
 MAX_LINES = 50
 MAX_QUANTITY = 1000

@@ -10,67 +10,25 @@ duplicate.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from itertools import islice, zip_longest
-from typing import Protocol
+from itertools import zip_longest
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 
 from foundation import clock
-from foundation.db import bulk_sql, open_transaction
+from foundation.db import open_transaction
 from foundation.errors import NotFound, Rejected
 from foundation.journal import journal
 from foundation.journal.journal import ActorContext
 from foundation.lazy_texts import mark as _
-from payments import metrics
-from payments.models import (
-    GATEWAY_CLEARING,
-    HOLDING,
-    PROMOTIONS,
-    SALES,
-    Entry,
-    LedgerAccount,
-    Payment,
-    Transfer,
-)
+from payments import metrics, rows, transfers
+from payments.models import Entry, LedgerAccount, Payment, Transfer
+from payments.transfers import GATEWAY_CLEARING, PROMOTIONS, SALES, Amounts, NewTransfer, Payable, Proposal
 
 Kind = Transfer.Kind
-Amounts = Mapping[int, int]
-"""Points by the number of an account."""
-# Each row goes through the cases one by one, so the cost grows with the square of their number.
-WALLETS_PER_STATEMENT = 500
-ENTRIES = bulk_sql.Table(Entry, ("transfer_id", "account_id", "amount", "balance_after_amount"))
-
-
-class Payable(Protocol):
-    """The part of an order that its payments and transfers read."""
-
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def account_id(self) -> int: ...
-    @property
-    def points_amount(self) -> int: ...
-    @property
-    def card_amount(self) -> int: ...
-    @property
-    def currency(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A requested transfer. `amounts` are signed, by account id: a positive amount is credited."""
-
-    kind: str
-    reference: str
-    amounts: Amounts
-    order_id: UUID | None = None
-    reason: str = ""
-    by: ActorContext | None = None
 
 
 def open_wallet(user_id: int) -> int:
@@ -121,27 +79,11 @@ def transfer_for_orders(
     return [next(decided) if any(parts.values()) else None for parts in amounts]
 
 
-hold_points = partial(
-    transfer_for_orders,
-    Kind.HOLD,
-    lambda order: {order.account_id: -order.points_amount, HOLDING: order.points_amount},
-)
+hold_points = partial(transfer_for_orders, Kind.HOLD, transfers.held)
 """Hold points of these orders' wallets; an order may be refused as `insufficient_points`."""
-release_points = partial(
-    transfer_for_orders,
-    Kind.RELEASE,
-    lambda order: {HOLDING: -order.points_amount, order.account_id: order.points_amount},
-)
+release_points = partial(transfer_for_orders, Kind.RELEASE, transfers.released)
 """Return the points held for these orders to their wallets."""
-settle_sales = partial(
-    transfer_for_orders,
-    Kind.SALE,
-    lambda order: {
-        HOLDING: -order.points_amount,
-        GATEWAY_CLEARING: -order.card_amount,
-        SALES: order.points_amount + order.card_amount,
-    },
-)
+settle_sales = partial(transfer_for_orders, Kind.SALE, transfers.sold)
 """Turn the points held for these orders, and the charged amounts, into sales."""
 
 
@@ -149,11 +91,10 @@ def reverse(payment: Payment, *, kind: str, reference: str, amount: int) -> None
     """Take back so much of an order's sale, or of the points of a top-up, as the gateway gave back of the
     payment's charge or has lost. A top-up must be locked; points that are spent already count as given away.
     """
-    amounts = {SALES: -amount, GATEWAY_CLEARING: amount}
+    amounts: Amounts = {SALES: -amount, GATEWAY_CLEARING: amount}
     if payment.order_id is None:
         wallet = LedgerAccount.objects.select_for_update().get(id=payment.account_id)
-        taken_amount = min(wallet.balance_amount, amount)
-        amounts = {GATEWAY_CLEARING: amount, PROMOTIONS: taken_amount - amount, wallet.id: -taken_amount}
+        amounts = transfers.taken_back(amount, wallet_id=wallet.id, balance_amount=wallet.balance_amount)
     transfer(kind=kind, reference=reference, amounts=amounts, order_id=payment.order_id)
 
 
@@ -249,9 +190,7 @@ def transfer_many(
     transfer of each, or its refusal. Raises `ValueError` as `transfer` does.
     """
     open_transaction.assert_inside()
-    for proposal in proposals:
-        if sum(proposal.amounts.values()) or not any(proposal.amounts.values()):
-            raise ValueError(f"{proposal.kind} {proposal.reference} must move something, and sum to zero.")
+    transfers.check_balanced(proposals)
     at = at or clock.now()
     if is_locked:
         return _decide(proposals, at, is_new=True)
@@ -265,71 +204,34 @@ def transfer_many(
 
 def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -> list[Transfer | Rejected]:
     """Lock the wallets, read existing transfers unless all are new, decide in memory, and write."""
-    # A locking read of a missing row locks the gap around it, so only existing rows are locked.
-    wallets = bulk_sql.reader(LedgerAccount, ("id", "balance_amount"))
-    wallet_ids = {id for proposal in proposals for id in proposal.amounts if id > 0}
-    existing = [id for id, _ in wallets.rows_of(wallet_ids)]
-    before = dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
-    balances = dict(before)
-    known = dict[tuple[str, str], Transfer]()
-    if proposals and not is_new:
-        # Read after the locks, so that a duplicate that held them is found.
-        cells = bulk_sql.SqlLiterals()
-        kinds = cells.listed({str(proposal.kind) for proposal in proposals})
-        references = cells.listed({proposal.reference for proposal in proposals})
-        found = bulk_sql.reader(Transfer).models(f"kind IN ({kinds}) AND reference IN ({references})", cells)
-        known = {(transfer.kind, transfer.reference): transfer for transfer in found}
-    made: list[tuple[Transfer, Proposal, Amounts]] = []
+    balances = rows.lock_wallets({id for proposal in proposals for id in proposal.amounts if id > 0})
+    # Read after the locks, so that a duplicate that held them is found.
+    known = rows.read_transfers(proposals) if proposals and not is_new else {}
+    new: list[tuple[Transfer, NewTransfer]] = []
     outcomes: list[Transfer | Rejected] = []
-    for proposal in proposals:
-        name = (proposal.kind, proposal.reference)
-        outcome = known.get(name) or _refusal(proposal, balances)
-        if outcome is None:
-            outcome = known[name] = Transfer(
+    for proposal, decided in zip(proposals, transfers.decide(proposals, known, balances), strict=True):
+        if isinstance(decided, Rejected):
+            outcomes.append(decided)
+            continue
+        if decided:
+            known[proposal.name] = Transfer(
                 kind=proposal.kind,
                 reference=proposal.reference,
                 order_id=proposal.order_id,
                 reason=proposal.reason,
                 at=at,
             )
-            after = {id: balances[id] + part for id, part in proposal.amounts.items() if id in balances}
-            balances |= after
-            made.append((outcome, proposal, after))
-        outcomes.append(outcome)
-    _write_rows(made, {id: balance for id, balance in balances.items() if balance != before[id]})
+            new.append((known[proposal.name], decided))
+        outcomes.append(known[proposal.name])
+    rows.write_transfers(new, balances)
+    if new:
+        _note(new)
     return outcomes
 
 
-def _refusal(proposal: Proposal, balances: Amounts) -> Rejected | None:
-    for id, amount in proposal.amounts.items():
-        if id > 0 and amount > 0 and id not in balances:
-            raise ValueError(f"The wallet of user {id} isn't open.")
-        if id > 0 and balances.get(id, 0) + amount < 0:
-            return Rejected(_("The wallet holds fewer points than that."), code="insufficient_points")
-    return None
-
-
-def _write_rows(made: Sequence[tuple[Transfer, Proposal, Amounts]], balances: Amounts) -> None:
-    """Write all rows, by one statement for each table. Wallets come first: they are the entries' parents."""
-    ids = iter(sorted(balances))
-    while chunk := [*islice(ids, WALLETS_PER_STATEMENT)]:
-        amounts = bulk_sql.SqlLiterals().case("id", {id: balances[id] for id in chunk})
-        ids_of_chunk = bulk_sql.integer_list(chunk)
-        bulk_sql.execute_deferred(
-            f"UPDATE payments_ledgeraccount SET balance_amount = {amounts} WHERE id IN ({ids_of_chunk})"  # noqa: S608 - numbers
-        )
-    if not made:
-        return
-    bulk_sql.insert_objects([one for one, _, _ in made])
-    entries = [
-        (one.id, id, amount, after.get(id))
-        for one, proposal, after in made
-        for id, amount in proposal.amounts.items()
-        if amount
-    ]
-    bulk_sql.insert(ENTRIES, entries)
+def _note(new: Sequence[tuple[Transfer, NewTransfer]]) -> None:
     open_transaction.count_after_commit(
-        metrics.count_points, [(one.kind, proposal.amounts) for one, proposal, _ in made]
+        metrics.count_points, [(one.kind, decided.proposal.amounts) for one, decided in new]
     )
     journal.note_all(
         journal.build_line(
@@ -342,9 +244,9 @@ def _write_rows(made: Sequence[tuple[Transfer, Proposal, Amounts]], balances: Am
             # One of an order is internal: customers see the order's events.
             is_internal=one.order_id is not None,
             at=one.at,
-            by=proposal.by,
+            by=decided.proposal.by,
         )
-        for one, proposal, after in made
-        for id, balance in after.items()
-        if (amount := proposal.amounts[id])
+        for one, decided in new
+        for id, balance in decided.balances.items()
+        if (amount := decided.proposal.amounts[id])
     )

@@ -7,16 +7,12 @@ from django.utils.translation import gettext_lazy as _, ngettext
 
 from foundation import clock
 from foundation.fields import ExactCharField, uuid_key
-from payments import gateways
+from payments import gateways, transitions
 from payments.gateways.configured import Books
+from payments.transfers import GATEWAY_CLEARING, HOLDING, PROMOTIONS, SALES
 
 REQUIRES_ACTION = "requires_action"
 """What the API shows of a pending payment whose card's owner must act."""
-# The ids of the shop's own accounts.
-HOLDING = -1
-SALES = -2
-GATEWAY_CLEARING = -3
-PROMOTIONS = -4
 
 
 class LedgerAccount(models.Model):
@@ -182,11 +178,11 @@ class Payment(models.Model):
     """
 
     class Status(models.TextChoices):
-        PENDING = "pending", _("pending")
-        IN_DOUBT = "in_doubt", _("in doubt")
-        SUCCEEDED = "succeeded", _("succeeded")
-        FAILED = "failed", _("failed")
-        REVERSED = "reversed", _("reversed")
+        PENDING = transitions.Status.PENDING, _("pending")
+        IN_DOUBT = transitions.Status.IN_DOUBT, _("in doubt")
+        SUCCEEDED = transitions.Status.SUCCEEDED, _("succeeded")
+        FAILED = transitions.Status.FAILED, _("failed")
+        REVERSED = transitions.Status.REVERSED, _("reversed")
 
     id = uuid_key()
     account = models.ForeignKey(

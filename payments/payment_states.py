@@ -1,4 +1,4 @@
-"""Payments and the transitions between their states, which are one table. Each transition is a guarded update
+"""Payments and their transitions, by the table of `payments.transitions`. Each transition is a guarded update
 inside the caller's transaction, so of two processes that end a payment one wins; it returns whether the
 payment now has the requested state.
 """
@@ -13,28 +13,16 @@ from django.db.models import F, Model, Q, QuerySet
 from uuid_utils.compat import uuid7
 
 from foundation import clock
-from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.db import open_transaction, transactions
 from foundation.journal import journal
 from foundation.models import JournalLine
-from payments import gateways
+from payments import gateways, rows
 from payments.gateways.configured import Books
 from payments.gateways.contract import ExpectedCharge
-from payments.ledger import Payable
 from payments.models import Payment, Reconciliation
+from payments.transfers import Payable
+from payments.transitions import UNSETTLED, Status, sources_of
 
-Status = Payment.Status
-
-# Final states never change, except that a charge that succeeded may be reversed.
-TRANSITIONS: dict[str, frozenset[str]] = {
-    Status.PENDING: frozenset({Status.IN_DOUBT, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
-    # Pending again once the gateway says that it waits for the card's owner.
-    Status.IN_DOUBT: frozenset({Status.PENDING, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
-    Status.SUCCEEDED: frozenset({Status.REVERSED}),
-    Status.FAILED: frozenset(),
-    Status.REVERSED: frozenset(),
-}
-UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
-ENDED_UNPAID = (Status.FAILED, Status.REVERSED)
 NAMED_AT_ONCE = 1_000
 MOST_PER_ORDER = 5
 """How many payments an order may have, one after the other."""
@@ -75,8 +63,8 @@ def are_in(books: Books) -> Q:
 
 def known_books() -> set[Books]:
     """The books that payments are in by name."""
-    rows = Payment.objects.exclude(gateway="").values_list("gateway", "gateway_account").distinct()
-    return {Books(*row) for row in rows}
+    found = Payment.objects.exclude(gateway="").values_list("gateway", "gateway_account").distinct()
+    return {Books(*row) for row in found}
 
 
 def expected_charge(payment: Payment) -> ExpectedCharge:
@@ -114,10 +102,7 @@ def with_action() -> Q:
 def payments_of(order_ids: Collection[UUID]) -> dict[UUID, list[Payment]]:
     """The payments of each of these orders that has any, the first one first."""
     payments: dict[UUID, list[Payment]] = defaultdict(list)
-    cells = bulk_sql.SqlLiterals()
-    # An index finds them; in a batch of many orders they are sorted here, for less than the database's sort.
-    found = f"order_id IN ({cells.listed(order_ids) or 'NULL'})"
-    for payment in bulk_sql.reader(Payment).models(found, cells):
+    for payment in rows.read_payments(order_ids):
         assert payment.order_id
         payments[payment.order_id].append(payment)
     for each in payments.values():
@@ -130,15 +115,7 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
     without a card; returns how many changed.
     """
     open_transaction.assert_inside()
-    cells = bulk_sql.SqlLiterals()
-    references = cells.case("id", charges)
-    sources = cells.listed(_source_states(Status.SUCCEEDED))
-    statement = (
-        f"UPDATE payments_payment SET status = {cells[Status.SUCCEEDED]}, settled_at = {cells[at]},"  # noqa: S608
-        f" token = '', action_url = '', charge_reference = {references}"
-        f" WHERE id IN ({cells.listed(charges)}) AND status IN ({sources})"
-    )
-    return bulk_sql.execute(statement, cells.parameters)
+    return rows.mark_succeeded(charges, at=at)
 
 
 def end_unpaid(payment_id: UUID, *, to: str, code: str, detail: str, at: datetime, **fields: Any) -> bool:
@@ -233,14 +210,7 @@ def settle_refunds(amounts: Mapping[UUID, int]) -> None:
     orders must be locked.
     """
     open_transaction.assert_inside()
-    cells = bulk_sql.SqlLiterals()
-    amount = cells.case("order_id", amounts)
-    statement = (
-        f"UPDATE payments_payment SET refunded_amount = refunded_amount + {amount},"  # noqa: S608
-        f" refunding_amount = refunding_amount - {amount} WHERE order_id IN ({cells.listed(amounts)})"
-        f" AND status = {cells[str(Status.SUCCEEDED)]} AND refunding_amount >= {amount}"
-    )
-    if bulk_sql.execute(statement, cells.parameters) != len(amounts):
+    if rows.settle_refunds(amounts) != len(amounts):
         raise RuntimeError("The payment of one of these orders can't be refunded that much.")
 
 
@@ -248,11 +218,6 @@ def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:
     """Whether the payment is now in the state `to`, by this call or an earlier one."""
     open_transaction.assert_inside()
     found = Payment.objects.filter(id=payment_id)
-    if found.filter(status__in=_source_states(to)).update(status=to, **fields):
+    if found.filter(status__in=sources_of(to)).update(status=to, **fields):
         return True
     return found.filter(status=to).exists()
-
-
-def _source_states(to: str) -> list[str]:
-    """The states from which a payment may change to this one."""
-    return [str(status) for status, targets in TRANSITIONS.items() if to in targets]

@@ -10,11 +10,11 @@ from django.db.models import F
 from structlog import get_logger
 
 from foundation import clock
-from foundation.db import bulk_sql, transactions
+from foundation.db import transactions
 from foundation.errors import NotFound
 from foundation.lazy_texts import mark as _
 from foundation.outbound import backoff
-from payments import gateways
+from payments import gateways, rows
 from payments.models import WebhookEvent
 
 log = get_logger(__name__)
@@ -23,6 +23,7 @@ HANDLING_SECONDS = 10
 # Gateways send an event again for some days; its id is not needed for longer.
 RETENTION = timedelta(days=90)
 SWEEP_BATCH = 1_000
+is_any_due = rows.is_webhook_due
 
 
 def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
@@ -61,12 +62,6 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
         is_new=is_new,
     )
     return event
-
-
-def is_any_due() -> bool:
-    cells = bulk_sql.SqlLiterals()
-    condition = clock.has_come_sql("next_attempt_at", cells, most_seconds=backoff.LONGEST_SECONDS)
-    return bool(bulk_sql.reader(WebhookEvent, ("id",)).rows(f"{condition} LIMIT 1", cells))
 
 
 def dequeue_due(*, limit: int) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 import factory
 from django.utils import timezone
 
-from inventory import reservations
+from inventory import reservations, stock_checks
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.stock import Stock
@@ -47,9 +47,9 @@ def levels_of(product: Product) -> tuple[int, int]:
 
 def check_and_reserve(stock: Mapping[int, Stock], lines: Sequence[Line], *, is_locked: bool = True) -> None:
     """What placing an order does with stock that it has read."""
-    reservations.check_sold(stock, lines)
-    reservations.check_available(stock, lines)
-    reservations.reserve(stock, lines)
+    stock_checks.check_sold(stock, lines)
+    stock_checks.check_available(stock, lines)
+    stock_checks.reserve(stock, lines)
     reservations.save(stock, is_locked=is_locked)
 
 

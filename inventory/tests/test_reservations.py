@@ -9,7 +9,7 @@ from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.models import JournalLine
 from foundation.tests.factories import OrderFactory, set_columns
-from inventory import adjustments, products, reservations
+from inventory import adjustments, products, reservations, stock_checks
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
@@ -46,7 +46,7 @@ def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_
     # The third writes the events of the products that sell out.
     with django_assert_num_queries(3):
         stock = reservations.lock(product.id for product in products)
-        reservations.reserve(stock, lines)
+        stock_checks.reserve(stock, lines)
         reservations.save(stock)
     with django_assert_num_queries(0):
         reservations.save(stock)

@@ -28,9 +28,9 @@ from foundation.idempotency.recorded_answers import Answer, Effect, KeyedCall, R
 from foundation.journal import journal
 from foundation.journal.journal import ActorContext
 from foundation.lazy_texts import mark as _
-from inventory import reservations
-from inventory.reservations import Line
+from inventory import reservations, stock_checks
 from inventory.stock import Stock
+from inventory.stock_checks import Line
 from orders import cancellation, order_events, order_states, pricing
 from orders.metrics import counters
 from orders.order_numbers import Numbers
@@ -273,12 +273,12 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     queued: list[int] = []
     try:
         card_limits.check(state.cards, order_request.payer)
-        reservations.check_sold(stock, lines)
+        stock_checks.check_sold(stock, lines)
         if state.sales.sales:
             queued = order_checks.check(state.sales, account_id, _sales_of(lines, stock), state.now)
         if state.own_terms:
             own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
-        reservations.check_available(stock, lines)
+        stock_checks.check_available(stock, lines)
         limits.check(state.holdings[account_id], lines, stock)
         coupon = None
         is_first_order = False
@@ -292,7 +292,7 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     except FirstcomeError as error:
         return error
     order = placed.order
-    reservations.reserve(stock, lines)
+    stock_checks.reserve(stock, lines)
     limits.add(state.holdings[account_id], lines)
     card_limits.add(state.cards, order_request.payer)
     if queued:

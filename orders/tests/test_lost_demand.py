@@ -16,7 +16,7 @@ from foundation import clock
 from foundation.db import bulk_sql, transactions
 from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import race
-from inventory import adjustments, lost_demand, product_days
+from inventory import adjustments, lost_demand, product_days, rows
 from inventory.lost_demand import Loss
 from inventory.models import LostDemand, Product, ProductDay
 from inventory.product_days import Change
@@ -114,7 +114,7 @@ def test_those_that_other_processes_count_meanwhile_cost_no_others(monkeypatch):
     meanwhile, insert = iter((1, 2)), bulk_sql.insert
 
     def insert_after_another(table, *arguments, **more):
-        if table is lost_demand.TABLE and (number := next(meanwhile, None)):
+        if table is rows.LOSSES and (number := next(meanwhile, None)):
             theirs = {"day": day, "product": tea, "account_id": number, "units": 1, "amount": 500}
             with ThreadPoolExecutor(1) as other:
                 other.submit(LostDemand.objects.create, **theirs, reason="sold_out").result()

@@ -16,7 +16,7 @@ from foundation.models import IdempotencyKey
 from foundation.redis import redis_client
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_process import another_process, read_line, send, starts_another_process
-from inventory import products as pausing, reservations
+from inventory import products as pausing, reservations, stock_checks
 from inventory.mirror import mirror
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
@@ -178,7 +178,7 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
         return stock
 
     def ask_then_lock(order_request):
-        reservations.check_sold(reservations.read([product.pk]), order_request.lines)
+        stock_checks.check_sold(reservations.read([product.pk]), order_request.lines)
         return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
 
     monkeypatch.setattr(reservations, "lock", lock_and_ask_no_more)

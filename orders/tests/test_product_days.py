@@ -19,7 +19,7 @@ from foundation.operations.audits import laws
 from foundation.tests.factories import OrderFactory
 from foundation.tests.instants import ago
 from foundation.tests.racing import race
-from inventory import reservations
+from inventory import reservations, stock_checks
 from inventory.models import Product, ProductDay
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -245,7 +245,7 @@ def test_of_two_rebuilds_at_once_one_adds_what_is_missing(monkeypatch):
 def test_a_settlement_that_is_rolled_back_is_not_counted():
     tea = ProductFactory(on_hand=9, price=500)
     with pytest.raises(RuntimeError), transaction.atomic():
-        reservations.reserve(stock := reservations.lock([tea.pk]), [Line(tea.pk, 1)])
+        stock_checks.reserve(stock := reservations.lock([tea.pk]), [Line(tea.pk, 1)])
         reservations.save(stock)
         reservations.sell({OrderFactory().pk: [Line(tea.pk, 1, 500)]}, at=clock.now())
         assert stored(tea) == {clock.today().isoformat(): (1, 500, 0, 0)}

@@ -23,7 +23,8 @@ from payments import disputes, gateways, payment_states
 from payments.gateways.configured import Books
 from payments.gateways.contract import BookedCharge
 from payments.models import Dispute, Payment, Reconciliation
-from payments.payment_states import ENDED_UNPAID, UNSETTLED, expected_charge
+from payments.payment_states import expected_charge
+from payments.transitions import ENDED_UNPAID, UNSETTLED
 
 log = get_logger(__name__)
 PAGE = 1_000

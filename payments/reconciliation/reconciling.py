@@ -27,9 +27,9 @@ from payments import gateways, payment_states
 from payments.gateways.configured import Books
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment, Reconciliation
-from payments.payment_states import ENDED_UNPAID
 from payments.reconciliation import comparison
 from payments.reconciliation.comparison import Difference, Kind
+from payments.transitions import ENDED_UNPAID
 
 log = get_logger(__name__)
 # A comparison records this many differences; all are counted.

@@ -12,9 +12,9 @@ from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import race
 from payments import payment_states
 from payments.models import Payment
-from payments.payment_states import TRANSITIONS
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
+from payments.transitions import TRANSITIONS
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from foundation.concurrency.hot_rows import ConcurrencyLimit
 from foundation.idempotency import claims
 from foundation.idempotency.recorded_answers import Replay
 from foundation.lazy_texts import mark as _
-from inventory import stock_levels
+from inventory import rows
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder
 
@@ -21,4 +21,4 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Wait for a place, lock the products, and decide the order in its own transaction."""
     claims.acquire_or_raise(order_request.keyed.claim)
     with _concurrency_limit.permit():
-        return decisions.place_one(order_request, is_locked=True, lock=stock_levels.select_stock_for_update)
+        return decisions.place_one(order_request, is_locked=True, lock=rows.select_stock_for_update)
