@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import issued_coupons, schemas
-from coupons.allocation.writes import Issued, Queued
+from coupons.allocation.outcomes import Issued, Queued
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing

@@ -1,28 +1,25 @@
 """Finds the coupon that each order of a batch names: by its own code, or by a campaign's shared code.
 
 A shared code stands for the account's own coupon of the campaign. An account that has none yet gets one with
-its order, decided by `coupons.allocation.eligibility` under the campaign's lock, and inserted as held. These
-functions are the parts of an order's transaction, as those of `coupons.redemption` are.
+its order, decided by `coupons.eligibility` under the campaign's lock, and inserted as held. These
+functions are the parts of an order's transaction, as those of `coupons.holding` are.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, cast
 from uuid import UUID
 
-from coupons import redemption
-from coupons.allocation import eligibility, writes
-from coupons.allocation.eligibility import Applicants
+from coupons import holding, redemption, rows
+from coupons.allocation import allocating
+from coupons.allocation.allocating import Applicants
 from coupons.codes import codes
-from coupons.models import Campaign, CampaignProduct, Coupon
+from coupons.models import Campaign, Coupon
 from foundation import clock
 from foundation.db import open_transaction
 from foundation.db.stuck_rows import Row
-from foundation.errors import Rejected
 from foundation.journal.journal import ActorContext
-
-OPENS_SOON = timedelta(days=1)
 
 
 class CouponRequest(NamedTuple):
@@ -74,11 +71,11 @@ def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coup
     """
     if not requests:
         return BatchCoupons()
-    found = redemption.find_by_code({request.code for request in requests})
+    found = rows.find_by_code({request.code for request in requests})
     unresolved = {code for account_id, code in requests if not _is_owner(found.get(code), account_id)}
     shared = dict(_read_shared(unresolved, requests, lock=lock_campaigns)) if unresolved else {}
     of_accounts = [coupon for one in shared.values() for coupon in one.coupons.values()]
-    locked = redemption.lock_found([*found.values(), *of_accounts]) if lock_coupons else {}
+    locked = rows.lock_found([*found.values(), *of_accounts]) if lock_coupons else {}
     found = {code: locked.get(coupon.pk, coupon) for code, coupon in found.items()}
     for one in shared.values():
         # One object for a coupon that two orders name, by its own code and by the shared one.
@@ -86,18 +83,15 @@ def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coup
             id: found.get(coupon.code) or locked.get(coupon.pk, coupon) for id, coupon in one.coupons.items()
         }
     campaigns = [coupon.campaign for coupon in found.values()] + [one.campaign for one in shared.values()]
-    # The products of those that are limited to some; they can't change once a coupon is issued.
-    products = {}
-    if limited := {campaign.pk for campaign in campaigns if campaign.is_limited_to_products}:
-        rows = CampaignProduct.objects.filter(campaign_id__in=limited)
-        named = list(rows.values_list("campaign_id", "product_id"))
-        products = {id: frozenset(product for campaign, product in named if campaign == id) for id in limited}
+    limited = {campaign.pk for campaign in campaigns if campaign.is_limited_to_products}
+    # They can't change once a coupon is issued.
+    products = rows.discounted_products(limited) if limited else {}
     return BatchCoupons(by_code=found, shared=shared, products=products)
 
 
 def locked_rows(request: CouponRequest) -> list[Row]:
     """The rows that this request locks: those of a coupon or a campaign, whichever has the code."""
-    return [redemption.locked_row(request.code), Row(Campaign, request.code, column="shared_code")]
+    return [rows.locked_coupon(request.code), Row(Campaign, request.code, column="shared_code")]
 
 
 def find_usable(coupons: BatchCoupons, request: CouponRequest, *, now: datetime) -> Coupon:
@@ -115,7 +109,7 @@ def find_usable(coupons: BatchCoupons, request: CouponRequest, *, now: datetime)
             raise redemption.not_usable("not_found")
         own = shared.coupons.get(request.account_id) or _new_coupon(shared, request.account_id, now)
     assert own is not None
-    redemption.require_issued(own, now=now)
+    redemption.require_issued(own.status, own.expires_at, now=now)
     return own
 
 
@@ -127,12 +121,7 @@ def discounted_amounts(
     Raises `Rejected` `coupon_not_usable` with the reason `no_eligible_item` if there is no such line.
     """
     products = coupons.products.get(coupon.campaign_id)
-    if products is None:
-        return list(line_amounts)
-    if products.isdisjoint(product_ids):
-        raise redemption.not_usable("no_eligible_item")
-    pairs = zip(product_ids, line_amounts, strict=True)
-    return [amount if product_id in products else 0 for product_id, amount in pairs]
+    return redemption.discounted_amounts(products, product_ids=product_ids, line_amounts=line_amounts)
 
 
 def accounts_of_first_orders(coupons: BatchCoupons, requests: Iterable[CouponRequest]) -> set[int]:
@@ -149,8 +138,8 @@ def mark_held(coupons: BatchCoupons, coupon: Coupon, *, order_id: UUID, by: Acto
         shared.spare_codes.pop()
         shared.new.append(coupon)
         shared.coupons[coupon.account_id] = coupon
-        writes.note_issued([(coupon, by)])
-    redemption.mark_held(coupon, order_id=order_id, by=by)
+        allocating.note_issued([(coupon, by)])
+    holding.mark_held(coupon, order_id=order_id, by=by)
     coupons.held.append((coupon, order_id))
 
 
@@ -164,11 +153,11 @@ def write(coupons: BatchCoupons) -> None:
     for one in sorted(coupons.shared.values(), key=lambda one: one.campaign.pk):
         if one.new:
             # First the campaign's row, which the coupons refer to.
-            writes.count_taken_slots(one.campaign, len(one.new), if_unchanged=not one.is_locked)
+            rows.count_taken_slots(one.campaign, len(one.new), if_unchanged=not one.is_locked)
             for coupon in one.new:
                 coupon.order_id = orders[id(coupon)]
-            writes.insert_coupons(one.new)
-    redemption.hold({coupon: order_id for coupon, order_id in coupons.held if coupon.pk is not None})
+            rows.insert_coupons(one.new)
+    rows.hold({coupon: order_id for coupon, order_id in coupons.held if coupon.pk is not None})
 
 
 def _is_owner(coupon: Coupon | None, account_id: int) -> bool:
@@ -180,17 +169,13 @@ def _read_shared(
 ) -> Iterator[tuple[str, SharedCampaign]]:
     """The campaigns with these shared codes, by id; one that issues nothing is not locked, only refuses."""
     now = clock.now()
-    named = Campaign.objects.filter(shared_code__in=unresolved, code_source=Campaign.CodeSource.SHARED)
-    for seen in named.order_by("pk"):
-        # MySQL compares without regard to spaces at the end.
-        if seen.shared_code not in unresolved:
-            continue
+    for seen in rows.shared_campaigns(unresolved):
         account_ids = {account_id for account_id, code in requests if code == seen.shared_code}
         if lock and seen.status_at(now) != Campaign.Status.OPEN:
             applicants = Applicants(seen, account_ids, now=now)
             yield seen.shared_code or "", SharedCampaign(applicants, is_locked=False)
             continue
-        read_or_lock = eligibility.lock_campaign if lock else eligibility.read_campaign
+        read_or_lock = allocating.lock_campaign if lock else allocating.read_campaign
         applicants = read_or_lock(seen.pk, account_ids)
         # The code may have been changed before the lock was granted.
         if applicants.campaign.shared_code == seen.shared_code:
@@ -204,14 +189,7 @@ def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupo
     if shared.spare_codes:
         # Later locks of the batch may have taken a while. One that issued nothing refuses as it did then.
         shared.applicants.now = now
-    opens_in = campaign.opens_at - shared.applicants.now
-    if opens_in > timedelta():
-        kind = redemption.OpensSoon if opens_in <= OPENS_SOON else Rejected
-        raise redemption.not_usable("not_found", kind=kind)
     refused = shared.applicants.refusal(account_id)
-    if refused is None and not campaign.has_left(len(shared.new) + 1):
-        refused = eligibility.sold_out_refusal(campaign)
-    if refused is not None:
-        raise redemption.not_usable(refused.code, refused.detail)
+    redemption.require_new(shared.applicants.state, refused, new=len(shared.new), now=shared.applicants.now)
     position = campaign.issued + len(shared.new) + 1
-    return writes.new_coupon(campaign, account_id, shared.spare_codes[-1], position, now)
+    return rows.new_coupon(campaign, account_id, shared.spare_codes[-1], position, now)

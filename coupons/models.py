@@ -9,6 +9,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
+from coupons import limits, redemption
+from coupons.limits import CampaignState
+from coupons.redemption import CouponStatus, Discount
 from foundation.fields import CreatedAtField, Dated, ExactCharField, uuid_key
 
 if TYPE_CHECKING:
@@ -42,12 +45,12 @@ class Campaign(Dated):
         PERCENT = "percent", pgettext_lazy("discount", "percent")
 
     class Status(models.TextChoices):
-        SCHEDULED = "scheduled", _("scheduled")
-        AWAITING_CODES = "awaiting_codes", _("awaiting codes")
-        OPEN = "open", _("open")
-        SOLD_OUT = "sold_out", _("sold out")
-        PAUSED = "paused", _("paused")
-        CLOSED = "closed", _("closed")
+        SCHEDULED = limits.Status.SCHEDULED, _("scheduled")
+        AWAITING_CODES = limits.Status.AWAITING_CODES, _("awaiting codes")
+        OPEN = limits.Status.OPEN, _("open")
+        SOLD_OUT = limits.Status.SOLD_OUT, _("sold out")
+        PAUSED = limits.Status.PAUSED, _("paused")
+        CLOSED = limits.Status.CLOSED, _("closed")
 
     name = models.CharField(_("name"), max_length=255)
     strategy = models.CharField(_("strategy"), max_length=32, default="group_commit")
@@ -127,21 +130,30 @@ class Campaign(Dated):
 
     @property
     def capacity(self) -> int | None:
-        """How many coupons it can ever issue, None for everybody: with a pool, each takes a code for good."""
-        if self.quantity is None or self.code_source != self.CodeSource.POOL:
-            return self.quantity
-        return min(self.quantity, self.codes_added)
+        """How many coupons it can ever issue, None for everybody: with a pool, as it has codes for."""
+        has_pool = self.code_source == self.CodeSource.POOL
+        return limits.capacity(self.quantity, self.codes_added if has_pool else None)
 
     @property
     def remaining(self) -> int | None:
-        """How many coupons are left to issue, None for everybody: with a pool, as it has codes for."""
-        capacity = self.capacity
-        return None if capacity is None else capacity - self.issued - self.confirming
+        """How many coupons are left to issue, None for everybody."""
+        return limits.remaining(self.capacity, self.issued + self.confirming)
 
     def has_left(self, number: int) -> bool:
         """Whether so many coupons are left to issue."""
-        remaining = self.remaining
-        return remaining is None or remaining >= number
+        return limits.has_left(self.capacity, self.issued + self.confirming, number)
+
+    @property
+    def state(self) -> CampaignState:
+        """What the rules of issuing need to know of it."""
+        taken = self.issued + self.confirming
+        return CampaignState(self.name, self.opens_at, self.closes_at, self.paused_at, self.capacity, taken)
+
+    @property
+    def discount(self) -> Discount:
+        """What its coupons take off."""
+        is_percent = self.discount_type == self.DiscountType.PERCENT
+        return Discount(self.discount_value, is_percent, self.min_order_amount, self.max_discount_amount)
 
     @property
     def product_ids(self) -> list[int]:
@@ -157,15 +169,7 @@ class Campaign(Dated):
 
     def status_at(self, now: datetime) -> Status:
         """Whether it issues coupons at that instant, and if not, why."""
-        if self.closes_at is not None and now >= self.closes_at:
-            return self.Status.CLOSED
-        if self.paused_at is not None:
-            return self.Status.PAUSED
-        if now < self.opens_at:
-            return self.Status.SCHEDULED
-        if self.capacity == 0:
-            return self.Status.AWAITING_CODES
-        return self.Status.OPEN if self.has_left(1) else self.Status.SOLD_OUT
+        return self.Status(limits.status_at(self.state, now))
 
 
 def _campaign_key(related_name: str) -> "models.ForeignKey[Campaign, Campaign]":
@@ -194,10 +198,10 @@ class Coupon(models.Model):
     """One account's coupon of a campaign; "expired" is a condition on `expires_at`, not a status."""
 
     class Status(models.TextChoices):
-        ISSUED = "issued", _("issued")
-        HELD = "held", _("held")
-        REDEEMED = "redeemed", _("redeemed")
-        VOID = "void", _("void")
+        ISSUED = CouponStatus.ISSUED, _("issued")
+        HELD = CouponStatus.HELD, _("held")
+        REDEEMED = CouponStatus.REDEEMED, _("redeemed")
+        VOID = CouponStatus.VOID, _("void")
 
     # The unique keys begin with one of the foreign keys each: more indexes would only slow issuing down.
     campaign = _campaign_key("coupons")
@@ -247,8 +251,7 @@ class Coupon(models.Model):
 
     def status_at(self, now: datetime) -> str:
         """Its status as the customer sees it: an issued one past its time is `expired`."""
-        is_expired = self.status == self.Status.ISSUED and self.expires_at <= now
-        return "expired" if is_expired else str(self.status)
+        return redemption.status_at(str(self.status), self.expires_at, now)
 
 
 class PoolCode(models.Model):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from coupons import redemption
-from coupons.allocation.writes import Queued
+from coupons.allocation.outcomes import Queued
 from coupons.campaigns import campaigns
 from coupons.campaigns.campaigns import Terms
 from coupons.codes import codes

@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from structlog import get_logger
 
 from accounts.operating import own_account
-from coupons import redemption
+from coupons import holding, rows
 from foundation import clock
 from foundation.db import compiled, stuck_rows, transactions
 from foundation.db.rows import present
@@ -182,7 +182,7 @@ def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
         needed[order_id].add(reservations.locked_row(product_id))
     for order_id, code in Order.objects.filter(id__in=order_ids).values_list("id", "coupon_code"):
         if code:
-            needed[order_id].add(redemption.locked_row(code))
+            needed[order_id].add(rows.locked_coupon(code))
     in_use = set(stuck_rows.in_use(set().union(*needed.values())))
     return [order_id for order_id in order_ids if needed[order_id].isdisjoint(in_use)]
 
@@ -214,7 +214,7 @@ def _end_orders(orders: Sequence[Order], *, to: str) -> None:
     now = clock.now()
     lines = order_states.read_lines(order_ids)
     reservations.release([*chain.from_iterable(lines.values())])
-    redemption.release(order_ids)
+    holding.release(order_ids)
     order_states.transition(order_ids, to=to, ended_at=now)
     if to == Order.Status.EXPIRED:
         lost_demand.note_ended(lines, {order.id: (order.account_id, Reason.EXPIRED) for order in orders})

@@ -30,7 +30,7 @@ def one_at_a_time(monkeypatch):
 @pytest.fixture
 def our_hashers(settings):
     hashed_password()
-    settings.PASSWORD_HASHERS = import_module(settings.SETTINGS_MODULE).PASSWORD_HASHERS
+    settings.PASSWORD_HASHERS = import_module("shop.settings").PASSWORD_HASHERS
 
 
 class Turns:

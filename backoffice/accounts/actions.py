@@ -25,7 +25,7 @@ from accounts.admin import DISABLING, may_act_on
 from accounts.personal_data import erasure, registry
 from accounts.tokens import sign_outs
 from backoffice.page_elements import Button, coupons_left
-from coupons.allocation.writes import Issued, Queued
+from coupons.allocation.outcomes import Issued, Queued
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from foundation import clock, form_fields

@@ -13,8 +13,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils.translation import ngettext
 
 from accounts.operating import approvals, pausing
-from coupons import partners, remembered
-from coupons.allocation import eligibility
+from coupons import partners, remembered, rows
 from coupons.codes import codes, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, CampaignProduct
@@ -223,7 +222,7 @@ def in_status(status: str) -> Q:
     if status == Status.CLOSED:
         return Q(closes_at__lte=now)
     if status == Status.PAUSED:
-        return eligibility.is_paused(now)
+        return rows.is_paused(now)
     unpaused = Campaign.not_closed_at(now) & Q(paused_at__isnull=True)
     if status == Status.SCHEDULED:
         return unpaused & Q(opens_at__gt=now)
@@ -232,13 +231,13 @@ def in_status(status: str) -> Q:
     if status == Status.AWAITING_CODES:
         return begun & is_pool & Q(codes_added=0)
     taken = F("issued") + F("confirming")
-    has_left = eligibility.issues_at(now) & (~is_pool | Q(codes_added__gt=taken))
+    has_left = rows.issues_at(now) & (~is_pool | Q(codes_added__gt=taken))
     return has_left if status == Status.OPEN else begun & ~has_left & ~(is_pool & Q(codes_added=0))
 
 
 def running() -> "QuerySet[Campaign]":
     """The campaigns that issue coupons now: open, not paused, and not sold out."""
-    return Campaign.objects.filter(eligibility.issues_at(clock.now()))
+    return Campaign.objects.filter(rows.issues_at(clock.now()))
 
 
 def terms_of(campaign: Campaign) -> dict[str, Any]:

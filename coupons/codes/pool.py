@@ -4,18 +4,18 @@ A code is unique over all campaigns and coupons, and never deleted: a campaign's
 Locks are taken at the campaign first, then at its codes.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import IntegrityError
-from django.db.models import F, Model, OuterRef, QuerySet, Subquery
+from django.db.models import F, Model, QuerySet
 from structlog import get_logger
 
-from coupons import remembered
+from coupons import remembered, rows
 from coupons.codes import codes as coupon_codes
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from foundation import clock
-from foundation.db import bulk_sql, transactions
+from foundation.db import transactions
 from foundation.db.rows import save_changes
 from foundation.errors import NotFound, Rejected, required
 from foundation.idempotency import recorded_answers
@@ -28,7 +28,6 @@ log = get_logger(__name__)
 # The campaign is locked while a chunk is written: short enough for issuing to go on in between.
 CHUNK = 1_000
 ATTEMPTS = 3
-ROWS = bulk_sql.Table(PoolCode, ("campaign_id", "code", "status", "added_at"))
 CODE_COLUMNS: Sequence[tuple[type[Model], str]] = (
     (PoolCode, "code"),
     (Coupon, "code"),
@@ -133,48 +132,10 @@ def claim_shared(*, campaign_id: int, code: str) -> None:
 def list_codes(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
     """The campaign's codes, with their coupons. Raises `NotFound` without the campaign."""
     require_campaign(campaign_id)
-    rows = PoolCode.objects.filter(campaign_id=campaign_id).select_related("coupon")
+    listed = PoolCode.objects.filter(campaign_id=campaign_id).select_related("coupon")
     if status == PoolCode.Status.AVAILABLE:
-        return rows.filter(status__in=[PoolCode.Status.AVAILABLE, PoolCode.Status.IN_FLIGHT])
-    return rows.filter(status=status) if status else rows
-
-
-def lock_available(*, campaign_id: int, count: int, but: Collection[str] = ()) -> list[str]:
-    """Up to `count` available codes `but` for these, oldest first, locked until the transaction ends.
-
-    Codes that another transaction has locked are skipped.
-    """
-    available = PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
-    others = available.exclude(code__in=but) if but else available
-    rows = others.select_for_update(skip_locked=True).order_by("id").values_list("code", flat=True)
-    return list(rows[:count])
-
-
-def lock_codes(*, campaign_id: int, codes: Collection[str]) -> set[str]:
-    """Lock those of these codes that are available and not locked by another transaction."""
-    # The condition is on the unique key alone: with the status in it, the optimizer may choose the index of
-    # all available codes.
-    rows = PoolCode.objects.filter(code__in=codes).select_for_update(skip_locked=True)
-    found = rows.values_list("code", "campaign_id", "status") if codes else []
-    wanted = (campaign_id, PoolCode.Status.AVAILABLE)
-    return {code for code, *whose in found if tuple(whose) == wanted}
-
-
-def mark_issued(codes: Codes) -> None:
-    """Link these codes to their coupons, in the transaction that wrote the coupons."""
-    coupon = Coupon.objects.filter(code=OuterRef("code")).values("pk")
-    PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.ISSUED, coupon=Subquery(coupon))
-
-
-def mark_in_flight(codes: Codes) -> None:
-    """Mark these locked codes as in flight while a partner confirms them."""
-    PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.IN_FLIGHT)
-
-
-def mark_available(codes: Codes) -> None:
-    """Make these codes in flight available again."""
-    in_flight = PoolCode.objects.filter(code__in=codes, status=PoolCode.Status.IN_FLIGHT)
-    in_flight.update(status=PoolCode.Status.AVAILABLE)
+        return listed.filter(status__in=[PoolCode.Status.AVAILABLE, PoolCode.Status.IN_FLIGHT])
+    return listed.filter(status=status) if status else listed
 
 
 def _add_chunk(campaign_id: int, codes: Codes, reason: str) -> list[str]:
@@ -212,9 +173,7 @@ def _write(campaign_id: int, codes: Codes, reason: str) -> None:
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
     if codes:
-        added_at = clock.now()
-        available = PoolCode.Status.AVAILABLE.value
-        bulk_sql.insert(ROWS, [(campaign_id, code, available, added_at) for code in codes])
+        rows.insert_codes(campaign_id, codes, added_at=clock.now())
         _require_unshared(codes)
         journal.note(
             what="campaign.codes_added",

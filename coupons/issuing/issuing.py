@@ -1,8 +1,8 @@
 """Issues coupons: which accounts get one, in which order, and never more than the campaign has. Start here.
 
 A campaign names one of the strategies, which differ in how they keep concurrent requests apart. What a
-request gets is decided in one place, `coupons.allocation.eligibility`, and written in one,
-`coupons.allocation.writes`.
+request gets is decided in one place, `coupons.eligibility`, and written in one,
+`coupons.allocation.allocating`.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from django.db import DatabaseError, IntegrityError
 from structlog import get_logger
 
 from accounts.operating import own_account
-from coupons import remembered
-from coupons.allocation import eligibility
-from coupons.allocation.eligibility import Applicants
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
+from coupons import limits, remembered
+from coupons.allocation import outcomes
+from coupons.allocation.allocating import Applicants
+from coupons.allocation.outcomes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
 from coupons.issuing.strategies import (
     code_pool,
     conditional_update,
@@ -158,8 +158,8 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
         if queued:
             return queued
     away = Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
-    answer = applicants.answer(user_id) or (away if is_away else eligibility.sold_out_refusal(campaign))
-    return _confirm_if_pending(eligibility.unwrap(answer))
+    answer = applicants.answer(user_id) or (away if is_away else limits.sold_out(campaign.name))
+    return _confirm_if_pending(outcomes.unwrap(answer))
 
 
 def _confirm_if_pending(outcome: Slot | Queued) -> Issued | Queued:

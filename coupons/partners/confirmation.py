@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import Enum
 from functools import lru_cache
 from uuid import UUID
 
@@ -24,13 +23,13 @@ from django.db.models import F, prefetch_related_objects
 from prometheus_client import Counter
 from structlog import get_logger
 
-from coupons import CAMPAIGNS_AT_ONCE, remembered
-from coupons.allocation import eligibility, writes
-from coupons.allocation.writes import Issued, PendingConfirmation
-from coupons.codes import pool
+from coupons import CAMPAIGNS_AT_ONCE, remembered, rows, slots
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.outcomes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
+from coupons.slots import ConfirmationDecision
 from foundation import clock
 from foundation.concurrency import thread_pool
 from foundation.concurrency.batching import Batcher
@@ -63,14 +62,6 @@ PARTNER_ANSWERS = Counter(
     "Replies of partners on coupons: registered, refused, cancelled, unknown, none, not_reached.",
     ["answer"],
 )
-
-
-class ConfirmationDecision(Enum):
-    """What is known of a slot's key: registered, never to be registered, or certainly not sent so far."""
-
-    AGREED = "agreed"
-    REFUSED = "refused"
-    UNSENT = "unsent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +135,17 @@ def _count_attempt(confirming: PendingConfirmation) -> bool:
 
     The first call is not counted: while `attempts` is 0, only the request that took the slot may have called.
     """
-    rows = Confirmation.objects.filter(pk=confirming.key, is_cancelled=False)
-    return bool(transactions.run(lambda: rows.update(attempts=F("attempts") + 1), transactions.REPEATABLE))
+    kept = Confirmation.objects.filter(pk=confirming.key, is_cancelled=False)
+    return bool(transactions.run(lambda: kept.update(attempts=F("attempts") + 1), transactions.REPEATABLE))
 
 
 def _read_settled(confirming: PendingConfirmation) -> Issued:
     """The coupon of a slot that another process has settled; raises if there is none."""
-    applicants = eligibility.read_campaign(confirming.campaign_id, [confirming.user_id])
+    applicants = allocating.read_campaign(confirming.campaign_id, [confirming.user_id])
     existing = applicants.existing.get(confirming.user_id)
     if not isinstance(existing, Coupon):
         raise reply_unknown() if existing else refused()
-    outcome = eligibility.existing_coupon_result(existing)
+    outcome = outcomes.existing_coupon_result(existing)
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
@@ -211,12 +202,14 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issu
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     keys = {update.confirming.key for update in updates}
     # Locked, because sweepers and repeated requests write to them.
-    rows = Confirmation.objects.select_for_update().filter(pk__in=keys).order_by("pk")
-    confirmations = {row.key: row for row in rows}
+    locked = Confirmation.objects.select_for_update().filter(pk__in=keys).order_by("pk")
+    confirmations = {row.key: row for row in locked}
     settled: dict[UUID, ConfirmationUpdate] = {}
     for update in updates:
         row = confirmations.get(update.confirming.key)
-        if row and row.key not in settled and _is_sufficient(update.decision, row):
+        if row is None or row.key in settled:
+            continue
+        if slots.settles(update.decision, is_cancelled=row.is_cancelled, attempts=row.attempts):
             settled[row.key] = update
     new = _settle(campaign, settled.values()) if settled else []
     gone = {update.confirming.user_id for update in updates if update.confirming.key not in confirmations}
@@ -229,7 +222,7 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issu
         if settled.get(key) is update:
             return Issued(coupon, is_new=True) if coupon else None
         if coupon:
-            return eligibility.existing_coupon_result(coupon)
+            return outcomes.existing_coupon_result(coupon)
         if key in confirmations and key not in settled:
             return Unavailable(_("It is not known yet whether the partner confirms the coupon; try again."))
         return refused()
@@ -237,27 +230,21 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issu
     return [result_of(update) for update in updates]
 
 
-def _is_sufficient(decision: ConfirmationDecision, row: Confirmation) -> bool:
-    """Whether the decision settles the row. A cancelled slot never becomes a coupon."""
-    may_be_agreed = not row.is_cancelled and (decision is ConfirmationDecision.AGREED or not row.attempts)
-    return decision is ConfirmationDecision.REFUSED or may_be_agreed
-
-
 def _settle(campaign: Campaign, settled: Collection[ConfirmationUpdate]) -> list[Coupon]:
     """Replace the agreed ones by coupons at the campaign's next positions, and release the other slots."""
     agreed = [one for one in settled if one.decision is ConfirmationDecision.AGREED]
     released = [one for one in settled if one.decision is not ConfirmationDecision.AGREED]
     Confirmation.objects.filter(pk__in=[one.confirming.key for one in settled]).delete()
-    writes.update_counters(campaign, issued=len(agreed), confirming=-len(settled))
+    rows.update_counters(campaign, issued=len(agreed), confirming=-len(settled))
     now = clock.now()
     coupons = [
-        writes.new_coupon(campaign, one.confirming.user_id, one.confirming.code, position, now)
-        for position, one in enumerate(agreed, start=campaign.issued - len(agreed) + 1)
+        rows.new_coupon(campaign, one.confirming.user_id, one.confirming.code, position, now)
+        for position, one in enumerate(agreed, start=slots.first_position(campaign.issued, len(agreed)))
     ]
     if coupons:
-        writes.write_coupons(coupons, by={one.confirming.user_id: one.by for one in agreed})
+        allocating.write_coupons(coupons, by={one.confirming.user_id: one.by for one in agreed})
     if released:
-        pool.mark_available([one.confirming.code for one in released])
+        rows.mark_codes_available([one.confirming.code for one in released])
     for one in released:
         journal.note(
             what="coupon.not_confirmed",
@@ -274,8 +261,8 @@ def recover_due() -> int:
     """Recover the confirmations that are due. Returns how many slots became coupons or were released."""
     began = time.monotonic()
     settled = 0
-    while time.monotonic() - began < PASS_SECONDS and (rows := _claim_due()):
-        settled += _recover(rows)
+    while time.monotonic() - began < PASS_SECONDS and (claimed := _claim_due()):
+        settled += _recover(claimed)
     return settled
 
 
@@ -293,29 +280,29 @@ def _claim_due() -> list[Confirmation]:
     def work() -> list[Confirmation]:
         is_due = backoff.is_due(most_seconds=LONGEST_PAUSE_SECONDS)
         due = Confirmation.objects.select_for_update(skip_locked=True).filter(is_due)
-        rows = list(due.order_by("next_attempt_at")[:CLAIMED_AT_ONCE])
-        for row in rows:
+        claimed = list(due.order_by("next_attempt_at")[:CLAIMED_AT_ONCE])
+        for row in claimed:
             row.attempts += 1
             row.next_attempt_at = backoff.retry_at(row.attempts, now, most_seconds=LONGEST_PAUSE_SECONDS)
-        Confirmation.objects.bulk_update(rows, ["attempts", "next_attempt_at"])
-        return rows
+        Confirmation.objects.bulk_update(claimed, ["attempts", "next_attempt_at"])
+        return claimed
 
-    rows = transactions.run(work, transactions.REPEATABLE)
-    prefetch_related_objects(rows, "campaign")
-    return rows
+    claimed = transactions.run(work, transactions.REPEATABLE)
+    prefetch_related_objects(claimed, "campaign")
+    return claimed
 
 
-def _recover(rows: Sequence[Confirmation]) -> int:
+def _recover(claimed: Sequence[Confirmation]) -> int:
     """Call the partner for each, mark those that are late and unknown to it, and record its other replies."""
-    replies = thread_pool.call_at_once(_find_or_register, rows, threads=PARTNER_THREADS)
+    replies = thread_pool.call_at_once(_find_or_register, claimed, threads=PARTNER_THREADS)
     settled = 0
     waiting = set[int]()
-    for row, reply in zip(rows, replies, strict=True):
+    for row, reply in zip(claimed, replies, strict=True):
         if reply is PartnerReply.UNKNOWN:
             _mark_cancelled(row)
         elif isinstance(reply, PartnerReply) and row.campaign_id not in waiting:
             try:
-                settled += _record_reply(writes.pending_confirmation(row), reply)
+                settled += _record_reply(outcomes.pending_confirmation(row), reply)
             except DatabaseUnavailable:
                 raise
             except Unavailable:
@@ -358,8 +345,8 @@ def _find_or_register(row: Confirmation) -> PartnerReply | NotReached | NoAnswer
 def _mark_cancelled(row: Confirmation) -> None:
     """Mark it so that no request can confirm it any more, to be cancelled at the partner next."""
     columns = {"is_cancelled": True, "next_attempt_at": clock.now()}
-    rows = Confirmation.objects.filter(pk=row.key)
-    if transactions.run(lambda: rows.update(**columns), transactions.REPEATABLE):
+    marked = Confirmation.objects.filter(pk=row.key)
+    if transactions.run(lambda: marked.update(**columns), transactions.REPEATABLE):
         log.warning(
             "a partner didn't confirm a coupon in time",
             partner=row.campaign.partner,

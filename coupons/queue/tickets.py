@@ -16,9 +16,16 @@ from uuid import UUID
 from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
 from structlog import get_logger
 
-from coupons.allocation import eligibility
-from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
+from coupons import rows
+from coupons.allocation import allocating
+from coupons.allocation.outcomes import (
+    AllocationResult,
+    Issued,
+    IssueRequest,
+    PendingConfirmation,
+    Queued,
+    Slot,
+)
 from coupons.metrics import counters
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import stream
@@ -58,7 +65,7 @@ def read_existing_results(
 ) -> list[TicketLookup | FirstcomeError]:
     """Each account's coupon, waiting ticket or refusal; `EndOfQueue` if it may get a ticket."""
     user_ids = {request.user_id for request in requests}
-    applicants = eligibility.read_campaign(campaign_id, user_ids)
+    applicants = allocating.read_campaign(campaign_id, user_ids)
     campaign = applicants.campaign
     existing = applicants.existing
     waiting = first_waiting_tickets(campaign, user_ids)
@@ -179,9 +186,9 @@ def longest_wait_seconds() -> dict[str, float]:
     """For how many seconds the first ticket of the queue has waited, by campaign that is not paused."""
     first = waiting_tickets(OuterRef("pk")).order_by("number").values("created_at")[:1]
     now = clock.now()
-    moving = campaigns_with_waiting().exclude(eligibility.is_paused(now))
-    rows = moving.annotate(since=Subquery(first)).values_list("pk", "since")
-    return {str(pk): (now - since).total_seconds() for pk, since in rows if since}
+    moving = campaigns_with_waiting().exclude(rows.is_paused(now))
+    waiting = moving.annotate(since=Subquery(first)).values_list("pk", "since")
+    return {str(pk): (now - since).total_seconds() for pk, since in waiting if since}
 
 
 def last_number(campaign_id: int) -> int:

@@ -22,9 +22,10 @@ from django.db import DataError, Error, IntegrityError, close_old_connections, c
 from django.db.models import QuerySet
 from structlog import get_logger
 
-from coupons.allocation import eligibility
-from coupons.allocation.eligibility import AllocationResult, Applicants
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons import rows
+from coupons.allocation import allocating
+from coupons.allocation.allocating import Applicants
+from coupons.allocation.outcomes import AllocationResult, Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign, QueueTicket
 from coupons.partners import confirmation
 from coupons.partners.contract import NotReached
@@ -149,8 +150,8 @@ def _batch_sizes() -> dict[int, int]:
 
 
 def _queues(now: datetime) -> "QuerySet[Campaign, tuple[int, str]]":
-    issuable = Campaign.objects.filter(eligibility.issues_at(now), strategy="queue")
-    waiting = tickets.campaigns_with_waiting().exclude(eligibility.is_paused(now))
+    issuable = Campaign.objects.filter(rows.issues_at(now), strategy="queue")
+    waiting = tickets.campaigns_with_waiting().exclude(rows.is_paused(now))
     return issuable.values_list("pk", "partner").union(waiting.values_list("pk", "partner"))
 
 
@@ -229,7 +230,7 @@ def _decide(
         return {}, set()
     applicants = Applicants(campaign, {position.user_id for position in waiting})
     requests = [IssueRequest(position.user_id, position.by) for position in waiting]
-    outcomes = eligibility.allocate(applicants, requests)
+    outcomes = allocating.allocate(applicants, requests)
     outcome_of = {position.ticket_id: outcome for position, outcome in zip(waiting, outcomes, strict=True)}
     passing = {"campaign_paused", "sold_out"} if campaign.confirming else {"campaign_paused"}
     undecided = {id for id, one in outcome_of.items() if isinstance(one, Rejected) and one.code in passing}

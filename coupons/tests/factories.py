@@ -9,7 +9,7 @@ import factory
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import redemption
+from coupons import rows
 from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
@@ -87,5 +87,5 @@ def _from_now(**distance: int) -> Any:
 
 def lock_by_code(codes: Sequence[str]) -> dict[str, Coupon]:
     """These coupons, found and locked as for an order, by code."""
-    locked = redemption.lock_found(redemption.find_by_code(codes).values())
+    locked = rows.lock_found(rows.find_by_code(codes).values())
     return {coupon.code: coupon for coupon in locked.values()}

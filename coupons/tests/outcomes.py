@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, IssueRequest, Queued
+from coupons.allocation import allocating
+from coupons.allocation.outcomes import Issued, IssueRequest, Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.queue import worker
@@ -61,7 +61,7 @@ def issue(campaign: Campaign, user_id: int) -> Issued:
 def allocated(campaign: Campaign, *user_ids: int) -> list[Any]:
     """The results of a batch of requests of these accounts, in their order."""
     requests = [IssueRequest(user_id) for user_id in user_ids]
-    decide = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
+    decide = partial(allocating.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
     return transactions.run(decide, transactions.KEYED)
 
 

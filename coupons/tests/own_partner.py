@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from coupons.allocation.writes import PendingConfirmation
+from coupons.allocation.outcomes import PendingConfirmation
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Coupon
 from coupons.partners import confirmation

@@ -14,7 +14,7 @@ from django.db.models import F
 from redis.crc import key_slot
 
 from coupons import pool_list, remembered
-from coupons.allocation.writes import PendingConfirmation
+from coupons.allocation.outcomes import PendingConfirmation
 from coupons.campaigns import campaigns
 from coupons.codes import pool
 from coupons.issuing import issuing

@@ -16,7 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from coupons import partners, tasks
-from coupons.allocation import writes
+from coupons.allocation import allocating
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import confirmation
@@ -70,7 +70,7 @@ def test_the_slot_of_a_process_killed_before_the_partner_call_is_confirmed(campa
     assert broken() == {}
 
     row = Confirmation.objects.get()
-    assert row.next_attempt_at - row.taken_at == timedelta(seconds=writes.CALLER_LEASE_SECONDS)
+    assert row.next_attempt_at - row.taken_at == timedelta(seconds=allocating.CALLER_LEASE_SECONDS)
     assert sweep_later() == 1
 
     assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"again": 1}

@@ -14,7 +14,7 @@ from redis import Redis
 from structlog.testing import capture_logs
 
 from coupons import redis_keys, tasks
-from coupons.allocation.writes import Issued
+from coupons.allocation.outcomes import Issued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import stream, tickets, worker

@@ -18,10 +18,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.tests.clients import client_of, faults, problem_of
-from coupons import gate, remembered
-from coupons.allocation import eligibility
-from coupons.allocation.eligibility import Applicants
-from coupons.allocation.writes import Issued
+from coupons import gate, remembered, rows
+from coupons.allocation.allocating import Applicants
+from coupons.allocation.outcomes import Issued
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
@@ -130,10 +129,10 @@ def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms, unlawfu
     EligibleAccount.objects.create(campaign=campaign, account_id=listed)
 
     for user_id in (listed, other):
-        rules = eligibility.issues_at(now), eligibility.lets_in(user_id)
-        is_matched = Campaign.objects.filter(*rules, pk=campaign.pk).exists()
+        conditions = rows.issues_at(now), rows.lets_in(user_id)
+        is_matched = Campaign.objects.filter(*conditions, pk=campaign.pk).exists()
         assert is_matched is (Applicants(campaign, [user_id], now=now).refusal(user_id) is None)
-    is_paused = Campaign.objects.filter(eligibility.is_paused(now), pk=campaign.pk).exists()
+    is_paused = Campaign.objects.filter(rows.is_paused(now), pk=campaign.pk).exists()
     assert is_paused is (campaign.status_at(now) == Campaign.Status.PAUSED)
 
 
@@ -238,7 +237,7 @@ def test_no_coupon_is_issued_after_a_removal_was_answered(strategy):
 def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(strategy, monkeypatch):
     """The removal is answered, or waits for the lock: so the account has a coupon only if it came first."""
     [listed] = accounts(1)
-    campaign, read = listed_campaign(strategy, listed=[listed]), eligibility.listed_accounts
+    campaign, read = listed_campaign(strategy, listed=[listed]), rows.listed_accounts
     removing = partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[listed])
     outcomes = []
     removers = []
@@ -249,7 +248,7 @@ def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(strategy
             outcomes.append("answered first" if wait(removers[-1:], 0.3).done else "waited")
         return found
 
-    monkeypatch.setattr(eligibility, "listed_accounts", read_then_remove)
+    monkeypatch.setattr(rows, "listed_accounts", read_then_remove)
     got = answer(campaign, listed)
     for remover in removers:
         remover.result(20)
@@ -263,8 +262,8 @@ def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(monke
     """The naive twin of the test above: the list is read first, and the campaign locked afterwards."""
     [listed] = accounts(1)
     campaign = listed_campaign(listed=[listed])
-    early = eligibility.listed_accounts(campaign, [listed])
-    monkeypatch.setattr(eligibility, "listed_accounts", lambda asked, user_ids: early)
+    early = rows.listed_accounts(campaign, [listed])
+    monkeypatch.setattr(rows, "listed_accounts", lambda asked, user_ids: early)
     race([partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[listed])])
 
     assert answer(campaign, listed) == "coupon"

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import issued_coupons, remembered
-from coupons.allocation.writes import Issued
+from coupons.allocation.outcomes import Issued
 from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode

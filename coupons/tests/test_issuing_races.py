@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from coupons.allocation import eligibility
-from coupons.allocation.writes import IssueRequest
+from coupons.allocation import allocating
+from coupons.allocation.outcomes import IssueRequest
 from coupons.campaigns import campaigns, campaigns as pausing
 from coupons.codes import pool
 from coupons.issuing import issuing
@@ -235,14 +235,14 @@ def requests(issue: Callable[..., Any], campaign: Campaign) -> list[Callable[[],
 
 def ask_then_lock(*, campaign_id: int, user_id: int) -> Any:
     """The naive version: it asks whether the campaign is paused before it takes the lock, and not again."""
-    refused = eligibility.read_campaign(campaign_id, [user_id]).refusal(user_id)
+    refused = allocating.read_campaign(campaign_id, [user_id]).refusal(user_id)
     if refused:
         raise refused
 
     def write() -> list[Any]:
-        locked = eligibility.lock_campaign(campaign_id, [user_id])
-        locked.campaign.paused_at = None
-        return eligibility.allocate(locked, [IssueRequest(user_id)])
+        locked = allocating.lock_campaign(campaign_id, [user_id])
+        locked.state = locked.state._replace(paused_at=None)
+        return allocating.allocate(locked, [IssueRequest(user_id)])
 
     return transactions.run(write, transactions.KEYED)[0]
 

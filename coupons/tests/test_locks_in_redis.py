@@ -12,8 +12,8 @@ from functools import partial
 import pytest
 from django.utils import timezone
 
-from coupons.allocation import eligibility
-from coupons.allocation.writes import IssueRequest
+from coupons.allocation import allocating
+from coupons.allocation.outcomes import IssueRequest
 from coupons.issuing import issuing
 from coupons.issuing.strategies.fair_lock import issue as issue_by_fair_lock
 from coupons.models import Campaign, Confirmation, Coupon
@@ -80,9 +80,9 @@ def test_a_lock_without_a_version_check_breaks_the_law(is_guarded, laws, unlawfu
 
     def write(user_id, pause):
         with locks.spinning(key(campaign.pk, "spin-lock"), lease_milliseconds=100):
-            as_read = eligibility.read_campaign(campaign.pk, [user_id])
+            as_read = allocating.read_campaign(campaign.pk, [user_id])
             pause()
-            decide = partial(eligibility.allocate, as_read, [IssueRequest(user_id)], if_unchanged=is_guarded)
+            decide = partial(allocating.allocate, as_read, [IssueRequest(user_id)], if_unchanged=is_guarded)
             return transactions.run(decide, transactions.KEYED)
 
     paused = in_background(partial(write, first, lambda: (has_read.set(), other_has_written.wait(10))))

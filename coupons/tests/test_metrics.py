@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.tests.clients import client_of
-from coupons.allocation.writes import PendingConfirmation
+from coupons.allocation.outcomes import PendingConfirmation
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.metrics import state

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.tests.clients import client_of
-from coupons import redemption
+from coupons import holding, rows
 from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit
 from coupons.models import Campaign, Coupon
@@ -111,15 +111,15 @@ def test_a_coupons_changes_by_orders_are_recorded_with_its_status_before():
 
     def hold(order_id):
         held = lock_by_code([coupon.code])[coupon.code]
-        redemption.mark_held(held, order_id=order_id, by=buyer)
-        redemption.hold({held: order_id})
+        holding.mark_held(held, order_id=order_id, by=buyer)
+        rows.hold({held: order_id})
 
     transactions.run(partial(hold, first), transactions.KEYED)
-    transactions.run(lambda: redemption.release([first]), transactions.KEYED)
-    transactions.run(lambda: redemption.release([first]), transactions.KEYED)
+    transactions.run(lambda: holding.release([first]), transactions.KEYED)
+    transactions.run(lambda: holding.release([first]), transactions.KEYED)
     transactions.run(partial(hold, second), transactions.KEYED)
-    transactions.run(lambda: redemption.redeem([second]), transactions.KEYED)
-    transactions.run(lambda: redemption.reinstate([second], now=coupon.issued_at), transactions.KEYED)
+    transactions.run(lambda: holding.redeem([second]), transactions.KEYED)
+    transactions.run(lambda: holding.reinstate([second], now=coupon.issued_at), transactions.KEYED)
 
     noted = JournalLine.objects.exclude(what="coupon.issued").order_by("id")
     assert [(line.what, line.order_id, line.before, line.after) for line in noted] == [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coupons.allocation.writes import Issued, Queued
+from coupons.allocation.outcomes import Issued, Queued
 from coupons.campaigns import campaigns, campaigns as pausing
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket

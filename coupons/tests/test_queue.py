@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from coupons import issued_coupons
-from coupons.allocation.writes import Issued, Queued
+from coupons.allocation.outcomes import Issued, Queued
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket

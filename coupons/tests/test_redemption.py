@@ -12,7 +12,7 @@ from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import coupon_requests, issued_coupons, redemption
+from coupons import coupon_requests, holding, issued_coupons, redemption, rows
 from coupons.coupon_requests import BatchCoupons, CouponRequest
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, order_ids
@@ -33,7 +33,7 @@ def take_off(coupon: Coupon | None, items_amount: int, **asked: Any) -> int:
     coupons = BatchCoupons(by_code={coupon.code: coupon} if coupon else {})
     request = CouponRequest(owner, coupon.code if coupon else "NONE")
     usable = coupon_requests.find_usable(coupons, request, now=NOW)
-    return redemption.discount_amount(usable, items_amount=items_amount, **asked)
+    return redemption.discount_amount(usable.campaign.discount, items_amount=items_amount, **asked)
 
 
 def reason(coupon: Coupon | None, items_amount: int = 10_000, **asked: Any) -> str:
@@ -49,7 +49,7 @@ def hold(code: str, order_id: UUID) -> UUID:
     def work() -> UUID:
         coupon = lock_by_code([code])[code]
         take_off(coupon, 5_000)
-        redemption.hold({coupon: order_id})
+        rows.hold({coupon: order_id})
         return order_id
 
     return transactions.run(work, transactions.KEYED)
@@ -116,14 +116,14 @@ def test_any_number_is_held_once_by_one_statement_and_read_as_held_at_once():
     wanted = dict(zip((found[code] for code in codes), orders, strict=True))
 
     with CaptureQueriesContext(connection) as captured:
-        redemption.hold(wanted)
+        rows.hold(wanted)
 
     assert len(captured) == 1
     assert reason(found[codes[0]]) == "held"
     with pytest.raises(RuntimeError):
-        redemption.hold({found[codes[0]]: orders[0]})
-    rows = Coupon.objects.filter(status="held").values_list("code", "order_id")
-    assert dict(rows) == dict(zip(codes, orders, strict=True))
+        rows.hold({found[codes[0]]: orders[0]})
+    held = Coupon.objects.filter(status="held").values_list("code", "order_id")
+    assert dict(held) == dict(zip(codes, orders, strict=True))
 
 
 def test_held_coupons_are_released_once():
@@ -133,11 +133,11 @@ def test_held_coupons_are_released_once():
     for code, order_id in zip(codes, orders, strict=True):
         hold(code, order_id)
 
-    assert redemption.release(orders[:2]) == 2
-    assert redemption.release(orders[:2]) == 0
-    assert redemption.redeem(orders[:2]) == 0
-    rows = Coupon.objects.order_by("pk").values_list("status", "order_id")
-    assert list(rows) == [("issued", None), ("issued", None), ("held", orders[2])]
+    assert holding.release(orders[:2]) == 2
+    assert holding.release(orders[:2]) == 0
+    assert holding.redeem(orders[:2]) == 0
+    stored = Coupon.objects.order_by("pk").values_list("status", "order_id")
+    assert list(stored) == [("issued", None), ("issued", None), ("held", orders[2])]
 
 
 @in_one_test(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
@@ -145,10 +145,10 @@ def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(le
     order_id = order_ids(1)[0]
     coupon = coupon_of(CampaignFactory())
     hold(coupon.code, order_id)
-    assert [redemption.redeem([order_id]) for _ in range(2)] == [1, 0]
-    assert (redemption.release([order_id]), Coupon.objects.get().status) == (0, "redeemed")
+    assert [holding.redeem([order_id]) for _ in range(2)] == [1, 0]
+    assert (holding.release([order_id]), Coupon.objects.get().status) == (0, "redeemed")
 
-    given_back = [redemption.reinstate([order_id], now=coupon.expires_at - left) for _ in range(2)]
+    given_back = [holding.reinstate([order_id], now=coupon.expires_at - left) for _ in range(2)]
 
     assert given_back == [1 if status == "issued" else 0, 0]
     assert Coupon.objects.get().status == status
@@ -156,8 +156,8 @@ def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(le
 
 def test_an_order_without_a_coupon_costs_one_statement():
     with CaptureQueriesContext(connection) as captured:
-        assert redemption.release(order_ids(1)[:0]) == 0
-        assert redemption.redeem([UUID(int=1), UUID(int=2)]) == 0
+        assert holding.release(order_ids(1)[:0]) == 0
+        assert holding.redeem([UUID(int=1), UUID(int=2)]) == 0
 
     assert len([query for query in captured if "coupons_coupon" in query["sql"]]) == 1
 
@@ -165,11 +165,11 @@ def test_an_order_without_a_coupon_costs_one_statement():
 @pytest.mark.django_db(transaction=True)
 def test_it_requires_a_transaction():
     for call in (
-        lambda: redemption.lock_found([]),
-        lambda: redemption.hold({}),
-        lambda: redemption.release([]),
-        lambda: redemption.redeem([]),
-        lambda: redemption.reinstate([UUID(int=1)], now=NOW),
+        lambda: rows.lock_found([]),
+        lambda: rows.hold({}),
+        lambda: holding.release([]),
+        lambda: holding.redeem([]),
+        lambda: holding.reinstate([UUID(int=1)], now=NOW),
     ):
         with pytest.raises(TransactionManagementError):
             call()
@@ -219,8 +219,8 @@ def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(monkey
             free = [found[code] for code in chosen if found[code].status == "issued"]
             used = set(Coupon.objects.filter(order__isnull=False).values_list("order_id", flat=True))
             unused = [order_id for order_id in order if order_id not in used]
-            redemption.hold(dict(zip(free, unused, strict=False)))
-            return redemption.release(order)
+            rows.hold(dict(zip(free, unused, strict=False)))
+            return holding.release(order)
 
         return transactions.run(work, transactions.KEYED)
 

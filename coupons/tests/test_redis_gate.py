@@ -17,7 +17,7 @@ from redis.crc import key_slot
 
 from accounts.tests.clients import client_of
 from coupons import gate, issued_coupons, remembered, tasks
-from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.allocation.outcomes import Issued, PendingConfirmation
 from coupons.campaigns import campaigns
 from coupons.codes import pool
 from coupons.issuing.strategies import group_commit, redis_gate

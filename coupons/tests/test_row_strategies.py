@@ -16,8 +16,8 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from accounts.tests.clients import client_of
-from coupons.allocation import eligibility, writes
-from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.allocation import allocating
+from coupons.allocation.outcomes import Issued, PendingConfirmation
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
@@ -206,7 +206,7 @@ SOON = 10.0
 
 def test_the_lock_reads_what_was_committed_while_it_waited():
     campaign, both = CampaignFactory(), accounts(2)
-    lock = partial(eligibility.lock_campaign, campaign.pk, both)
+    lock = partial(allocating.lock_campaign, campaign.pk, both)
     given = (INSERT, campaign.pk, both[0], "FRESH", 1)
     counted = ("UPDATE coupons_campaign SET issued = issued + 1 WHERE id = %s", campaign.pk)
     read = done_meanwhile(partial(transactions.run, lock, transactions.KEYED), campaign, KEEP, given, counted)
@@ -218,7 +218,7 @@ def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot
     """It would stay where its count is rolled back, and the next one would get its position."""
     campaign, [account_id] = CampaignFactory(), accounts(1)
     with pytest.raises(transaction.TransactionManagementError):
-        writes.write_slots(campaign, {account_id: "FRESH"}, by={account_id: SYSTEM}, now=timezone.now())
+        allocating.write_slots(campaign, {account_id: "FRESH"}, by={account_id: SYSTEM}, now=timezone.now())
     assert not Coupon.objects.exists()
 
 
@@ -239,7 +239,7 @@ def test_what_is_read_and_what_is_written_is_what_the_orm_reads():
     issued = issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
     with transaction.atomic():
-        applicants = eligibility.lock_campaign(campaign.pk, [owner, other])
+        applicants = allocating.lock_campaign(campaign.pk, [owner, other])
 
     seen, had = applicants.campaign, applicants.existing
     assert columns_of(seen) == columns_of(reloaded(campaign))

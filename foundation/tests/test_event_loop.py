@@ -144,7 +144,7 @@ def test_redis_on_a_loop_is_refused_and_so_is_without_one_a_coroutine_that_needs
     async def call():
         redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
-    with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
+    with pytest.raises(RuntimeError, match=r"foundation\.concurrency\.event_loop"):
         event_loop.run_blocking(asyncio.sleep(0))
     with pytest.raises(RuntimeError, match="event loop"):
         asyncio.run(call())

@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from accounts.operating import approvals
-from coupons.allocation.writes import Queued
+from coupons.allocation.outcomes import Queued
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing

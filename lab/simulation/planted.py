@@ -9,7 +9,7 @@ from django.db.models import F
 
 from accounts.operating import approvals
 from coupons import coupon_requests, gate
-from coupons.allocation.writes import Issued, IssueRequest, Queued
+from coupons.allocation.outcomes import Issued, IssueRequest, Queued
 from coupons.issuing.strategies import redis_gate
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.partners import confirmation

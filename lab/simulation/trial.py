@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import QuerySet, Subquery
 
 from coupons import partners, tasks
-from coupons.allocation.writes import Queued
+from coupons.allocation.outcomes import Queued
 from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket

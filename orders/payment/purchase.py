@@ -21,7 +21,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 
-from coupons import redemption
+from coupons import holding
 from foundation import clock
 from foundation.db import bulk_sql
 from foundation.errors import Rejected, invalid_field
@@ -182,7 +182,7 @@ def _lost_by(saga: SagaRow) -> Reason:
 
 
 def _release_coupons(sagas: Sagas) -> None:
-    redemption.release([saga.parent.id for saga in sagas])
+    holding.release([saga.parent.id for saga in sagas])
 
 
 def _release_unless_kept(sagas: Sagas, *, release: Callable[[Sagas], object]) -> list[str | StepResult]:
@@ -223,10 +223,10 @@ def _settle(sagas: Sagas) -> list[str | Rejected]:
     if unread := [id for id in order_ids if id not in lines]:
         lines |= order_states.read_lines(unread)
     with_coupon = [order.id for order in orders if order.coupon_code]
-    coupon_ids = redemption.held_ids(with_coupon)
+    coupon_ids = holding.held_ids(with_coupon)
     # Other orders of these products wait from here to the commit, so everything else is done before.
     reservations.sell(lines, at=now)
-    redemption.redeem(with_coupon, ids=coupon_ids)
+    holding.redeem(with_coupon, ids=coupon_ids)
     for order in orders:
         order_events.note_status(order, status=Order.Status.PAID, at=now)
     return ["paid"] * len(sagas)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import F
 
-from coupons import redemption
+from coupons import holding
 from foundation import clock
 from foundation.grouping import grouped
 from inventory import reservations, stock_levels
@@ -79,7 +79,7 @@ def settle(refunds: Sequence[Refund]) -> None:
     statuses = _add_refunded(by_order)
     product_days.count_refunds(refunds, at=now)
     _restock(refunds, lines)
-    redemption.reinstate([id for id, status in statuses.items() if status == Order.Status.REFUNDED], now=now)
+    holding.reinstate([id for id, status in statuses.items() if status == Order.Status.REFUNDED], now=now)
     ledger.transfer_many([_in_ledger(refund) for refund in refunds if refund.amount], at=now)
     of_cards = {id: sum(refund.card_amount for refund in of_order) for id, of_order in by_order.items()}
     payment_states.settle_refunds(of_cards)

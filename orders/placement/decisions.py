@@ -353,7 +353,9 @@ def _build_order(
             product_ids=[line.product_id for line in order_request.lines],
             line_amounts=line_amounts,
         )
-        discount_amount = redemption.discount_amount(coupon, items_amount=sum(discounted_amounts))
+        discount_amount = redemption.discount_amount(
+            coupon.campaign.discount, items_amount=sum(discounted_amounts)
+        )
     total_amount = items_amount - discount_amount
     if order_request.expected_total_amount not in (None, total_amount):
         raise Rejected(

@@ -10,8 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import coupon_requests, issued_coupons
-from coupons.allocation import eligibility, writes
+from coupons import coupon_requests, issued_coupons, rows
+from coupons.allocation import allocating
 from coupons.campaigns import campaigns, campaigns as pausing
 from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
@@ -136,7 +136,7 @@ def test_a_refusal_that_has_no_text_for_orders_refuses_with_its_own(monkeypatch)
     shared_campaign()
     product, buyer = buying.product_and_buyer(on_hand=5, price=5_000)
     too_young = Rejected("The account is too young.", code="too_young")
-    monkeypatch.setattr(eligibility.Applicants, "refusal", lambda self, account_id: too_young)
+    monkeypatch.setattr(allocating.Applicants, "refusal", lambda self, account_id: too_young)
     refused = buying.refusal_of(checkout.place, request_of(buyer.id, product), kind=Rejected)
     assert "too young" in str(refused) and refused.extra["reason"] == "too_young"
 
@@ -185,14 +185,14 @@ def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon():
 
 def test_a_code_that_was_changed_while_the_order_waited_for_the_lock_is_not_found(monkeypatch):
     campaign, product, buyer = shared_campaign(), ProductFactory(on_hand=5), buying.account()
-    lock = eligibility.lock_campaign
+    lock = allocating.lock_campaign
 
     def lock_late(*arguments):
         race([lambda: campaigns.change(campaign_id=campaign.pk, shared_code="WINTER")])
         return lock(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(eligibility, "lock_campaign", lock_late)
+        patched.setattr(allocating, "lock_campaign", lock_late)
         assert reason(buyer.id, product) == "not_found"
     assert reason(buyer.id, product) == "not_found"
     buying.place(buyer.id, {product: 1}, coupon="WINTER")
@@ -202,13 +202,13 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
     """Its row is not locked then, so nothing may be issued."""
     campaign, buyer = shared_campaign(scheduled=True), buying.account()
     product = ProductFactory(on_hand=5)
-    read = eligibility.existing_coupons
+    read = rows.existing_coupons
 
     def read_late(*arguments, **named):
         set_columns(campaign, opens_at=ago(seconds=1))
         return read(*arguments, **named)
 
-    monkeypatch.setattr(eligibility, "existing_coupons", read_late)
+    monkeypatch.setattr(rows, "existing_coupons", read_late)
     assert reason(buyer.id, product) == "not_found"
 
 
@@ -293,10 +293,10 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypat
             for coupon, order_id in coupons.held:
                 coupon.order_id, coupon.position = order_id, None
             set_columns(one.campaign, issued=one.campaign.issued + len(one.new))
-            writes.insert_coupons(one.new)
+            rows.insert_coupons(one.new)
 
     monkeypatch.setattr(coupon_requests, "write", write)
-    monkeypatch.setattr(eligibility, "lock_campaign", eligibility.read_campaign)
+    monkeypatch.setattr(allocating, "lock_campaign", allocating.read_campaign)
     race([partial(decide, [request], lock_coupons=False) for request in requests])
 
     broken = {one.law: one.offenders for one in buying.broken_laws()}

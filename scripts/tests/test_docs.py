@@ -130,7 +130,9 @@ def test_every_law_and_constraint_is_listed():
         for model in apps.get_app_config(app).get_models()
         for constraint in model._meta.constraints
     }
-    named = {one for one in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(places.LABELS)})_\w+", one)}
+    named = {
+        one for one in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(places.LABELS)})_\w+", one)
+    }
     assert named == constraints
 
 

@@ -19,7 +19,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from accounts.tokens import disabled_accounts, tokens
 from accounts.tokens.disabled_accounts import DisabledAccounts
 from coupons import issued_coupons, remembered
-from coupons.allocation.writes import Issued
+from coupons.allocation.outcomes import Issued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.queue import worker

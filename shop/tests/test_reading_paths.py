@@ -21,6 +21,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import stepping
 from orders.tests.buying import order_of
+from orders.tests.conftest import _empty_books, _laws_hold, _stepped_executor, numbers_at_hand  # noqa: F401
 from scripts.stack import places
 from shop.burst import lane, table
 

@@ -8,8 +8,8 @@ held during that call. `queue` returns a ticket instead.
 from functools import lru_cache
 
 from coupons import CAMPAIGNS_AT_ONCE
-from coupons.allocation import eligibility
-from coupons.allocation.eligibility import Applicants
+from coupons.allocation import allocating
+from coupons.allocation.allocating import Applicants
 from foundation.concurrency.batching import Batcher
 from foundation.concurrency.hot_rows import MAX_CONCURRENT, ConcurrencyLimit
 from foundation.db import transactions
@@ -23,7 +23,7 @@ LOOKUP_INTERVAL_SECONDS = 0.01
 def lookup_batcher(campaign_id: int) -> Batcher[int, Applicants]:
     """The batcher whose requests read the campaign and their account's coupon."""
     return Batcher(
-        lambda user_ids: [eligibility.read_campaign(campaign_id, set(user_ids))] * len(user_ids),
+        lambda user_ids: [allocating.read_campaign(campaign_id, set(user_ids))] * len(user_ids),
         name="coupon_lookups",
         run=transactions.read,
         min_interval_seconds=LOOKUP_INTERVAL_SECONDS,

@@ -10,8 +10,8 @@ from functools import lru_cache
 from django.db import IntegrityError
 
 from coupons import CAMPAIGNS_AT_ONCE, pool_list
-from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, IssueRequest, Slot
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.outcomes import Issued, IssueRequest, Slot
 from coupons.issuing.strategies import lookup_batcher
 from foundation.concurrency.batching import Batcher
 from foundation.errors import Overloaded, Rejected
@@ -22,7 +22,7 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
     applicants = lookup_batcher(campaign_id).submit(user_id)
     answer = applicants.answer(user_id)
     if answer:
-        return eligibility.unwrap(answer)
+        return outcomes.unwrap(answer)
     code = pool_list.claim_code(applicants.campaign, user_id=user_id)
     try:
         outcome = _batcher(campaign_id).submit(IssueRequest(user_id, code=code or ""))
@@ -43,6 +43,6 @@ def _resolve_code(campaign_id: int, user_id: int, code: str | None, *, is_spent:
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def _batcher(campaign_id: int) -> Batcher[IssueRequest, Slot]:
     return Batcher(
-        lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),
+        lambda requests: allocating.lock_and_allocate(campaign_id=campaign_id, requests=requests),
         name="code_pool",
     )

@@ -10,9 +10,9 @@ from datetime import datetime
 from django.db import IntegrityError
 from django.db.models import F
 
-from coupons.allocation import eligibility, writes
-from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import IssueRequest, Slot
+from coupons import limits, rows
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
 from foundation.db import transactions
@@ -30,28 +30,25 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
             # Two concurrent requests of one account: the unique key refuses the second, whose count is rolled
             # back with it, and a second attempt finds the first one's coupon. Any other error comes again.
             outcome = transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED)
-    return eligibility.unwrap(outcome)
+    return outcomes.unwrap(outcome)
 
 
 def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
     """The account's existing coupon or refusal, read without a lock; else what the guarded UPDATE decides."""
     user_id = request.user_id
-    seen = eligibility.read_campaign(campaign_id, [user_id])
+    seen = allocating.read_campaign(campaign_id, [user_id])
     answer = seen.answer(user_id)
     if answer:
         return answer
     column = "confirming" if seen.campaign.partner else "issued"
     issuable = Campaign.objects.filter(
-        eligibility.issues_at(seen.now),
-        eligibility.lets_in(user_id),
-        pk=campaign_id,
-        partner=seen.campaign.partner,
+        rows.issues_at(seen.now), rows.lets_in(user_id), pk=campaign_id, partner=seen.campaign.partner
     )
     # The row is locked if a slot was left and is counted.
     if issuable.update(**{column: F(column) + 1}, version=F("version") + 1):
         return _write_slot(Campaign.objects.get(pk=campaign_id), request, seen.now)
     # A slot may have been released since.
-    return eligibility.read_campaign(campaign_id, [user_id]).answer(user_id) or Rejected(
+    return allocating.read_campaign(campaign_id, [user_id]).answer(user_id) or Rejected(
         _("{campaign} has changed just now; nothing was done.", campaign=seen.campaign.name),
         code="conflict",
         retry_after=1,
@@ -62,12 +59,13 @@ def _write_slot(campaign: Campaign, request: IssueRequest, now: datetime) -> All
     """Write the coupon or confirmation of the slot: the last one counted on this copy of the locked row."""
     # A partner may have confirmed the account's slot since it was read. No constraint keeps an account from
     # having a coupon and a confirmation: the row's lock does.
-    existing = eligibility.existing_coupons(campaign, [request.user_id]) if campaign.partner else {}
+    existing = rows.existing_coupons(campaign, [request.user_id]) if campaign.partner else {}
     if existing:
-        writes.count_taken_slots(campaign, -1)
-        return eligibility.existing_result(existing[request.user_id])
-    chosen = writes.assign_codes(campaign, [request])
+        rows.count_taken_slots(campaign, -1)
+        return outcomes.existing_result(existing[request.user_id])
+    user_id = request.user_id
+    chosen = allocating.assign_codes(campaign, [request])
     if not chosen:
         # Raised rather than returned, so that the count is rolled back.
-        raise eligibility.sold_out_refusal(campaign)
-    return writes.write_slots(campaign, chosen, by={request.user_id: request.by}, now=now)[request.user_id]
+        raise limits.sold_out(campaign.name)
+    return allocating.write_slots(campaign, chosen, by={user_id: request.by}, now=now)[user_id]

@@ -5,8 +5,8 @@ Exact; positions in the order in which requests reached Redis (coupons/tests/tes
 after the lease finds the version changed. Without Redis 503; after a flush the waiters queue again.
 """
 
-from coupons.allocation import eligibility
-from coupons.allocation.writes import Slot
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.outcomes import Slot
 from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
 from foundation.redis import fair_lock
@@ -18,8 +18,8 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
     Joining comes first: database reads before it changed the order more than anything else.
     """
     with fair_lock.queued(key(campaign_id, "fair-lock")) as turn:
-        answer = eligibility.read_campaign(campaign_id, [user_id]).answer(user_id)
+        answer = allocating.read_campaign(campaign_id, [user_id]).answer(user_id)
         if answer is not None:
-            return eligibility.unwrap(answer)
+            return outcomes.unwrap(answer)
         with fair_lock.acquired(turn):
             return optimistic.issue(campaign_id=campaign_id, user_id=user_id)

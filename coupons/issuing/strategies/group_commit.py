@@ -7,8 +7,8 @@ in order of arrival within a process; the hotter the campaign, the cheaper each 
 from functools import lru_cache, partial
 
 from coupons import CAMPAIGNS_AT_ONCE
-from coupons.allocation import eligibility
-from coupons.allocation.writes import IssueRequest, Slot
+from coupons.allocation import allocating
+from coupons.allocation.outcomes import IssueRequest, Slot
 from foundation.concurrency.batching import Batcher
 
 # Without it the first request after each batch is decided alone, and all others share the next batch.
@@ -23,8 +23,8 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def batcher(campaign_id: int) -> Batcher[IssueRequest, Slot]:
     return Batcher(
-        lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),
+        lambda requests: allocating.lock_and_allocate(campaign_id=campaign_id, requests=requests),
         name="coupons",
         min_interval_seconds=MIN_INTERVAL_SECONDS,
-        rows_of=partial(eligibility.locked_rows, campaign_id),
+        rows_of=partial(allocating.locked_rows, campaign_id),
     )

@@ -6,9 +6,8 @@ after 50 retries 409 `conflict`; at a hot campaign most of the work is discarded
 
 from prometheus_client import Counter
 
-from coupons.allocation import eligibility
-from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import IssueRequest, Slot
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
 from foundation.concurrency import hot_rows
 from foundation.db import transactions
@@ -29,10 +28,10 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
         retries=RETRIES,
         wanted=_("this campaign's coupons"),
     )
-    return eligibility.unwrap(outcome)
+    return outcomes.unwrap(outcome)
 
 
 def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
     """Decide by the campaign as it is read; its version is read first, so any later change is detected."""
-    applicants = eligibility.read_campaign(campaign_id, [request.user_id])
-    return eligibility.allocate(applicants, [request], if_unchanged=True)[0]
+    applicants = allocating.read_campaign(campaign_id, [request.user_id])
+    return allocating.allocate(applicants, [request], if_unchanged=True)[0]

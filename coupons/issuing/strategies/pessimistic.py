@@ -4,9 +4,9 @@ Exact; positions in the order in which the database grants the lock; one lock an
 also for refusals; needs no Redis.
 """
 
-from coupons.allocation import eligibility
-from coupons.allocation.eligibility import AllocationResult, Applicants
-from coupons.allocation.writes import IssueRequest, Slot
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.allocating import Applicants
+from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
 from foundation.db import transactions
@@ -17,10 +17,10 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
     with concurrency_limit(campaign_id).permit():
         request = IssueRequest(user_id)
         outcome = transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED)
-    return eligibility.unwrap(outcome)
+    return outcomes.unwrap(outcome)
 
 
 def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
     """Decide by what is read under the lock: nothing of it changes before the transaction ends."""
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    return eligibility.allocate(Applicants(campaign, [request.user_id]), [request])[0]
+    return allocating.allocate(Applicants(campaign, [request.user_id]), [request])[0]

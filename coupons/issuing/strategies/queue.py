@@ -11,7 +11,7 @@ from functools import lru_cache
 from uuid_utils.compat import uuid7
 
 from coupons import CAMPAIGNS_AT_ONCE
-from coupons.allocation.writes import IssueRequest, Queued, Slot
+from coupons.allocation.outcomes import IssueRequest, Queued, Slot
 from coupons.models import QueueTicket
 from coupons.queue import stream, tickets
 from coupons.queue.stream import QueuePosition

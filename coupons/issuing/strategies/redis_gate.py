@@ -13,10 +13,9 @@ from functools import lru_cache
 
 from django.db import transaction
 
-from coupons import CAMPAIGNS_AT_ONCE, gate
-from coupons.allocation import eligibility
-from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import IssueRequest, Slot
+from coupons import CAMPAIGNS_AT_ONCE, gate, limits
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
 from coupons.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
 from coupons.models import Campaign
 from foundation.concurrency.batching import Batcher
@@ -33,12 +32,12 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
             fill=lambda decision: decision.says == UNKNOWN and gate.fill(campaign_id=campaign_id),
         )
     except Unavailable as away:
-        existing = eligibility.read_campaign(campaign_id, [user_id]).existing.get(user_id)
-        return eligibility.unwrap(eligibility.existing_result(existing) if existing else away)
+        existing = allocating.read_campaign(campaign_id, [user_id]).existing.get(user_id)
+        return outcomes.unwrap(outcomes.existing_result(existing) if existing else away)
     if decision.says in (MEMBER, FULL, NOT_OPEN):
         outcome = _result_at_gate(campaign_id, user_id, decision)
         if outcome is not None:
-            return eligibility.unwrap(outcome)
+            return outcomes.unwrap(outcome)
     try:
         return _batcher(campaign_id).submit(IssueRequest(user_id, ticket=decision.ticket))
     except BaseException:
@@ -53,20 +52,20 @@ def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> A
     None when the database contradicts the gate. Where accounts are listed a full gate refuses no listed one:
     others, whom the database will refuse, may be in flight in the last slots.
     """
-    applicants = eligibility.read_campaign(campaign_id, [user_id])
+    applicants = allocating.read_campaign(campaign_id, [user_id])
     campaign = applicants.campaign
     if decision.says == MEMBER and user_id not in applicants.existing:
         gate.remove_member(campaign_id=campaign_id, user_id=user_id)
         return None
     is_full = decision.says == FULL and campaign.eligible == Campaign.Eligible.ALL
-    return applicants.answer(user_id) or (eligibility.sold_out_refusal(campaign) if is_full else None)
+    return applicants.answer(user_id) or (limits.sold_out(campaign.name) if is_full else None)
 
 
 def _allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[AllocationResult]:
     """Decide in the order of admission, and others last; after the commit none of these is in flight."""
     order = sorted(range(len(requests)), key=lambda index: _admission_number(requests[index]))
-    applicants = eligibility.lock_campaign(campaign_id, {one.user_id for one in requests})
-    in_order = eligibility.allocate(applicants, [requests[index] for index in order])
+    applicants = allocating.lock_campaign(campaign_id, {one.user_id for one in requests})
+    in_order = allocating.allocate(applicants, [requests[index] for index in order])
     result_at = dict(zip(order, in_order, strict=True))
     results = [result_at[index] for index in range(len(requests))]
     members = {one.user_id for one, result in zip(requests, results, strict=True) if isinstance(result, Slot)}

@@ -5,8 +5,8 @@ to 3 s; one that is paused past its lease, or after a flush, finds the campaign'
 retried. Without Redis 503. `fair_lock` does the same in order, and `group_commit` is faster.
 """
 
-from coupons.allocation import eligibility
-from coupons.allocation.writes import Slot
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.outcomes import Slot
 from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
 from foundation.redis import locks
@@ -14,8 +14,8 @@ from foundation.redis import locks
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Answer without the lock if nothing is to be written; otherwise take the lock and write."""
-    answer = eligibility.read_campaign(campaign_id, [user_id]).answer(user_id)
+    answer = allocating.read_campaign(campaign_id, [user_id]).answer(user_id)
     if answer is not None:
-        return eligibility.unwrap(answer)
+        return outcomes.unwrap(answer)
     with locks.spinning(key(campaign_id, "spin-lock")):
         return optimistic.issue(campaign_id=campaign_id, user_id=user_id)

@@ -4,8 +4,9 @@ Two requests read the same count, and both write it plus one, so it issues too m
 obeys a pause, which its UPDATE requires.
 """
 
-from coupons.allocation import eligibility, writes
-from coupons.allocation.writes import Issued, Slot
+from coupons import limits, rows
+from coupons.allocation import allocating, outcomes
+from coupons.allocation.outcomes import Issued, Slot
 from coupons.codes import codes
 from coupons.models import Campaign, Coupon, PoolCode
 from foundation.db import transactions
@@ -14,12 +15,12 @@ from foundation.journal import journal
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Issue as if there were no other request."""
-    applicants = eligibility.read_campaign(campaign_id, [user_id])
+    applicants = allocating.read_campaign(campaign_id, [user_id])
     campaign = applicants.campaign
     answer = applicants.answer(user_id)
     if answer:
-        return eligibility.unwrap(answer)
-    return _write(campaign, writes.new_coupon(campaign, user_id, _next_code(campaign), None, applicants.now))
+        return outcomes.unwrap(answer)
+    return _write(campaign, rows.new_coupon(campaign, user_id, _next_code(campaign), None, applicants.now))
 
 
 def _next_code(campaign: Campaign) -> str:
@@ -29,7 +30,7 @@ def _next_code(campaign: Campaign) -> str:
     available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
     code = available.order_by("id").values_list("code", flat=True).first()
     if code is None:
-        raise eligibility.sold_out_refusal(campaign)
+        raise limits.sold_out(campaign.name)
     return code
 
 
@@ -42,8 +43,8 @@ def _write(campaign: Campaign, coupon: Coupon) -> Issued:
     def work() -> None:
         not_paused = Campaign.objects.filter(pk=campaign.pk, paused_at__isnull=True)
         if not not_paused.update(issued=campaign.issued + 1):
-            raise eligibility.paused_refusal(campaign)
-        writes.write_coupons([coupon], by={coupon.account_id: journal.current_actor()})
+            raise limits.paused(campaign.name)
+        allocating.write_coupons([coupon], by={coupon.account_id: journal.current_actor()})
 
     transactions.run(work, transactions.ONCE)
     return Issued(coupon, is_new=True)

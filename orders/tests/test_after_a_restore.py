@@ -10,7 +10,7 @@ from django.core.management import CommandError
 
 from accounts.tests.clients import client_of
 from accounts.tokens import disabled_accounts
-from coupons.allocation.writes import Queued
+from coupons.allocation.outcomes import Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.queue import worker
@@ -21,6 +21,7 @@ from events.models import FeedState
 from events.tests.delivering import deliver_due
 from events.tests.own_data_platform import received_event_ids
 from foundation import clock
+from foundation.db.next_ids import ID_GAP
 from foundation.errors import FirstcomeError
 from foundation.models import JournalLine
 from foundation.redis import redis_client
@@ -33,7 +34,6 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine
 from orders.tests import buying
 from orders.tests.buying import order_of
-from shop.management.commands.finish_restore import ID_GAP
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.boots("a database server")]
 Restore = Callable[[], None]
