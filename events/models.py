@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
+from events import retries
 from foundation.fields import ExactCharField, uuid_key
 
 BUILT_IN = UUID(int=1)
@@ -158,9 +159,9 @@ class WebhookDelivery(models.Model):
     """
 
     class Status(models.TextChoices):
-        PENDING = "pending", _("pending")
-        DELIVERED = "delivered", _("Delivered")
-        FAILED = "failed", pgettext_lazy("a delivery", "given up")
+        PENDING = retries.Status.PENDING, _("pending")
+        DELIVERED = retries.Status.DELIVERED, _("Delivered")
+        FAILED = retries.Status.FAILED, pgettext_lazy("a delivery", "given up")
 
     endpoint = models.ForeignKey(
         WebhookEndpoint,

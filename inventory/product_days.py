@@ -4,10 +4,10 @@ The transaction that settles an order or a refund adds to the rows of its day, j
 a popular product's row is locked no longer than that.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from foundation.db import open_transaction
-from inventory import product_counts, rows
+from inventory import rows
 from inventory.models import LostDemand
 from inventory.product_counts import Change
 
@@ -17,8 +17,4 @@ LOST = ("lost_units", "lost_amount", *(f"lost_{reason}" for reason in LostDemand
 
 def add(changes: Iterable[Change]) -> None:
     """Add these by one statement before the transaction commits, inside of which it must be."""
-    open_transaction.write_before_commit(_write, changes)
-
-
-def _write(changes: Sequence[Change]) -> None:
-    rows.add_to_days(product_counts.add_up(changes))
+    open_transaction.write_before_commit(rows.add_to_days, changes)

@@ -8,10 +8,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 
 from foundation.db import bulk_sql, open_transaction, transactions
 from foundation.db.mysql.patience import limited
+from inventory import product_counts
 from inventory.models import LostDemand, Product, ProductDay, StockMovement
 from inventory.product_counts import Loss
 from inventory.stock import COLUMNS, Stock, Stocks
@@ -64,17 +64,6 @@ def change_levels(
     """Add these changes to the rows of these products. With `is_locked` False, for `stock` from `read_stock`,
     raises `transactions.ChangedMeanwhile` when one of the rows was changed since.
     """
-    for start in range(0, len(ids), ROWS_PER_STATEMENT):
-        _change_levels(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
-
-
-def _change_levels(
-    ids: Sequence[int],
-    stock: Mapping[int, Product | Stock],
-    changes: Mapping[int, Change],
-    *,
-    is_locked: bool,
-) -> None:
     columns: list[str] = []
     for name in ("on_hand", "reserved"):
         alike: dict[int, list[int]] = defaultdict(list)
@@ -103,11 +92,12 @@ def insert_losses(losses: Iterable[Loss]) -> None:
     bulk_sql.insert(LOSSES, [(loss.day.isoformat(), *loss[1:]) for loss in losses])
 
 
-def add_to_days(totals: Mapping[tuple[date, int], Mapping[str, int]]) -> None:
-    """Add these numbers to the rows of products' days, in their order."""
+def add_to_days(changes: Iterable[product_counts.Change]) -> None:
+    """Add these changes to the rows of products' days, in the order of days and products."""
+    totals = product_counts.add_up(changes)
     columns = sorted({name for numbers in totals.values() for name in numbers})
     cells: list[list[bulk_sql.Value]] = [
-        [day.isoformat(), product_id, *(numbers.get(name, 0) for name in columns)]
+        [day.isoformat(), product_id, *(numbers[name] for name in columns)]
         for (day, product_id), numbers in totals.items()
     ]
     bulk_sql.add_up(ProductDay, cells, key=("day", "product_id"), sums=columns)

@@ -36,7 +36,8 @@ def change(
     """
     open_transaction.assert_inside()
     ids = sorted(id for id, one in changes.items() if any(one))
-    rows.change_levels(ids, stock, changes, is_locked=is_locked)
+    for start in range(0, len(ids), rows.ROWS_PER_STATEMENT):
+        rows.change_levels(ids[start : start + rows.ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
     events = []
     for id in ids:
         product = stock[id]

@@ -3,7 +3,6 @@ inside the caller's transaction, so of two processes that end a payment one wins
 payment now has the requested state.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
@@ -26,12 +25,13 @@ from payments.transitions import UNSETTLED, Status, sources_of
 NAMED_AT_ONCE = 1_000
 MOST_PER_ORDER = 5
 """How many payments an order may have, one after the other."""
+payments_of = rows.payments_of
+mark_all_succeeded = rows.mark_succeeded
+settle_refunds = rows.settle_refunds
 
 
 def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) -> Payment:
-    """An unsaved payment of an order, or without one a top-up; `bulk_sql.insert_objects` writes it. It is
-    at the gateway of new payments for good.
-    """
+    """An unsaved payment of an order, or without one a top-up, at the gateway of new payments for good."""
     if order:
         copied = ("account_id", "points_amount", "card_amount", "currency")
         fields |= {"order_id": order.id} | {name: getattr(order, name) for name in copied}
@@ -97,25 +97,6 @@ def end_action(payment_id: UUID) -> None:
 def with_action() -> Q:
     """The condition for payments that wait for the card's owner now; their status has no index."""
     return Q(status=Status.PENDING, action_expires_at__gt=clock.now()) & ~Q(action_url="")
-
-
-def payments_of(order_ids: Collection[UUID]) -> dict[UUID, list[Payment]]:
-    """The payments of each of these orders that has any, the first one first."""
-    payments: dict[UUID, list[Payment]] = defaultdict(list)
-    for payment in rows.read_payments(order_ids):
-        assert payment.order_id
-        payments[payment.order_id].append(payment)
-    for each in payments.values():
-        each.sort(key=lambda payment: (payment.number, payment.created_at, payment.id))
-    return payments
-
-
-def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
-    """Mark these payments as succeeded, by one statement, with the gateway's ids of their charges, empty
-    without a card; returns how many changed.
-    """
-    open_transaction.assert_inside()
-    return rows.mark_succeeded(charges, at=at)
 
 
 def end_unpaid(payment_id: UUID, *, to: str, code: str, detail: str, at: datetime, **fields: Any) -> bool:
@@ -203,15 +184,6 @@ def change_refunds(order_id: UUID, *, refunding: int, refunded: int = 0) -> None
         refunding_amount=refunding_amount + refunding, refunded_amount=refunded_amount + refunded
     ):
         raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
-
-
-def settle_refunds(amounts: Mapping[UUID, int]) -> None:
-    """Have these amounts of the orders' cards, which were about to be, be refunded, by one statement. The
-    orders must be locked.
-    """
-    open_transaction.assert_inside()
-    if rows.settle_refunds(amounts) != len(amounts):
-        raise RuntimeError("The payment of one of these orders can't be refunded that much.")
 
 
 def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:

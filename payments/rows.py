@@ -5,13 +5,14 @@
 - What ends payments, or their refunds, changes their rows by one statement, under the locks of their orders.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
 from foundation import clock
-from foundation.db import bulk_sql
+from foundation.db import bulk_sql, open_transaction
 from foundation.outbound import backoff
 from payments.models import Entry, LedgerAccount, Payment, Transfer, WebhookEvent
 from payments.transfers import Amounts, NewTransfer, Proposal
@@ -65,16 +66,25 @@ def write_transfers(new: Sequence[tuple[Transfer, NewTransfer]], before: Amounts
     bulk_sql.insert(ENTRIES, entries)
 
 
-def read_payments(order_ids: Collection[UUID]) -> list[Payment]:
-    """The payments of these orders, in any order."""
+def payments_of(order_ids: Collection[UUID]) -> dict[UUID, list[Payment]]:
+    """The payments of each of these orders that has any, the first one first."""
+    payments: dict[UUID, list[Payment]] = defaultdict(list)
     cells = bulk_sql.SqlLiterals()
-    # An index finds them; in a batch of many orders they are sorted by the caller, for less than the
-    # database's sort.
-    return bulk_sql.reader(Payment).models(f"order_id IN ({cells.listed(order_ids) or 'NULL'})", cells)
+    # An index finds them; in a batch of many orders they are sorted here, for less than the database's sort.
+    found = f"order_id IN ({cells.listed(order_ids) or 'NULL'})"
+    for payment in bulk_sql.reader(Payment).models(found, cells):
+        assert payment.order_id
+        payments[payment.order_id].append(payment)
+    for each in payments.values():
+        each.sort(key=lambda payment: (payment.number, payment.created_at, payment.id))
+    return payments
 
 
 def mark_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
-    """Mark these payments as succeeded, with the gateway's ids of their charges; returns how many changed."""
+    """Mark these payments as succeeded, by one statement, with the gateway's ids of their charges, empty
+    without a card; returns how many changed.
+    """
+    open_transaction.assert_inside()
     cells = bulk_sql.SqlLiterals()
     references = cells.case("id", charges)
     sources = cells.listed(sources_of(Status.SUCCEEDED))
@@ -86,10 +96,11 @@ def mark_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
     return bulk_sql.execute(statement, cells.parameters)
 
 
-def settle_refunds(amounts: Mapping[UUID, int]) -> int:
-    """Move these amounts of the orders' payments from what is being refunded to what is; returns how many
-    payments changed.
+def settle_refunds(amounts: Mapping[UUID, int]) -> None:
+    """Have these amounts of the orders' cards, which were about to be, be refunded, by one statement. The
+    orders must be locked.
     """
+    open_transaction.assert_inside()
     cells = bulk_sql.SqlLiterals()
     amount = cells.case("order_id", amounts)
     statement = (
@@ -97,7 +108,8 @@ def settle_refunds(amounts: Mapping[UUID, int]) -> int:
         f" refunding_amount = refunding_amount - {amount} WHERE order_id IN ({cells.listed(amounts)})"
         f" AND status = {cells[str(Status.SUCCEEDED)]} AND refunding_amount >= {amount}"
     )
-    return bulk_sql.execute(statement, cells.parameters)
+    if bulk_sql.execute(statement, cells.parameters) != len(amounts):
+        raise RuntimeError("The payment of one of these orders can't be refunded that much.")
 
 
 def is_webhook_due() -> bool:

@@ -3,6 +3,8 @@ compares.
 """
 
 from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
 
 SOLD_OUT = "product.sold_out"
 RESTOCKED = "product.restocked"
@@ -93,6 +95,9 @@ TEST = "webhook.test"
 TO_ONE_ENDPOINT: Mapping[str, tuple[str, ...]] = {SKIPPED: ("from", "to"), TEST: ()}
 """What is no event of the feed: sent to a webhook endpoint alone, whichever types it chose."""
 
+NUMBERED = frozenset({"product", "campaign", "sale"})
+"""What the journal names by a number; all else has a name: the code of a coupon may be made of digits."""
+
 
 def matches(type: str, pattern: str) -> bool:
     """Whether the type is chosen by a pattern: a type, the beginning of one (`order.*`), or `*`."""
@@ -103,3 +108,19 @@ def is_pattern(pattern: str) -> bool:
     """Whether the pattern chooses any type that there is."""
     is_whole = "*" not in pattern or pattern == "*" or (pattern.endswith(".*") and pattern.count("*") == 1)
     return is_whole and any(matches(type, pattern) for type in TYPES)
+
+
+def data_of(
+    type: str, *, subject: str, order_id: UUID | None, after: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The data of the event of this type that a line of the journal is."""
+    kind, _, name = subject.partition(" ")
+    data: dict[str, Any] = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}
+    if order_id:
+        data["order"] = str(order_id)
+    return data | allowed(type, after or {})
+
+
+def allowed(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of the data that the type may have."""
+    return {name: data[name] for name in MEMBERS[type] if name in data}

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
-from events.feed import catalogue, runs, sequencing
+from events.feed import catalogue, rows, runs, sequencing
 from events.models import BUILT_IN, FeedEvent, FeedState, WebhookEndpoint
 from foundation import clock
 from foundation.db import transactions
@@ -160,7 +160,7 @@ def find(event_ids: "Collection[UUID | None] | QuerySet[Any, Any]") -> list[Even
 
 def read_state() -> FeedState:
     """The feed's one row; one that is not saved before the first event."""
-    return next(iter(sequencing.states()), FeedState())
+    return next(iter(rows.read_states()), FeedState())
 
 
 def missing_positions() -> int:
@@ -208,7 +208,7 @@ def _delete_batch(until: int) -> int:
             break
         ids += range(run.id, run.id + run.length)
         last = run.last_position
-    FeedState.objects.filter(pk=sequencing.ROW, swept_position__lt=last).update(swept_position=last)
+    FeedState.objects.filter(pk=rows.ROW, swept_position__lt=last).update(swept_position=last)
     FeedEvent.objects.filter(pk__in=ids).delete()
     return len(ids)
 

@@ -4,18 +4,15 @@ the first one into its row, and those of the others follow: a run's positions ar
 Events at positions up to `FeedState.runs_after`, or all where that is None, have theirs in their rows.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db.models import F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from events.feed import rows
+from events.feed.positions import Run
 from events.models import FeedEvent, FeedState
-from foundation.db import bulk_sql
 
-READ = """
-SELECT id, position, CASE WHEN run_offset = 0 AND position > {runs_after} THEN run_length ELSE 1 END
-FROM events_feedevent WHERE position <= {until} AND {condition}
-"""
 FROM = """
 position >= (SELECT COALESCE(MAX(position), 0) FROM events_feedevent WHERE position <= {after})
 ORDER BY position LIMIT {most}
@@ -26,31 +23,12 @@ FIRST = FeedEvent.objects.filter(
 """The first event of the run that an event is in."""
 
 
-class Run(NamedTuple):
-    """Events at consecutive ids and positions; the first id and position, and how many they are."""
-
-    id: int
-    position: int
-    length: int
-
-    @property
-    def last_position(self) -> int:
-        return self.position + self.length - 1
-
-
 def read(state: FeedState, *, after: int, until: int, most: int) -> list[Run]:
     """The first runs, in their order, that have events after a position and begin up to another one: `most`,
     or one less.
     """
-    found = _read(state.runs_after, until=until, condition=FROM.format(after=after, most=most))
+    found = rows.read_runs(state.runs_after, until=until, condition=FROM.format(after=after, most=most))
     return [run for run in found if run.last_position > after]
-
-
-def _read(runs_after: int | None, *, until: int, condition: str) -> list[Run]:
-    """The runs that begin up to a position, and meet the condition, which ends the statement."""
-    literal = bulk_sql.SqlLiterals()[runs_after]
-    rows = bulk_sql.fetch(READ.format(runs_after=literal, until=until, condition=condition))
-    return list(map(Run._make, rows))
 
 
 def with_positions() -> "QuerySet[Any]":
@@ -68,6 +46,6 @@ def events_after(position: int) -> "QuerySet[FeedEvent]":
     first = FeedEvent.objects.filter(of_runs).aggregate(id=Coalesce(Min("pk"), 0))
     # Most events at or before the position have lower ids than all those; the few others are named.
     ids = list[int]()
-    for run in _read(runs_after, until=position, condition=f"id >= {first['id']:d}"):
+    for run in rows.read_runs(runs_after, until=position, condition=f"id >= {first['id']:d}"):
         ids += range(run.id, run.id + min(run.length, position + 1 - run.position))
     return FeedEvent.objects.filter(pk__gte=first["id"]).exclude(pk__in=ids)

@@ -9,36 +9,24 @@ While processes of release 2.0 may run, each event's row gets its position, as t
 `finish_upgrade` ends that.
 """
 
-from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate
 
-from django.db import connection
 from django.db.models import F, QuerySet
 from prometheus_client import Counter
 
-from events.feed import runs
+from events.feed import positions, rows, runs
 from events.models import FeedEvent, FeedState
 from foundation import clock
-from foundation.db import bulk_sql, transactions
+from foundation.db import transactions
 from foundation.redis import completion_notifications
 
 SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
-ROW = 1
 GAP = 1_000_000
 """More positions than are given between a restored state and the mishap."""
 RUNS_PER_TRANSACTION = 2_000
 RUNS_BACK_PER_TRANSACTION = 500
 NOTIFICATION = "events"
 """The name by which readers wait for further positions."""
-BY_KEY = " FORCE INDEX (PRIMARY)"
-"""A range of ids, or the scan that MariaDB prefers for a small table, locks the row that follows as well: on
-MariaDB 11.8 it waits where that one's transaction is open. Ids named one by one lock their rows alone."""
-
-
-def states(*, lock: str = "") -> list[FeedState]:
-    """The feed's one row, or none before its first event; `lock` ends the statement."""
-    return bulk_sql.reader(FeedState).models(f"id = {ROW}{lock}", bulk_sql.SqlLiterals())
 
 
 def unsequenced() -> "QuerySet[FeedEvent]":
@@ -50,7 +38,7 @@ def sequence(*, most_batches: int | None = None) -> int:
     """Give positions to all committed events, in batches. Returns how many got one; 0 at once while another
     sequencer works. Safe to repeat. A reader, who is to be answered soon, does a batch at most.
     """
-    if not _unsequenced_runs(1):
+    if not rows.read_unsequenced(1):
         return 0
     sequenced = 0
     batches = 0
@@ -58,8 +46,8 @@ def sequence(*, most_batches: int | None = None) -> int:
         # By all attempts: after a lost reply to the COMMIT the repeat finds nothing to do.
         given: dict[int, int] = {}
         count = transactions.run(partial(_sequence_batch, given), transactions.REPEATABLE)
-        if not count and not states():
-            FeedState.objects.get_or_create(pk=ROW)
+        if not count and not rows.read_states():
+            FeedState.objects.get_or_create(pk=rows.ROW)
             continue
         number = sum(given.values())
         if number:
@@ -75,13 +63,13 @@ def go_by_runs() -> None:
     """From now on give positions to runs, once no process of release 2.0 runs any more. Safe to repeat."""
 
     def work() -> bool:
-        state = FeedState.objects.select_for_update().get(pk=ROW)
+        state = FeedState.objects.select_for_update().get(pk=rows.ROW)
         # A run has all of its positions, or none.
         if state.runs_after is None and _give_positions(state, {}) < RUNS_PER_TRANSACTION:
             FeedState.objects.update(runs_after=F("last_position"))
         return state.runs_after is not None
 
-    FeedState.objects.get_or_create(pk=ROW)
+    FeedState.objects.get_or_create(pk=rows.ROW)
     while not transactions.run(work, transactions.REPEATABLE):
         completion_notifications.notify_completed(NOTIFICATION)
 
@@ -92,7 +80,7 @@ def go_by_events() -> None:
     """
 
     def work() -> bool:
-        state = FeedState.objects.select_for_update().get(pk=ROW)
+        state = FeedState.objects.select_for_update().get(pk=rows.ROW)
         after = state.runs_after
         if after is None:
             return True
@@ -105,7 +93,7 @@ def go_by_events() -> None:
         state.save(update_fields=["runs_after"])
         return not found
 
-    FeedState.objects.get_or_create(pk=ROW)
+    FeedState.objects.get_or_create(pk=rows.ROW)
     while not transactions.run(work, transactions.REPEATABLE):
         pass
 
@@ -118,54 +106,33 @@ def leave_gap() -> None:
     """
 
     def leave() -> None:
-        state = FeedState.objects.select_for_update().get(pk=ROW)
+        state = FeedState.objects.select_for_update().get(pk=rows.ROW)
         first = state.last_position + 1
         state.last_position += GAP
         state.gaps = [*state.gaps, [first, state.last_position, round(clock.seconds() * 1000)]]
         state.save(update_fields=["last_position", "gaps"])
 
-    FeedState.objects.get_or_create(pk=ROW)
+    FeedState.objects.get_or_create(pk=rows.ROW)
     transactions.run(leave, transactions.ONCE)
 
 
 def _sequence_batch(given: dict[int, int]) -> int:
     """Sequence one batch, and add its runs' lengths by their first ids. Returns how many runs it had."""
     # A second sequencer leaves at once: the first one reads again until nothing is left.
-    found = states(lock=bulk_sql.for_update(skip_locked=True))
+    found = rows.read_states(is_locked=True)
     return _give_positions(found[0], given) if found else 0
 
 
 def _give_positions(state: FeedState, given: dict[int, int]) -> int:
     """As `_sequence_batch`, under the lock of this row."""
-    rows = _unsequenced_runs(RUNS_PER_TRANSACTION, is_by_run=state.runs_after is not None)
-    if rows:
-        lengths = dict(rows)
-        firsts = accumulate(lengths.values(), initial=state.last_position + 1)
-        positions = dict(zip(lengths, firsts, strict=False))
-        table = connection.ops.quote_name(FeedEvent._meta.db_table)
-        hint = BY_KEY if connection.vendor == "mysql" else ""
-        cells = bulk_sql.SqlLiterals()
-        values = f"SET position = {cells.case('id', positions)} WHERE id IN ({cells.listed(positions)})"
-        bulk_sql.execute_deferred(f"UPDATE {table}{hint} {values}")
-        last = state.last_position + sum(lengths.values())
-        bulk_sql.update(
-            FeedState, {"last_position": last}, condition=f"id = {ROW}", cells=bulk_sql.SqlLiterals()
+    is_by_run = state.runs_after is not None
+    found = rows.read_unsequenced(RUNS_PER_TRANSACTION, is_by_run=is_by_run)
+    if not is_by_run:
+        found = positions.whole_runs(found, RUNS_PER_TRANSACTION)
+    if found:
+        lengths = dict(found)
+        rows.give_positions(
+            positions.following(state.last_position, lengths), state.last_position + sum(lengths.values())
         )
         given.update(lengths)
-    return len(rows)
-
-
-def _unsequenced_runs(most: int, *, is_by_run: bool = True) -> Sequence[tuple[int, int]]:
-    """The first ids and the lengths of runs without a position; else of each event without one, but for those
-    at the end whose run goes on beyond so many.
-    """
-    condition = "position IS NULL AND run_offset = 0" if is_by_run else "position IS NULL"
-    columns = "id, run_length - run_offset"
-    statement = f"SELECT {columns} FROM events_feedevent WHERE {condition} ORDER BY id LIMIT {most}"  # noqa: S608
-    rows = bulk_sql.fetch(statement)
-    if is_by_run:
-        return rows
-    end = len(rows)
-    while len(rows) == most and end and rows[end - 1][1] > 1:
-        end -= 1
-    return [(id, 1) for id, _left in rows[: end or most]]
+    return len(found)

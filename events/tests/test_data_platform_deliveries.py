@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import doctor
+from events import doctor, retries
 from events.feed import reading, sequencing
 from events.models import BUILT_IN, FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
 from events.tests import delivering
@@ -279,7 +279,7 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(own_data_plat
     [event] = note("test.happened")
     FeedEvent.objects.update(at=ago(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
     deliver_to_nobody()
-    for attempt in range(2, delivery_pass.FEWEST_ATTEMPTS + 1):
+    for attempt in range(2, retries.FEWEST_ATTEMPTS + 1):
         assert delivery(event).status == "pending", attempt
         make_due(event)
         deliver_to_nobody()
@@ -288,7 +288,7 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(own_data_plat
     assert [dead.pk for dead in deliveries.find_dead()] == [delivery(event).pk]
 
     assert deliveries.resend_dead([delivery(event).pk]) == [delivery(event).pk]
-    for _ in range(delivery_pass.FEWEST_ATTEMPTS + 1):
+    for _ in range(retries.FEWEST_ATTEMPTS + 1):
         make_due(event)
         deliver_to_nobody()
         assert delivery(event).status == "pending", "the age of a replayed event is counted from its replay"
@@ -305,7 +305,7 @@ def test_old_events_that_are_sent_again_while_the_platform_is_away_are_not_dead(
     for rows in (JournalLine.objects, FeedEvent.objects):
         rows.update(at=ago(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
     deliveries.resend_order(order_id=order_id, reason="lost there")
-    for _ in range(delivery_pass.FEWEST_ATTEMPTS + 1):
+    for _ in range(retries.FEWEST_ATTEMPTS + 1):
         make_due(event)
         deliver_to_nobody()
         assert delivery(event).status == "pending"

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from events.feed import recording, runs, sequencing
+from events.feed import recording, rows, runs, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, publish, reader, record
 from foundation import clock
@@ -48,7 +48,7 @@ def late_transaction(name: str) -> Callable[[], object]:
 
     def work() -> None:
         row = recording.NewEvent(uuid4(), "order.paid", None, clock.now(), f'{{"name": "{name}"}}')
-        recording.insert([row])
+        rows.insert_events([row])
         # The statement was deferred: any other one takes it along.
         FeedState.objects.exists()
         has_inserted.set()
@@ -126,7 +126,7 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race():
 @starts_another_process
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment):
-    FeedState.objects.get_or_create(pk=sequencing.ROW)
+    FeedState.objects.get_or_create(pk=rows.ROW)
     record("a", "b")
     follower = Follower(reader())
     with another_process(HANGING_SEQUENCER, moment) as process:
@@ -150,7 +150,7 @@ def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment):
 def test_a_pass_whose_commits_answer_is_lost_gives_one_position_each_and_wakes_readers(tmp_path, monkeypatch):
     woken = []
     monkeypatch.setattr(completion_notifications, "notify_completed", woken.append)
-    FeedState.objects.get_or_create(pk=sequencing.ROW)
+    FeedState.objects.get_or_create(pk=rows.ROW)
     record("a", "b")
     follower = Follower(reader())
     with losing_reply_to_commit(tmp_path) as is_lost:

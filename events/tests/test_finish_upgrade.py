@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 
 from events import audit
-from events.feed import reading, runs, sequencing
+from events.feed import reading, rows, runs, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, publish, reader, record
 from foundation.tests.racing import race
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def upgraded():
     """As `migrate` leaves the feed of release 2.0."""
-    FeedState.objects.create(pk=sequencing.ROW, runs_after=None)
+    FeedState.objects.create(pk=rows.ROW, runs_after=None)
 
 
 def sequence_as_2_0(*, most: int = 2_000) -> None:
@@ -157,7 +157,7 @@ def test_a_way_back_that_is_interrupted_changes_no_position_and_is_taken_again(m
 def test_readers_get_each_event_once_while_the_feed_goes_by_runs_and_back():
     followers = [Follower(reader(), limit=limit) for limit in (7, 50)]
     written = [[f"{writer}-{number}" for number in range(60)] for writer in range(4)]
-    FeedState.objects.create(pk=sequencing.ROW)
+    FeedState.objects.create(pk=rows.ROW)
 
     def write(names):
         for start in range(0, len(names), 3):

@@ -18,6 +18,7 @@ from accounts import accounts
 from accounts.api_keys import keys
 from accounts.models import ApiKey
 from accounts.tests.api_keys import make
+from events import retries
 from events.feed import sequencing
 from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
@@ -258,10 +259,10 @@ def test_an_event_is_given_up_after_three_days_and_some_attempts_and_its_order_g
     deliver(endpoint)
     ago = timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR
     WebhookDelivery.objects.update(created_at=clock.now() - ago)
-    for attempts in range(1, delivery_pass.FEWEST_ATTEMPTS):
+    for attempts in range(1, retries.FEWEST_ATTEMPTS):
         assert statuses(endpoint) == [("pending", attempts), ("pending", 0)]
         deliver_again(endpoint)
-    assert statuses(endpoint) == [("failed", delivery_pass.FEWEST_ATTEMPTS), ("pending", 0)]
+    assert statuses(endpoint) == [("failed", retries.FEWEST_ATTEMPTS), ("pending", 0)]
     record("other")
     deliver_again(endpoint)
     assert {*receiver.names()[-2:]} == {"next", "other"}
@@ -533,7 +534,7 @@ def test_what_waits_for_a_refused_event_is_due_when_that_is(endpoint, receiver):
     assert not dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
     # Given up: the next one of the order is tried.
     WebhookDelivery.objects.update(created_at=ago(days=4))
-    WebhookDelivery.objects.exclude(attempts=0).update(attempts=delivery_pass.FEWEST_ATTEMPTS - 1)
+    WebhookDelivery.objects.exclude(attempts=0).update(attempts=retries.FEWEST_ATTEMPTS - 1)
     deliver_again(endpoint)
     assert dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import orjson
 from django.conf import settings
 
-from events.webhooks.sending import Attempt, Payload
+from events.retries import Attempt
+from events.webhooks.sending import Payload
 from foundation import clock
 from foundation.outbound import http_client
 from foundation.outbound.http_client import NoResponse, ResponseTooLarge

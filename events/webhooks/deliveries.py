@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from events.feed import catalogue, reading, recording, runs
+from events.feed import catalogue, reading, runs
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints, ranges, sending
 from foundation import clock
@@ -119,7 +119,7 @@ def of_order(order_id: UUID) -> list[WebhookDelivery]:
             created_at=line.at,
             status=PENDING if id in to_come else Status.DELIVERED,
         )
-        data = recording.data_of(type, subject=line.subject, order_id=order_id, after=line.after)
+        data = catalogue.data_of(type, subject=line.subject, order_id=order_id, after=line.after)
         row.payload = sending.stored({"id": str(id), "type": type, "at": line.at, "data": data})
         found.append(row)
     return found

@@ -23,17 +23,18 @@ from django.conf import settings
 from structlog import get_logger
 from uuid_utils.compat import uuid7
 
+from events import retries
 from events.feed import catalogue, reading
 from events.models import WebhookDelivery, WebhookEndpoint
-from events.webhooks import data_platform, endpoints, sending
-from events.webhooks.sending import Attempt
+from events.retries import Attempt, Health, Limits
+from events.webhooks import data_platform, endpoints, rows, sending
 from foundation import clock
-from foundation.db import bulk_sql, compiled, transactions
+from foundation.db import compiled, transactions
 from foundation.observability import logs
 from foundation.outbound import backoff
 
 log = get_logger(__name__)
-PENDING, DELIVERED, FAILED = WebhookDelivery.Status.values
+PENDING, DELIVERED, FAILED = retries.Status
 ATTEMPTS = prometheus_client.Counter(
     "firstcome_webhook_attempts",
     "Requests to webhook endpoints: delivered, failed (tried again), given_up.",
@@ -60,8 +61,6 @@ MOST_PENDING = 10_000
 data platform refuses for good don't count, nor what waits behind them."""
 PASS_SECONDS = 15.0
 """How long requests of a pass begin."""
-FEWEST_ATTEMPTS = 5
-"""Even an old event has so many, because it may have waited for others."""
 BEHIND_DEAD = timedelta(seconds=backoff.LONGEST_SECONDS)
 """After which it is looked at again whether an event that was given up still holds others back."""
 LONGEST_REST_SECONDS = 5.0
@@ -114,8 +113,9 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
     _send_each(endpoint, batch, orders, pool=pool, stop=stop or threading.Event())
     now = clock.now()
     tried = [row for row in batch.rows if row.event_id in batch.attempts]
+    limits = _limits(endpoint)
     for row in tried:
-        _apply(endpoint, row, batch.attempts[row.event_id], now)
+        _apply(endpoint, limits, row, batch.attempts[row.event_id], now)
     left = [row for row in batch.rows if row.status != DELIVERED]
     has_more = bool(_due_orders(endpoint, left, now)) or batch.has_more
     new = _new_rows(endpoint, batch, now)
@@ -130,32 +130,25 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
     """What is due of the pending deliveries, and the next events, unless too many are pending; with what
     comes before these in their orders.
     """
-    deliveries = bulk_sql.reader(WebhookDelivery)
-    cells = bulk_sql.SqlLiterals()
-    pending = failing = f"endpoint_id = {cells[endpoint.pk]} AND status = '{PENDING}'"
-    # Last comes what the data platform has refused: however much that is, it gets the others.
-    sequence = f"ORDER BY refused_at, next_attempt_at, id LIMIT {MOST_DUE}"
-    is_due = clock.has_come_sql("next_attempt_at", cells, most_seconds=backoff.LONGEST_SECONDS)
-    due = deliveries.models(f"{pending} AND {is_due} {sequence}", cells)
+    due = rows.read_due(endpoint, most=MOST_DUE)
     page = reading.Page([], reading.Cursor(endpoint.position), is_end=True)
     statuses = [PENDING]
     room = MOST_EVENTS
     if endpoint.is_built_in:
-        failing = f"{pending} AND refused_at IS NULL AND attempts > 0"
         statuses = [*statuses, FAILED]
         room = MOST_DUE - sum(row.refused_at is None for row in due)
     if endpoint.failures:
         first = {_order_key(row): row for row in sorted(due, key=lambda row: row.pk, reverse=True)}
         room = 0 if any(row.attempts == 0 for row in first.values()) else min(room, 1)
-    if room and not deliveries.rows(f"{failing} LIMIT 1 OFFSET {MOST_PENDING - 1}", cells):
+    if room and not rows.has_pending(endpoint, MOST_PENDING):
         page = reading.read_page(after=endpoint.position, patterns=endpoint.events, limit=room)
     new = [_new_delivery(endpoint, event, now) for event in page.events]
     # An earlier event of the same order may not be due yet, or was given up. They are read by one statement,
     # for an operator may have what was given up sent again at any time.
     orders = {row.order_id for row in (*due, *new) if row.order_id}
     theirs = WebhookDelivery.objects.filter(endpoint=endpoint, status__in=statuses, order_id__in=orders)
-    rows = {row.pk: row for row in (*due, *theirs)}
-    in_sequence = [*(rows[pk] for pk in sorted(rows)), *new]
+    known = {row.pk: row for row in (*due, *theirs)}
+    in_sequence = [*(known[pk] for pk in sorted(known)), *new]
     return DeliveryBatch(in_sequence, page.cursor.position, len(due) == MOST_DUE or not page.is_end)
 
 
@@ -211,7 +204,7 @@ def _tell_skipped(endpoint: WebhookEndpoint, deleted: int) -> bool:
     now = clock.now()
     if attempt.response_status is not None:
         position = (row.payload or {})["data"]["to"]
-    _apply(endpoint, row, attempt, now)
+    _apply(endpoint, _limits(endpoint), row, attempt, now)
     batch = DeliveryBatch([row], position, has_more=True, attempts={row.event_id: attempt})
     transactions.run(partial(_record, endpoint, batch, [], [row], now), transactions.ONCE)
     _count(endpoint, [row])
@@ -244,7 +237,7 @@ def _new_delivery(endpoint: WebhookEndpoint, event: reading.Event, now: datetime
         "created_at": event.at if endpoint.is_built_in else now,
         "delivered_at": None,
     }
-    return bulk_sql.new_object(WebhookDelivery, columns)
+    return rows.new_delivery(columns)
 
 
 def _due_orders(
@@ -307,11 +300,11 @@ def _send_together(batch: DeliveryBatch, orders: Orders) -> Orders:
     """
     refused: list[Deliveries] = []
     others: Deliveries = []
-    for rows in orders:
-        if any(row.refused_at for row in rows):
-            refused.append(rows)
+    for deliveries in orders:
+        if any(row.refused_at for row in deliveries):
+            refused.append(deliveries)
         else:
-            others += rows
+            others += deliveries
     if together := sorted(others, key=lambda row: row.position or 0)[:MOST_DUE]:
         attempt = data_platform.send([row.payload or {} for row in together])
         if attempt.is_final:
@@ -379,7 +372,7 @@ def _record(
     """Write what came of each delivery, and the endpoint's position. Raises `LeaseLost`."""
     row = _lock(endpoint)
     if new:
-        bulk_sql.insert_objects(new)
+        rows.insert_deliveries(new)
     WebhookDelivery.objects.bulk_update(
         changed,
         ["status", "attempts", "next_attempt_at", "response_status", "refused_at", "error", "delivered_at"],
@@ -391,62 +384,51 @@ def _record(
 
 def _lock(endpoint: WebhookEndpoint) -> WebhookEndpoint:
     """Its row as it is now, locked. Raises `LeaseLost`."""
-    cells = bulk_sql.SqlLiterals()
-    locked = f"id = {cells[endpoint.pk]}{bulk_sql.for_update()}"
-    row = next(iter(bulk_sql.reader(WebhookEndpoint).models(locked, cells)), None)
+    row = rows.lock_endpoint(endpoint.pk)
     if row is None or _terms(row) != _terms(endpoint):
         raise LeaseLost
     return row
 
 
-def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, now: datetime) -> None:
+def _apply(
+    endpoint: WebhookEndpoint, limits: Limits, row: WebhookDelivery, attempt: Attempt, now: datetime
+) -> None:
     row.attempts += 1
-    # The rest of the answer may differ each time.
-    is_same = row.response_status == attempt.response_status
-    row.refused_at = ((is_same and row.refused_at) or now) if attempt.is_final else None
+    row.refused_at = retries.refused_since(
+        attempt, last_status=row.response_status, refused_at=row.refused_at, now=now
+    )
     row.response_status = attempt.response_status
     row.error = attempt.error[:255]
-    if attempt.is_delivered:
-        row.status = DELIVERED
-        row.next_attempt_at = None
+    row.status = retries.status_after(
+        attempt, limits, attempts=row.attempts, refused_at=row.refused_at, created_at=row.created_at, now=now
+    )
+    row.next_attempt_at = backoff.retry_at(row.attempts, now) if row.status == PENDING else None
+    if row.status == DELIVERED:
         row.delivered_at = now
-    elif row.refused_at and now - row.refused_at >= timedelta(seconds=settings.EVENT_REFUSED_SECONDS):
-        row.status = FAILED
-        row.next_attempt_at = None
-    elif row.attempts >= FEWEST_ATTEMPTS and _is_given_up(endpoint, row.created_at, now):
-        row.status = FAILED
-        row.next_attempt_at = None
-        if endpoint.is_built_in:
-            row.error = f"given up: {row.error}"[:255]
-    else:
-        row.next_attempt_at = backoff.retry_at(row.attempts, now)
+    elif row.status == FAILED and endpoint.is_built_in and not limits.is_refused(row.refused_at, now):
+        row.error = f"given up: {row.error}"[:255]
 
 
-def _is_given_up(endpoint: WebhookEndpoint, since: datetime, now: datetime) -> bool:
+def _limits(endpoint: WebhookEndpoint) -> Limits:
     most = settings.EVENT_GIVE_UP_SECONDS if endpoint.is_built_in else settings.WEBHOOK_GIVE_UP_SECONDS
-    return (now - since).total_seconds() > most
+    return Limits(most, settings.EVENT_REFUSED_SECONDS)
 
 
 def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datetime) -> None:
     """Note since when nothing is delivered, and disable an endpoint of a program after
     `WEBHOOK_GIVE_UP_SECONDS` of that. After a pass without any answer it rests, longer and longer.
     """
-    if row.disabled_at is not None:
+    if row.disabled_at is not None or not attempts:
         return
-    failed = [attempt for attempt in attempts if not attempt.is_delivered]
-    if len(failed) < len(attempts):
-        row.failing_since = None
-        row.failures = 0
-        row.next_attempt_at = None
-    elif failed:
-        row.failing_since = row.failing_since or now
-        has_answered = any(attempt.response_status for attempt in failed)
-        row.failures = 0 if has_answered else row.failures + 1
+    health = retries.health_after(Health(row.failing_since, row.failures), attempts, now)
+    row.failing_since, row.failures = health
+    row.next_attempt_at = None
+    if row.failures:
         most = LONGEST_REST_SECONDS if row.is_built_in else backoff.LONGEST_SECONDS
-        rested_at = backoff.retry_at(max(1, row.failures), now, most_seconds=most)
-        row.next_attempt_at = None if has_answered else rested_at
-        if not row.is_built_in and _is_given_up(row, row.failing_since, now):
-            endpoints.disable(row, by=WebhookEndpoint.DisabledBy.FAILURES, error=failed[-1].error, at=now)
+        row.next_attempt_at = backoff.retry_at(row.failures, now, most_seconds=most)
+    if row.failing_since and not row.is_built_in and _limits(row).is_over(row.failing_since, now):
+        error = attempts[-1].error
+        endpoints.disable(row, by=WebhookEndpoint.DisabledBy.FAILURES, error=error, at=now)
 
 
 def _count(endpoint: WebhookEndpoint, tried: Iterable[WebhookDelivery]) -> None:

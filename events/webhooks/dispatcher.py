@@ -9,7 +9,7 @@ import secrets
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -18,11 +18,11 @@ from django.db import Error
 from django.db.models import Q, QuerySet, Subquery
 from structlog import get_logger
 
-from events.feed import sequencing
+from events.feed import rows as feed_rows, sequencing
 from events.models import BUILT_IN, FeedState, WebhookDelivery, WebhookEndpoint
-from events.webhooks import delivery_pass, endpoints
+from events.webhooks import delivery_pass, endpoints, rows
 from foundation import clock
-from foundation.db import bulk_sql, compiled, transactions
+from foundation.db import compiled, transactions
 from foundation.outbound import backoff
 from foundation.repeated_work import RepeatedWork, start_once
 
@@ -106,7 +106,7 @@ def due_endpoints(now: datetime | None = None) -> "QuerySet[WebhookEndpoint]":
     is_due = backoff.is_due(at=now)
     pending = WebhookDelivery.objects.filter(is_due, status=WebhookDelivery.Status.PENDING)
     is_rested = Q(next_attempt_at=None) | is_due
-    last = FeedState.objects.filter(pk=sequencing.ROW).values("last_position")
+    last = FeedState.objects.filter(pk=feed_rows.ROW).values("last_position")
     is_behind = Q(position__lt=Subquery(last)) | Q(pk__in=pending.values("endpoint"))
     is_on = Q() if settings.DATA_PLATFORM_URL else ~Q(pk=BUILT_IN)
     return WebhookEndpoint.objects.filter(is_on, is_rested, is_behind, disabled_at=None).order_by("pk")
@@ -126,14 +126,7 @@ def deliver_due(
 
 def lease(endpoint_id: UUID, token: str) -> bool:
     """Take the endpoint, or keep it, unless another worker has it."""
-    now = clock.now()
-    cells = bulk_sql.SqlLiterals()
-    until = now + timedelta(seconds=_lease_seconds())
-    lapsed = clock.has_come_sql("leased_until", cells, most_seconds=_lease_seconds())
-    is_free = f"leased_until IS NULL OR {lapsed} OR lease_token = {cells[token]}"
-    values: dict[str, bulk_sql.Value] = {"lease_token": token, "leased_until": until}
-    condition = f"id = {cells[endpoint_id]} AND ({is_free})"
-    take = partial(bulk_sql.update, WebhookEndpoint, values, condition=condition, cells=cells)
+    take = partial(rows.lease_endpoint, endpoint_id, token, now=clock.now(), seconds=_lease_seconds())
     return transactions.run(take, transactions.REPEATABLE) == 1
 
 
@@ -143,7 +136,5 @@ def _lease_seconds() -> float:
 
 def release(endpoint_id: UUID, token: str) -> None:
     """Let other workers have the endpoint, at the latest once the lease lapses."""
-    cells = bulk_sql.SqlLiterals()
-    condition = f"id = {cells[endpoint_id]} AND lease_token = {cells[token]}"
     with suppress(Error):
-        bulk_sql.update(WebhookEndpoint, {"leased_until": None}, condition=condition, cells=cells)
+        rows.release_endpoint(endpoint_id, token)

@@ -1,7 +1,7 @@
 """Sending one event to an endpoint: the address is checked, the body signed, and no redirect followed."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from events.feed import reading
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
+from events.retries import Attempt
 from events.webhooks import endpoints, signatures
 from foundation import clock
 from foundation.outbound import http_client, public_addresses
@@ -22,20 +23,6 @@ MOST_ADDRESSES = 4
 """Of a host, that one attempt tries to connect to."""
 LARGEST_ANSWER_BYTES = 64 * 2**10
 """Of an answer the status alone counts; many endpoints are sent to at once."""
-
-
-class Attempt(NamedTuple):
-    """The result of sending: delivered with any 2xx. `error` is what an operator reads; `is_final` says that
-    the data platform refuses the event for good.
-    """
-
-    response_status: int | None
-    error: str
-    is_final: bool = False
-
-    @property
-    def is_delivered(self) -> bool:
-        return not self.error
 
 
 def body_of(event: FeedEvent | reading.Event) -> Payload:

@@ -15,7 +15,7 @@ from accounts.tests.api_keys import KeyApi, client_with
 from accounts.tests.clients import client_of, faults, problem_of
 from coupons.campaigns import campaigns
 from events import audit, doctor
-from events.feed import catalogue, reading, recording, sequencing
+from events.feed import catalogue, reading, rows, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, names_of, publish, reader, record
 from foundation import clock
@@ -199,7 +199,7 @@ def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(monkeypatch
 
 
 def _record_and_fail() -> None:
-    recording.insert([recording.NewEvent(uuid4(), "order.paid", None, clock.now(), '{"name": "undone"}')])
+    rows.insert_events([rows.NewEvent(uuid4(), "order.paid", None, clock.now(), '{"name": "undone"}')])
     # The statement was deferred: any other one takes it along.
     FeedState.objects.exists()
     raise ZeroDivisionError
