@@ -39,7 +39,7 @@ from foundation.lazy_texts import Text
 from foundation.money import format_amount, format_number
 from inventory import stock_reports
 from inventory.models import Product
-from orders import pricing, product_days
+from orders import pricing, refund_parts, rows as order_rows
 from orders.models import Order, OrderLine, Refund
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Dispute, Entry, LedgerAccount, Transfer
 
@@ -234,7 +234,8 @@ def _read_refunds(window: Window) -> Iterator[tuple[Key, int, int, int]]:
     """The units, the amount and the points that refunds gave back of each line."""
     refunds = Refund.objects.filter(**window).annotate(campaign=_campaign_of("order")).order_by()
     campaigns = dict(windows.fetch(refunds.values_list("pk", "campaign")))
-    for line, amount, points_amount in windows.read_elsewhere(partial(product_days.read_parts, campaigns)):
+    lines = windows.read_elsewhere(partial(order_rows.read_refunds, campaigns))
+    for line, amount, points_amount in refund_parts.split(lines):
         if line.own_units or amount:
             key = (line.product_id, campaigns[UUID(str(line.refund_id))])
             yield key, line.own_units or 0, amount, points_amount

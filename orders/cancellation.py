@@ -16,13 +16,11 @@ from foundation import clock
 from foundation.db import compiled, stuck_rows, transactions
 from foundation.db.rows import present
 from foundation.db.stuck_rows import Row
-from foundation.errors import Rejected
 from foundation.journal import journal
-from foundation.lazy_texts import mark as _
 from foundation.models import JournalLine
 from inventory import reservations
 from inventory.lost_demand import Reason
-from orders import lost_demand, order_events, order_states
+from orders import lost_demand, order_events, order_states, rows as order_rows
 from orders.models import Order, OrderLine
 
 log = get_logger(__name__)
@@ -119,18 +117,12 @@ def _due(now: datetime) -> "QuerySet[Order]":
 
 
 def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
-    order = order_states.lock_one(order_id, **present(account_id=account_id))
+    order = order_rows.lock_order(order_id, **present(account_id=account_id))
     if account_id is None:
         own_account.refuse_own(order.account_id)
     if order.status == Order.Status.CANCELLED:
         return order
-    if order.status != Order.Status.AWAITING_PAYMENT or order_states.is_lapsed(order):
-        text = _("The order has ended already.")
-        if order.status in order_states.PAID:
-            text = _("The order is paid: ask for a refund instead.")
-        elif order.status == Order.Status.PAYING:
-            text = _("The order is being paid.")
-        raise Rejected(text, code="order_not_cancellable")
+    order_states.check_cancellable(order.status, order.expires_at, clock.now())
     _end_orders([order], to=Order.Status.CANCELLED)
     if reason:
         journal.note(
@@ -202,7 +194,8 @@ def _note_failure(order_id: UUID, error: Exception) -> bool:
 
 def _expire(order_ids: Collection[UUID]) -> int:
     locked = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
-    lapsed = [order for order in locked if order_states.is_lapsed(order)]
+    now = clock.now()
+    lapsed = [order for order in locked if order_states.is_lapsed(order.status, order.expires_at, now)]
     if lapsed:
         _end_orders(lapsed, to=Order.Status.EXPIRED)
     return len(lapsed)
@@ -212,10 +205,10 @@ def _end_orders(orders: Sequence[Order], *, to: str) -> None:
     """End these locked orders: release their stock and coupons, and record it."""
     order_ids = [order.id for order in orders]
     now = clock.now()
-    lines = order_states.read_lines(order_ids)
+    lines = order_rows.read_lines(order_ids)
     reservations.release([*chain.from_iterable(lines.values())])
     holding.release(order_ids)
-    order_states.transition(order_ids, to=to, ended_at=now)
+    order_rows.transition(order_ids, to=to, ended_at=now)
     if to == Order.Status.EXPIRED:
         lost_demand.note_ended(lines, {order.id: (order.account_id, Reason.EXPIRED) for order in orders})
     for order in orders:

@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext, gettext_lazy as _
 
 from foundation.fields import ExactCharField, uuid_key
+from orders import order_states
 
 
 class Order(models.Model):
@@ -17,14 +18,14 @@ class Order(models.Model):
     """
 
     class Status(models.TextChoices):
-        AWAITING_PAYMENT = "awaiting_payment", _("awaiting payment")
-        PAYING = "paying", _("paying")
-        PAID = "paid", _("paid")
-        REFUNDING = "refunding", _("refunding")
-        REFUNDED = "refunded", _("refunded")
-        PAYMENT_FAILED = "payment_failed", _("payment failed")
-        CANCELLED = "cancelled", _("cancelled")
-        EXPIRED = "expired", _("expired")
+        AWAITING_PAYMENT = order_states.Status.AWAITING_PAYMENT, _("awaiting payment")
+        PAYING = order_states.Status.PAYING, _("paying")
+        PAID = order_states.Status.PAID, _("paid")
+        REFUNDING = order_states.Status.REFUNDING, _("refunding")
+        REFUNDED = order_states.Status.REFUNDED, _("refunded")
+        PAYMENT_FAILED = order_states.Status.PAYMENT_FAILED, _("payment failed")
+        CANCELLED = order_states.Status.CANCELLED, _("cancelled")
+        EXPIRED = order_states.Status.EXPIRED, _("expired")
 
     id = uuid_key()
     number = ExactCharField(

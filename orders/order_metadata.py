@@ -8,7 +8,7 @@ from foundation.db.rows import present, save_changes
 from foundation.errors import invalid_field
 from foundation.lazy_texts import mark as _
 from foundation.models import JournalLine
-from orders import order_events, order_states
+from orders import order_events, rows as order_rows
 from orders.models import Order
 
 MOST_TEXTS = 20
@@ -24,7 +24,7 @@ def change(*, order_id: UUID, texts: Mapping[str, str | None], account_id: int |
     """
 
     def merge() -> None:
-        order = order_states.lock_one(order_id, **present(account_id=account_id))
+        order = order_rows.lock_order(order_id, **present(account_id=account_id))
         before = order.metadata or {}
         after = {key: text for key, text in {**before, **texts}.items() if text is not None}
         if len(after) > MOST_TEXTS:

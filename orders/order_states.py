@@ -1,20 +1,27 @@
-"""Orders in the database: new rows, locked rows, and the transitions between statuses."""
+"""An order's status: which may follow which, when an unpaid order has lapsed, and what ends it.
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+Also the rows of orders and lines, as they are read and written.
+"""
+
 from datetime import datetime
-from typing import Any, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
-import orjson
-
-from foundation import clock
-from foundation.db import bulk_sql, open_transaction
-from foundation.errors import NotFound
+from foundation.errors import Rejected
 from foundation.lazy_texts import mark as _
-from inventory.reservations import Line
-from orders.models import Order, OrderLine
 
-Status = Order.Status
+
+class Status(StrEnum):
+    AWAITING_PAYMENT = "awaiting_payment"
+    PAYING = "paying"
+    PAID = "paid"
+    REFUNDING = "refunding"
+    REFUNDED = "refunded"
+    PAYMENT_FAILED = "payment_failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     Status.AWAITING_PAYMENT: frozenset({Status.PAYING, Status.CANCELLED, Status.EXPIRED}),
@@ -33,20 +40,7 @@ OPEN = (Status.AWAITING_PAYMENT, Status.PAYING)
 PAID = (Status.PAID, Status.REFUNDING, Status.REFUNDED)
 # Ended unpaid: these hold nothing.
 ENDED = (Status.PAYMENT_FAILED, Status.CANCELLED, Status.EXPIRED)
-
-
-def transition(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
-    """Change the orders whose status allows it to status `to`, and set `fields`. Returns how many changed."""
-    sources = [str(status) for status, targets in TRANSITIONS.items() if to in targets]
-    if not order_ids:
-        return 0
-    cells = bulk_sql.SqlLiterals()
-    return bulk_sql.update(
-        Order,
-        {"status": str(to), **fields},
-        condition=f"id IN ({cells.listed(order_ids)}) AND status IN ({cells.listed(sources)})",
-        cells=cells,
-    )
+REFUNDABLE = (Status.PAID, Status.REFUNDING)
 
 
 class OrderRow(NamedTuple):
@@ -71,38 +65,6 @@ class OrderRow(NamedTuple):
     metadata: dict[str, str] | None = None
 
 
-def lock(order_ids: Iterable[UUID]) -> dict[UUID, OrderRow]:
-    """Lock these orders in the order of their ids."""
-    open_transaction.assert_inside()
-    found = bulk_sql.reader(Order, OrderRow._fields).rows_of(set(order_ids), lock=bulk_sql.for_update())
-    return {row[0]: OrderRow(*row) for row in found}
-
-
-def mark_paid(orders: Collection[OrderRow], *, at: datetime) -> None:
-    """Have these orders, locked by `lock`, become paid with the next statement."""
-    if wrong := {order.status for order in orders if Status.PAID not in TRANSITIONS[order.status]}:
-        raise RuntimeError(f"Orders that are {', '.join(wrong)} can't become paid.")
-    cells = bulk_sql.SqlLiterals()
-    ids = cells.listed(order.id for order in orders)
-    statement = f"UPDATE orders_order SET status = 'paid', paid_at = {cells[at]} WHERE id IN ({ids})"  # noqa: S608
-    bulk_sql.execute_deferred(statement)
-
-
-def add_refunded(amounts: Mapping[UUID, int]) -> None:
-    """Add these amounts to what is refunded of the locked orders, by one statement."""
-    cells = bulk_sql.SqlLiterals()
-    ids = cells.listed(amounts)
-    added = f"refunded_amount + {cells.case('id', amounts)}"
-    bulk_sql.execute_deferred(f"UPDATE orders_order SET refunded_amount = {added} WHERE id IN ({ids})")  # noqa: S608
-
-
-def lock_one(order_id: UUID, **own: int) -> Order:
-    """The order, locked. Raises `NotFound`. Read without a lock first: locking a missing row locks a gap."""
-    if not Order.objects.filter(id=order_id, **own).exists():
-        raise NotFound(_("There is no such order."))
-    return Order.objects.select_for_update().get(id=order_id)
-
-
 class NewLine(NamedTuple):
     order_id: UUID
     product_id: int
@@ -117,29 +79,58 @@ class NewLine(NamedTuple):
     refunded_quantity: int = 0
 
 
-ORDERS = bulk_sql.Table(Order, OrderRow._fields)
-LINES = bulk_sql.Table(OrderLine, NewLine._fields)
+def sources_of(status: str) -> list[str]:
+    """The statuses that this one may follow."""
+    return [str(source) for source, targets in TRANSITIONS.items() if status in targets]
 
 
-def insert_orders(orders: Sequence[OrderRow], lines: Sequence[NewLine]) -> None:
-    """Insert new orders with all their lines; must be called inside a transaction."""
-    bulk_sql.insert(ORDERS, [_with_text(order) if order.metadata else order for order in orders])
-    bulk_sql.insert(LINES, lines)
-
-
-def _with_text(order: OrderRow) -> tuple[Any, ...]:
-    return order._replace(metadata=orjson.dumps(order.metadata).decode())  # type: ignore[arg-type]
-
-
-def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
-    lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
-    columns = ("order_id", "product_id", "quantity", "line_amount", "discount_amount")
-    rows = bulk_sql.reader(OrderLine, columns).rows_of(order_ids, column="order_id")
-    for order_id, product_id, quantity, line_amount, discount_amount in rows:
-        lines[order_id].append(Line(product_id, quantity, line_amount - discount_amount))
-    return lines
-
-
-def is_lapsed(order: Order | OrderRow) -> bool:
+def is_lapsed(status: str, expires_at: datetime, now: datetime) -> bool:
     """Whether the order counts as expired, even if the sweep has not ended it yet."""
-    return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= clock.now()
+    return status == Status.AWAITING_PAYMENT and expires_at <= now
+
+
+def status_at(status: str, expires_at: datetime, now: datetime) -> str:
+    """The status that the order has for its readers."""
+    return Status.EXPIRED.value if is_lapsed(status, expires_at, now) else status
+
+
+def check_cancellable(status: str, expires_at: datetime, now: datetime) -> None:
+    """Raise `Rejected` `order_not_cancellable` for an order that doesn't await its payment any more."""
+    if status == Status.AWAITING_PAYMENT and expires_at > now:
+        return
+    text = _("The order has ended already.")
+    if status in PAID:
+        text = _("The order is paid: ask for a refund instead.")
+    elif status == Status.PAYING:
+        text = _("The order is being paid.")
+    raise Rejected(text, code="order_not_cancellable")
+
+
+def check_payable(
+    status: str, expires_at: datetime, now: datetime, *, payments: int, most_payments: int
+) -> None:
+    """Raise `Rejected` `order_not_payable` for an order that awaits no payment, or had as many as it may."""
+    if status != Status.AWAITING_PAYMENT or expires_at <= now:
+        raise Rejected(
+            _("This order can't be paid: it is paid, being paid or has ended."),
+            code="order_not_payable",
+            reason="not_awaiting_payment",
+        )
+    if payments >= most_payments:
+        raise Rejected(
+            _("{most} cards were refused for this order; place a new one.", most=payments),
+            code="order_not_payable",
+            reason="too_many_payments",
+        )
+
+
+def status_after_refund(*, is_refunding: bool, has_units_left: bool, has_amount_left: bool) -> Status:
+    """The status of an order when a refund of it has settled; a disputed amount may be left without units."""
+    if is_refunding:
+        return Status.REFUNDING
+    return Status.PAID if has_units_left or has_amount_left else Status.REFUNDED
+
+
+def status_after_failed_refund(status: str) -> str:
+    """The status of an order, one of `PAID`, when the gateway took a refund of it back."""
+    return status if status == Status.REFUNDING else Status.PAID

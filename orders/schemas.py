@@ -9,7 +9,7 @@ from django.utils.translation import gettext_noop
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from foundation import lazy_texts
+from foundation import clock, lazy_texts
 from foundation.http import json_format, problems
 from foundation.http.json_format import JsonObject
 from foundation.http.openapi import api_doc
@@ -332,7 +332,7 @@ def order_body(
     return {
         "id": order.id,
         "number": order.number,
-        "status": "expired" if order_states.is_lapsed(order) else order.status,
+        "status": order_states.status_at(order.status, order.expires_at, clock.now()),
         "items": [
             {
                 "product": line.product_id,

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import reduce
 from operator import or_
+from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import F, Prefetch, Q, QuerySet, Sum
 from django.utils.translation import gettext_noop
 
 from events.webhooks import deliveries
@@ -18,12 +19,15 @@ from foundation.lazy_texts import mark as _
 from foundation.models import JournalLine
 from orders import order_numbers
 from orders.models import Order, OrderLine, Refund, RefundLine
-from orders.order_states import OPEN, NewLine, OrderRow
+from orders.order_states import OPEN, PAID, NewLine, OrderRow
 from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
 
 DELIVERED = "transmit.done"
 """The timeline's name of the delivery of a paid order's event to the data platform."""
+# An account with more orders than this is read in part, which the page says, and by itself.
+MOST_ORDERS = 1_000
+MOST_PRODUCTS = 50
 
 
 def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
@@ -119,3 +123,45 @@ def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> l
         if row.delivered_at:
             lines.append(JournalLine(what=DELIVERED, at=row.delivered_at, detail=gettext_noop("accepted")))
     return sorted(lines, key=lambda line: line.at)
+
+
+class ProductUsage(NamedTuple):
+    """An account's units of a product, less refunded ones; `held_units` count towards the product's limit."""
+
+    product_id: int
+    sku: str
+    limit: int | None
+    unpaid_units: int
+    held_units: int
+
+
+class AccountUsage(NamedTuple):
+    """An account's unpaid orders, and its units of products that are unpaid or limited.
+
+    `is_complete` is False if only its newest `MOST_ORDERS` orders, or `MOST_PRODUCTS` products, were read.
+    """
+
+    unpaid_orders: int
+    products: list[ProductUsage]
+    is_complete: bool
+
+
+def read_usage(account_id: int) -> AccountUsage:
+    """What the account uses now: three statements, by the account's index."""
+    orders = Order.objects.filter(account_id=account_id)
+    unpaid_orders = orders.filter(status__in=OPEN).count()
+    counting = orders.filter(status__in=OPEN + PAID).order_by("-id").values_list("id", flat=True)
+    order_ids = list(counting[: MOST_ORDERS + 1])
+    is_unpaid = Q(order__status__in=OPEN)
+    units = F("quantity") - F("refunded_quantity")
+    rows = (
+        OrderLine.objects.filter(order_id__in=order_ids[:MOST_ORDERS])
+        .filter(is_unpaid | Q(product__limit_per_account__isnull=False))
+        .values_list("product_id", "product__sku", "product__limit_per_account")
+        .annotate(unpaid=Sum(units, filter=is_unpaid, default=0), held=Sum(units))
+        .filter(held__gt=0)
+        .order_by("-held", "product_id")[: MOST_PRODUCTS + 1]
+    )
+    products = [ProductUsage(*row) for row in rows] if order_ids else []
+    is_complete = len(order_ids) <= MOST_ORDERS and len(products) <= MOST_PRODUCTS
+    return AccountUsage(unpaid_orders, products[:MOST_PRODUCTS], is_complete)

@@ -4,7 +4,7 @@ from celery import shared_task
 from celery.signals import worker_init, worker_ready, worker_shutdown
 
 from foundation.operations import dispatch
-from orders import cancellation, order_numbers
+from orders import cancellation, rows as order_rows
 from orders.payment import gateway_events
 from orders.saga import run, store
 from payments import webhooks
@@ -48,7 +48,7 @@ def handle_webhooks_due() -> int:
 @shared_task(name="orders.number")
 def number() -> int:
     """Number the orders that an earlier release placed. Returns how many."""
-    return order_numbers.number_orders()
+    return order_rows.number_orders()
 
 
 @worker_ready.connect

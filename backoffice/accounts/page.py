@@ -25,9 +25,9 @@ from foundation.lazy_texts import Text
 from foundation.models import JournalLine
 from foundation.money import format_amount
 from foundation.rates import rate_limits
+from orders import selectors as order_selectors
 from orders.models import Order
-from orders.payment import card_limits
-from orders.placement.limits import read_usage
+from orders.payment import rows as payment_rows
 from payments import ledger
 from payments.models import Entry
 from sales.models import SaleEntry
@@ -84,7 +84,7 @@ def _facts(account: User) -> list[tuple[str, Any]]:
 
 def _limits(account: User) -> Section:
     """What counts against the account's limits now."""
-    usage = read_usage(account.pk)
+    usage = order_selectors.read_usage(account.pk)
     limits: list[tuple[str, str, int, int]] = [
         (gettext("unpaid orders"), gettext("now"), usage.unpaid_orders, settings.OPEN_ORDERS_PER_ACCOUNT)
     ]
@@ -95,7 +95,7 @@ def _limits(account: User) -> Section:
             limits.append((page, gettext("unpaid units"), product.unpaid_units, most))
         if product.limit is not None:
             limits.append((page, gettext("units, unpaid and paid"), product.held_units, product.limit))
-    declines = card_limits.read_usage(account.pk)
+    declines = payment_rows.read_declines(account.pk)
     usages = rate_limits.read_usages(account.pk) + ([declines] if declines else [])
     for rate in usages:
         minutes, seconds = divmod(rate.rate.seconds, 60)

@@ -24,7 +24,7 @@ from unfold.widgets import (
 
 from coupons.models import Coupon
 from events.webhooks import deliveries
-from foundation import form_fields
+from foundation import clock, form_fields
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
 from foundation.admin_base.display import amount, status_label
 from foundation.admin_base.forms import reason_field
@@ -159,7 +159,7 @@ class OrderAdmin(RecordsAdmin):
         icon="undo",
         permissions=["orders.add_refund"],
         variant=ActionVariant.PRIMARY,
-        is_useful=lambda request, order: order.status in refunding.REFUNDABLE,
+        is_useful=lambda request, order: order.status in order_states.REFUNDABLE,
     )
     def refund(self, request: HttpRequest, order: Order) -> Action:
         """Which units, then the amount, then the refund of exactly what was shown."""
@@ -194,7 +194,8 @@ class OrderAdmin(RecordsAdmin):
         icon="block",
         permissions=["orders.change_order"],
         is_useful=lambda request, order: (
-            order.status == Order.Status.AWAITING_PAYMENT and not order_states.is_lapsed(order)
+            order.status == Order.Status.AWAITING_PAYMENT
+            and not order_states.is_lapsed(order.status, order.expires_at, clock.now())
         ),
     )
     def cancel(self, request: HttpRequest, order: Order) -> Action:
@@ -243,7 +244,7 @@ def _left(order: Order) -> str:
 
 
 def _owed(order: Order) -> str:
-    owed_amount = refunding.owed_amount(order) if order.status in refunding.REFUNDABLE else 0
+    owed_amount = refunding.owed_amount(order) if order.status in order_states.REFUNDABLE else 0
     return amount(owed_amount, order.currency) if owed_amount else ""
 
 

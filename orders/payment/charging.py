@@ -16,11 +16,13 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from foundation import clock
-from foundation.db import bulk_sql, open_transaction
+from foundation.db import open_transaction
+from foundation.rates import rate_limits
 from foundation.redis import completion_notifications
 from inventory.reservations import Line
 from orders.models import Saga
-from orders.payment import gateway_facts
+from orders.payment import card_limits, gateway_facts, rows as payment_rows
+from orders.payment.card_limits import Counts, Payer
 from orders.saga import store
 from orders.saga.definitions import (
     ACTION_EXPIRED,
@@ -67,6 +69,18 @@ class StartedPayment(NamedTuple):
     saga: Saga
     log: list[SagaLogLine]
     lines: Sequence[Line] = ()
+
+
+def check_card_limits(counts: Counts, payer: Payer | None) -> None:
+    """Raise `Throttled` if one more card of the payer's key, or account, could exceed the rate."""
+    rates = payment_rows.card_rates()
+    reached = card_limits.reached(counts, payer, {name: rate.times for name, rate in rates.items()})
+    if reached:
+        name, id = reached
+        rate = rates[name]
+        start = clock.now() - timedelta(seconds=rate.seconds)
+        first_at = payment_rows.first_declined_at(name, id, since=start) or start
+        raise rate_limits.refusal(name, rate, seconds=(first_at - start).total_seconds())
 
 
 def charge(attempts: Sequence[Attempt]) -> list[Call]:
@@ -151,7 +165,7 @@ def _count(sagas: Sagas, outcomes: Sequence[str]) -> None:
     by_card = [saga.subject_id for saga in sagas if saga.parent.card_amount]
     gateway_of = dict.fromkeys(by_card, settings.PAYMENT_GATEWAY)
     if len(gateways.usable()) > 1:
-        gateway_of = dict(bulk_sql.reader(Payment, ("id", "gateway")).rows_of(by_card))
+        gateway_of = payment_rows.read_gateways(by_card)
     names = [
         gateway_of.get(saga.subject_id, metrics.WITHOUT_CARD) or settings.PAYMENT_GATEWAY for saga in sagas
     ]
@@ -175,12 +189,8 @@ STEP = OutsideStep(
 
 def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Payment]:
     sagas = [attempt.saga for attempt in attempts]
-    payments: dict[UUID, Payment] = {saga.subject_id: saga.begun.payment for saga in sagas if saga.begun}
-    if unread := [saga.subject_id for saga in sagas if not saga.begun]:
-        cells = bulk_sql.SqlLiterals()
-        found = bulk_sql.reader(Payment).models(f"id IN ({cells.listed(unread)})", cells)
-        payments |= {payment.id: payment for payment in found}
-    return payments
+    begun: dict[UUID, Payment] = {saga.subject_id: saga.begun.payment for saga in sagas if saga.begun}
+    return begun | payment_rows.read_payments([saga.subject_id for saga in sagas if not saga.begun])
 
 
 def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:

@@ -23,7 +23,6 @@ from django.utils.translation import gettext_noop
 
 from coupons import holding
 from foundation import clock
-from foundation.db import bulk_sql
 from foundation.errors import Rejected, invalid_field
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
@@ -32,10 +31,10 @@ from foundation.lazy_texts import mark as _
 from inventory import reservations
 from inventory.lost_demand import Reason
 from inventory.reservations import Line
-from orders import lost_demand, order_events, order_states
+from orders import lost_demand, order_events, order_states, rows as order_rows
 from orders.models import Order
 from orders.order_states import OrderRow
-from orders.payment import card_limits, charging
+from orders.payment import charging, rows as payment_rows
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import run, store
@@ -74,14 +73,14 @@ def pay(
     """
 
     def begin() -> StartedPayment:
-        order = order_states.lock_one(order_id, account_id=account_id)
+        order = order_rows.lock_order(order_id, account_id=account_id)
         earlier = Payment.objects.filter(order_id=order_id).count()
         _check_payable(order, token, earlier)
-        card_limits.check(card_limits.lock_and_count([payer]), payer)
+        charging.check_card_limits(payment_rows.lock_and_count_declines([payer]), payer)
         started = new_purchase(
             order, token=token, keep_on_decline=keep_on_decline, number=earlier + 1, payer=payer
         )
-        order_states.transition([order.id], to=Order.Status.PAYING)
+        order_rows.transition([order.id], to=Order.Status.PAYING)
         insert_purchases([started])
         return started
 
@@ -135,23 +134,18 @@ def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
     for leased in run.process_executor().lease_new(rows):
         for name, value in leased.changes.items():
             setattr(sagas[leased.id], name, value)
-    bulk_sql.insert_objects([purchase.payment for purchase in purchases])
+    payment_rows.insert_payments([purchase.payment for purchase in purchases])
     store.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 
 
 def _check_payable(order: Order, token: str, earlier: int) -> None:
-    if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
-        raise Rejected(
-            _("This order can't be paid: it is paid, being paid or has ended."),
-            code="order_not_payable",
-            reason="not_awaiting_payment",
-        )
-    if earlier >= payment_states.MOST_PER_ORDER:
-        raise Rejected(
-            _("{most} cards were refused for this order; place a new one.", most=earlier),
-            code="order_not_payable",
-            reason="too_many_payments",
-        )
+    order_states.check_payable(
+        order.status,
+        order.expires_at,
+        clock.now(),
+        payments=earlier,
+        most_payments=payment_states.MOST_PER_ORDER,
+    )
     if order.points_amount > ledger.balance_amount(order.account_id):
         raise Rejected(_("The wallet holds fewer points than the order uses."), code="insufficient_points")
     if not token and order.card_amount:
@@ -171,7 +165,7 @@ def _kept(sagas: Sagas) -> set[UUID]:
 
 
 def _release_stock(sagas: Sagas) -> None:
-    lines = order_states.read_lines([saga.parent.id for saga in sagas])
+    lines = order_rows.read_lines([saga.parent.id for saga in sagas])
     reservations.release(list(chain.from_iterable(lines.values())))
     owners = {saga.parent.id: (saga.parent.account_id, _lost_by(saga)) for saga in sagas}
     lost_demand.note_ended(lines, owners)
@@ -215,13 +209,13 @@ def _settle(sagas: Sagas) -> list[str | Rejected]:
     now = clock.now()
     orders: list[OrderRow] = [saga.parent for saga in sagas]
     order_ids = [order.id for order in orders]
-    order_states.mark_paid(orders, at=now)
+    order_rows.mark_paid(orders, at=now)
     # The instant at which the order is paid: reports by period add up to the ledger.
     ledger.settle_sales(orders, at=now, is_locked=True)
     charging.mark_paid(sagas, at=now)
     lines = {saga.parent.id: saga.begun.lines for saga in sagas if saga.begun and saga.begun.lines}
     if unread := [id for id in order_ids if id not in lines]:
-        lines |= order_states.read_lines(unread)
+        lines |= order_rows.read_lines(unread)
     with_coupon = [order.id for order in orders if order.coupon_code]
     coupon_ids = holding.held_ids(with_coupon)
     # Other orders of these products wait from here to the commit, so everything else is done before.
@@ -250,7 +244,7 @@ def _mark_failed(sagas: Sagas) -> None:
             status = Order.Status.AWAITING_PAYMENT
             what = order_events.KEPT
             changes = {}
-        if order_states.transition([order.id], to=status, **changes):
+        if order_rows.transition([order.id], to=status, **changes):
             order_events.note_status(order, status=status, at=now, detail=detail, what=what)
     charging.mark_ended(sagas)
 

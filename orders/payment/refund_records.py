@@ -12,7 +12,7 @@ from foundation import clock
 from foundation.grouping import grouped
 from inventory import reservations, stock_levels
 from inventory.reservations import Line
-from orders import order_events, order_states, pricing, product_days
+from orders import order_events, order_states, pricing, product_days, rows as order_rows
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments import ledger, payment_states
 from payments.models import GATEWAY_CLEARING, SALES, Transfer
@@ -58,7 +58,7 @@ def record(order: Order, refund: Refund, lines: Sequence[RefundLine]) -> None:
     if order.status == Order.Status.REFUNDED:
         raise RuntimeError(f"Order {order.id} is refunded: nothing of it is left.")
     if order.status == Order.Status.PAID:
-        order_states.transition([order.id], to=Order.Status.REFUNDING)
+        order_rows.transition([order.id], to=Order.Status.REFUNDING)
     for refund_line in lines:
         refund_line.line.refunded_quantity += refund_line.quantity
     OrderLine.objects.bulk_update([refund_line.line for refund_line in lines], ["refunded_quantity"])
@@ -99,10 +99,10 @@ def take_back(order: Order, refund: Refund) -> None:
     now = clock.now()
     amount = refund.card_amount
     Refund.objects.filter(id=refund.id).update(status=Refund.Status.FAILED, failed_at=now)
-    status = order.status if order.status == Order.Status.REFUNDING else Order.Status.PAID
-    order_states.add_refunded({order.id: -amount})
+    status = order_states.status_after_failed_refund(order.status)
+    order_rows.add_refunded({order.id: -amount})
     if order.status == Order.Status.REFUNDED:
-        order_states.transition([order.id], to=status)
+        order_rows.transition([order.id], to=status)
     payment_states.change_refunds(order.id, refunding=0, refunded=-amount)
     ledger.transfer(
         kind=Transfer.Kind.REFUND,
@@ -140,21 +140,18 @@ def _add_refunded(by_order: Mapping[UUID, Sequence[Refund]]) -> dict[UUID, str]:
     lines = OrderLine.objects.filter(order_id__in=by_order)
     partly = set(lines.filter(refunded_quantity__lt=F("quantity")).values_list("order_id", flat=True))
     amounts = {id: sum(refund.amount for refund in of_order) for id, of_order in by_order.items()}
-    order_states.add_refunded(amounts)
+    order_rows.add_refunded(amounts)
     statuses: dict[UUID, str] = {}
     for id, amount in amounts.items():
         order = by_order[id][0].order
-        # A disputed amount may be left when all units are refunded.
-        is_less = order.refunded_amount + amount < order.total_amount
-        if id in refunding:
-            statuses[id] = Order.Status.REFUNDING
-        elif id in partly or is_less:
-            statuses[id] = Order.Status.PAID
-        else:
-            statuses[id] = Order.Status.REFUNDED
+        statuses[id] = order_states.status_after_refund(
+            is_refunding=id in refunding,
+            has_units_left=id in partly,
+            has_amount_left=order.refunded_amount + amount < order.total_amount,
+        )
     for to in (Order.Status.PAID, Order.Status.REFUNDED):
         ids = [id for id, status in statuses.items() if status == to]
-        if order_states.transition(ids, to=to) != len(ids):
+        if order_rows.transition(ids, to=to) != len(ids):
             raise RuntimeError(f"One of these orders can't become {to}: {', '.join(map(str, ids))}.")
     return statuses
 

@@ -22,14 +22,12 @@ from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from foundation.lazy_texts import Text, mark as _
 from foundation.money import format_amount
 from inventory.reservations import Lines
-from orders import order_events, order_states, pricing
+from orders import order_events, order_states, pricing, rows as order_rows
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_records, refund_saga
 from orders.saga import store
 from payments import disputes
 from payments.models import Payment
-
-REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 
 
 class StartedRefund(NamedTuple):
@@ -82,7 +80,7 @@ def start_refund(
     """
 
     def start() -> StartedRefund:
-        order = order_states.lock_one(order_id)
+        order = order_rows.lock_order(order_id)
         refund, refund_lines = _decide_refund(order, wanted, reason=reason, restock=restock)
         if expected is not None:
             _assert_as_expected(expected, _to_preview(refund, refund_lines), currency=order.currency)
@@ -118,7 +116,7 @@ def _decide_refund(
 ) -> tuple[Refund, list[RefundLine]]:
     """The unsaved refund of the order, which is final if the order is locked, and its lines."""
     own_account.refuse_own(order.account_id)
-    if order.status not in REFUNDABLE:
+    if order.status not in order_states.REFUNDABLE:
         raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
     lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
     left = refundable(order)
@@ -165,7 +163,7 @@ def owed_amount(order: Order) -> int:
 
 def failed_refunds(*, most: int) -> list[Refund]:
     """At most so many refunds that failed, of orders to which something is owed; the newest first."""
-    failed = Refund.objects.filter(failed_at__isnull=False, order__status__in=REFUNDABLE)
+    failed = Refund.objects.filter(failed_at__isnull=False, order__status__in=order_states.REFUNDABLE)
     newest = failed.select_related("order").order_by("-failed_at")[:most]
     owed = {id: owed_amount(order) for id, order in {one.order_id: one.order for one in newest}.items()}
     return [refund for refund in newest if owed[refund.order_id]]
@@ -257,5 +255,5 @@ def _quantities_to_refund(
 def _nothing_to_refund_reason(order: Order) -> Text:
     if order.status in order_states.PAID:
         return _("All of the order is refunded already, or about to be.")
-    status = Order.Status.EXPIRED if order_states.is_lapsed(order) else order.status
-    return _("The order is not paid: it is {status}.", status=str(status))
+    status = order_states.status_at(order.status, order.expires_at, clock.now())
+    return _("The order is not paid: it is {status}.", status=status)

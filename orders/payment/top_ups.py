@@ -5,12 +5,11 @@ from uuid import UUID
 from django.conf import settings
 
 from foundation import clock
-from foundation.db import bulk_sql
 from foundation.errors import Rejected
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from orders.models import Saga
-from orders.payment import card_limits, charging
+from orders.payment import charging, rows as payment_rows
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import store
@@ -31,7 +30,7 @@ def start(
     """
 
     def begin() -> StartedPayment:
-        card_limits.check(card_limits.lock_and_count([payer]), payer)
+        charging.check_card_limits(payment_rows.lock_and_count_declines([payer]), payer)
         payment = payment_states.new_payment(
             account_id=account_id,
             card_amount=amount,
@@ -40,7 +39,7 @@ def start(
             at=clock.now(),
             api_key_id=payer.key_id if payer else None,
         )
-        bulk_sql.insert_objects([payment])
+        payment_rows.insert_payments([payment])
         saga, lines = store.new_saga(
             kind=KIND, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )
@@ -57,9 +56,7 @@ def is_attempted(payment_id: UUID) -> bool:
 
 
 def _lock(sagas: Sagas, skip_locked: bool) -> dict[UUID, Payment]:
-    payments = Payment.objects.select_for_update(skip_locked=skip_locked)
-    found = payments.filter(id__in=[saga.subject_id for saga in sagas]).order_by("id")
-    locked = {payment.id: payment for payment in found}
+    locked = payment_rows.lock_payments([saga.subject_id for saga in sagas], skip_locked=skip_locked)
     return {saga.id: locked[saga.subject_id] for saga in sagas if saga.subject_id in locked}
 
 

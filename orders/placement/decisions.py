@@ -22,26 +22,25 @@ from coupons.models import Coupon
 from foundation import clock
 from foundation.db import open_transaction, transactions
 from foundation.db.stuck_rows import Row
-from foundation.errors import FirstcomeError, Held, Rejected, Unavailable, invalid_field
+from foundation.errors import FirstcomeError, Held, Unavailable
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 from foundation.journal import journal
 from foundation.journal.journal import ActorContext
-from foundation.lazy_texts import mark as _
 from inventory import reservations, stock_checks
 from inventory.stock import Stock
 from inventory.stock_checks import Line
-from orders import cancellation, order_events, order_states, pricing
+from orders import cancellation, order_events, pricing, rows as order_rows
 from orders.metrics import counters
-from orders.order_numbers import Numbers
 from orders.order_states import NewLine, OrderRow, Status
-from orders.payment import card_limits, purchase
+from orders.payment import card_limits, charging, purchase, rows as payment_rows
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.placement import first_orders, limits, own_terms
+from orders.placement import limits, own_terms, rows as placement_rows, totals
 from orders.placement.first_orders import FirstOrders
-from orders.placement.limits import Holdings
+from orders.placement.limits import Holdings, Wanted
 from orders.placement.own_terms import OwnTerms
+from orders.rows import Numbers
 from payments import ledger
 from sales import order_checks, rows as sale_rows
 from sales.order_checks import NO_SALES, SaleTerms
@@ -99,7 +98,7 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
     if order_request.coupon_code:
         yield from coupon_requests.locked_rows(order_request.coupon)
     yield sale_rows.locked_row(order_request.account_id)
-    yield from card_limits.locked_rows(order_request.payer)
+    yield from payment_rows.locked_payers(order_request.payer)
     if not order_request.payer:
         yield accounts.referenced_row(order_request.account_id)
 
@@ -198,7 +197,7 @@ def decide(
         open_transaction.count_after_commit(counters.count_orders, totals)
         journal.note_all(state.noted)
         reservations.save(state.stock, is_locked=lock_stock)
-        order_states.insert_orders(
+        order_rows.insert_orders(
             [one.order for one in placed], [line for one in placed for line in one.lines]
         )
         if state.sales.used:
@@ -206,7 +205,7 @@ def decide(
         if state.coupons.held:
             coupon_requests.write(state.coupons)
         if state.firsts.new_uses:
-            first_orders.write(state.firsts)
+            placement_rows.write_first_orders(state.firsts)
         purchase.insert_purchases([one.started for one in placed if one.started])
         recorded_answers.record(list(effects.values()))
     return outcomes
@@ -239,15 +238,15 @@ def _read_state(
     firsts = FirstOrders()
     if named:
         coupons = coupon_requests.read(named, lock_campaigns=is_locked, lock_coupons=lock_coupons)
-        firsts = first_orders.read(coupon_requests.accounts_of_first_orders(coupons, named))
+        firsts = placement_rows.read_first_orders(coupon_requests.accounts_of_first_orders(coupons, named))
     # After the stock, whose lock or version makes them exact.
     requested = [(order_request.account_id, order_request.lines) for order_request in order_requests]
-    holdings = limits.read_holdings(requested, stock)
+    holdings = placement_rows.read_holdings(requested, stock)
     sales = NO_SALES
     if any(product.sale_id is not None for product in stock.values()):
         wanted = [(account_id, _sales_of(lines, stock)) for account_id, lines in requested]
         sales = sale_rows.read_terms(wanted, clock.now(), is_locked=is_locked)
-    cards = card_limits.lock_and_count([order_request.payer for order_request in order_requests])
+    cards = payment_rows.lock_and_count_declines([order_request.payer for order_request in order_requests])
     # After the entries, whose locks an admission may have held: none is used before it was admitted.
     now = clock.now()
     spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
@@ -257,7 +256,7 @@ def _read_state(
         campaigns = {coupon.campaign_id for coupon in coupons.by_code.values()}
         campaigns |= {one.campaign.pk for one in coupons.shared.values()}
         subjects = [f"campaign {id}" for id in campaigns] + [f"product {id}" for id in product_ids]
-        own = own_terms.read(of_staff, subjects, now=now)
+        own = placement_rows.read_own_terms(of_staff, subjects, now=now)
     return BatchState(stock, sales, holdings, cards, coupons, firsts, balances, own, now)
 
 
@@ -272,14 +271,22 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     stock = state.stock
     queued: list[int] = []
     try:
-        card_limits.check(state.cards, order_request.payer)
+        charging.check_card_limits(state.cards, order_request.payer)
         stock_checks.check_sold(stock, lines)
         if state.sales.sales:
             queued = order_checks.check(state.sales, account_id, _sales_of(lines, stock), state.now)
         if state.own_terms:
             own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
         stock_checks.check_available(stock, lines)
-        limits.check(state.holdings[account_id], lines, stock)
+        wanted = [
+            Wanted(line.product_id, line.quantity, stock[line.product_id].limit_per_account) for line in lines
+        ]
+        limits.check(
+            state.holdings[account_id],
+            wanted,
+            most_unpaid_orders=settings.OPEN_ORDERS_PER_ACCOUNT,
+            most_unpaid_units=settings.OPEN_UNITS_PER_ACCOUNT,
+        )
         coupon = None
         is_first_order = False
         if order_request.coupon_code:
@@ -293,15 +300,13 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
         return error
     order = placed.order
     stock_checks.reserve(stock, lines)
-    limits.add(state.holdings[account_id], lines)
+    limits.add(state.holdings[account_id], wanted)
     card_limits.add(state.cards, order_request.payer)
     if queued:
         order_checks.use(state.sales, account_id, queued, order.id)
     if coupon:
         coupon_requests.mark_held(state.coupons, coupon, order_id=order.id, by=order_request.by)
-    state.firsts.have_ordered.add(account_id)
-    if is_first_order:
-        state.firsts.new_uses.append((account_id, order.id))
+    state.firsts.add(account_id, order.id, is_use=is_first_order)
     state.noted.append(_line_of_placed(order, order_request, stock))
     if order_request.by.actor == journal.Actor.STAFF:
         open_transaction.count_after_commit(counters.count_staff_orders, [order])
@@ -343,7 +348,6 @@ def _build_order(
     products = [state.stock[line.product_id] for line in order_request.lines]
     quantities = [line.quantity for line in order_request.lines]
     line_amounts = [product.price * count for product, count in zip(products, quantities, strict=True)]
-    items_amount = sum(line_amounts)
     discount_amount = 0
     discounted_amounts = line_amounts
     if coupon:
@@ -356,28 +360,17 @@ def _build_order(
         discount_amount = redemption.discount_amount(
             coupon.campaign.discount, items_amount=sum(discounted_amounts)
         )
-    total_amount = items_amount - discount_amount
-    if order_request.expected_total_amount not in (None, total_amount):
-        raise Rejected(
-            _("The order's total is {total_amount} now.", total_amount=total_amount),
-            code="total_changed",
-            total_amount=total_amount,
-        )
-    if order_request.points_amount > total_amount:
-        raise invalid_field(
-            "points_amount",
-            "over_total",
-            _("The order's total is only {total_amount}.", total_amount=total_amount),
-        )
+    amounts = totals.add_up(
+        line_amounts,
+        discount_amount=discount_amount,
+        points_amount=order_request.points_amount,
+        expected_total_amount=order_request.expected_total_amount,
+    )
     order = OrderRow(
         id=uuid7(),
         account_id=order_request.account_id,
         status=(Status.AWAITING_PAYMENT if order_request.token is None else Status.PAYING).value,
-        items_amount=items_amount,
-        discount_amount=discount_amount,
-        points_amount=order_request.points_amount,
-        card_amount=total_amount - order_request.points_amount,
-        total_amount=total_amount,
+        **amounts._asdict(),
         currency=settings.CURRENCY,
         coupon_code=coupon.code if coupon else "",
         units=sum(quantities),
@@ -403,13 +396,12 @@ def _build_order(
         for product, count, line_amount, share in zip(products, quantities, line_amounts, shares, strict=True)
     ]
     placed = PlacedOrder(order, lines)
-    # As far as that is known before the payment.
-    if order_request.points_amount > state.balances.get(order_request.account_id, 0):
-        raise Rejected(
-            _("The wallet holds fewer points than the order is to use."), code="insufficient_points"
-        )
-    if order_request.token == "" and order.card_amount:
-        raise invalid_field("payment.token", "required", _("A card is needed for what points don't cover."))
+    totals.check_means(
+        order.points_amount,
+        order.card_amount,
+        balance_amount=state.balances.get(order.account_id, 0),
+        token=order_request.token,
+    )
     if order_request.token is not None:
         placed.started = purchase.new_purchase(
             order,

@@ -23,7 +23,7 @@ from foundation.db import bulk_sql, open_transaction, transactions
 from foundation.journal import journal
 from foundation.journal.journal import ActorContext
 from foundation.observability import tracing
-from orders import order_states
+from orders import rows as order_rows
 from orders.models import Order, Saga, SagaLog
 from orders.order_states import OrderRow
 from orders.saga.definitions import (
@@ -242,7 +242,7 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
 
 
 def _lock_orders(sagas: Sagas) -> dict[UUID, OrderRow]:
-    locked = order_states.lock([saga.about_id for saga in sagas if saga.about_id])
+    locked = order_rows.lock_orders([saga.about_id for saga in sagas if saga.about_id])
     return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
 
 

@@ -16,7 +16,7 @@ from events.tests.own_data_platform import SECRET
 from foundation.tests.second_process import environment
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import order_numbers
+from orders import rows as order_rows
 from orders.placement import checkout
 from orders.saga import run
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
@@ -60,7 +60,7 @@ def numbers_at_hand():
     commit.
     """
     with transaction.atomic():
-        order_numbers._left.extend(order_numbers._take_block())
+        order_rows._left.extend(order_rows._take_block())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
-from orders.placement import checkout, decisions, first_orders
+from orders.placement import checkout, decisions, rows as placement_rows
 from orders.placement.decisions import OrderRequest
 from orders.placement.strategies import group_commit
 from orders.tests import buying
@@ -138,8 +138,8 @@ def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch, unl
     """The naive twin: no unique key. The audit names the orders."""
     buyer = buying.account().id
     requests = [request_of(buyer, other) for other in ProductFactory.create_batch(2, on_hand=5)]
-    read = first_orders.read
-    monkeypatch.setattr(first_orders, "write", lambda uses: None)
+    read = placement_rows.read_first_orders
+    monkeypatch.setattr(placement_rows, "write_first_orders", lambda uses: None)
 
     def read_before_the_other_writes(account_ids):
         found = read(account_ids)
@@ -148,7 +148,7 @@ def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch, unl
         return found
 
     first = requests.pop()
-    monkeypatch.setattr(first_orders, "read", read_before_the_other_writes)
+    monkeypatch.setattr(placement_rows, "read_first_orders", read_before_the_other_writes)
     decisions.place_one(first, is_locked=False)
 
     assert Coupon.objects.filter(status="held").count() == 2

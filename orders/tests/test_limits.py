@@ -23,12 +23,12 @@ from inventory import products, reservations
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import cancellation
+from orders import cancellation, selectors
 from orders.models import Order, OrderLine
-from orders.placement import checkout, limits
+from orders.placement import checkout, rows as placement_rows
 from orders.placement.decisions import PlacedOrder
-from orders.placement.limits import AccountUsage, ProductUsage
 from orders.placement.strategies import group_commit
+from orders.selectors import AccountUsage, ProductUsage
 from orders.tests import buying
 from orders.tests.buying import kinds, order_of
 from orders.tests.selling import sell_at_once, two_sellers
@@ -137,7 +137,9 @@ def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy):
 
 def test_40_orders_at_once_of_an_account_that_is_read_by_itself_are_held_to_the_limit(strategy, monkeypatch):
     """As one with many orders is."""
-    monkeypatch.setattr(limits, "WITH_MANY_ORDERS", limits.WITH_MANY_ORDERS.replace("OFFSET 1000", ""))
+    monkeypatch.setattr(
+        placement_rows, "WITH_MANY_ORDERS", placement_rows.WITH_MANY_ORDERS.replace("OFFSET 1000", "")
+    )
     product, buyer = buying.product_and_buyer(on_hand=100, limit_per_account=5)
     buying.place(buyer.id, {product: 1})
     calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 1})) for _ in range(40)]
@@ -199,7 +201,7 @@ def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided(unla
     cancellation.cancel(order_id=cancelled.id, account_id=buyer.id)
     buying.place_for_newcomer(tea, 5)
 
-    usage = limits.read_usage(buyer.pk)
+    usage = selectors.read_usage(buyer.pk)
 
     products = [ProductUsage(tea.pk, "TEA", 9, 2, 5), ProductUsage(cup.pk, "CUP", None, 1, 1)]
     assert usage == AccountUsage(1, products, True)
@@ -211,13 +213,13 @@ def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch):
     buyer = buying.account()
     for _ in range(3):
         buying.place(buyer.id, {tea: 1, cup: 2})
-    monkeypatch.setattr(limits, "MOST_ORDERS", 2)
-    usage = limits.read_usage(buyer.pk)
+    monkeypatch.setattr(selectors, "MOST_ORDERS", 2)
+    usage = selectors.read_usage(buyer.pk)
     assert (usage.unpaid_orders, usage.is_complete) == (3, False)
     assert [(one.sku, one.unpaid_units) for one in usage.products] == [("CUP", 4), ("TEA", 2)]
-    monkeypatch.setattr(limits, "MOST_ORDERS", 9)
-    monkeypatch.setattr(limits, "MOST_PRODUCTS", 1)
-    usage = limits.read_usage(buyer.pk)
+    monkeypatch.setattr(selectors, "MOST_ORDERS", 9)
+    monkeypatch.setattr(selectors, "MOST_PRODUCTS", 1)
+    usage = selectors.read_usage(buyer.pk)
     assert ([one.sku for one in usage.products], usage.is_complete) == (["CUP"], False)
 
 
@@ -250,7 +252,7 @@ def test_an_account_with_thousands_of_orders_costs_its_neighbours_no_look_at_eac
     found = []
     stock = reservations.read([limited.pk])
 
-    reads = _reads_of(lambda: found.append(limits.read_holdings(purchases, stock)))
+    reads = _reads_of(lambda: found.append(placement_rows.read_holdings(purchases, stock)))
 
     assert reads < 300
     assert [held.limited_units for held in found[0].values()] == [{limited.pk: 2}] * 2

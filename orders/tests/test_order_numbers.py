@@ -1,9 +1,8 @@
-"""Order numbers: unique, short, not countable; found as people type them; given to older orders in steps."""
+"""Order numbers: taken by the block, found as people type them, given to older orders in steps."""
 
 import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -13,28 +12,23 @@ from django.db.models import F
 from accounts.tests.clients import client_of
 from foundation.tests.factories import AccountFactory, SuperuserFactory
 from foundation.tests.second_connection import ask
-from orders import order_numbers, tasks
+from orders import rows as order_rows, tasks
 from orders.models import NumberState, Order
 from orders.tests.buying import order_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-KEY = bytes(range(32))
-
-
-def number_of(value: int) -> str:
-    return order_numbers._permuted(value, KEY)
 
 
 def take(count: int) -> list[str]:
     with transaction.atomic():
-        numbers = order_numbers.Numbers()
+        numbers = order_rows.Numbers()
         return [numbers.next() for _ in range(count)]
 
 
 @pytest.fixture
 def new_process(monkeypatch):
     """No number is left of what another test took."""
-    monkeypatch.setattr(order_numbers, "_left", deque())
+    monkeypatch.setattr(order_rows, "_left", deque())
 
 
 @pytest.fixture
@@ -46,55 +40,28 @@ def older_orders(buyer, product):
     return list(Order.objects.order_by("id"))
 
 
-def test_numbers_of_a_counter_are_all_different_and_have_no_signs_that_look_alike():
-    numbers = [number_of(value) for value in range(20_000)]
-    assert len(set(numbers)) == 20_000
-    assert {len(number) for number in numbers} == {8}
-    for alike in ("0O", "1IL", "2Z", "5S", "8B"):
-        assert len(set(alike) & set("".join(numbers))) <= 1
-
-
-def test_the_last_number_of_the_counter_is_followed_by_none():
-    assert number_of(order_numbers.HALF**2 - 1) != number_of(0)
-    with pytest.raises(OverflowError):
-        number_of(order_numbers.HALF**2)
-
-
-def test_numbers_do_not_show_how_many_orders_there_are():
-    """Successive ones differ at every place about as often as numbers drawn by lot, and rise as often as they
-    fall.
-    """
-    numbers = [number_of(value) for value in range(2_000)]
-    pairs = list(pairwise(numbers))
-    for place in range(order_numbers.LENGTH):
-        same = sum(first[place] == second[place] for first, second in pairs)
-        assert 40 < same < 140
-    assert 900 < sum(first < second for first, second in pairs) < 1_100
-    assert order_numbers._permuted(1, KEY) != order_numbers._permuted(1, KEY[::-1])
-
-
 @pytest.mark.usefixtures("new_process")
 def test_a_process_locks_the_counter_for_the_first_order_of_a_block_alone(django_assert_num_queries):
     first = take(1)
     with django_assert_num_queries(0):
-        more = [order_numbers.Numbers().next() for _ in range(order_numbers.BLOCK - 1)]
-    assert len({*first, *more}) == order_numbers.BLOCK
+        more = [order_rows.Numbers().next() for _ in range(order_rows.BLOCK - 1)]
+    assert len({*first, *more}) == order_rows.BLOCK
     assert take(1)[0] not in {*first, *more}
-    assert NumberState.objects.get().next_value == 2 * order_numbers.BLOCK
+    assert NumberState.objects.get().next_value == 2 * order_rows.BLOCK
 
 
 @pytest.mark.usefixtures("new_process")
 def test_a_block_of_a_transaction_that_fails_is_used_by_no_other():
     with pytest.raises(RuntimeError), transaction.atomic():
-        order_numbers.Numbers().next()
+        order_rows.Numbers().next()
         raise RuntimeError
     assert not NumberState.objects.filter(next_value__gt=0).exists()
-    assert not order_numbers._left
+    assert not order_rows._left
 
 
 @pytest.mark.usefixtures("new_process")
 def test_threads_and_processes_that_take_numbers_at_once_get_different_ones(monkeypatch):
-    monkeypatch.setattr(order_numbers, "BLOCK", 7)
+    monkeypatch.setattr(order_rows, "BLOCK", 7)
     first = take(1)
 
     def take_some(_):
@@ -125,7 +92,7 @@ def test_orders_of_an_earlier_release_get_their_numbers_in_short_transactions(
 ):
     api = client_of(buyer)
     assert [one["number"] for one in api.rows("/orders")] == [None] * 3
-    monkeypatch.setattr(order_numbers, "NUMBERED_AT_ONCE", 2)
+    monkeypatch.setattr(order_rows, "NUMBERED_AT_ONCE", 2)
     assert tasks.number() == 3
     numbers = {order.pk: order.number for order in Order.objects.all()}
     assert len(set(numbers.values()) - {None}) == 3
@@ -146,7 +113,7 @@ def test_each_step_reads_no_order_that_has_its_number(older_orders, monkeypatch)
     numbered = [columns | {"id": UUID(int=n), "number": str(n)} for n in range(1, 201)]
     others = [columns | {"id": UUID(int=n)} for n in range(201, 401)]
     Order.objects.bulk_create(Order(**one) for one in [*numbered, *others])
-    monkeypatch.setattr(order_numbers, "NUMBERED_AT_ONCE", 10)
+    monkeypatch.setattr(order_rows, "NUMBERED_AT_ONCE", 10)
     ask(connection, "ANALYZE TABLE orders_order")
     ask(connection, "FLUSH STATUS")
     assert tasks.number() == 203
@@ -158,6 +125,6 @@ def test_each_step_reads_no_order_that_has_its_number(older_orders, monkeypatch)
 def test_after_a_restore_no_number_of_the_lost_time_is_given_again():
     take(1)
     before = NumberState.objects.get().next_value
-    NumberState.objects.update(next_value=F("next_value") - order_numbers.BLOCK)
-    order_numbers.leave_gap()
+    NumberState.objects.update(next_value=F("next_value") - order_rows.BLOCK)
+    order_rows.leave_gap()
     assert NumberState.objects.get().next_value > before

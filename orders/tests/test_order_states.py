@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.tests.clients import client_of
 from foundation.tests.factories import SuperuserFactory
 from inventory.tests.factories import ProductFactory
-from orders import cancellation, order_states
+from orders import cancellation, order_states, rows as order_rows
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
@@ -45,7 +45,7 @@ def test_an_order_changes_status_only_as_the_table_allows(unlawful):
     for source, target in itertools.product(ALL, ALL):
         force(order_id, source)
         target_paid_at = timezone.now() if target in order_states.PAID else None
-        moved = order_states.transition([order_id], to=target, paid_at=target_paid_at)
+        moved = order_rows.transition([order_id], to=target, paid_at=target_paid_at)
         may_move = target in order_states.TRANSITIONS[source]
         found[source, target] = bool(moved), buying.state_of(order_id)
         expected[source, target] = may_move, target if may_move else source

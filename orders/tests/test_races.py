@@ -29,7 +29,7 @@ from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import purchase
-from orders.placement import checkout, decisions, limits
+from orders.placement import checkout, decisions, rows as placement_rows
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.buying import kinds
@@ -220,8 +220,10 @@ def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch
         both_counted.wait()
         transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)
 
-    read = limits.read_holdings
-    monkeypatch.setattr(limits, "read_holdings", lambda *of: counted.get(threading.get_ident()) or read(*of))
+    read = placement_rows.read_holdings
+    monkeypatch.setattr(
+        placement_rows, "read_holdings", lambda *of: counted.get(threading.get_ident()) or read(*of)
+    )
     assert race([place] * 2) == [None, None]
     assert Order.objects.filter(account=buyer).count() == 2
     assert {report.law for report in buying.broken_laws()} == {"L13"}

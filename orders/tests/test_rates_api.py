@@ -26,7 +26,7 @@ from foundation.tests.factories import SuperuserFactory
 from foundation.tests.racing import race
 from inventory.models import Product
 from orders.models import Order, Saga
-from orders.payment import card_limits, charging
+from orders.payment import charging, rows as payment_rows
 from orders.payment.card_limits import Payer
 from orders.tests import buying, stepping
 from orders.tests.buying import order_of
@@ -255,14 +255,14 @@ def test_of_payments_that_start_at_once_in_several_transactions_no_more_start_th
 def test_counting_them_without_the_locks_lets_all_start(settings, monkeypatch, by_one_key):
     """The naive twin: each counts before another has committed."""
     settings.RATE_DECLINES_PER_KEY = Rate(3, 60)
-    all_counted, check = threading.Barrier(6, timeout=10), card_limits.check
+    all_counted, check = threading.Barrier(6, timeout=10), charging.check_card_limits
 
     def check_later(counts, payer):
         all_counted.wait()
         check(counts, payer)
 
     monkeypatch.setattr(bulk_sql, "for_update", lambda **_: "")
-    monkeypatch.setattr(card_limits, "check", check_later)
+    monkeypatch.setattr(charging, "check_card_limits", check_later)
     race([partial(start_top_up, payer) for payer in payers(6, by_one_key=by_one_key)])
     assert Payment.objects.count() == 6
 
@@ -281,7 +281,7 @@ def test_what_counts_is_found_by_an_index(settings, product):
     payer = Payer(buying.account().id, api_keys.make("wallet:write", "act").key.pk)
     start_top_up(payer)
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
-        counts = card_limits.lock_and_count([payer])
+        counts = payment_rows.lock_and_count_declines([payer])
     assert [*counts.values()] == [1, 1]
     selects = [query["sql"] for query in queries if "FROM payments_payment" in query["sql"]]
     used = [servers.explain(select)[0]["possible_keys"] for select in selects]

@@ -40,7 +40,7 @@ from inventory.mirror import mirror
 from inventory.mirror.mirror import IN_FLIGHT_SECONDS
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, levels_of
-from orders import cancellation, order_states
+from orders import cancellation, rows as order_rows
 from orders.models import Order
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
@@ -317,7 +317,7 @@ def pay(product: Product, token: str = "tok_ok") -> Callable[[], Any]:
 
 def put_back(product: Product) -> Callable[[], Any]:
     order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
-    lines = order_states.read_lines([order.id])[order.id]
+    lines = order_rows.read_lines([order.id])[order.id]
     return lambda: transactions.run(
         lambda: reservations.restock({order.id: lines}, "wrong colour"), transactions.KEYED
     )

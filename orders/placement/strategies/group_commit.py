@@ -15,7 +15,7 @@ from foundation.concurrency.batching import Batcher, run_without_transaction
 from foundation.db import transactions
 from foundation.idempotency import claims
 from foundation.idempotency.recorded_answers import Replay
-from orders.placement import decisions, first_orders
+from orders.placement import decisions, rows as placement_rows
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
 
 # Longer than a batch takes on a busy machine, shorter than the second that duplicate requests wait.
@@ -40,7 +40,7 @@ def _decide(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
     except (transactions.ChangedMeanwhile, IntegrityError) as error:
         # Another transaction changed a coupon, or an account's first order was faster. What else two
         # transactions have written, such as a key, is decided one by one.
-        if isinstance(error, IntegrityError) and not first_orders.is_conflict(error):
+        if isinstance(error, IntegrityError) and not placement_rows.is_conflict(error):
             raise
         return transactions.run_batch(decide)
 

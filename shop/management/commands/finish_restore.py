@@ -8,7 +8,7 @@ from django.db import connection
 from events.feed import sequencing
 from foundation.db import next_ids
 from foundation.db.next_ids import ID_GAP
-from orders import order_numbers
+from orders import rows as order_rows
 
 NEXT = "Now: rebuild_redis, reconcile, reconcile --fix, audit. Only then start the processes."
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
             )
         next_ids.leave_gap()
         sequencing.leave_gap()
-        order_numbers.leave_gap()
+        order_rows.leave_gap()
         self.stdout.write(
             f"The next ids, and the next position of the event feed, are {ID_GAP:,} further on. {NEXT}"
         )

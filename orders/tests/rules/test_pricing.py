@@ -2,9 +2,58 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, strategies as st
 
 from orders import pricing
+
+pytestmark = pytest.mark.rules
+
+
+@pytest.mark.parametrize(
+    ("total_amount", "line_amounts", "shares"),
+    [
+        pytest.param(10, [100, 100], [5, 5], id="in proportion"),
+        pytest.param(10, [100, 200], [3, 7], id="the last takes the rest"),
+        pytest.param(2, [1, 1, 1, 0], [0, 1, 1, 0], id="no share exceeds its line"),
+        pytest.param(0, [100], [0], id="no discount"),
+        pytest.param(10, [0, 0], [0, 0], id="nothing to pay"),
+    ],
+)
+def test_a_discount_is_split_by_amounts(total_amount, line_amounts, shares):
+    assert pricing.split_discount(total_amount, line_amounts) == shares
+
+
+@pytest.mark.parametrize(
+    ("total_amount", "amounts"),
+    [
+        pytest.param(30, [10, 20], id="all is left"),
+        pytest.param(40, [10, 20], id="more is left"),
+        pytest.param(15, [5, 10], id="half is left"),
+    ],
+)
+def test_lines_share_what_is_missing(total_amount, amounts):
+    assert pricing.fit_amounts([10, 20], total_amount) == amounts
+
+
+@pytest.mark.parametrize(
+    ("amount", "card_left", "points"),
+    [
+        pytest.param(50, 75, 12, id="in proportion, rounded down"),
+        pytest.param(50, 30, 20, id="the card has less left"),
+        pytest.param(0, 0, 0, id="nothing"),
+    ],
+)
+def test_points_are_refunded_in_proportion(amount, card_left, points):
+    found = pricing.refund_points_amount(
+        amount, points_amount=25, total_amount=100, refundable_card_amount=card_left
+    )
+
+    assert found == points
+
+
+def test_an_order_of_nothing_refunds_no_points():
+    assert pricing.refund_points_amount(0, points_amount=0, total_amount=0, refundable_card_amount=0) == 0
 
 
 @given(st.integers(1, 1_000), st.integers(0, 10**12), st.data())
