@@ -84,19 +84,21 @@ def sources_of(status: str) -> list[str]:
     return [str(source) for source, targets in TRANSITIONS.items() if status in targets]
 
 
-def is_lapsed(status: str, expires_at: datetime, now: datetime) -> bool:
-    """Whether the order counts as expired, even if the sweep has not ended it yet."""
-    return status == Status.AWAITING_PAYMENT and expires_at <= now
-
-
 def status_at(status: str, expires_at: datetime, now: datetime) -> str:
-    """The status that the order has for its readers."""
-    return Status.EXPIRED.value if is_lapsed(status, expires_at, now) else status
+    """The status that the order has for its readers: expired, even if the sweep has not ended it yet."""
+    if status == Status.AWAITING_PAYMENT and expires_at <= now:
+        return Status.EXPIRED.value
+    return status
+
+
+def is_lapsed(status: str, expires_at: datetime, now: datetime) -> bool:
+    """Whether the order counts as expired without being it."""
+    return status_at(status, expires_at, now) != status
 
 
 def check_cancellable(status: str, expires_at: datetime, now: datetime) -> None:
     """Raise `Rejected` `order_not_cancellable` for an order that doesn't await its payment any more."""
-    if status == Status.AWAITING_PAYMENT and expires_at > now:
+    if status_at(status, expires_at, now) == Status.AWAITING_PAYMENT:
         return
     text = _("The order has ended already.")
     if status in PAID:
@@ -110,7 +112,7 @@ def check_payable(
     status: str, expires_at: datetime, now: datetime, *, payments: int, most_payments: int
 ) -> None:
     """Raise `Rejected` `order_not_payable` for an order that awaits no payment, or had as many as it may."""
-    if status != Status.AWAITING_PAYMENT or expires_at <= now:
+    if status_at(status, expires_at, now) != Status.AWAITING_PAYMENT:
         raise Rejected(
             _("This order can't be paid: it is paid, being paid or has ended."),
             code="order_not_payable",

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from foundation.errors import Rejected, invalid_field
+from foundation.lazy_texts import mark as _
+
 
 def fit_amounts(line_amounts: Sequence[int], total_amount: int) -> list[int]:
     """The lines' amounts, less each one's share of what they exceed the total by."""
@@ -43,3 +46,34 @@ def refund_points_amount(
     """
     proportion = amount * points_amount // total_amount if total_amount else 0
     return max(proportion, amount - refundable_card_amount)
+
+
+def check_total(total_amount: int, *, points_amount: int, expected_total_amount: int | None) -> None:
+    """Raise `Rejected` `total_changed` for an order whose buyer was shown another total, and `Invalid`
+    `over_total` for one of more points than that.
+    """
+    if expected_total_amount not in (None, total_amount):
+        raise Rejected(
+            _("The order's total is {total_amount} now.", total_amount=total_amount),
+            code="total_changed",
+            total_amount=total_amount,
+        )
+    if points_amount > total_amount:
+        raise invalid_field(
+            "points_amount",
+            "over_total",
+            _("The order's total is only {total_amount}.", total_amount=total_amount),
+        )
+
+
+def check_means(points_amount: int, card_amount: int, *, balance_amount: int, token: str | None) -> None:
+    """Check, as far as that is known before the payment, that it can be made; `token` None is to pay later.
+
+    Raises `Rejected` `insufficient_points`, and `Invalid` for a card that is missing.
+    """
+    if points_amount > balance_amount:
+        raise Rejected(
+            _("The wallet holds fewer points than the order is to use."), code="insufficient_points"
+        )
+    if token == "" and card_amount:
+        raise invalid_field("payment.token", "required", _("A card is needed for what points don't cover."))

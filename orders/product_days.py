@@ -1,7 +1,9 @@
 """Products' days as orders and refunds say them: what a refund adds to them, and how the table differs."""
 
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from datetime import date, datetime, timedelta
+from itertools import chain
 
 from django.db.models import Max, Min
 
@@ -29,7 +31,10 @@ def differences(day: date) -> list[Change]:
     """What is missing in the table of that day, or negative where it has too much; by product."""
     sold, refunds = order_rows.read_day(day)
     refunded = refund_parts.changes(refund_parts.split(refunds))
-    return [Change(day, *missing) for missing in refund_parts.add_up(sold, refunded)]
+    missing: dict[int, Counter[str]] = defaultdict(Counter)
+    for product_id, numbers in chain(sold, refunded):
+        missing[product_id].update(numbers)
+    return [Change(day, id, numbers) for id, numbers in sorted(missing.items()) if any(numbers.values())]
 
 
 def rebuild(day: date) -> int:

@@ -4,9 +4,8 @@ A refund that fails gives its money back and no units, which stay returned. Amou
 minor unit.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from operator import add, attrgetter
 from typing import Any, NamedTuple
 
@@ -56,11 +55,3 @@ def changes(parts: Iterable[Part]) -> Iterator[tuple[int, dict[str, int]]]:
         if line.has_failed:
             # What came back is the card's part.
             yield line.product_id, {"refunded_amount": points_amount - amount}
-
-
-def add_up(*changes: Iterable[tuple[int, Mapping[str, int]]]) -> list[tuple[int, Counter[str]]]:
-    """What these changes come to, by product, without those that come to nothing."""
-    found: dict[int, Counter[str]] = defaultdict(Counter)
-    for product_id, numbers in chain(*changes):
-        found[product_id].update(numbers)
-    return [(product_id, numbers) for product_id, numbers in sorted(found.items()) if any(numbers.values())]

@@ -6,13 +6,13 @@ from celery.signals import worker_init, worker_ready, worker_shutdown
 from foundation.operations import dispatch
 from orders import cancellation, rows as order_rows
 from orders.payment import gateway_events
-from orders.saga import run, store
+from orders.saga import rows as saga_rows, run
 from payments import webhooks
 
 DUE_AT_ONCE = 500
 
 
-@shared_task(name="orders.advance", is_due=staticmethod(store.is_any_due))
+@shared_task(name="orders.advance", is_due=staticmethod(saga_rows.is_any_due))
 def advance() -> None:
     """Wake this process's executor, which looks for the sagas that are due."""
     run.process_executor().wake()

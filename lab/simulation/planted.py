@@ -20,7 +20,7 @@ from foundation.approval_models import Approval
 from lab.simulation import world
 from lab.simulation.outside import Gateway
 from orders.payment import charging
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.run import Executor
 from payments import ledger, payment_states
 from payments.gateways.contract import GatewayResult
@@ -146,7 +146,7 @@ DEFECTS = {
     "early-reply": [Replacement(world, "say_lost", reply_early)],
     "new-charge-keys": [Replacement(Gateway, "charge", charge_anew)],
     "charged-before-commit": [Replacement(Executor, "lease_new", charge_at_once)],
-    "no-recovery": [Replacement(store, "due_condition", recover_none)],
+    "no-recovery": [Replacement(saga_rows, "due_condition", recover_none)],
     "uncancelled": [Replacement(charging, "_cancel_charge", cancel_nothing)],
     "forgotten-action": [Replacement(payment_states, "require_action", forget_action)],
     "gate-without-row": [Replacement(redis_gate, "_allocate", grant_without_row)],

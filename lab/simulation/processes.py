@@ -33,7 +33,7 @@ from foundation.outbound.circuit_breaker import CircuitBreaker
 from foundation.redis import redis_client
 from lab.simulation.world import MOST, SECONDS, SHARES, Crash, chance
 from orders import cancellation, tasks as order_tasks
-from orders.saga import run as executors, store
+from orders.saga import rows as saga_rows, run as executors
 from orders.saga.run import Executor
 from sales.waiting_room import advancing, room_view, ticking
 
@@ -255,7 +255,7 @@ class Processes:
             self._repeat(process, task, seconds, work)
 
     def _advance_due(self) -> None:
-        if store.due().exists():
+        if saga_rows.due().exists():
             self.enqueue(order_tasks.advance)
 
     def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:

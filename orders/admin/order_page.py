@@ -47,8 +47,8 @@ EVENT_COLOURS: dict[str, str] = {
 def read(order: Order, request: HttpRequest) -> Page:
     """What the page shows of the order; a part whose permission is missing is empty, named by `hidden`."""
     now = clock.now()
-    lapsed = order_states.is_lapsed(order.status, order.expires_at, now)
-    status = Order.Status.EXPIRED.value if lapsed else order.status
+    status = order_states.status_at(order.status, order.expires_at, now)
+    lapsed = status != order.status
     failure = cancellation.failure_lines(order.id).first() if lapsed else None
     amounts = [
         (gettext("discount"), "discount", order.discount_amount),

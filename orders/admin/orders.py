@@ -194,8 +194,8 @@ class OrderAdmin(RecordsAdmin):
         icon="block",
         permissions=["orders.change_order"],
         is_useful=lambda request, order: (
-            order.status == Order.Status.AWAITING_PAYMENT
-            and not order_states.is_lapsed(order.status, order.expires_at, clock.now())
+            order_states.status_at(order.status, order.expires_at, clock.now())
+            == Order.Status.AWAITING_PAYMENT
         ),
     )
     def cancel(self, request: HttpRequest, order: Order) -> Action:

@@ -1,6 +1,6 @@
 """Limits the cards that an account, and an API key, may try: past so many declines no payment is started."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 OF_ACCOUNT = "declines"
@@ -18,15 +18,15 @@ Counts = dict[tuple[str, int], int]
 """How many payments count, with those of this transaction, by the limit and the account's or key's id."""
 
 
-def limits_of(payer: Payer | None) -> Iterator[tuple[str, int]]:
+def limits_of(payer: Payer | None) -> list[tuple[str, int]]:
     """The payer's limits, the key's first, each with the id by which it counts."""
-    if payer:
-        if payer.key_id is not None:
-            yield OF_KEY, payer.key_id
-        yield OF_ACCOUNT, payer.account_id
+    if payer is None:
+        return []
+    of_account = (OF_ACCOUNT, payer.account_id)
+    return [of_account] if payer.key_id is None else [(OF_KEY, payer.key_id), of_account]
 
 
-def reached(counts: Counts, payer: Payer | None, most: Mapping[str, int]) -> tuple[str, int] | None:
+def reached(counts: Counts, payer: Payer, most: Mapping[str, int]) -> tuple[str, int] | None:
     """The limit, with the id by which it counts, that one more card of the payer could exceed; limits that
     are not in `most` don't apply.
     """

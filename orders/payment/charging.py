@@ -23,7 +23,7 @@ from inventory.reservations import Line
 from orders.models import Saga
 from orders.payment import card_limits, gateway_facts, rows as payment_rows
 from orders.payment.card_limits import Counts, Payer
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
     ACTION_EXPIRED,
     APPLIED,
@@ -40,7 +40,7 @@ from orders.saga.definitions import (
     Sagas,
     StepResult,
 )
-from orders.saga.store import SagaLogLine
+from orders.saga.rows import SagaLogLine
 from payments import gateways, metrics, payment_states
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
@@ -73,13 +73,15 @@ class StartedPayment(NamedTuple):
 
 def check_card_limits(counts: Counts, payer: Payer | None) -> None:
     """Raise `Throttled` if one more card of the payer's key, or account, could exceed the rate."""
+    if payer is None:
+        return
     rates = payment_rows.card_rates()
     reached = card_limits.reached(counts, payer, {name: rate.times for name, rate in rates.items()})
     if reached:
         name, id = reached
         rate = rates[name]
         start = clock.now() - timedelta(seconds=rate.seconds)
-        first_at = payment_rows.first_declined_at(name, id, since=start) or start
+        first_at = payment_rows.first_declined_at(name, id, since=start)
         raise rate_limits.refusal(name, rate, seconds=(first_at - start).total_seconds())
 
 
@@ -95,7 +97,7 @@ def cancel_or_refund(attempts: Sequence[Attempt]) -> list[Call]:
     calls = list[Call]()
     for attempt in attempts:
         payment = payments[attempt.saga.subject_id]
-        key = store.unused_key(attempt.saga, f"{payment.charge_key}:refund")
+        key = saga_rows.unused_key(attempt.saga, f"{payment.charge_key}:refund")
         calls.append(partial(_cancel_or_refund, payment, charge_reference(attempt.saga), key))
     return calls
 

@@ -21,7 +21,7 @@ from foundation.journal import journal
 from orders import pricing
 from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import refund_records
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import DO, NOT_KNOWN
 from payments import disputes, gateways, ledger, payment_states
 from payments.gateways.contract import GatewayResult
@@ -76,10 +76,10 @@ def _ask_about_refunds(payment: Payment) -> dict[UUID, bool] | None:
     """Whether the gateway has kept to the shop's own refunds that are settled; None without an answer."""
     refunds = Refund.objects.filter(order=payment.order_id, status=Refund.Status.SUCCEEDED).in_bulk()
     sagas = list(Saga.objects.filter(kind=refund_records.KIND, subject_id__in=refunds))
-    final = store.final_results([saga.id for saga in sagas])
+    final = saga_rows.final_results([saga.id for saga in sagas])
     kept: dict[UUID, bool] = {}
     for saga in sagas:
-        key = store.unused_key(saga, refund_records.refund_key(refunds[saga.subject_id]))
+        key = saga_rows.unused_key(saga, refund_records.refund_key(refunds[saga.subject_id]))
         found = gateways.of(payment.books).find_refund(key=key, charge_reference=payment.charge_reference)
         if found.status == "unknown":
             return None

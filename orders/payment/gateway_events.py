@@ -7,7 +7,7 @@ from foundation.observability import logs
 from orders.models import Refund
 from orders.payment import gateway_bookings
 from orders.payment.refund_records import UNSETTLED as UNSETTLED_REFUNDS
-from orders.saga import run, store
+from orders.saga import rows as saga_rows, run
 from payments import gateways, payment_states, webhooks
 from payments.models import Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
@@ -56,7 +56,7 @@ def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
 def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
     # Those of the payment and of its refunds, instead of after their pause.
     refunds = Refund.objects.filter(order=payment.order_id, status__in=UNSETTLED_REFUNDS)
-    store.advance_now([payment.id, *refunds.values_list("id", flat=True)])
+    saga_rows.advance_now([payment.id, *refunds.values_list("id", flat=True)])
     run.process_executor().wake()
     payment.refresh_from_db()
     if payment.status in UNSETTLED:

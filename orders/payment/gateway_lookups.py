@@ -20,7 +20,7 @@ from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from foundation.money import format_amount
 from orders.payment import gateway_bookings
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from payments import gateways
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
@@ -90,7 +90,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
 
     outcome = recorded_answers.run_once(keyed, record)
     if payment.status in UNSETTLED:
-        store.advance_now([payment.id])
+        saga_rows.advance_now([payment.id])
     return outcome
 
 

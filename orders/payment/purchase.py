@@ -37,7 +37,7 @@ from orders.order_states import OrderRow
 from orders.payment import charging, rows as payment_rows
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.saga import run, store
+from orders.saga import rows as saga_rows, run
 from orders.saga.definitions import (
     ACTION_EXPIRED,
     GAVE_UP,
@@ -111,7 +111,7 @@ def new_purchase(
         "debit_balance": not order.points_amount,
         charging.NAME: not order.card_amount,
     }
-    saga, log = store.new_saga(
+    saga, log = saga_rows.new_saga(
         kind=KIND,
         subject_id=payment.id,
         about_id=order.id,
@@ -130,12 +130,12 @@ def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
     if not purchases:
         return
     sagas = {purchase.saga.id: purchase.saga for purchase in purchases}
-    rows = [store.new_row(purchase.saga, purchase.log, begun=purchase) for purchase in purchases]
+    rows = [saga_rows.new_row(purchase.saga, purchase.log, begun=purchase) for purchase in purchases]
     for leased in run.process_executor().lease_new(rows):
         for name, value in leased.changes.items():
             setattr(sagas[leased.id], name, value)
     payment_rows.insert_payments([purchase.payment for purchase in purchases])
-    store.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
+    saga_rows.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 
 
 def _check_payable(order: Order, token: str, earlier: int) -> None:

@@ -2,7 +2,7 @@
 changes of lines, payment, ledger and stock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from django.db.models import F
@@ -14,6 +14,7 @@ from inventory import reservations, stock_levels
 from inventory.reservations import Line
 from orders import order_events, order_states, pricing, product_days, rows as order_rows
 from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.payment.refund_amounts import RefundableLine
 from payments import ledger, payment_states
 from payments.models import GATEWAY_CLEARING, SALES, Transfer
 
@@ -28,25 +29,21 @@ UNSETTLED = (Refund.Status.PENDING, Refund.Status.STUCK)
 def refund_key(refund: Refund) -> str:
     """The gateway's idempotency key for the refund of the card amount: another amount needs another key.
 
-    A refund that failed there needs another one as well, once an operator retries it (`store.unused_key`).
+    A refund that failed there needs another one as well, once an operator retries it (`unused_key`).
     """
     return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
 
-def refundable_amount(line: OrderLine, count: int) -> int:
-    """The refund for `count` more units of the line, after those that are refunded already."""
-    before, after = (
-        pricing.discounted_amount(
-            units, quantity=line.quantity, unit_price=line.unit_price, discount_amount=line.discount_amount
-        )
-        for units in (line.refunded_quantity, line.refunded_quantity + count)
-    )
-    return after - before
+def refundable_lines(lines: Iterable[OrderLine]) -> list[RefundableLine]:
+    """What of these lines decides their refunds."""
+    return [RefundableLine(*[getattr(line, name) for name in RefundableLine._fields]) for line in lines]
 
 
 def build_lines(refund: Refund, counts: Sequence[tuple[OrderLine, int]]) -> list[RefundLine]:
     """The unsaved lines of a refund of these units; they share what is missing where less is left."""
-    amounts = pricing.fit_amounts([refundable_amount(line, count) for line, count in counts], refund.amount)
+    refundable = refundable_lines(line for line, _count in counts)
+    wanted = [line.amount_of(count) for line, (_line, count) in zip(refundable, counts, strict=True)]
+    amounts = pricing.fit_amounts(wanted, refund.amount)
     return [
         RefundLine(refund=refund, line=line, quantity=count, amount=amount)
         for (line, count), amount in zip(counts, amounts, strict=True)

@@ -23,13 +23,12 @@ from foundation.money import format_amount
 from orders.models import Refund, Saga
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.payment.refund_records import KIND, REFUND_CARD, refund_key
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
     APPLIED,
     DO,
     FORCED_DETAIL,
     NOT_KNOWN,
-    RETRYABLE,
     SAGA_TYPES,
     Attempt,
     Call,
@@ -43,6 +42,7 @@ from orders.saga.definitions import (
     StepResult,
     WorkClass,
 )
+from orders.saga.progress import RETRYABLE
 from payments import gateways
 from payments.gateways.contract import NOT_CALLED, ExpectedCharge, GatewayResult
 from payments.models import Payment
@@ -75,7 +75,7 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[Call]:
     calls = list[Call]()
     for saga in [attempt.saga for attempt in attempts]:
         refund = refunds[saga.subject_id]
-        key = store.unused_key(saga, refund_key(refund))
+        key = saga_rows.unused_key(saga, refund_key(refund))
         stuck = _read(saga) if saga.state == Saga.State.STUCK else None
         calls.append(partial(_refund_card, refund, payments[refund.order_id], key, stuck))
     return calls
@@ -89,7 +89,7 @@ def _read(saga: SagaRow) -> Expected:
     of_order = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id)
     others = of_order.exclude(status=Refund.Status.FAILED).in_bulk()
     sagas = list(Saga.objects.filter(kind=KIND, subject_id__in=others).order_by("id"))
-    final = store.final_results([one.id for one in sagas])
+    final = saga_rows.final_results([one.id for one in sagas])
     events = {one.subject_id: final[one.id].get((REFUND_CARD, DO), NOT_KNOWN).event for one in sagas}
     unsettled = {id for id in events if others[id].status in refund_records.UNSETTLED}
     return Expected(
@@ -99,7 +99,7 @@ def _read(saga: SagaRow) -> Expected:
         + sum(others[id].card_amount for id in unsettled if events[id] in APPLIED),
         made_amount=sum(others[id].card_amount for id, event in events.items() if event == Event.DONE),
         other_keys=tuple(
-            store.unused_key(one, refund_key(others[one.subject_id]))
+            saga_rows.unused_key(one, refund_key(others[one.subject_id]))
             for one in sagas
             if events[one.subject_id] == Event.FAILED
         ),

@@ -5,7 +5,7 @@ A recorded refund counts as taken at once, so concurrent refunds never exceed wh
 after it was done leaves its card amount to be refunded again.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -22,10 +22,11 @@ from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from foundation.lazy_texts import Text, mark as _
 from foundation.money import format_amount
 from inventory.reservations import Lines
-from orders import order_events, order_states, pricing, rows as order_rows
+from orders import order_events, order_states, rows as order_rows
 from orders.models import Order, OrderLine, Refund, RefundLine
-from orders.payment import refund_records, refund_saga
-from orders.saga import store
+from orders.payment import refund_amounts, refund_records, refund_saga
+from orders.payment.refund_amounts import Refundable
+from orders.saga import rows as saga_rows
 from payments import disputes
 from payments.models import Payment
 
@@ -51,17 +52,6 @@ class RefundPreview:
     line_amounts: Mapping[int, int] = field(default_factory=dict, compare=False)
 
 
-class Refundable(NamedTuple):
-    points_amount: int
-    card_amount: int
-    held_amount: int
-    """What disputes hold of the card amount, or have lost; it is not in it."""
-
-    @property
-    def amount(self) -> int:
-        return self.points_amount + self.card_amount
-
-
 def start_refund(
     *,
     order_id: UUID,
@@ -85,7 +75,7 @@ def start_refund(
         if expected is not None:
             _assert_as_expected(expected, _to_preview(refund, refund_lines), currency=order.currency)
         refund_records.record(order, refund, refund_lines)
-        saga, started = store.new_saga(
+        saga, started = saga_rows.new_saga(
             kind=refund_saga.KIND,
             subject_id=refund.id,
             about_id=order.id,
@@ -93,7 +83,7 @@ def start_refund(
             skipped=[] if refund.card_amount else [refund_saga.REFUND_CARD],
         )
         order_events.note_refund_requested(order, refund, refund_lines)
-        store.insert_sagas([(saga, started)])
+        saga_rows.insert_sagas([(saga, started)])
         return StartedRefund(refund, refund_lines, saga.id)
 
     return recorded_answers.run_once(keyed, start, reference=lambda started_refund: started_refund.refund.id)
@@ -116,32 +106,16 @@ def _decide_refund(
 ) -> tuple[Refund, list[RefundLine]]:
     """The unsaved refund of the order, which is final if the order is locked, and its lines."""
     own_account.refuse_own(order.account_id)
-    if order.status not in order_states.REFUNDABLE:
-        raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
+    shown = order_states.status_at(order.status, order.expires_at, clock.now())
+    refund_amounts.check_refundable(order.status, shown=shown)
     lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
-    left = refundable(order)
-    counts = _quantities_to_refund(order, lines, wanted, left)
-    takes_all = all(line.quantity == line.refunded_quantity + dict(counts).get(line, 0) for line in lines)
-    line_amount = sum(refund_records.refundable_amount(line, count) for line, count in counts)
-    # The last units take all that is left, and no units more than that.
-    amount = left.amount if takes_all else min(line_amount, left.amount)
-    is_owed = not (counts or takes_all)
-    if is_owed and not (amount := _owed_amount(lines, left.amount)):
-        raise Rejected(_("Nothing is owed besides the units that are left."), code="nothing_to_refund")
-    if line_amount and not amount:
-        disputed = _("What is left of the order is disputed at the gateway.")
-        returned = _(
-            "All that was paid is given back already, or about to be: no amount is left for the units."
-        )
-        raise Rejected(disputed if left.held_amount else returned, code="nothing_to_refund")
-    points_amount = pricing.refund_points_amount(
-        amount,
-        # What is owed was paid by card.
-        points_amount=0 if is_owed else order.points_amount,
+    units, amount, points_amount = refund_amounts.decide(
+        refund_records.refundable_lines(lines),
+        None if wanted is None else {line.product_id: line.quantity for line in wanted},
+        refundable(order),
+        points_amount=order.points_amount,
         total_amount=order.total_amount,
-        refundable_card_amount=left.card_amount,
     )
-    points_amount = min(points_amount, left.points_amount)
     refund = Refund(
         order=order,
         amount=amount,
@@ -151,6 +125,7 @@ def _decide_refund(
         restock=restock,
         created_at=clock.now(),
     )
+    counts = [(line, units[line.product_id]) for line in lines if line.product_id in units]
     return refund, refund_records.build_lines(refund, counts)
 
 
@@ -158,7 +133,9 @@ def owed_amount(order: Order) -> int:
     """What is left to refund besides the units that are left: a refund of others failed, or could not give
     back all because of a dispute that is won since.
     """
-    return _owed_amount(OrderLine.objects.filter(order_id=order.id), refundable(order).amount)
+    left = refundable(order)
+    lines = refund_records.refundable_lines(OrderLine.objects.filter(order_id=order.id))
+    return refund_amounts.owed_amount(lines, left.amount)
 
 
 def failed_refunds(*, most: int) -> list[Refund]:
@@ -167,11 +144,6 @@ def failed_refunds(*, most: int) -> list[Refund]:
     newest = failed.select_related("order").order_by("-failed_at")[:most]
     owed = {id: owed_amount(order) for id, order in {one.order_id: one.order for one in newest}.items()}
     return [refund for refund in newest if owed[refund.order_id]]
-
-
-def _owed_amount(lines: Iterable[OrderLine], left_amount: int) -> int:
-    left = (refund_records.refundable_amount(one, one.quantity - one.refunded_quantity) for one in lines)
-    return max(0, left_amount - sum(left))
 
 
 def refundable(order: Order) -> Refundable:
@@ -227,33 +199,3 @@ def _in_words(preview: RefundPreview, currency: str) -> Text:
         points=format_amount(preview.points_amount, currency),
         card=format_amount(preview.card_amount, currency),
     )
-
-
-def _quantities_to_refund(
-    order: Order, lines: Sequence[OrderLine], wanted: Lines | None, refundable: Refundable
-) -> list[tuple[OrderLine, int]]:
-    """The order's lines to refund, with the number of units of each.
-
-    None may be left while an amount is: a dispute held it when the last units were refunded, and is won.
-    """
-    left = {line.product_id: line.quantity - line.refunded_quantity for line in lines}
-    if not any(left.values()) and not refundable.amount:
-        raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
-    requested = left if wanted is None else {line.product_id: line.quantity for line in wanted}
-    exceeding = [
-        {"product": product_id, "requested": count, "refundable": left.get(product_id, 0)}
-        for product_id, count in requested.items()
-        if count > left.get(product_id, 0)
-    ]
-    if exceeding:
-        raise Rejected(
-            _("The refund exceeds what is left of the order."), code="refund_exceeds_order", items=exceeding
-        )
-    return [(line, requested[line.product_id]) for line in lines if requested.get(line.product_id)]
-
-
-def _nothing_to_refund_reason(order: Order) -> Text:
-    if order.status in order_states.PAID:
-        return _("All of the order is refunded already, or about to be.")
-    status = order_states.status_at(order.status, order.expires_at, clock.now())
-    return _("The order is not paid: it is {status}.", status=status)

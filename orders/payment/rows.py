@@ -79,13 +79,11 @@ def locked_payers(payer: Payer | None) -> Iterator[Row]:
         yield Row(OWNERS[name].model, id)
 
 
-def first_declined_at(limit: str, id: int, *, since: datetime) -> datetime | None:
-    """When the first of the payments was declined that count since then; None if none is left."""
-    declined = Payment.objects.filter(
-        **{OWNERS[limit].column: id}, status=Status.FAILED, declined_at__gt=since
-    )
-    first_at: datetime | None = declined.aggregate(first_at=Min("declined_at"))["first_at"]
-    return first_at
+def first_declined_at(limit: str, id: int, *, since: datetime) -> datetime:
+    """When the first of the payments was declined that count since then; that instant if none is left."""
+    owner = {OWNERS[limit].column: id}
+    declined = Payment.objects.filter(**owner, status=Status.FAILED, declined_at__gt=since)
+    return declined.aggregate(first_at=Min("declined_at"))["first_at"] or since
 
 
 def read_declines(account_id: int) -> Usage | None:

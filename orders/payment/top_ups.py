@@ -12,7 +12,7 @@ from orders.models import Saga
 from orders.payment import charging, rows as payment_rows
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import SAGA_TYPES, LocalStep, Sagas, SagaType
 from payments import ledger, payment_states
 from payments.models import Payment
@@ -40,10 +40,10 @@ def start(
             api_key_id=payer.key_id if payer else None,
         )
         payment_rows.insert_payments([payment])
-        saga, lines = store.new_saga(
+        saga, lines = saga_rows.new_saga(
             kind=KIND, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )
-        store.insert_sagas([(saga, lines)])
+        saga_rows.insert_sagas([(saga, lines)])
         return StartedPayment(payment, saga, lines)
 
     ledger.open_wallet(account_id)
@@ -62,7 +62,7 @@ def _lock(sagas: Sagas, skip_locked: bool) -> dict[UUID, Payment]:
 
 def _credit_wallets(sagas: Sagas) -> list[str | Rejected]:
     payments: list[Payment] = [saga.parent for saga in sagas]
-    ledger.credit_top_ups(payments, by=[store.acting_for(saga) for saga in sagas], is_locked=True)
+    ledger.credit_top_ups(payments, by=[saga_rows.acting_for(saga) for saga in sagas], is_locked=True)
     charging.mark_paid(sagas, at=clock.now())
     return [f"{payment.card_amount} points credited" for payment in payments]
 

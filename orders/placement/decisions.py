@@ -36,9 +36,9 @@ from orders.order_states import NewLine, OrderRow, Status
 from orders.payment import card_limits, charging, purchase, rows as payment_rows
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.placement import limits, own_terms, rows as placement_rows, totals
+from orders.placement import limits, own_terms, rows as placement_rows
 from orders.placement.first_orders import FirstOrders
-from orders.placement.limits import Holdings, Wanted
+from orders.placement.limits import Holdings
 from orders.placement.own_terms import OwnTerms
 from orders.rows import Numbers
 from payments import ledger
@@ -279,7 +279,7 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
             own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
         stock_checks.check_available(stock, lines)
         wanted = [
-            Wanted(line.product_id, line.quantity, stock[line.product_id].limit_per_account) for line in lines
+            (line.product_id, line.quantity, stock[line.product_id].limit_per_account) for line in lines
         ]
         limits.check(
             state.holdings[account_id],
@@ -360,17 +360,21 @@ def _build_order(
         discount_amount = redemption.discount_amount(
             coupon.campaign.discount, items_amount=sum(discounted_amounts)
         )
-    amounts = totals.add_up(
-        line_amounts,
-        discount_amount=discount_amount,
-        points_amount=order_request.points_amount,
-        expected_total_amount=order_request.expected_total_amount,
+    items_amount = sum(line_amounts)
+    total_amount = items_amount - discount_amount
+    points_amount = order_request.points_amount
+    pricing.check_total(
+        total_amount, points_amount=points_amount, expected_total_amount=order_request.expected_total_amount
     )
     order = OrderRow(
         id=uuid7(),
         account_id=order_request.account_id,
         status=(Status.AWAITING_PAYMENT if order_request.token is None else Status.PAYING).value,
-        **amounts._asdict(),
+        items_amount=items_amount,
+        discount_amount=discount_amount,
+        points_amount=points_amount,
+        card_amount=total_amount - points_amount,
+        total_amount=total_amount,
         currency=settings.CURRENCY,
         coupon_code=coupon.code if coupon else "",
         units=sum(quantities),
@@ -396,7 +400,7 @@ def _build_order(
         for product, count, line_amount, share in zip(products, quantities, line_amounts, shares, strict=True)
     ]
     placed = PlacedOrder(order, lines)
-    totals.check_means(
+    pricing.check_means(
         order.points_amount,
         order.card_amount,
         balance_amount=state.balances.get(order.account_id, 0),

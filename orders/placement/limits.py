@@ -6,7 +6,6 @@ different products, in different processes, may exceed `OPEN_UNITS_PER_ACCOUNT` 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from foundation import lazy_texts
 from foundation.errors import Held
@@ -26,12 +25,8 @@ Holdings = dict[int, AccountHoldings]
 """What each account of a batch holds, by account id."""
 
 
-class Wanted(NamedTuple):
-    """Units of a product that an order wants, with the product's limit for each account, if it has one."""
-
-    product_id: int
-    quantity: int
-    limit: int | None
+Wanted = tuple[int, int, int | None]
+"""A product, its units that an order wants, and the product's limit for each account, if it has one."""
 
 
 def check(
@@ -71,5 +66,5 @@ def add(held: AccountHoldings, lines: Sequence[Wanted]) -> None:
     """Add an order of these lines that was just placed."""
     held.unpaid_orders += 1
     for units in (held.unpaid_units, held.limited_units):
-        for line in lines:
-            units[line.product_id] = units.get(line.product_id, 0) + line.quantity
+        for id, quantity, _limit in lines:
+            units[id] = units.get(id, 0) + quantity

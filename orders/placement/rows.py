@@ -1,7 +1,8 @@
 """What the database says of buyers when orders are placed, and the uses of coupons for first orders.
 
-Nothing is locked here: each is read once the stock is locked, or its versions are read. The uses are written
-after their orders.
+Placing locks stock, campaigns, entries of sales, and the rows of payers, in this order; nothing is locked
+here, but read once the stock is, or its versions are read. It writes the stock, orders and lines, entries,
+coupons, these uses, payments and sagas, and the keys.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -22,7 +22,7 @@ from foundation.journal.journal import ActorContext
 from foundation.observability import tracing
 from foundation.outbound import backoff
 from orders.models import Saga
-from orders.saga import store
+from orders.saga import progress, rows as saga_rows
 from orders.saga.definitions import (
     APPLIED,
     DO,
@@ -32,7 +32,6 @@ from orders.saga.definitions import (
     NEVER_RAN,
     NOT_CONFIRMED,
     OUTCOME_UNKNOWN,
-    RETRYABLE,
     SKIPPED,
     TOO_LATE,
     UNDO,
@@ -49,7 +48,8 @@ from orders.saga.definitions import (
     call_name,
     refusal_or_failure,
 )
-from orders.saga.store import UNLEASED, SagaLogLine
+from orders.saga.progress import Action, Claim, Turn
+from orders.saga.rows import UNLEASED, SagaLogLine
 from payments.gateways.contract import NOT_CALLED
 
 log = get_logger(__name__)
@@ -61,11 +61,6 @@ STEP_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 SINGLE = "single"
-# The pause of a call that wasn't made is that of so many attempts: up to 8 s.
-ATTEMPTS_OF_UNCALLED = 4
-# The longest pause of a compensation, and past the deadline, until so long after it.
-LONGEST_LATE_PAUSE_SECONDS = 30.0
-LATELY = timedelta(minutes=10)
 
 
 def advance(sagas: Sagas, *, token: str, mode: str = DO, failpoint: Callable[[str], None]) -> "Batch":
@@ -137,7 +132,7 @@ class Batch:
 
     def advance(self) -> None:
         # A single batch trusts no copy: it may run because the reply to the COMMIT of a shared one was lost.
-        self.rows = store.lock_sagas(self.copies, token=None if self.mode == SINGLE else self.token)
+        self.rows = saga_rows.lock_sagas(self.copies, token=None if self.mode == SINGLE else self.token)
         for id, saga in self.rows.items():
             copy = self.copies[id]
             saga.result = saga.result or copy.result_for(saga)
@@ -147,7 +142,7 @@ class Batch:
             if self._may_advance(saga):
                 self.advanced.append(saga)
         actors: dict[UUID | None, ActorContext] = {
-            saga.about_id: store.acting_for(saga) for saga in self.advanced if saga.about_id
+            saga.about_id: saga_rows.acting_for(saga) for saga in self.advanced if saga.about_id
         }
         with journal.acting_for(actors):
             continuing = [saga for saga in self.advanced if self._record_result(saga)]
@@ -156,14 +151,14 @@ class Batch:
             self._advance(continuing)
             self._end_compensated()
             self._write_lines()
-        store.save(self.advanced)
+        saga_rows.save(self.advanced)
         for saga in self.rows.values():
             saga.result = None
 
     def put_off(self, result: StepResult, seconds: float | None) -> None:
         # What is put off without a rest is due all the same, so that a locked row is left for the next time.
-        self.rows = store.read_sagas(self.copies, is_locked=True, skip_locked=seconds is None)
-        final = store.final_results(self.rows)
+        self.rows = saga_rows.read_sagas(self.copies, is_locked=True, skip_locked=seconds is None)
+        final = saga_rows.final_results(self.rows)
         for id, saga in self.rows.items():
             saga.final = final[id]
             # One that this executor has leased since is in progress.
@@ -179,28 +174,30 @@ class Batch:
             if seconds is not None:
                 self._rest_until(saga, self.now + timedelta(seconds=seconds))
         self._write_lines()
-        store.save(self.rows.values())
+        saga_rows.save(self.rows.values())
 
     def _write_lines(self) -> None:
-        store.write_lines(self.lines, at=clock.now())
+        saga_rows.write_lines(self.lines, at=clock.now())
         self.lines.clear()
 
     def _may_advance(self, saga: SagaRow) -> bool:
         """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
         copy = self.copies[saga.id]
-        holds = saga.lease_token == self.token
-        if saga.state not in UNFINISHED or (holds and copy.lease_token == self.token):
-            return saga.state in UNFINISHED
-        if not saga.is_leased(self.now):
-            # Another worker had it after this one found it, and lets it rest.
-            has_moved = saga.next_attempt_at != copy.next_attempt_at
-            if has_moved and not saga.result and saga.next_attempt_at and saga.next_attempt_at > self.now:
-                return False
-            # A lost lease counts as an attempt: its worker recorded nothing, but may have made its call.
-            if saga.lease_token and not saga.result:
-                self._log_attempt(saga, saga.next_step, LEASE_LOST)
-            return True
-        return holds or bool(copy.attempt and saga.result and saga.result.event not in RETRYABLE)
+        if saga.state not in UNFINISHED:
+            return False
+        at = saga.next_attempt_at
+        claim = progress.claim(
+            holds=saga.lease_token == self.token,
+            held=copy.lease_token == self.token,
+            is_leased=saga.is_leased(self.now),
+            has_token=bool(saga.lease_token),
+            is_put_off=at is not None and at > self.now and at != copy.next_attempt_at,
+            result=saga.result.event if saga.result else "",
+            is_called=copy.attempt is not None,
+        )
+        if claim == Claim.LEASE_LOST:
+            self._log_attempt(saga, saga.next_step, LEASE_LOST)
+        return claim != Claim.NONE
 
     # The result of a call, or of a batch that failed
 
@@ -208,20 +205,21 @@ class Batch:
         """Record the result of the saga's next step. Returns whether the saga continues in this batch."""
         result = saga.result
         step = saga.next_step
-        if result and result.event == Event.REFUSED and not saga.can_compensate(step):
-            # Past the point of no return, and at the end, a refusal counts as a failed attempt.
+        if not result:
+            return True
+        turn = progress.turn_after(result.event, result.code, can_compensate=saga.can_compensate(step))
+        if turn == Turn.RETRY and result.event == Event.REFUSED:
             result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
-        if not result or (step is None and result.event not in RETRYABLE):
+        if step is None and turn != Turn.RETRY:
             return True
         if isinstance(step, OutsideStep) and step.on_result and saga.direction == DO:
             step.on_result(saga, result)
-        is_undone = result.event == Event.DONE and result.code and saga.can_compensate(step)
-        if result.event in RETRYABLE:
+        if turn == Turn.RETRY:
             if not self._rest(saga, step, result):
                 return False
         elif step:
             self._add_final_line(saga, step, saga.direction, result)
-        if result.event == Event.REFUSED or is_undone:
+        if turn == Turn.COMPENSATE:
             saga.start_compensation(result.code, result.detail)
         if self.mode == SINGLE:
             self._lease(saga)
@@ -241,9 +239,12 @@ class Batch:
             saga.change(last_error=result.detail[:255])
         elif action is None:
             self._log_attempt(saga, step, result)
-        if result.needs_operator:
+        turn = progress.turn_of_attempt(
+            is_over=is_over, needs_operator=result.needs_operator, can_compensate=saga.can_compensate(step)
+        )
+        if turn == Turn.NEEDS_OPERATOR:
             self._mark_stuck(saga)
-        elif is_over and saga.can_compensate(step):
+        elif turn == Turn.COMPENSATE:
             saga.start_compensation(*(NOT_CONFIRMED if action else OUTCOME_UNKNOWN))
             return True
         if action:
@@ -253,16 +254,22 @@ class Batch:
             # The journal has one line of a new action, which moves the deadline, also if this is repeated.
             is_noted = not saga.lease_token and saga.deadline_at == deadline_at
             if action.deadline_at and not is_noted:
-                journal.note_all([store.journal_line(SagaLogLine(saga, _name(step), DO, result), self.now)])
+                journal.note_all(
+                    [saga_rows.journal_line(SagaLogLine(saga, _name(step), DO, result), self.now)]
+                )
             saga.change(deadline_at=deadline_at)
             self.committed.append(f"{name} waits for an action")
         else:
-            # What was not called is called soon after the other system is back.
-            attempts = ATTEMPTS_OF_UNCALLED if is_uncalled else saga.attempts
-            # What it holds is to be released soon after the deadline.
-            is_soon = (is_over or saga.direction == UNDO) and self.now < saga.deadline_at + LATELY
-            most_seconds = LONGEST_LATE_PAUSE_SECONDS if is_soon else backoff.LONGEST_SECONDS
-            retry_at = backoff.retry_at(attempts, self.now, most_seconds=most_seconds)
+            attempts, most_seconds = progress.retry_pause(
+                saga.attempts,
+                self.now,
+                saga.deadline_at,
+                is_uncalled=is_uncalled,
+                is_undo=saga.direction == UNDO,
+            )
+            retry_at = backoff.retry_at(
+                attempts, self.now, most_seconds=most_seconds or backoff.LONGEST_SECONDS
+            )
             until = retry_at if is_over else min(retry_at, until)
             self.committed.append(f"{name} postponed")
         self._rest_until(saga, until)
@@ -278,7 +285,7 @@ class Batch:
         """Log an attempt that was not final. Past its deadline what can't be compensated is stuck."""
         saga.change(attempts=saga.attempts + 1, last_error=result.detail[:255])
         self.lines.append(SagaLogLine(saga, _name(step), saga.direction, result, attempt=saga.attempts))
-        if self._is_overdue(saga) and not saga.can_compensate(step):
+        if progress.is_stuck(self.now, saga.deadline_at, can_compensate=saga.can_compensate(step)):
             self._mark_stuck(saga)
 
     def _mark_stuck(self, saga: SagaRow) -> None:
@@ -320,10 +327,15 @@ class Batch:
 
     def _may_start(self, saga: SagaRow, step: Step) -> bool:
         """Whether the step may be started; an overdue saga is compensated instead, if it still can be."""
-        if not self._is_overdue(saga) or not saga.can_compensate(step) or saga.is_repeat_of(step):
-            return True
-        saga.start_compensation(*TOO_LATE)
-        return False
+        is_too_late = progress.is_too_late(
+            self.now,
+            saga.deadline_at,
+            can_compensate=saga.can_compensate(step),
+            is_repeat=saga.is_repeat_of(step),
+        )
+        if is_too_late:
+            saga.start_compensation(*TOO_LATE)
+        return not is_too_late
 
     def _do(self, step: LocalStep, sagas: Sagas) -> None:
         with tracing.span(f"saga step {step.name} do"), STEP_SECONDS.labels(step.name).time():
@@ -340,17 +352,21 @@ class Batch:
     def _schedule_next(self, saga: SagaRow) -> None:
         """Schedule the next action: the end, an outside call, or another batch."""
         step = saga.next_step
-        # The calls of a batch are of one direction.
-        is_other = saga.direction != self.mode and self.mode != SINGLE
-        if saga.direction == UNDO and not is_other:
+        action = progress.next_action(
+            is_undo=saga.direction == UNDO,
+            is_other_direction=self.mode not in (SINGLE, saga.direction),
+            has_step=step is not None,
+            is_outside=isinstance(step, OutsideStep),
+        )
+        if action == Action.UNDO:
             undone = self._skip_without_effect(saga)
             if isinstance(undone, OutsideStep):
                 self._call(saga, undone)
             else:
                 self.compensated.append(saga)
-        elif step is None and saga.direction == DO:
+        elif action == Action.END:
             self._end(saga, State.DONE)
-        elif isinstance(step, OutsideStep) and not is_other and self._may_start(saga, step):
+        elif action == Action.CALL and isinstance(step, OutsideStep) and self._may_start(saga, step):
             self._call(saga, step)
         else:
             self._lease(saga)

@@ -25,8 +25,6 @@ DO = Saga.Direction.DO.value
 UNDO = Saga.Direction.UNDO.value
 Event = SagaLog.Event
 WorkClass = Saga.WorkClass
-# Not final: the step is tried again.
-RETRYABLE = (Event.FAILED, Event.PENDING, Event.REQUIRES_ACTION)
 # Final, and the step has taken effect: it was done, or an operator confirmed it.
 APPLIED = (Event.DONE, Event.FORCED)
 GAVE_UP = "gave_up"
@@ -169,7 +167,7 @@ class SagaRow:
         return self.type.next_step(self.direction, done, is_irreversible=self.is_irreversible)
 
     def change(self, **columns: Any) -> None:
-        """Change columns; `orders.saga.store.save` writes them."""
+        """Change columns; `orders.saga.rows.save` writes them."""
         self.changes |= columns
         for name in columns.keys() & SAGA_COLUMNS:
             setattr(self, name, columns[name])

@@ -26,7 +26,7 @@ from foundation.journal import journal
 from foundation.journal.journal import ActorContext
 from foundation.lazy_texts import Text, mark as _
 from orders.models import Saga
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
     DO,
     FORCED_DETAIL,
@@ -41,7 +41,7 @@ from orders.saga.definitions import (
     StepResult,
     WorkClass,
 )
-from orders.saga.store import SagaLogLine
+from orders.saga.rows import SagaLogLine
 
 LONGEST_REASON = 255
 LONGEST_REFERENCE = 96
@@ -87,10 +87,10 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
             text = gettext("The saga has ended: it is %(state)s.") % {"state": Saga.State(saga.state).label}
             raise Rejected(text, code="saga_ended")
         if step := saga.next_step:
-            saga.change(key_number=store.count_failed_calls(saga, step.name))
+            saga.change(key_number=saga_rows.count_failed_calls(saga, step.name))
         if note:
             note()
-        return store.RETRIED
+        return saga_rows.RETRIED
 
     reason = _stripped(reason)
     stuck, at = _stuck_at(saga_id, DO)
@@ -226,9 +226,9 @@ def _stripped(reason: str) -> str:
 def _stuck_at(saga_id: UUID, direction: str) -> tuple[SagaRow, OutsideStep | None]:
     """The saga, and the step at another system at which it is stuck in this direction, if it is."""
     open_transaction.assert_outside()
-    found = transactions.read(lambda: store.read_sagas([saga_id])).get(saga_id)
+    found = transactions.read(lambda: saga_rows.read_sagas([saga_id])).get(saga_id)
     saga = required(found, _("There is no saga {saga_id}.", saga_id=saga_id))
-    saga.final = store.final_results([saga_id])[saga_id]
+    saga.final = saga_rows.final_results([saga_id])[saga_id]
     step = saga.next_step
     is_stuck = (saga.state, saga.direction) == (Saga.State.STUCK, direction)
     return saga, step if isinstance(step, OutsideStep) and is_stuck else None
@@ -268,7 +268,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     `decide` returns the journal's name of the action, or nothing if it changed nothing; or the approval that
     it asked for, which is returned. The journal's line has what is `noted` too.
     """
-    saga = store.lock_sagas(store.read_sagas([saga_id]))[saga_id]
+    saga = saga_rows.lock_sagas(saga_rows.read_sagas([saga_id]))[saga_id]
     # The account of the locked order or payment, which the saga benefits.
     own_account.refuse_own(saga.parent and saga.parent.account_id)
     now = clock.now()
@@ -288,9 +288,9 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
             deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
             next_attempt_at=now,
             work_class=saga.type.class_of(WorkClass.AGAIN),
-            **store.UNLEASED,
+            **saga_rows.UNLEASED,
         )
-        store.save([saga])
+        saga_rows.save([saga])
         after = {"state": str(saga.state), "direction": saga.direction}
         reference = ""
         if step and decided == FORCED:
@@ -345,7 +345,7 @@ def _force(
     lines = [SagaLogLine(saga, step.name, saga.direction, result)]
     if saga.direction == UNDO and (step.name, DO) not in saga.final:
         lines.insert(0, SagaLogLine(saga, step.name, DO, NEVER_RAN))
-    store.write_lines(lines, at=clock.now())
+    saga_rows.write_lines(lines, at=clock.now())
     saga.final |= {(line.step, line.direction): line.result for line in lines}
     if saga.direction == DO:
         if step.on_result:

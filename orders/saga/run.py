@@ -1,6 +1,6 @@
 """Runs sagas: a loop of batches, and calls of other systems beside them.
 
-A process has one executor. It looks for sagas that are due (`orders.saga.store.find_due`), new or left behind
+A process has one executor. It looks for sagas that are due (`orders.saga.rows.find_due`), new or left behind
 by a crash, and advances them in one transaction (`orders.saga.batch`). Then it submits their calls, and the
 result of each comes back to a queue, whose batch records it: a slow call delays its own saga alone. Messages
 and instants only wake it. Everything is bounded: a saga in progress has a place, and each class of work has a
@@ -31,7 +31,7 @@ from foundation.db import open_transaction, transactions
 from foundation.errors import Overloaded, Unavailable
 from foundation.observability import logs, tracing
 from foundation.repeated_work import RepeatedWork
-from orders.saga import batch, store
+from orders.saga import batch, progress, rows as saga_rows
 from orders.saga.batch import SINGLE, STEP_SECONDS, Batch
 from orders.saga.definitions import (
     DO,
@@ -60,7 +60,12 @@ QUEUES = (DO, UNDO, REFUNDS, DUE)
 # The places of a web server, for the payments that its processes begin.
 WEB_PLACES = min(48, settings.WEB_PAYMENTS)
 # The places of each class of work. What one doesn't use another may, but for the next few.
-SHARES = {WorkClass.NEW: 96 - WEB_PLACES, WorkClass.AGAIN: 48, WorkClass.REFUND: 32, WorkClass.RECOVERY: 32}
+SHARES: dict[str, int] = {
+    WorkClass.NEW: 96 - WEB_PLACES,
+    WorkClass.AGAIN: 48,
+    WorkClass.REFUND: 32,
+    WorkClass.RECOVERY: 32,
+}
 KEPT_FREE = 8
 # Each place has a thread for its call, so that no lease lapses in a queue. Those of `batch` and `single`
 # use the database: one connection each.
@@ -80,27 +85,6 @@ MOST_PAUSE_SECONDS = 1.0
 # For which a saga past its deadline may be due without a place before it is stuck, and how many at a time.
 LATE_SECONDS = 3 * LEASE_SECONDS
 LATE_AT_ONCE = 100
-
-
-def free_places(taken: Mapping[str, int]) -> dict[str, int]:
-    """How many more places each class may take: of its own share, what is free but for the first few places
-    of others; beyond it, what is free but for the next few of every share that isn't used up. So a class
-    grows to its share as the work of others ends, however much else arrives.
-    """
-    free = sum(SHARES.values()) - sum(taken.values())
-    first = dict[str, int]()
-    following = dict[str, int]()
-    for name, share in SHARES.items():
-        used = taken.get(name, 0)
-        first[name] = max(0, min(KEPT_FREE, share) - used)
-        following[name] = max(0, min(KEPT_FREE, share - used))
-    within = free - sum(first.values())
-    beyond = free - sum(following.values())
-    places = dict[str, int]()
-    for name, share in SHARES.items():
-        own = min(share - taken.get(name, 0), within + first[name])
-        places[name] = max(0, own, beyond + following[name])
-    return places
 
 
 def ids_of(saga: SagaRow) -> logs.Ids:
@@ -233,16 +217,16 @@ class Executor:
 
     def look(self) -> None:
         """Wake if a saga is due. Those past their deadline that had no place for long become stuck."""
-        next_at = transactions.read(store.next_attempt_at)
+        next_at = transactions.read(saga_rows.next_attempt_at)
         left_seconds = (next_at - clock.now()).total_seconds() if next_at else MOST_PAUSE_SECONDS
         self._pause_seconds = max(MIN_INTERVAL_SECONDS, min(left_seconds, MOST_PAUSE_SECONDS))
-        if not transactions.read(store.is_any_due):
+        if not transactions.read(saga_rows.is_any_due):
             return
         with self._mutex:
             full = self._waiting - self._findable().keys()
         if full:
             since = clock.now() - timedelta(seconds=LATE_SECONDS)
-            find = partial(store.find_late, full, since=since, limit=LATE_AT_ONCE)
+            find = partial(saga_rows.find_late, full, since=since, limit=LATE_AT_ONCE)
             late = transactions.read(find)
             if late:
                 batch.put_off(late, NO_PLACE, token=self._token)
@@ -275,7 +259,7 @@ class Executor:
             if saga.leased_until and not soon <= saga.leased_until <= until:
                 held.append(saga.id)
         if held:
-            renew = partial(store.renew_leases, held, token=self._token, until=until)
+            renew = partial(saga_rows.renew_leases, held, token=self._token, until=until)
             transactions.run(renew, transactions.REPEATABLE)
 
     # The loop
@@ -292,7 +276,7 @@ class Executor:
         is_polling = self.polls and time.monotonic() - self._found_at < IDLE_SECONDS
         if self._is_finishing or not (is_polling or self._waiting):
             return {}
-        free = free_places(self._taken())
+        free = progress.free_places(self._taken(), SHARES, KEPT_FREE)
         return {name: free[name] for name in free if free[name] and (is_polling or name in self._waiting)}
 
     def _taken(self) -> Tally[str]:
@@ -331,12 +315,12 @@ class Executor:
             taken = self._taken()
             self._waiting -= findable.keys()
             # One whose first batch waits is due as well.
-            limits = {name: places + taken[name] for name, places in findable.items()}
+            limits = {name: more + taken[name] for name, more in findable.items()}
         if not (limits and clock.is_measured()):
             # By the host's clock others' leases might have lapsed. The next look wakes again.
             return []
         try:
-            due = transactions.read(partial(store.find_due, limits))
+            due = transactions.read(partial(saga_rows.find_due, limits))
         except (Error, Unavailable) as error:
             log.warning("due sagas can't be read; the next look wakes again", error=error)
             return []
@@ -347,18 +331,18 @@ class Executor:
             taken = self._taken()
             read = Tally([saga.work_class for saga in due])
             self._waiting |= {name for name, limit in limits.items() if read[name] == limit}
-            places = free_places(taken)
+            free = progress.free_places(taken, SHARES, KEPT_FREE)
             for saga in due:
                 if saga.id in self._sagas:
                     continue
                 if len(read) > 1:
                     # What one class took another can't.
-                    places = free_places(taken)
-                if not places[saga.work_class]:
+                    free = progress.free_places(taken, SHARES, KEPT_FREE)
+                if not free[saga.work_class]:
                     self._waiting.add(saga.work_class)
                     continue
                 taken[saga.work_class] += 1
-                places[saga.work_class] -= 1
+                free[saga.work_class] -= 1
                 self._sagas[saga.id] = saga
                 found.append(saga)
             if found:

@@ -21,7 +21,7 @@ from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import Overloaded
 from foundation.lazy_texts import mark as _
 from orders.models import Saga, SagaLog
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, OF_WEB, SAGA_TYPES, WorkClass
 from payments.models import Payment
 
@@ -122,7 +122,7 @@ def oldest_waiting_seconds() -> float:
     # Not those that wait longer than a lease: what is wrong with them, or came before the workers, no request
     # mends by waiting.
     since = now - timedelta(seconds=LEASE_SECONDS)
-    new = store.due().filter(work_class=WorkClass.NEW, created_at__gt=since)
+    new = saga_rows.due().filter(work_class=WorkClass.NEW, created_at__gt=since)
     oldest = new.order_by("id").values_list("created_at", flat=True).first()
     # A live worker renews its leases before less than a quarter of their time is left.
     soon = now + timedelta(seconds=LEASE_SECONDS / 4)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from orders.models import Saga
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import SagaRow
 from orders.saga.run import DUE, SHARES, Executor, Task, ThreadPools
 
@@ -30,7 +30,7 @@ def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
 
 def due(*, limit: int) -> list[SagaRow]:
     """At most so many sagas of each class that are due."""
-    return store.find_due(dict.fromkeys(SHARES, limit))
+    return saga_rows.find_due(dict.fromkeys(SHARES, limit))
 
 
 class SteppedPools(ThreadPools):
@@ -64,7 +64,7 @@ class SteppedExecutor(Executor):
 
     def advance(self, saga_id: UUID) -> str:
         """Advance the saga as far as possible now, whether it is due or not. Returns its state."""
-        saga = store.read_sagas([saga_id])[saga_id]
+        saga = saga_rows.read_sagas([saga_id])[saga_id]
         saga.lease_token = ""
         self._sagas[saga_id] = saga
         self._advance_all([saga], DUE)

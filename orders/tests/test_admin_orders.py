@@ -24,7 +24,7 @@ from foundation.tests.racing import race, wait_until
 from inventory.models import Product
 from orders.models import Refund, Saga
 from orders.payment import gateway_bookings, gateway_lookups
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.tests import buying, hanging, operating_pages
 from orders.tests.hanging import product
 from orders.tests.operating_pages import hidden_fields, messages_of, operator, page_of, press
@@ -219,7 +219,7 @@ def test_the_saga_is_enqueued_for_a_worker(ada, doubtful, broker_server):
     wait_until(lambda: broker_server.llen("celery") > 0)
     sent = [orjson.loads(message)["headers"]["task"] for message in broker_server.lrange("celery", 0, -1)]
     assert set(sent) == {"orders.advance"}
-    assert store.due().filter(id=doubtful.id).exists()
+    assert saga_rows.due().filter(id=doubtful.id).exists()
 
 
 def test_a_settled_payment_is_compared_with_the_answer(ada, own_gateway, unlawful):

@@ -13,7 +13,7 @@ from foundation.tests.factories import AccountFactory, SuperuserFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.tests import buying
 from orders.tests.buying import order_of
 
@@ -173,7 +173,7 @@ def test_a_refund_is_202_and_its_order_is_refunding_and_then_paid_again(staff, b
     assert (refund["account"], refund["currency"]) == (buyer.id, "KRW")
     assert (refund["amount"], refund["points_amount"], refund["card_amount"]) == (500, 100, 400)
     assert (refund["items"], refund["reason"], refund["restock"]) == (items, "Too small", False)
-    assert store.due().filter(kind="refund").exists(), "without a worker it is recovered"
+    assert saga_rows.due().filter(kind="refund").exists(), "without a worker it is recovered"
     owner = client_of(buyer)
     shown = owner.get(f"/orders/{order.id}").json()
     assert (shown["status"], shown["refunded_amount"]) == ("refunding", 0)

@@ -20,7 +20,7 @@ from foundation.tests.instants import from_now
 from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
-from orders.saga import batch, status as backlog, store
+from orders.saga import batch, rows as saga_rows, status as backlog
 from orders.saga.definitions import LEASE_SECONDS, Event, StepResult
 from orders.saga.status import BacklogGate
 from orders.tests import buying, stepping
@@ -29,12 +29,12 @@ from orders.tests.buying import order_of
 
 def waiting(*, seconds: float, **more: Any) -> Saga:
     """A new saga that has waited for a worker for `seconds`."""
-    row, lines = store.new_saga(kind="top_up", subject_id=uuid4(), give_up_seconds=900)
+    row, lines = saga_rows.new_saga(kind="top_up", subject_id=uuid4(), give_up_seconds=900)
     ago = timedelta(seconds=seconds)
     row.created_at -= ago
     for name, value in more.items():
         setattr(row, name, value)
-    transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
+    transactions.run(lambda: saga_rows.insert_sagas([(row, lines)]), transactions.KEYED)
     return row
 
 

@@ -31,7 +31,7 @@ from orders import audit
 from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, run, status, store
+from orders.saga import batch, rows as saga_rows, run, status
 from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES, Call, Event, StepResult
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
@@ -221,7 +221,7 @@ def test_no_more_sagas_are_leased_than_there_are_threads_for_calls_and_others_st
     wait_until(lambda: len(blocked.started) == 3)
     assert Saga.objects.exclude(lease_token="").count() == 3
     assert len(threaded._sagas) == 3
-    assert store.due().count() == 3
+    assert saga_rows.due().count() == 3
     blocked.is_over.set()
     assert threaded.finish(seconds=20)
     left = Saga.objects.filter(id__in=saga_ids(placed), ended_at=None)
@@ -345,7 +345,7 @@ def test_found_sagas_are_those_that_are_due():
         for at in (AT_ONCE, now - minute, now + minute, None)
         for until in (None, now - minute, now + timedelta(seconds=LEASE_SECONDS))
     )
-    due = list(store.due().order_by("next_attempt_at", "id").values_list("id", flat=True))
+    due = list(saga_rows.due().order_by("next_attempt_at", "id").values_list("id", flat=True))
     assert [saga.id for saga in stepping.due(limit=100)] == due and len(due) == 2 * 2 * 2
     assert [saga.id for saga in stepping.due(limit=3)] == due[:3]
     Saga.objects.filter(id__in=due[1::2]).update(work_class="new")
@@ -418,8 +418,8 @@ def test_a_result_whose_recording_raises_counts_each_time(monkeypatch):
 def test_a_saga_whose_payment_is_missing_is_postponed(monkeypatch):
     # It can't be told from one that is locked until it is waited for.
     monkeypatch.setattr(run, "LOCKED_SECONDS", 0.0)
-    row, lines = store.new_saga(kind="top_up", subject_id=uuid4(), give_up_seconds=900)
-    transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
+    row, lines = saga_rows.new_saga(kind="top_up", subject_id=uuid4(), give_up_seconds=900)
+    transactions.run(lambda: saga_rows.insert_sagas([(row, lines)]), transactions.KEYED)
     assert advanced(row.id) < MOST_TASKS
     assert Saga.objects.get().attempts == 1
 

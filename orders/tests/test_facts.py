@@ -12,9 +12,9 @@ from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import reloaded, set_columns
 from orders.models import Refund, Saga
 from orders.payment import gateway_facts
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import DO, LEASE_LOST, Event, StepResult
-from orders.saga.store import SagaLogLine
+from orders.saga.rows import SagaLogLine
 from orders.tests import at_stripe, buying, hanging
 from payments.tests.stripe_proxy import StripeProxy
 
@@ -35,7 +35,7 @@ def test_a_refused_refund_is_still_known_as_refused_after_a_worker_has_crashed(r
     """The crash replaced the text in which the gateway's refusal was looked for."""
     set_columns(refused, last_error=LEASE_LOST.detail)
     lost = SagaLogLine(refused, "refund_card", DO, LEASE_LOST, attempt=9)
-    transactions.run(lambda: store.write_lines([lost], at=clock.now()), transactions.KEYED)
+    transactions.run(lambda: saga_rows.write_lines([lost], at=clock.now()), transactions.KEYED)
     assert hanging.approve(hanging.complete(refused)).status == "approved"
 
 

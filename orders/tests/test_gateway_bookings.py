@@ -22,9 +22,9 @@ from orders import selectors
 from orders.models import Order, Refund, Saga
 from orders.payment import gateway_bookings, gateway_events, refund_saga
 from orders.placement.decisions import PlacedOrder
-from orders.saga import store
+from orders.saga import rows as saga_rows
 from orders.saga.definitions import DO, LEASE_LOST
-from orders.saga.store import SagaLogLine
+from orders.saga.rows import SagaLogLine
 from orders.tests import buying, hanging, owners
 from orders.tests.buying import order_now, sell
 from orders.tests.hanging import Away
@@ -225,7 +225,7 @@ def stuck(away: Away) -> tuple[PlacedOrder, Saga]:
     row = refund_unit(placed)
     get_stuck(away, row)
     lost = SagaLogLine(row, "refund_card", DO, LEASE_LOST, attempt=9)
-    transactions.run(lambda: store.write_lines([lost], at=clock.now()), transactions.KEYED)
+    transactions.run(lambda: saga_rows.write_lines([lost], at=clock.now()), transactions.KEYED)
     return placed, row
 
 

@@ -13,7 +13,7 @@ from foundation.tests.racing import race, wait_until
 from foundation.tests.second_connection import holding
 from foundation.tests.waiting import in_background, waiting_at
 from orders.models import Saga, SagaLog
-from orders.saga import batch, operator_actions, store
+from orders.saga import batch, operator_actions, rows as saga_rows
 from orders.saga.definitions import DO, Attempt, Event, StepResult
 from orders.tests import buying, hanging
 from orders.tests.hanging import product
@@ -63,7 +63,7 @@ def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product)
     set_columns(row, lease_token="slow", leased_until=timezone.now(), open_call=f"charge_card {DO}")
     hanging.compensate(row)
     result = StepResult(Event.DONE, reference="ch_late")
-    slow = store.read_sagas([row.id])[row.id]
+    slow = saga_rows.read_sagas([row.id])[row.id]
     slow.open_call, slow.attempt, slow.result = f"charge_card {DO}", Attempt(slow), result
     done = batch.advance([slow], token="slow", failpoint=lambda point: None)
     assert done.rows[slow.id].lease_token == "slow", "it continues"

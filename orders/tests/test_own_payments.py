@@ -28,7 +28,7 @@ from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
-from orders.saga import run, status, store
+from orders.saga import rows as saga_rows, run, status
 from orders.saga.definitions import LEASE_SECONDS, OF_WEB, WorkClass
 from orders.saga.run import POOL_SIZES, SHARES, Executor, ThreadPools
 from orders.tests import buying, owners, stepping
@@ -273,7 +273,7 @@ def test_a_batch_locks_no_sagas_but_its_own(product):
     """Also when these are most there are, as in a new shop: other processes would skip theirs."""
     ids = [place(product).started.saga.id for _ in range(24)]
     with transaction.atomic():
-        assert store.lock_sagas(store.read_sagas(ids[:20]), token="a").keys() == set(ids[:20])
+        assert saga_rows.lock_sagas(saga_rows.read_sagas(ids[:20]), token="a").keys() == set(ids[:20])
         [locked] = race([partial(bulk_sql.locked_values, Saga, ids)])
     assert locked == set(ids[:20])
     buying.settle_everything()

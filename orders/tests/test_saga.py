@@ -17,7 +17,7 @@ from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
-from orders.saga import batch, status, store
+from orders.saga import batch, rows as saga_rows, status
 from orders.saga.definitions import (
     DO,
     SAGA_TYPES,
@@ -98,14 +98,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def started(*, kind: str = "test", give_up_seconds: float = 60, done: Sequence[str] = ()) -> Saga:
-    row, lines = store.new_saga(kind=kind, subject_id=uuid4(), give_up_seconds=give_up_seconds, done=done)
-    transactions.run(lambda: store.insert_sagas([(row, lines)]), transactions.KEYED)
+    row, lines = saga_rows.new_saga(kind=kind, subject_id=uuid4(), give_up_seconds=give_up_seconds, done=done)
+    transactions.run(lambda: saga_rows.insert_sagas([(row, lines)]), transactions.KEYED)
     return row
 
 
 def copy_of(row: Saga, result: StepResult | None = None) -> SagaRow:
     """The saga as an executor finds it, or as one has it that called `outside`, with the result."""
-    saga = store.read_sagas([row.id])[row.id]
+    saga = saga_rows.read_sagas([row.id])[row.id]
     saga.lease_token = ""
     if result:
         saga.open_call, saga.attempt, saga.result = f"outside {DO}", Attempt(saga), result
@@ -133,9 +133,9 @@ def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -
 
 
 def start_compensation(row: Saga, code: str, detail: str) -> None:
-    saga = store.read_sagas([row.id])[row.id]
+    saga = saga_rows.read_sagas([row.id])[row.id]
     saga.start_compensation(code, detail)
-    transactions.run(lambda: store.save([saga]), transactions.KEYED)
+    transactions.run(lambda: saga_rows.save([saga]), transactions.KEYED)
 
 
 def end_leases() -> None:

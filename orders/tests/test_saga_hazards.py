@@ -17,7 +17,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, run, store
+from orders.saga import batch, rows as saga_rows, run
 from orders.saga.definitions import LEASE_SECONDS, NO_PLACE, Event, OutsideStep, StepResult, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, hanging, owners, stepping
@@ -185,7 +185,7 @@ def test_a_charge_of_another_amount_stays_with_the_operator_though_a_later_look_
 
 def test_nothing_begins_once_the_executor_has_finished(product, gated, monkeypatch):
     placed = place(product)
-    found, go, find_due = threading.Event(), threading.Event(), store.find_due
+    found, go, find_due = threading.Event(), threading.Event(), saga_rows.find_due
 
     def find_slowly(*given):
         rows = find_due(*given)
@@ -193,7 +193,7 @@ def test_nothing_begins_once_the_executor_has_finished(product, gated, monkeypat
         assert go.wait(30)
         return rows
 
-    monkeypatch.setattr(store, "find_due", find_slowly)
+    monkeypatch.setattr(saga_rows, "find_due", find_slowly)
     executor = Executor(pools=ThreadPools(POOL_SIZES))
     executor.wake()
     assert found.wait(10)
@@ -290,7 +290,7 @@ def test_an_operator_may_take_a_charge_that_is_disputed_while_in_doubt(product):
 
 def test_two_looks_count_a_late_saga_once(product):
     placed = late_in_doubt(product)
-    late = store.find_late([RECOVERY], since=clock.now(), limit=9)
+    late = saga_rows.find_late([RECOVERY], since=clock.now(), limit=9)
     for token in ("one", "other"):
         batch.put_off(late, NO_PLACE, token=token)
     lines = SagaLog.objects.filter(saga=placed.started.saga.id, detail=NO_PLACE.detail)

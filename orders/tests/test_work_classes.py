@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -24,9 +23,9 @@ from inventory.tests.factories import ProductFactory
 from orders import audit
 from orders.models import Order, Saga, SagaLog
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, run, status, store
+from orders.saga import batch, rows as saga_rows, run, status
 from orders.saga.definitions import Event, StepResult, WorkClass
-from orders.saga.run import KEPT_FREE, POOL_SIZES, SHARES, Executor, ThreadPools, free_places
+from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
 from orders.tests.buying import saga_of
 from orders.tests.owners import payment_of
@@ -70,37 +69,6 @@ class SlowGateway(SimulatorBut):
     def find(self, *, key: str) -> GatewayResult:
         self.looked_up.append(key)
         return simulator.find(key=key)
-
-
-# The places
-
-
-def test_what_a_class_does_not_use_another_may_but_for_a_rest_of_each_share():
-    total = sum(SHARES.values())
-    alone = free_places({})[NEW]
-    assert alone == total - 3 * KEPT_FREE
-    full = {NEW: alone}
-    assert free_places(full) == {NEW: 0, AGAIN: KEPT_FREE, REFUND: KEPT_FREE, RECOVERY: KEPT_FREE}
-
-
-@pytest.mark.parametrize("grows", [AGAIN, REFUND, RECOVERY, NEW])
-def test_a_class_grows_to_its_share_as_the_work_of_another_ends(grows):
-    other = NEW if grows != NEW else AGAIN
-    taken = Counter({other: free_places({})[other]})
-    while taken[grows] < SHARES[grows]:
-        took = min(free_places(taken)[grows], SHARES[grows] - taken[grows])
-        taken[grows] += took
-        if not took:
-            assert free_places(taken)[other] == 0, "what ends goes to the class that has less than its share"
-            taken[other] -= 1
-        assert sum(taken.values()) <= sum(SHARES.values())
-
-
-def test_no_class_takes_more_places_than_there_are():
-    taken = Counter[WorkClass]()
-    while name := next((one for one, places in free_places(taken).items() if places), None):
-        taken[name] += 1
-    assert sum(taken.values()) == sum(SHARES.values())
 
 
 # Buyers' new payments, and what is due again
@@ -334,7 +302,7 @@ def test_what_waits_for_an_instant_goes_on_though_the_clock_was_set_back(product
     event = events.take(type="charge.succeeded", key=payment_of(resting).charge_key)
     assert stepping.due(limit=9) == []
     with clock.shifted(by=timedelta(minutes=-15)):
-        assert store.is_any_due() and webhooks.is_any_due()
+        assert saga_rows.is_any_due() and webhooks.is_any_due()
         assert {saga.id for saga in stepping.due(limit=9)} == set(Saga.objects.values_list("id", flat=True))
         assert webhooks.dequeue_due(limit=9) == [event.id]
     buying.settle_everything()

@@ -19,7 +19,7 @@ from foundation.journal.journal import Actor, ActorContext
 from foundation.tests import admin_addresses
 from foundation.tests.factories import AccountFactory, SuperuserFactory
 from orders.models import Saga
-from orders.saga import operator_actions, store
+from orders.saga import operator_actions, rows as saga_rows
 from orders.tests import stepping
 
 pytestmark = pytest.mark.django_db
@@ -76,7 +76,7 @@ def test_a_saga_of_a_type_that_this_release_lacks_is_shown_as_such_and_left_alon
     fill_all_models()
     Saga.objects.update(kind="gift_card", state="stuck", deadline_at="2026-01-01T00:00:00Z")
     [saga] = Saga.objects.all()
-    assert stepping.due(limit=9) == [] and not store.is_any_due()
+    assert stepping.due(limit=9) == [] and not saga_rows.is_any_due()
     for address in ("/admin/", "/admin/orders/saga/", f"/admin/orders/saga/{saga.pk}/change/"):
         assert "gift_card (of another release)" in shown(address)
     assert f"/admin/orders/saga/{saga.pk}/retry" not in shown(f"/admin/orders/saga/{saga.pk}/change/")

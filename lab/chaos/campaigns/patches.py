@@ -46,13 +46,13 @@ def advance_leased(batch: Any) -> None:
     batch.Batch._may_advance = may_advance
 
 
-def find_leased(store: Any) -> None:
+def find_leased(rows: Any) -> None:
     """The same: it also finds what another has leased."""
 
     def due_condition(cells: Any) -> str:
         return "next_attempt_at IS NOT NULL"
 
-    store.due_condition = due_condition
+    rows.due_condition = due_condition
 
 
 def name_charges_by_process(gateway: Any) -> None:
@@ -123,7 +123,7 @@ BY_NAME: Mapping[str, Sequence[Patch]] = {
     ],
     "no-leases": [
         Patch("orders.saga.batch", advance_leased),
-        Patch("orders.saga.store", find_leased),
+        Patch("orders.saga.rows", find_leased),
         Patch("payments.gateways.simulator", name_charges_by_process),
     ],
     "no-sweep-of-marks": [Patch("foundation.db.commit_marks", keep_marks)],

@@ -18,7 +18,6 @@ PROGRAM = Payer(7, key_id=9)
         pytest.param({(OF_ACCOUNT, 7): 2, (OF_KEY, 9): 4}, PROGRAM, BOTH, id="one less than each limit"),
         pytest.param({(OF_ACCOUNT, 8): 3, (OF_KEY, 7): 5}, PERSON, BOTH, id="another's"),
         pytest.param({(OF_ACCOUNT, 7): 9}, PERSON, {OF_KEY: 5}, id="no limit of accounts"),
-        pytest.param({(OF_ACCOUNT, 7): 3}, None, BOTH, id="no payer"),
     ],
 )
 def test_a_card_may_be_tried_below_the_limits(counts, payer, most):

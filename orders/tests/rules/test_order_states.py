@@ -44,6 +44,7 @@ def test_a_status_follows_those_of_the_table_alone(status, sources):
 )
 def test_an_unpaid_order_shows_as_expired_from_the_end_of_its_time(status, expires_at, shown):
     assert order_states.status_at(status, expires_at, NOW) == shown
+    assert order_states.is_lapsed(status, expires_at, NOW) is (shown == "expired")
 
 
 @pytest.mark.parametrize(

@@ -6,33 +6,30 @@ from uuid import UUID
 import pytest
 
 from foundation.errors import Invalid, NotAllowed, Rejected
-from orders.placement import own_terms, totals
+from orders import pricing
+from orders.placement import own_terms
 from orders.placement.first_orders import FirstOrders
-from orders.placement.totals import Totals
 
 pytestmark = pytest.mark.rules
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 ORDER = UUID(int=1)
 
 
-@pytest.mark.parametrize("expected", [None, 900])
-def test_the_card_pays_what_discount_and_points_leave(expected):
-    amounts = totals.add_up(
-        [600, 400], discount_amount=100, points_amount=200, expected_total_amount=expected
-    )
-
-    assert amounts == Totals(
-        items_amount=1_000, discount_amount=100, total_amount=900, points_amount=200, card_amount=700
-    )
-
-
-def test_points_may_pay_all():
-    assert totals.add_up([500], discount_amount=0, points_amount=500).card_amount == 0
+@pytest.mark.parametrize(
+    ("points_amount", "expected"),
+    [
+        pytest.param(0, None, id="no total was shown"),
+        pytest.param(200, 500, id="the total that was shown"),
+        pytest.param(500, 500, id="points pay all"),
+    ],
+)
+def test_an_order_of_the_total_that_was_shown_is_accepted(points_amount, expected):
+    pricing.check_total(500, points_amount=points_amount, expected_total_amount=expected)
 
 
 def test_more_points_than_the_total_are_invalid():
     with pytest.raises(Invalid) as refusal:
-        totals.add_up([500], discount_amount=1, points_amount=500)
+        pricing.check_total(500, points_amount=501, expected_total_amount=None)
 
     assert [error["code"] for error in refusal.value.extra["errors"]] == ["over_total"]
 
@@ -40,7 +37,7 @@ def test_more_points_than_the_total_are_invalid():
 @pytest.mark.parametrize("expected", [0, 499, 501])
 def test_an_order_whose_buyer_was_shown_another_total_is_refused(expected):
     with pytest.raises(Rejected) as refusal:
-        totals.add_up([500], discount_amount=0, points_amount=0, expected_total_amount=expected)
+        pricing.check_total(500, points_amount=0, expected_total_amount=expected)
 
     assert (refusal.value.code, refusal.value.extra) == ("total_changed", {"total_amount": 500})
 
@@ -54,19 +51,19 @@ def test_an_order_whose_buyer_was_shown_another_total_is_refused(expected):
     ],
 )
 def test_an_order_whose_means_are_there_is_accepted(points_amount, card_amount, token):
-    totals.check_means(points_amount, card_amount, balance_amount=100, token=token)
+    pricing.check_means(points_amount, card_amount, balance_amount=100, token=token)
 
 
 def test_an_order_of_more_points_than_the_wallet_holds_is_refused():
     with pytest.raises(Rejected) as refusal:
-        totals.check_means(101, 0, balance_amount=100, token="tok")
+        pricing.check_means(101, 0, balance_amount=100, token="tok")
 
     assert refusal.value.code == "insufficient_points"
 
 
 def test_an_order_that_is_paid_at_once_needs_a_card_for_what_points_leave():
     with pytest.raises(Invalid) as refusal:
-        totals.check_means(0, 1, balance_amount=0, token="")
+        pricing.check_means(0, 1, balance_amount=0, token="")
 
     assert [error["field"] for error in refusal.value.extra["errors"]] == ["payment.token"]
 

@@ -60,9 +60,3 @@ def test_refunds_are_split_each_for_itself():
 )
 def test_a_settled_refund_counts_and_a_failed_one_takes_its_card_part_back(changes, expected):
     assert [*refund_parts.changes([(line(**changes), 500, 100)])] == expected
-
-
-def test_changes_add_up_by_product_without_those_that_come_to_nothing():
-    sold = [(CUP, {"units_sold": 2}), (TEA, {"units_sold": 3}), (CUP, {"units_sold": -2})]
-
-    assert refund_parts.add_up(sold, [(TEA, {"units_sold": 1})]) == [(TEA, {"units_sold": 4})]

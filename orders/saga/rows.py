@@ -1,8 +1,9 @@
 """The rows of sagas in the database: finds the due ones, locks and saves them, and writes their log.
 
-A line of the log is written in the transaction that it reports, together with a line of the journal. Final
-lines are unique per saga, step and direction, so each effect happens once (dtm's barrier: dtm-labs/client,
-`dtmcli/barrier.go`).
+A batch locks the rows that its sagas are about, orders or the payments of top-ups, and then the sagas, each
+in the order of their ids; before COMMIT it writes the sagas and then the log. A line of that is written in
+the transaction that it reports, together with a line of the journal. Final lines are unique per saga, step
+and direction, so each effect happens once (dtm's barrier: dtm-labs/client, `dtmcli/barrier.go`).
 """
 
 from collections import Counter as Tally, defaultdict
