@@ -1,6 +1,11 @@
-"""API calls that start a payment: what bounds them, and how they wait for the payment's result."""
+"""API calls that start a payment, in four phases: claim the key, decide, wait for the result, answer.
+
+The claim's winner decides within the limits of its account; a repeat finds what was recorded. Then both wait,
+as the client prefers, and are answered by what the database says by then.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -40,16 +45,20 @@ ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
 """Reads the current answers for these orders or payments, in a language."""
 
 
-class Pending(NamedTuple):
-    """A payment that a call has started: what the call is answered until there is a result, and the saga if
-    this process advances it.
+class Begun(NamedTuple):
+    """What a call waits for: an order or a payment. If the call has started its payment, it has an `answer`
+    until there is a result, and the saga if this process advances it; a repeat has neither.
     """
 
-    answer: Answer
-    saga_id: UUID | None
+    subject_id: UUID
+    answer: Answer | None = None
+    saga_id: UUID | None = None
 
 
-AnswerRequest = tuple[KeyedCall, UUID, ReadAnswers]
+class AnswerRequest(NamedTuple):
+    call: KeyedCall
+    subject_id: UUID
+    read: ReadAnswers
 
 
 async def perform(
@@ -69,56 +78,168 @@ async def perform(
     against the account's rate limit, but those of staff, and repeats, which get their recorded answer past
     the limit too. A call that `is_payment` is held while the workers are behind; a repeat starts none.
     """
-
-    async def work_within_limits() -> Any:
-        with limit.counting(call.account_id, is_free=request.user.is_staff) as counting:
-            if is_payment and await saga_status.gate.is_behind() and not await keyed_calls.find_replay(call):
-                await saga_status.gate.wait_for_capacity()
-            counting.outcome = await work()
-        return counting.outcome
-
+    decide = partial(_decide, call, limit, work, is_free=request.user.is_staff, is_payment=is_payment)
     # What was placed, and its rows, are not kept in memory by the wait.
-    outcome = _started_by(await _find_or_perform(call, work_within_limits), call, event)
-    if isinstance(outcome, JSONResponse):
-        return outcome
-    subject_id, started = outcome
-    return await wait_and_respond(request, call, subject_id, read, started, is_attempted)
+    begun = _begin(await _claim(call, decide), call, event)
+    if isinstance(begun, JSONResponse):
+        return begun
+    return await _wait(request, call, begun, read, is_attempted)
 
 
-async def _find_or_perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
+async def _claim(call: KeyedCall, decide: Callable[[], Awaitable[Any]]) -> Any:
+    """The outcome of the one call with this key that decides, or what is recorded of it."""
     try:
-        return await keyed_calls.perform(call, work)
+        return await keyed_calls.perform(call, decide)
     except Throttled:
         if replay := await keyed_calls.find_replay(call):
             return replay
         raise
 
 
-def _started_by(
+async def _decide(
+    call: KeyedCall, limit: RateLimit, work: Callable[[], Awaitable[Any]], *, is_free: bool, is_payment: bool
+) -> Any:
+    """Do the work within the account's rate limit, and no faster than payments are settled."""
+    with limit.counting(call.account_id, is_free=is_free) as counting:
+        if is_payment and await saga_status.gate.is_behind() and not await keyed_calls.find_replay(call):
+            await saga_status.gate.wait_for_capacity()
+        counting.outcome = await work()
+    return counting.outcome
+
+
+def _begin(
     outcome: PlacedOrder | StartedPayment | Replay, call: KeyedCall, event: str
-) -> JSONResponse | tuple[UUID, Pending | None]:
-    """The response, or what the call waits for, and what it has started."""
+) -> JSONResponse | Begun:
+    """The response to a call that waits for nothing, or what it waits for; logs what it has started."""
     if isinstance(outcome, Replay):
         if outcome.answer:
             return keyed_calls.respond(outcome.answer, is_replay=True)
         assert outcome.reference
-        return outcome.reference, None
+        return Begun(outcome.reference)
     if isinstance(outcome, StartedPayment):
+        started = outcome
+        subject_id = outcome.payment.id
         note(event, outcome.payment.order_id, outcome.saga.id)
         answer = schemas.payment_answer(outcome.payment, call.language).answer
-        return outcome.payment.id, _pending(answer, outcome)
-    order = outcome.order
-    started = outcome.started
-    note(event, order.id, started.saga.id if started else None)
-    if started is None:
+    elif outcome.started:
+        started = outcome.started
+        subject_id = outcome.order.id
+        note(event, subject_id, started.saga.id)
+        answer = schemas.order_answer(outcome.order, outcome.lines, [started.payment], call.language).answer
+    else:
+        note(event, outcome.order.id, None)
         assert outcome.answer
         return keyed_calls.respond(outcome.answer, is_replay=False)
-    answer = schemas.order_answer(order, outcome.lines, [started.payment], call.language).answer
-    return order.id, _pending(answer, started)
+    return Begun(subject_id, answer, started.saga.id if started.saga.lease_token else None)
 
 
-def _pending(answer: Answer, payment: StartedPayment) -> Pending:
-    return Pending(answer, payment.saga.id if payment.saga.lease_token else None)
+async def _wait(
+    request: Request,
+    call: KeyedCall,
+    begun: Begun,
+    read: ReadAnswers,
+    is_attempted: Callable[[UUID], bool] | None = None,
+) -> JSONResponse:
+    """Wait for a payment's result, as the client prefers or else until it `is_attempted`, and respond; a
+    settled answer is recorded for good.
+
+    A call that has started the payment has a worker continue it, unless this process does. It is never
+    answered 503, which would say that nothing was done.
+    """
+    seconds: float | None = prefer.wait_seconds(request.header("Prefer"))
+    if seconds is not None or begun.answer is None:
+        is_attempted = None
+    elif is_attempted:
+        seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
+    begin = partial(_continue, begun.saga_id) if begun.answer else None
+    reading = _Reading(AnswerRequest(call, begun.subject_id, read), is_attempted)
+    try:
+        if seconds:
+            await completion_notifications.wait(
+                str(begun.subject_id),
+                is_settled=reading.is_over,
+                seconds=seconds,
+                begin=begin,
+                owner=call.account_id,
+            )
+        elif begin:
+            begin()
+        else:
+            await reading.is_over()
+    except (DatabaseFailure, Unavailable) as error:
+        if begun.answer is None:
+            if isinstance(error, Overloaded):
+                # `Overloaded` would say that nothing was done.
+                text = _("This call was started before; its result can't be read now. Repeat it.")
+                raise Unavailable(text) from error
+            raise
+        log.warning("the status of a started payment can't be read", subject=begun.subject_id, error=error)
+    answer = reading.latest.answer if reading.latest else begun.answer
+    assert answer
+    return keyed_calls.respond(answer, is_replay=begun.answer is None)
+
+
+def _continue(saga_id: UUID | None) -> bool:
+    """Have a worker continue what was started, unless this process does. Returns whether that may be over."""
+    if saga_id:
+        return not run.process_executor().has(saga_id)
+    dispatch.enqueue_shared(tasks.advance)
+    return False
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The answers that a call reads while it waits, of which the `latest` counts.
+
+    The wait is over as soon as the card's owner must act, because the caller has to send them.
+    """
+
+    request: AnswerRequest
+    is_attempted: Callable[[UUID], bool] | None
+    latest: CurrentAnswer | None = None
+
+    async def is_over(self) -> bool:
+        # Read first, so that the answer shows at least that attempt.
+        is_tried = False
+        if self.is_attempted:
+            is_tried = await run_in_thread(self.is_attempted, self.request.subject_id)
+        self.latest = await submit_to_batcher(_batcher, self.request)
+        return is_tried or self.latest.is_settled or self.latest.is_for_customer
+
+
+def _answer(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
+    """One answer per request; final ones are recorded under their keys, in the language of the request."""
+    alike = grouped(((read, call.language), subject_id) for call, subject_id, read in requests)
+    found = {(read, language): read(ids, language) for (read, language), ids in alike.items()}
+    answers: list[CurrentAnswer] = []
+    settled: dict[tuple[int, str], tuple[KeyedCall, Answer]] = {}
+    for call, subject_id, read in requests:
+        current = found[read, call.language][subject_id]
+        answers.append(current)
+        if current.is_settled:
+            settled[call.name] = (call, _named(current.answer, call))
+    recorded = recorded_answers.record_settled_answers([*settled.values()])
+    final = dict(zip(settled, recorded, strict=True))
+    return [
+        CurrentAnswer(final[request.call.name]) if request.call.name in final else current
+        for request, current in zip(requests, answers, strict=True)
+    ]
+
+
+def _named(answer: Answer, call: KeyedCall) -> Answer:
+    """The answer as it is recorded: a problem names the request, also when it is replayed."""
+    if answer.status < 400:
+        return answer
+    return answer._replace(body=with_request_id(answer.body, call.request_id))
+
+
+# Requests are woken together, by the batch that settles their payments.
+_batcher: Batcher[AnswerRequest, CurrentAnswer] = Batcher(
+    _answer, name="payment_status", linger_seconds=0.005
+)
+
+
+# What the calls of orders, payments and top-ups have each for themselves
 
 
 def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | None:
@@ -149,91 +270,3 @@ def note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
     log.info(event, **ids)
     if tracing.is_on:
         tracing.annotate(tracing.attributes(ids))
-
-
-async def wait_and_respond(
-    request: Request,
-    call: KeyedCall,
-    subject_id: UUID,
-    read: ReadAnswers,
-    started: Pending | None = None,
-    is_attempted: Callable[[UUID], bool] | None = None,
-) -> JSONResponse:
-    """Wait for a payment's result, as the client prefers or else until it `is_attempted`, and respond; a
-    settled answer is recorded for good.
-
-    The wait ends as soon as the card's owner must act, because the caller has to send them. A call that
-    has `started` the payment has a worker continue it, unless this process does. It is never answered 503,
-    which would say that nothing was done.
-    """
-    answers: list[CurrentAnswer] = []
-    seconds: float | None = prefer.wait_seconds(request.header("Prefer"))
-    is_enough = is_attempted if seconds is None and started else None
-    if is_enough:
-        seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
-
-    async def is_over() -> bool:
-        # Read first, so that the answer shows at least that attempt.
-        is_tried = is_enough is not None and await run_in_thread(is_enough, subject_id)
-        answers.append(await submit_to_batcher(_batcher, (call, subject_id, read)))
-        return is_tried or answers[-1].is_settled or answers[-1].is_for_customer
-
-    begin = partial(_continue, started.saga_id) if started else None
-    try:
-        if seconds:
-            await completion_notifications.wait(
-                str(subject_id), is_settled=is_over, seconds=seconds, begin=begin, owner=call.account_id
-            )
-        elif begin:
-            begin()
-        else:
-            await is_over()
-    except (DatabaseFailure, Unavailable) as error:
-        if started is None:
-            if isinstance(error, Overloaded):
-                # `Overloaded` would say that nothing was done.
-                text = _("This call was started before; its result can't be read now. Repeat it.")
-                raise Unavailable(text) from error
-            raise
-        log.warning("the status of a started payment can't be read", subject=subject_id, error=error)
-    answer = answers[-1].answer if answers else started and started.answer
-    assert answer
-    return keyed_calls.respond(answer, is_replay=started is None)
-
-
-def _continue(saga_id: UUID | None) -> bool:
-    """Have a worker continue what was started, unless this process does. Returns whether that may be over."""
-    if saga_id:
-        return not run.process_executor().has(saga_id)
-    dispatch.enqueue_shared(tasks.advance)
-    return False
-
-
-def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
-    """One answer per request; final ones are recorded under their keys, in the language of the request."""
-    groups = grouped(((read, call.language), subject_id) for call, subject_id, read in requests)
-    found = {(read, language): read(ids, language) for (read, language), ids in groups.items()}
-    answers = [found[read, call.language][subject_id] for call, subject_id, read in requests]
-    settled = {
-        call.name: (call, _named(current.answer, call))
-        for (call, *_rest), current in zip(requests, answers, strict=True)
-        if current.is_settled
-    }
-    recorded = dict(zip(settled, recorded_answers.record_settled_answers([*settled.values()]), strict=True))
-    return [
-        CurrentAnswer(recorded[call.name]) if call.name in recorded else current
-        for (call, *_rest), current in zip(requests, answers, strict=True)
-    ]
-
-
-def _named(answer: Answer, call: KeyedCall) -> Answer:
-    """The answer as it is recorded: a problem names the request, also when it is replayed."""
-    if answer.status < 400:
-        return answer
-    return answer._replace(body=with_request_id(answer.body, call.request_id))
-
-
-# Requests are woken together, by the batch that settles their payments.
-_batcher: Batcher[AnswerRequest, CurrentAnswer] = Batcher(
-    _read_answers, name="payment_status", linger_seconds=0.005
-)

@@ -28,6 +28,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import payment_calls, selectors
 from orders.models import Order
+from orders.payment_calls import Begun
 from orders.placement.strategies import group_commit as batching
 from orders.schemas import UNSETTLED_STATUS, CurrentAnswer
 from orders.tests import buying
@@ -214,5 +215,5 @@ def test_an_answer_that_may_still_change_ends_no_wait(monkeypatch):
         return {id: CurrentAnswer(RecordedAnswer(status, b"{}")) for id in subject_ids}
 
     request = SimpleNamespace(header={"Prefer": "wait=20"}.get)
-    answer = asyncio.run(payment_calls.wait_and_respond(request, call, uuid4(), read))
+    answer = asyncio.run(payment_calls._wait(request, call, Begun(uuid4()), read))
     assert answer.status_code == 200
