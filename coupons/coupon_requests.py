@@ -91,7 +91,7 @@ def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coup
 
 def locked_rows(request: CouponRequest) -> list[Row]:
     """The rows that this request locks: those of a coupon or a campaign, whichever has the code."""
-    return [rows.locked_coupon(request.code), Row(Campaign, request.code, column="shared_code")]
+    return [holding.locked_row(request.code), Row(Campaign, request.code, column="shared_code")]
 
 
 def find_usable(coupons: BatchCoupons, request: CouponRequest, *, now: datetime) -> Coupon:

@@ -3,26 +3,25 @@
 Rules without a query. `coupons.rows.lets_in` is the list's rule as a condition on the campaign's row.
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from datetime import datetime
 
 from coupons import limits
 from coupons.limits import CampaignState
-from coupons.redemption import CouponStatus
 from foundation.errors import Rejected, Unavailable
 from foundation.lazy_texts import mark as _
 
 
 def refusal(
-    campaign: CampaignState, account_id: int, *, now: datetime, listed: Container[int] | None
+    campaign: CampaignState, account_id: int, *, now: datetime, listed: Callable[[], Container[int]] | None
 ) -> Rejected | None:
     """Why the account, which has no coupon, can't get one of the campaign; None when it is eligible.
 
-    `listed` are the accounts of its list, None if it is for all. They are looked at last, because they may be
-    read only then: the event loop asks for an account of a campaign that is full.
+    `listed` reads the accounts of its list, None if it is for all. They are read last: the event loop asks
+    for an account of a campaign that is full.
     """
     refused = limits.refusal(campaign, now)
-    if refused is None and listed is not None and account_id not in listed:
+    if refused is None and listed is not None and account_id not in listed():
         text = _("{campaign} is for listed accounts, and this one is not listed.", campaign=campaign.name)
         return Rejected(text, code="not_eligible")
     return refused
@@ -30,7 +29,7 @@ def refusal(
 
 def refusal_of_coupon(status: str) -> Rejected | None:
     """Why an account whose coupon has this status gets none for its request; None when it gets that one."""
-    if status == CouponStatus.VOID:
+    if status == "void":
         return Rejected(_("This account's coupon of the campaign was made void."), code="coupon_void")
     return None
 

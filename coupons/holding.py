@@ -12,6 +12,7 @@ from coupons import redemption, rows
 from coupons.metrics import counters
 from coupons.models import Coupon
 from foundation.db import open_transaction
+from foundation.db.stuck_rows import Row
 from foundation.journal import journal
 from foundation.journal.journal import ActorContext
 
@@ -20,6 +21,11 @@ def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
     """Mark this coupon as held by the order, in memory and in the journal: `rows.hold` writes it."""
     _note("coupon.held", coupon, order_id=order_id, to=Coupon.Status.HELD, by=by)
     coupon.status = Coupon.Status.HELD
+
+
+def locked_row(code: str) -> Row:
+    """The row that holding the coupon of this code locks."""
+    return Row(Coupon, code, column="code")
 
 
 def release(order_ids: Iterable[UUID]) -> int:
@@ -36,9 +42,7 @@ def held_ids(order_ids: Iterable[UUID]) -> list[int]:
 def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> int:
     """Redeem the coupons that these orders hold, of `held_ids`; returns how many. A repeat does nothing."""
     held = _lock_coupons_of_orders(order_ids, Coupon.Status.HELD, ids=ids)
-    if held:
-        campaign_ids = [coupon.campaign_id for coupon in held]
-        open_transaction.count_after_commit(counters.count_redeemed, campaign_ids)
+    open_transaction.count_after_commit(counters.count_redeemed, [coupon.campaign_id for coupon in held])
     return _change_status(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
 
 

@@ -4,23 +4,11 @@ Rules without a query. `coupons.rows.issues_at` is the same as a condition on th
 """
 
 from datetime import datetime
-from enum import StrEnum
 from math import ceil
 from typing import NamedTuple
 
 from foundation.errors import Rejected
 from foundation.lazy_texts import mark as _
-
-
-class Status(StrEnum):
-    """Whether a campaign issues coupons, and if not, why."""
-
-    SCHEDULED = "scheduled"
-    AWAITING_CODES = "awaiting_codes"
-    OPEN = "open"
-    SOLD_OUT = "sold_out"
-    PAUSED = "paused"
-    CLOSED = "closed"
 
 
 class CampaignState(NamedTuple):
@@ -57,35 +45,35 @@ def has_left(capacity: int | None, taken: int, number: int) -> bool:
     return capacity is None or capacity - taken >= number
 
 
-def status_at(campaign: CampaignState, now: datetime) -> Status:
-    """Whether it issues coupons at that instant, and if not, why."""
+def status_at(campaign: CampaignState, now: datetime) -> str:
+    """Whether it issues coupons at that instant, `open`, and if not, why: a value of `Campaign.Status`."""
     if campaign.closes_at is not None and now >= campaign.closes_at:
-        return Status.CLOSED
+        return "closed"
     if campaign.paused_at is not None:
-        return Status.PAUSED
+        return "paused"
     if now < campaign.opens_at:
-        return Status.SCHEDULED
+        return "scheduled"
     if campaign.capacity == 0:
-        return Status.AWAITING_CODES
-    return Status.OPEN if has_left(campaign.capacity, campaign.taken, 1) else Status.SOLD_OUT
+        return "awaiting_codes"
+    return "open" if has_left(campaign.capacity, campaign.taken, 1) else "sold_out"
 
 
 def refusal(campaign: CampaignState, now: datetime) -> Rejected | None:
     """Why the campaign issues no coupon at that instant, to whatever account; None when it is open."""
     name = campaign.name
     match status_at(campaign, now):
-        case Status.SCHEDULED:
+        case "scheduled":
             text = _("{campaign} opens at {time}.", campaign=name, time=campaign.opens_at.isoformat())
             seconds = ceil((campaign.opens_at - now).total_seconds())
             return Rejected(text, code="campaign_not_open", retry_after=seconds)
-        case Status.PAUSED:
+        case "paused":
             return paused(name)
-        case Status.AWAITING_CODES:
+        case "awaiting_codes":
             text = _("{campaign} has no codes yet. Try again later.", campaign=name)
             return Rejected(text, code="campaign_not_open")
-        case Status.CLOSED:
+        case "closed":
             return Rejected(_("{campaign} is closed.", campaign=name), code="campaign_closed")
-        case Status.SOLD_OUT:
+        case "sold_out":
             return sold_out(name)
     return None
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
 from coupons import limits, redemption
 from coupons.limits import CampaignState
-from coupons.redemption import CouponStatus, Discount
+from coupons.redemption import Discount
 from foundation.fields import CreatedAtField, Dated, ExactCharField, uuid_key
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ class Campaign(Dated):
         PERCENT = "percent", pgettext_lazy("discount", "percent")
 
     class Status(models.TextChoices):
-        SCHEDULED = limits.Status.SCHEDULED, _("scheduled")
-        AWAITING_CODES = limits.Status.AWAITING_CODES, _("awaiting codes")
-        OPEN = limits.Status.OPEN, _("open")
-        SOLD_OUT = limits.Status.SOLD_OUT, _("sold out")
-        PAUSED = limits.Status.PAUSED, _("paused")
-        CLOSED = limits.Status.CLOSED, _("closed")
+        SCHEDULED = "scheduled", _("scheduled")
+        AWAITING_CODES = "awaiting_codes", _("awaiting codes")
+        OPEN = "open", _("open")
+        SOLD_OUT = "sold_out", _("sold out")
+        PAUSED = "paused", _("paused")
+        CLOSED = "closed", _("closed")
 
     name = models.CharField(_("name"), max_length=255)
     strategy = models.CharField(_("strategy"), max_length=32, default="group_commit")
@@ -198,10 +198,10 @@ class Coupon(models.Model):
     """One account's coupon of a campaign; "expired" is a condition on `expires_at`, not a status."""
 
     class Status(models.TextChoices):
-        ISSUED = CouponStatus.ISSUED, _("issued")
-        HELD = CouponStatus.HELD, _("held")
-        REDEEMED = CouponStatus.REDEEMED, _("redeemed")
-        VOID = CouponStatus.VOID, _("void")
+        ISSUED = "issued", _("issued")
+        HELD = "held", _("held")
+        REDEEMED = "redeemed", _("redeemed")
+        VOID = "void", _("void")
 
     # The unique keys begin with one of the foreign keys each: more indexes would only slow issuing down.
     campaign = _campaign_key("coupons")

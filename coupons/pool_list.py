@@ -7,11 +7,11 @@ The list may name a code that is issued already, or one code twice: a request wi
 one from the database, which alone decides. So every step here may be lost or repeated.
 """
 
-from django.db.models import QuerySet
 from prometheus_client import Counter
 from structlog import get_logger
 
-from coupons.models import Campaign, PoolCode
+from coupons import rows
+from coupons.models import Campaign
 from coupons.redis_keys import call_script, campaigns_with_keys, fill_lock, key, require_script, seconds_kept
 from foundation.redis import redis_client
 
@@ -148,10 +148,10 @@ def drop(campaign_id: int) -> None:
 
 def fill(campaign: Campaign, *, after_id: int) -> int:
     """List the pool's next available codes, unless another process just has. Returns how many."""
-    available = _available(campaign.pk).filter(pk__gt=after_id)
-    rows = list(available.order_by("pk").values_list("pk", "code")[:CHUNK])
-    up_to = rows[-1][0] if rows else after_id
-    codes = [code for _, code in rows]
+    available = rows.available_codes(campaign.pk).filter(pk__gt=after_id)
+    listed = list(available.order_by("pk").values_list("pk", "code")[:CHUNK])
+    up_to = listed[-1][0] if listed else after_id
+    codes = [code for _, code in listed]
     arguments: list[str | int] = [after_id, up_to, seconds_kept(campaign), NOTHING_MORE_MILLISECONDS]
     return int(call_script(FILL, campaign.pk, NAMES, *arguments, *codes) or 0)
 
@@ -164,7 +164,7 @@ def heal(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
     resolved = 0
     for campaign in campaigns_with_keys("code_pool"):
         resolved += _resolve_abandoned(campaign.pk, after_seconds)
-        if _is_used_up(campaign.pk) and _available(campaign.pk).exists():
+        if _is_used_up(campaign.pk) and rows.available_codes(campaign.pk).exists():
             drop(campaign.pk)
     return resolved
 
@@ -188,7 +188,7 @@ def _resolve_abandoned(campaign_id: int, after_seconds: int) -> int:
         return 0
     parts = [part.decode() for part in reply]
     abandoned = dict(zip(parts[::2], parts[1::2], strict=True))
-    codes = _available(campaign_id).filter(code__in=abandoned.values())
+    codes = rows.available_codes(campaign_id).filter(code__in=abandoned.values())
     available = set(codes.values_list("code", flat=True))
     resolved = [
         code
@@ -199,7 +199,3 @@ def _resolve_abandoned(campaign_id: int, after_seconds: int) -> int:
     GIVEN_BACK.inc(returned)
     log.warning("codes in flight were resolved", campaign=campaign_id, all=len(resolved), back=returned)
     return len(resolved)
-
-
-def _available(campaign_id: int) -> "QuerySet[PoolCode]":
-    return PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)

@@ -6,7 +6,6 @@ A coupon is issued, then held by an open order, then redeemed by that order or r
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 
 from coupons import limits
@@ -32,16 +31,9 @@ REASONS = {
 }
 
 
-class CouponStatus(StrEnum):
-    """What a coupon's row says; an issued one past its time is `EXPIRED` to its customer."""
-
-    ISSUED = "issued"
-    HELD = "held"
-    REDEEMED = "redeemed"
-    VOID = "void"
-
-
+ISSUED = "issued"
 EXPIRED = "expired"
+"""An issued coupon past its time, to its customer."""
 
 
 class Discount(NamedTuple):
@@ -88,11 +80,11 @@ def discounted_amounts(
 
 def status_at(status: str, expires_at: datetime, now: datetime) -> str:
     """A coupon's status as the customer sees it: an issued one past its time is `expired`."""
-    return EXPIRED if status == CouponStatus.ISSUED and not is_valid(expires_at, now) else status
+    return EXPIRED if status == ISSUED and expires_at <= now else status
 
 
 def is_valid(expires_at: datetime, now: datetime) -> bool:
-    """Whether a coupon has not expired: it can be used, and reinstated after a refund."""
+    """Whether a redeemed coupon can be used again, once its order is refunded."""
     return expires_at > now
 
 
@@ -102,7 +94,7 @@ def require_issued(status: str, expires_at: datetime, *, now: datetime) -> None:
     Raises `Rejected` `coupon_not_usable` with `reason`: `void`, `redeemed`, `held` or `expired`.
     """
     shown = status_at(status, expires_at, now)
-    if shown != CouponStatus.ISSUED:
+    if shown != ISSUED:
         raise not_usable(shown)
 
 

@@ -14,18 +14,14 @@ Strategies that lock no row first write `if_unchanged`, by the campaign's versio
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from coupons import slots
 from coupons.models import Campaign, CampaignProduct, Confirmation, Coupon, EligibleAccount, PoolCode
-from coupons.redemption import CouponStatus
-from coupons.slots import Counters
 from foundation.db import bulk_sql, open_transaction, transactions
-from foundation.db.stuck_rows import Row
 
 AccountIds = Collection[int]
 # Plain SQL, because every batch runs it, and batches of orders are small: the ORM takes longer to compile it
@@ -46,7 +42,7 @@ HOLD = """
 UPDATE coupons_coupon SET status = 'held', order_id = {order_ids}
 WHERE id IN ({ids}) AND status = 'issued'
 """
-ISSUED = CouponStatus.ISSUED.value
+ISSUED = Coupon.Status.ISSUED.value
 POOL_CODES = bulk_sql.Table(PoolCode, ("campaign_id", "code", "status", "added_at"))
 
 
@@ -91,26 +87,12 @@ def existing_coupons(
     return {**existing, **coupons}
 
 
-class ListedAccounts:
-    """Those of these accounts that the campaign's list has, read when the first is looked for.
+def listed_accounts(campaign_id: int, account_ids: AccountIds) -> set[int]:
+    """Those of these accounts that are in the campaign's list.
 
     Exact after the campaign was locked, or read with a version that the write requires.
     """
-
-    def __init__(self, campaign: Campaign, account_ids: AccountIds) -> None:
-        self._campaign = campaign
-        self._account_ids = account_ids
-
-    @cached_property
-    def _listed(self) -> AccountIds:
-        return listed_accounts(self._campaign, self._account_ids)
-
-    def __contains__(self, account_id: object) -> bool:
-        return account_id in self._listed
-
-
-def listed_accounts(campaign: Campaign, account_ids: AccountIds) -> AccountIds:
-    rows = EligibleAccount.objects.filter(campaign_id=campaign.pk, account_id__in=set(account_ids))
+    rows = EligibleAccount.objects.filter(campaign_id=campaign_id, account_id__in=set(account_ids))
     return set(rows.values_list("account_id", flat=True))
 
 
@@ -160,10 +142,9 @@ def update_counters(
     the row no longer has the copy's version.
     """
     open_transaction.assert_inside()
-    before = Counters(campaign.issued, campaign.confirming, campaign.version)
-    after = slots.counters_after(before, issued=issued, confirming=confirming)
+    after = (campaign.issued + issued, campaign.confirming + confirming, campaign.version + 1)
     if if_unchanged:
-        if not bulk_sql.execute(UPDATE_COUNTERS_IF_UNCHANGED, [*after, campaign.pk, before.version]):
+        if not bulk_sql.execute(UPDATE_COUNTERS_IF_UNCHANGED, [*after, campaign.pk, campaign.version]):
             raise _changed(campaign)
     else:
         bulk_sql.execute_deferred(UPDATE_COUNTERS, [*after, campaign.pk])
@@ -238,11 +219,6 @@ def lock_coupons(ids: Iterable[int]) -> list[Coupon]:
     return bulk_sql.reader(Coupon).models(condition, bulk_sql.SqlLiterals())
 
 
-def locked_coupon(code: str) -> Row:
-    """The row that holding the coupon of this code locks."""
-    return Row(Coupon, code, column="code")
-
-
 def coupon_ids_of_orders(order_ids: Iterable[UUID], status: str) -> list[int]:
     """The ids of the coupons of these orders that have this status. The orders are locked: they keep them."""
     found = bulk_sql.reader(Coupon, ("id", "status")).rows_of(set(order_ids), column="order_id")
@@ -283,12 +259,16 @@ def insert_codes(campaign_id: int, codes: Sequence[str], *, added_at: datetime) 
     bulk_sql.insert(POOL_CODES, [(campaign_id, code, available, added_at) for code in codes])
 
 
+def available_codes(campaign_id: int) -> "QuerySet[PoolCode]":
+    return PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
+
+
 def lock_available_codes(*, campaign_id: int, count: int, but: Collection[str] = ()) -> list[str]:
     """Up to `count` available codes `but` for these, oldest first, locked until the transaction ends.
 
     Codes that another transaction has locked are skipped.
     """
-    available = PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
+    available = available_codes(campaign_id)
     others = available.exclude(code__in=but) if but else available
     rows = others.select_for_update(skip_locked=True).order_by("id").values_list("code", flat=True)
     return list(rows[:count])

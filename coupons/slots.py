@@ -1,4 +1,4 @@
-"""A campaign's slots: which accounts of a batch get one, with which code, and what is counted for it.
+"""A campaign's slots: which accounts of a batch get one, with which code and position.
 
 Rules without a query.
 """
@@ -16,14 +16,6 @@ class Decision(NamedTuple):
 
     takers: list[int]
     refusals: dict[int, Rejected | None]
-
-
-class Counters(NamedTuple):
-    """The counters of a campaign's row."""
-
-    issued: int
-    confirming: int
-    version: int
 
 
 class ConfirmationDecision(Enum):
@@ -67,11 +59,6 @@ def assign_codes(claims: Sequence[tuple[int, str]], free: set[str], others: Iter
             left.discard(code)
             chosen[account_id] = code
     return chosen
-
-
-def counters_after(before: Counters, *, issued: int = 0, confirming: int = 0) -> Counters:
-    """The counters once so many more are issued and are being confirmed: each change has a version."""
-    return Counters(before.issued + issued, before.confirming + confirming, before.version + 1)
 
 
 def first_position(issued: int, new: int) -> int:

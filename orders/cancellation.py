@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from structlog import get_logger
 
 from accounts.operating import own_account
-from coupons import holding, rows
+from coupons import holding
 from foundation import clock
 from foundation.db import compiled, stuck_rows, transactions
 from foundation.db.rows import present
@@ -174,7 +174,7 @@ def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
         needed[order_id].add(reservations.locked_row(product_id))
     for order_id, code in Order.objects.filter(id__in=order_ids).values_list("id", "coupon_code"):
         if code:
-            needed[order_id].add(rows.locked_coupon(code))
+            needed[order_id].add(holding.locked_row(code))
     in_use = set(stuck_rows.in_use(set().union(*needed.values())))
     return [order_id for order_id in order_ids if needed[order_id].isdisjoint(in_use)]
 

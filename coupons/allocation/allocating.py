@@ -7,6 +7,7 @@ and the order of their locks are in `coupons.rows`.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache, partial
 
 from accounts import accounts
 from coupons import eligibility, limits, rows, slots
@@ -15,7 +16,7 @@ from coupons.allocation.outcomes import AllocationResult, Issued, IssueRequest, 
 from coupons.codes import codes
 from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.rows import AccountIds, ListedAccounts
+from coupons.rows import AccountIds
 from foundation import clock
 from foundation.db import open_transaction
 from foundation.db.stuck_rows import Row
@@ -50,9 +51,10 @@ class Applicants:
         self.state = campaign.state
         self.now = now or clock.now()
         self.existing = rows.existing_coupons(campaign, user_ids, coupons=coupons)
-        self._listed: ListedAccounts | None = None
+        self._listed = None
         if campaign.eligible == Campaign.Eligible.LISTED:
-            self._listed = ListedAccounts(campaign, set(user_ids) - self.existing.keys())
+            without_coupon = set(user_ids) - self.existing.keys()
+            self._listed = cache(partial(rows.listed_accounts, campaign.pk, without_coupon))
 
     def answer(self, user_id: int) -> AllocationResult | None:
         """The result of the account's coupon or confirmation, else its refusal; None when it is eligible."""

@@ -12,6 +12,7 @@ from django.db.models import F
 from django.utils.translation import gettext
 
 from accounts.operating import own_account
+from coupons import rows
 from coupons.codes import line_files, pool
 from coupons.codes.line_files import BadLine, Piece
 from coupons.codes.pool import Added
@@ -77,8 +78,7 @@ def pieces(file: BinaryIO) -> Iterator[Piece]:
 
 def listed(*, campaign_id: int, account_ids: Collection[int]) -> set[int]:
     """Those of these accounts that are in the campaign's list."""
-    rows = EligibleAccount.objects.filter(campaign_id=campaign_id, account_id__in=set(account_ids))
-    return set(rows.values_list("account_id", flat=True))
+    return rows.listed_accounts(campaign_id, account_ids)
 
 
 def unknown(account_ids: Collection[int]) -> set[int]:
@@ -95,7 +95,7 @@ def count(campaign_id: int) -> int:
 def _add_chunk(campaign_id: int, account_ids: Sequence[int], reason: str) -> list[int]:
     """Add one chunk; returns the accounts that were in the list, or come twice."""
     _lock(campaign_id)
-    new, skipped = pool.split_known(account_ids, listed(campaign_id=campaign_id, account_ids=account_ids))
+    new, skipped = pool.split_known(account_ids, rows.listed_accounts(campaign_id, account_ids))
     if new:
         EligibleAccount.objects.bulk_create(
             EligibleAccount(campaign_id=campaign_id, account_id=account_id) for account_id in new
@@ -106,7 +106,7 @@ def _add_chunk(campaign_id: int, account_ids: Sequence[int], reason: str) -> lis
 
 def _remove_chunk(campaign_id: int, account_ids: Sequence[int], reason: str) -> int:
     _lock(campaign_id)
-    removed = sorted(listed(campaign_id=campaign_id, account_ids=account_ids))
+    removed = sorted(rows.listed_accounts(campaign_id, account_ids))
     if removed:
         EligibleAccount.objects.filter(campaign_id=campaign_id, account_id__in=removed).delete()
         _note("campaign.accounts_unlisted", campaign_id, removed, reason)

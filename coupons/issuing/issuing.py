@@ -5,9 +5,10 @@ request gets is decided in one place, `coupons.eligibility`, and written in one,
 `coupons.allocation.allocating`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -38,10 +39,11 @@ from coupons.partners import confirmation
 from coupons.queue import tickets
 from foundation.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
 from foundation.concurrency.thread_pool import LOOKUP_POOL
-from foundation.errors import NotFound, Overloaded, Rejected, Unavailable
+from foundation.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable
 from foundation.lazy_texts import mark as _
 
 log = get_logger(__name__)
+Result = TypeVar("Result")
 
 STRATEGIES: dict[str, Callable[..., Slot | Queued]] = {
     "group_commit": group_commit.issue,
@@ -103,51 +105,78 @@ async def read_campaign(campaign_id: int) -> Campaign:
 
 
 async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
-    in_thread = partial(run_in_thread, group=("campaign", campaign_id), owner=user_id)
+    """In phases: refuse or repeat what takes no slot, take a slot, have a partner that is new confirm it."""
     seen = await read_campaign(campaign_id)
-    if seen.strategy in LAB_ONLY and not settings.LAB:
-        raise Rejected(
-            _("The strategy {name} of this campaign runs only with LAB=1.", name=seen.strategy),
-            code="strategy_not_available",
-        )
-    if seen.strategy not in STRATEGIES:
-        raise Rejected(
-            _("The strategy {name} of this campaign is of another release.", name=seen.strategy),
-            code="strategy_not_available",
-        )
+    _require_available(seen.strategy)
     is_away = bool(seen.partner) and confirmation.is_unavailable(seen.partner)
     if is_away or not seen.has_left(1):
-        applicants = await submit_to_batcher(lookup_batcher(campaign_id), user_id)
-        # A slot that was released since has changed the campaign's version.
-        if is_away or applicants.campaign.version == seen.version:
-            settle = partial(_existing_or_raise, applicants, user_id, is_away=is_away)
-            existing = applicants.existing.get(user_id)
-            needs_thread = is_away or seen.strategy == "queue" or isinstance(existing, Confirmation)
-            return await in_thread(settle) if needs_thread else settle()
+        existing = await _answer_without_slot(seen, user_id, is_away=is_away)
+        if existing is not None:
+            return existing
     try:
-        if seen.strategy != BATCHED_STRATEGY or seen.partner:
-            issue_one = partial(STRATEGIES[seen.strategy], campaign_id=campaign_id, user_id=user_id)
-            return await in_thread(lambda: _confirm_if_pending(issue_one()))
-        outcome = await submit_to_batcher(group_commit.batcher(campaign_id), IssueRequest(user_id))
+        slot = await _take_slot(seen, user_id)
     except Rejected as refusal:
         if refusal.code == "sold_out":
             with suppress(Unavailable, DatabaseError):
-                await in_thread(remembered.note_sold_out, campaign_id)
+                await _in_thread(campaign_id, user_id, partial(remembered.note_sold_out, campaign_id))
         raise
     except IntegrityError as error:
-        # Strategies don't check that the account exists: the foreign key does, at no cost.
-        if not await in_thread(User.objects.filter(pk=user_id).exists):
-            raise _no_account(user_id) from error
-        log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=error)
-        detail = _("Another request was faster; nothing was done.")
-        raise Rejected(detail, code="conflict", retry_after=1) from error
-    if isinstance(outcome, Issued):
-        return outcome
+        raise await _refused_by_constraint(campaign_id, user_id, error) from error
+    return await _confirm_late(slot) if isinstance(slot, PendingConfirmation) else slot
+
+
+def _require_available(strategy: str) -> None:
+    """Refuse a strategy of the lab outside of it, and one of another release."""
+    if strategy in LAB_ONLY and not settings.LAB:
+        text = _("The strategy {name} of this campaign runs only with LAB=1.", name=strategy)
+    elif strategy not in STRATEGIES:
+        text = _("The strategy {name} of this campaign is of another release.", name=strategy)
+    else:
+        return
+    raise Rejected(text, code="strategy_not_available")
+
+
+async def _answer_without_slot(seen: Campaign, user_id: int, *, is_away: bool) -> Issued | Queued | None:
+    """What the account has of a campaign that is full or whose partner is away, or its refusal, raised.
+
+    None if a slot was released since: that has changed the campaign's version.
+    """
+    applicants = await submit_to_batcher(lookup_batcher(seen.id), user_id)
+    if not is_away and applicants.campaign.version != seen.version:
+        return None
+    settle = partial(_existing_or_raise, applicants, user_id, is_away=is_away)
+    existing = applicants.existing.get(user_id)
+    needs_thread = is_away or seen.strategy == "queue" or isinstance(existing, Confirmation)
+    return await _in_thread(seen.id, user_id, settle) if needs_thread else settle()
+
+
+def _take_slot(seen: Campaign, user_id: int) -> Awaitable[Slot | Queued]:
+    """The account's slot, by the batch or by the strategy in a thread, which has its partner confirm it."""
+    if seen.strategy == BATCHED_STRATEGY and not seen.partner:
+        return submit_to_batcher(group_commit.batcher(seen.id), IssueRequest(user_id))
+    issue_one = partial(STRATEGIES[seen.strategy], campaign_id=seen.id, user_id=user_id)
+    return _in_thread(seen.id, user_id, lambda: _confirm_if_pending(issue_one()))
+
+
+async def _refused_by_constraint(campaign_id: int, user_id: int, error: IntegrityError) -> FirstcomeError:
+    """The error of a request that a constraint refused."""
+    # Strategies don't check that the account exists: the foreign key does, at no cost.
+    if not await _in_thread(campaign_id, user_id, User.objects.filter(pk=user_id).exists):
+        return _no_account(user_id)
+    log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=error)
+    return Rejected(_("Another request was faster; nothing was done."), code="conflict", retry_after=1)
+
+
+async def _confirm_late(slot: PendingConfirmation) -> Issued:
+    """The coupon of a campaign that got a partner after it was last read."""
     try:
-        # The campaign got a partner after it was last read.
-        return await in_thread(confirmation.ask_partner, outcome)
+        return await _in_thread(slot.campaign_id, slot.user_id, partial(confirmation.ask_partner, slot))
     except Overloaded as error:
         raise confirmation.reply_unknown() from error
+
+
+async def _in_thread(campaign_id: int, user_id: int, call: Callable[[], Result]) -> Result:
+    return await run_in_thread(call, group=("campaign", campaign_id), owner=user_id)
 
 
 def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -> Issued | Queued:

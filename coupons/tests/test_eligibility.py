@@ -242,8 +242,8 @@ def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(strategy
     outcomes = []
     removers = []
 
-    def read_then_remove(asked, user_ids):
-        if listed in (found := read(asked, user_ids)):
+    def read_then_remove(campaign_id, user_ids):
+        if listed in (found := read(campaign_id, user_ids)):
             removers.append(in_background(removing))
             outcomes.append("answered first" if wait(removers[-1:], 0.3).done else "waited")
         return found
@@ -262,8 +262,8 @@ def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(monke
     """The naive twin of the test above: the list is read first, and the campaign locked afterwards."""
     [listed] = accounts(1)
     campaign = listed_campaign(listed=[listed])
-    early = rows.listed_accounts(campaign, [listed])
-    monkeypatch.setattr(rows, "listed_accounts", lambda asked, user_ids: early)
+    early = rows.listed_accounts(campaign.pk, [listed])
+    monkeypatch.setattr(rows, "listed_accounts", lambda campaign_id, user_ids: early)
     race([partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[listed])])
 
     assert answer(campaign, listed) == "coupon"

@@ -58,23 +58,13 @@ def hold(code: str, order_id: UUID) -> UUID:
 @in_one_test(
     ("terms", "items_amount", "expected"),
     [
-        ({"discount_type": "amount", "discount_value": 1_000}, 5_000, 1_000),
-        ({"discount_type": "amount", "discount_value": 1_000}, 1_000, 1_000),
-        ({"discount_type": "amount", "discount_value": 1_000}, 999, 999),
-        ({"discount_type": "amount", "discount_value": 1_000}, 0, 0),
         ({"discount_type": "amount", "discount_value": 1_000, "max_discount_amount": 600}, 5_000, 600),
-        ({"discount_type": "percent", "discount_value": 10}, 5_000, 500),
-        ({"discount_type": "percent", "discount_value": 10}, 5_009, 500),
-        ({"discount_type": "percent", "discount_value": 33}, 100, 33),
-        ({"discount_type": "percent", "discount_value": 33}, 2, 0),
-        ({"discount_type": "percent", "discount_value": 100}, 5_009, 5_009),
         ({"discount_type": "percent", "discount_value": 50, "max_discount_amount": 700}, 1_399, 699),
-        ({"discount_type": "percent", "discount_value": 50, "max_discount_amount": 700}, 9_999, 700),
         ({"discount_type": "percent", "discount_value": 29}, 10**17 + 3, 29 * 10**15),
         ({"min_order_amount": 5_000}, 5_000, 1_000),
     ],
 )
-def test_the_discount_of_a_coupon(terms, items_amount, expected):
+def test_the_discount_of_a_campaigns_columns(terms, items_amount, expected):
     amount = take_off(coupon_of(CampaignFactory(**terms)), items_amount)
 
     assert amount == expected

@@ -8,7 +8,7 @@ from coupons import limits, rows
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import Issued, Slot
 from coupons.codes import codes
-from coupons.models import Campaign, Coupon, PoolCode
+from coupons.models import Campaign, Coupon
 from foundation.db import transactions
 from foundation.journal import journal
 
@@ -27,7 +27,7 @@ def _next_code(campaign: Campaign) -> str:
     """A new code, or the pool's first one, which another request may be taking as well."""
     if campaign.code_source == Campaign.CodeSource.GENERATED:
         return codes.make_several(1)[0]
-    available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
+    available = rows.available_codes(campaign.pk)
     code = available.order_by("id").values_list("code", flat=True).first()
     if code is None:
         raise limits.sold_out(campaign.name)

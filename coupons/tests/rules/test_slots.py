@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from coupons import slots
-from coupons.slots import ConfirmationDecision, Counters, Decision
+from coupons.slots import ConfirmationDecision, Decision
 from coupons.tests.rules.states import NOW
 from foundation.errors import Rejected
 
@@ -73,20 +73,6 @@ def test_codes_are_assigned_in_the_order_of_the_requests():
     chosen = slots.assign_codes([(2, ""), (1, "X")], {"X"}, ["A"])
 
     assert list(chosen) == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("issued", "confirming", "after"),
-    [
-        pytest.param(3, 0, Counters(13, 4, 8), id="coupons"),
-        pytest.param(0, 3, Counters(10, 7, 8), id="slots that a partner is to confirm"),
-        pytest.param(2, -3, Counters(12, 1, 8), id="two confirmed and one released"),
-    ],
-)
-def test_the_counters_and_the_version_of_a_change(issued, confirming, after):
-    before = Counters(issued=10, confirming=4, version=7)
-
-    assert slots.counters_after(before, issued=issued, confirming=confirming) == after
 
 
 @pytest.mark.parametrize(
