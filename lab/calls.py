@@ -183,8 +183,10 @@ class Connection:
 
     def _ask(self, call: Call, seconds: float) -> Answer:
         headers = {"Authorization": f"Bearer {call.token}", "Content-Type": "application/json"}
-        headers |= {"Idempotency-Key": call.key} if call.key else {}
-        headers |= {"Prefer": f"wait={call.wait}"} if call.wait else {}
+        if call.key:
+            headers |= {"Idempotency-Key": call.key}
+        if call.wait:
+            headers |= {"Prefer": f"wait={call.wait}"}
         how: dict[str, Any] = {"headers": headers, "timeout": seconds, "allow_redirects": False}
         found = self._session.request(call.method, f"{self._url}{call.path}", json=call.body, **how)
         is_replay = found.headers.get("Idempotency-Replayed")
@@ -259,7 +261,11 @@ class Account:
     calls: list[RecordedCall] = field(default_factory=list)
 
     def done(self, sort: str) -> list[RecordedCall]:
-        return [made for made in self.calls if made.sort == sort and made.was_done]
+        result = []
+        for made in self.calls:
+            if made.sort == sort and made.was_done:
+                result.append(made)
+        return result
 
     def orders(self) -> dict[str, RecordedCall]:
         """The id of each order in its answers, with the call that was answered."""
@@ -274,7 +280,10 @@ class Account:
         return found
 
     def coupons(self) -> dict[str, Any]:
-        return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
+        result = {}
+        for made in self.done("coupon"):
+            result[made.answer.body["code"]] = made.answer.body
+        return result
 
 
 def coupon_call(account: Account, campaign: int) -> Call:
@@ -284,7 +293,8 @@ def coupon_call(account: Account, campaign: int) -> Call:
 def order_call(account: Account, product: int, *, card: str = "", wait: int = 0) -> Call:
     """The call that places an order of one unit, to be paid if there is a card."""
     body: dict[str, Any] = {"items": [{"product": product, "quantity": 1}]}
-    body |= {"payment": {"token": card}} if card else {}
+    if card:
+        body |= {"payment": {"token": card}}
     return Call("POST", "/orders", account.token, body, str(uuid.uuid4()), wait)
 
 
@@ -309,7 +319,11 @@ class Setup:
 
     @property
     def calls(self) -> list[RecordedCall]:
-        return [made for account in (self.staff, *self.buyers) for made in account.calls]
+        result = []
+        for account in (self.staff, *self.buyers):
+            for made in account.calls:
+                result.append(made)
+        return result
 
     @property
     def stocked(self) -> list[Product]:

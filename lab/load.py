@@ -38,7 +38,11 @@ class Figures:
 
     def counts(self, prefix: str) -> dict[str, int]:
         names = (name for name in sorted(self.metrics) if name.startswith(prefix))
-        return {name.removeprefix(prefix): count for name in names if (count := self.count(name))}
+        result = {}
+        for name in names:
+            if count := self.count(name):
+                result[name.removeprefix(prefix)] = count
+        return result
 
     def number(self, name: str, sum_of: str) -> float:
         return round(self.metrics.get(name, {}).get(sum_of, 0), 1)

@@ -69,30 +69,46 @@ def git(*words: str) -> str:
 
 def circumstances(instance: Instance) -> dict[str, Any]:
     """Kept with the figures, for rows of one report may be of different days."""
-    with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
-        server: Any = redis.info()
-    processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    # Debian's and the image's are built with profiles; without, the shop's code takes a fifth longer.
-    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    is_optimised = sys.base_prefix == "/usr" or "--enable-optimizations" in options
-    is_changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+    commit = git("rev-parse", "--short", "HEAD")
+    if git("status", "--porcelain", "--untracked-files=no"):
+        commit += " with changes"
     return {
         "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "commit": git("rev-parse", "--short", "HEAD") + " with changes" * is_changed,
+        "commit": commit,
         "circumstances": {
             "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-            "processor": processor[1] if processor else platform.machine(),
+            "processor": processor(),
             "system": f"{platform.system()} {platform.release()}",
             "load_before": round(stage.LOAD_BEFORE, 1),
-            "versions": {
-                "MariaDB": database.rows(instance, "SELECT VERSION()")[0][0],
-                "Redis": server["redis_version"],
-                "Python": platform.python_version() + ", not optimised" * (not is_optimised),
-                **{name: metadata.version(name) for name in ("Django", "uvicorn", "k6")},
-            },
+            "versions": versions(instance),
         },
     }
+
+
+def processor() -> str:
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    if found:
+        return found[1]
+    return platform.machine()
+
+
+def versions(instance: Instance) -> dict[str, str]:
+    with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
+        server: Any = redis.info()
+    python = platform.python_version()
+    # Debian's and the image's are built with profiles; without, the shop's code takes a fifth longer.
+    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    if sys.base_prefix != "/usr" and "--enable-optimizations" not in options:
+        python += ", not optimised"
+    found = {
+        "MariaDB": database.value(instance, "SELECT VERSION()"),
+        "Redis": server["redis_version"],
+        "Python": python,
+    }
+    for name in ("Django", "uvicorn", "k6"):
+        found[name] = metadata.version(name)
+    return found
 
 
 def machine(one: Mapping[str, Any]) -> str:

@@ -135,7 +135,11 @@ class Shop:
 
     def top_ups(self, account: Account) -> set[str]:
         """The ids of the payments that are for no order."""
-        return {one["id"] for one in self.everything("/payments", account.token) if one["order"] is None}
+        result = set()
+        for one in self.everything("/payments", account.token):
+            if one["order"] is None:
+                result.add(one["id"])
+        return result
 
     def events(self) -> list[Any]:
         """What the data platform got, in the order of arrival."""

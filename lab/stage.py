@@ -160,7 +160,11 @@ def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
     for pid in pids:
         with suppress(OSError):
             lines += Path(f"/proc/{pid}/{file}").read_text().splitlines()
-    return [float(line.split()[1]) for line in lines if line.startswith(mark)]
+    result = []
+    for line in lines:
+        if line.startswith(mark):
+            result.append(float(line.split()[1]))
+    return result
 
 
 def peak_mib(pids: Collection[int]) -> float:

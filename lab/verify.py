@@ -40,7 +40,10 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     folder = places.private_folder(places.state()) / "verify"
     folder.mkdir(exist_ok=True)
     # What this make was given is not for the step's own make.
-    own = {key: value for key, value in os.environ.items() if key not in own_stack.OF_MAKE}
+    own = {}
+    for key, value in os.environ.items():
+        if key not in own_stack.OF_MAKE:
+            own[key] = value
     codes = [0]
     for name, command in steps.items():
         log = folder / f"{name}.log"
@@ -54,17 +57,21 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         code = children.run_to_end(words, stop_seconds=120, log=log, **how)
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.
-        not_run = {
-            found[1]: found[0] for found in re.finditer(DECLARED["not_run"], log.read_text(errors="replace"))
-        }
+        not_run = {}
+        for found in re.finditer(DECLARED["not_run"], log.read_text(errors="replace")):
+            not_run[found[1]] = found[0]
         verdict = "ok"
         if code:
             target = words[3] if words[1] == "-m" else words[1]
-            verdict = "NOT RUN" if not_run.keys() & {target, None} else f"FAILED ({code})"
+            verdict = f"FAILED ({code})"
+            if not_run.keys() & {target, None}:
+                verdict = "NOT RUN"
         codes.append(1 if verdict.startswith("FAILED") else 2 * bool(not_run))
         print(f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values(), sep="\n       ", flush=True)
         # The step's row replaces its row before.
-        rows = page.read_text().removeprefix(DECLARED["head"]).splitlines() if page.exists() else []
+        rows = []
+        if page.exists():
+            rows = page.read_text().removeprefix(DECLARED["head"]).splitlines()
         kept = [row for row in rows if not row.startswith(f"| {name} |")]
         commit = " ".join(children.run(["sh", "-c", COMMIT], within_seconds=60).stdout.split())
         said = "; ".join([verdict, *not_run.values()])

@@ -16,12 +16,20 @@ UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 
 def rules() -> list[dict[str, Any]]:
     groups = (group for path in FILES for group in yaml.safe_load(path.read_text())["groups"])
-    return [rule for group in groups for rule in group["rules"]]
+    result = []
+    for group in groups:
+        for rule in group["rules"]:
+            result.append(rule)
+    return result
 
 
 def alerts() -> dict[str, dict[str, Any]]:
     """The rule of each alert, by its name."""
-    return {rule["alert"]: rule for rule in rules() if "alert" in rule}
+    result = {}
+    for rule in rules():
+        if "alert" in rule:
+            result[rule["alert"]] = rule
+    return result
 
 
 def checks() -> list[list[str]]:

@@ -60,9 +60,17 @@ def main() -> None:
     parts += ["-test"] * (purpose == "test")
     files = [PROJECT / f"requirements{part}.txt" for part in parts]
     files += [PROJECT / "lab" / "requirements.txt"] * (purpose in LAB)
-    stamps = {path: stamp_of(path) for path in files} if is_healthy() else {}
-    installed = {path: stamp.read_text() for path, stamp in stamps.items() if stamp.exists()}
-    missing = [path for path in files if installed.get(path) != fingerprint(path)]
+    stamps = {}
+    if is_healthy():
+        stamps = {path: stamp_of(path) for path in files}
+    installed = {}
+    for path, stamp in stamps.items():
+        if stamp.exists():
+            installed[path] = stamp.read_text()
+    missing = []
+    for path in files:
+        if installed.get(path) != fingerprint(path):
+            missing.append(path)
     needs = NEEDS.get(purpose, "").split() + more
     if system_packages.can_install():
         needs += NEEDS_OF_ROOT.get(purpose, "").split()

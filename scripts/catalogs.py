@@ -167,7 +167,11 @@ def _written(catalog: _Catalog) -> tuple[bytes, bytes]:
 
 def _texts(catalog: Catalog) -> list[Message]:
     """The messages of a catalog without its header."""
-    return [message for message in catalog if message.id]
+    result = []
+    for message in catalog:
+        if message.id:
+            result.append(message)
+    return result
 
 
 def _forms(text: str | Sequence[str] | None) -> Sequence[str]:

@@ -101,7 +101,11 @@ def _named(kind: str, name: str, version: str) -> dict[str, Any]:
 
 def read_pins(*names: str) -> set[tuple[str, str]]:
     """Name and version of each package in the lock files, for this system or another."""
-    return {pin for name in names for pin in PIN.findall((places.PROJECT / name).read_text())}
+    result = set()
+    for name in names:
+        for pin in PIN.findall((places.PROJECT / name).read_text()):
+            result.add(pin)
+    return result
 
 
 def read_accepted() -> dict[tuple[str, str], str]:
@@ -184,7 +188,10 @@ def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str
         if why:
             word = "accepted  "
         print(f"{word} {one.package} {one.version}: {', '.join(sorted(one.names))}: {why or one.advice}")
-    unchecked = [reason for result in results.values() for reason in result.unchecked]
+    unchecked = []
+    for result in results.values():
+        for reason in result.unchecked:
+            unchecked.append(reason)
     print(*(f"UNCHECKED  {reason}\n" for reason in unchecked), sep="", end="")
     # What could not be looked up may still need its exception.
     for package, name in () if unchecked else unused:

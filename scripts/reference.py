@@ -79,7 +79,10 @@ def _row(name: str, call: Any) -> list[str]:
     first = call.get("description", "").partition("\n\n")[0].replace("\n", " ")
     what = call.get("summary") or first
     parameters = call.get("parameters", [])
-    named = {one["name"] for one in parameters if one.get("required") or one["name"] == "Prefer"}
+    named = set()
+    for one in parameters:
+        if one.get("required") or one["name"] == "Prefer":
+            named.add(one["name"])
     caller = "signed in"
     security = call.get("security")
     if not security or {} in security:
@@ -99,11 +102,11 @@ def _row(name: str, call: Any) -> list[str]:
 def refusal_codes(call: Any) -> dict[str, set[str]]:
     """The codes of a call's problems, by status."""
     contents = {status: answer.get("content", {}) for status, answer in call["responses"].items()}
-    return {
-        status: set(content["application/problem+json"]["schema"]["properties"]["code"]["enum"])
-        for status, content in contents.items()
-        if "application/problem+json" in content
-    }
+    result = {}
+    for status, content in contents.items():
+        if "application/problem+json" in content:
+            result[status] = set(content["application/problem+json"]["schema"]["properties"]["code"]["enum"])
+    return result
 
 
 def _example() -> str:
@@ -141,9 +144,15 @@ def _commands_page() -> str:
 def _section(name: str) -> str:
     command = load_command_class(get_commands()[name], name)
     # Django gives every command options, which are left out.
-    common = {option for one in BaseCommand().create_parser("", "")._actions for option in one.option_strings}
+    common = set()
+    for one in BaseCommand().create_parser("", "")._actions:
+        for option in one.option_strings:
+            common.add(option)
     actions = command.create_parser("manage.py", name)._actions
-    rows = [_option(action) for action in actions if common.isdisjoint(action.option_strings)]
+    rows = []
+    for action in actions:
+        if common.isdisjoint(action.option_strings):
+            rows.append(_option(action))
     table = ""
     if rows:
         table = f"\n{_table('argument', 'what', rows=rows)}"
@@ -166,16 +175,17 @@ def _metrics_page() -> str:
     from foundation.tests import metrics_catalogue
 
     read = {name for group in gauges._groups.values() for name in group.helps}
-    rows = [
-        (
-            f"`{one.name}`",
-            one.kind,
-            _names(one.labels),
-            _as_cell(one.help),
-            "state" if one.name in read else "",
+    rows = []
+    for one in metrics_catalogue.definitions().values():
+        rows.append(
+            (
+                f"`{one.name}`",
+                one.kind,
+                _names(one.labels),
+                _as_cell(one.help),
+                "state" if one.name in read else "",
+            )
         )
-        for one in metrics_catalogue.definitions().values()
-    ]
     for rule in alert_rules.rules():
         if (name := rule.get("record", "")).startswith("firstcome_"):
             kind = "gauge"
@@ -199,7 +209,10 @@ def _personal_data_page() -> str:
         *("model", "leads to the account by", "read by", "kept", "on erasure", "left out of the export"),
         rows=((label, *_of_model(label, entry)) for label, entry in data.items()),
     )
-    others = [(label, str(entry)) for label, entry in registry.REGISTRY.items() if label not in data]
+    others = []
+    for label, entry in registry.REGISTRY.items():
+        if label not in data:
+            others.append((label, str(entry)))
     of_none = _table("model", "because", rows=others)
     return f"## Rows of accounts\n\n{of_accounts}\n## Rows of no account\n\n{of_none}"
 
@@ -209,8 +222,13 @@ def _of_model(label: str, entry: Any) -> tuple[str, str, str, str, str]:
     shown = "auth.user" if label.startswith("auth.User_") else label.lower()
     permission = shown.replace(".", ".view_")
     rights = importlib.import_module("foundation.migrations.0002_groups_of_staff").GROUPS
-    readers = [group for group, permissions in rights.items() if permission in permissions]
-    path = f"`{entry.path}`" if entry.rows is None else entry.path
+    readers = []
+    for group, permissions in rights.items():
+        if permission in permissions:
+            readers.append(group)
+    path = entry.path
+    if entry.rows is None:
+        path = f"`{entry.path}`"
     return (
         path,
         ", ".join(readers) or "superusers",

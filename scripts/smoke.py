@@ -80,7 +80,10 @@ def paste_session_twice(paste: Callable[[], "subprocess.CompletedProcess[str]"])
     """Run the README's session, and again: then nothing new happens. Its order. Raises SetupError."""
     orders = []
     for text in (children.printed(paste()), children.printed(paste())):
-        missing = [words for words in PROMISED if words not in text]
+        missing = []
+        for words in PROMISED:
+            if words not in text:
+                missing.append(words)
         _require(not missing, f"the README's session did not print {missing}: {text}")
         orders.append(re.findall(r"^order \S+", text, flags=re.MULTILINE))
     _require(orders[0] == orders[1] != [], f"pasted twice the README's session placed two orders: {orders}")
@@ -114,7 +117,9 @@ def _queue_for_coupon(instance: Instance) -> None:
 
 def _check_pages(instance: Instance) -> None:
     """The pages, a style sheet of ours, and the metrics of each kind of process; two of these start late."""
-    pages = {path: _page(instance.port, path, expected) for path, expected in PAGES.items()}
+    pages = {}
+    for path, expected in PAGES.items():
+        pages[path] = _page(instance.port, path, expected)
     style = re.search(r'"(/static/[^"]+\.css)"', pages["/api/docs/"])
     _page(instance.port, style[1] if style else "/no-style-sheet-of-ours", "swagger")
     for job, (target,) in instance.metrics_targets().items():

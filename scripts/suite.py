@@ -36,14 +36,19 @@ def main() -> int:
         return in_debian.run("scripts.suite", *sys.argv[1:], "--django=", purpose="test", django=asked.django)
     if asked.django:
         parser.error("DJANGO needs DEBIAN=13")
-    part = ("--part", asked.part, "--since", asked.since) if asked.part else ()
+    part: tuple[str, ...] = ()
+    if asked.part:
+        part = ("--part", asked.part, "--since", asked.since)
     seed = asked.seed or str(secrets.randbelow(10**6))
     if arguments[:2] == ["-m", "rules"]:
         return _pytest_of_rules(*arguments)
     if arguments and not asked.circle:
         return _pytest_on(asked.db, *arguments)
     print(f"The order of the tests is that of SEED={seed}.", flush=True)
-    others = {kind: root for kind, (_, root) in throwaway.DATABASES.items() if root}
+    others = {}
+    for kind, (_, root) in throwaway.DATABASES.items():
+        if root:
+            others[kind] = root
     circle = asked.circle or "first"
     words = ("--circle", circle, "--seed", seed, *part, *IN_PARALLEL, *arguments)
     if asked.db == "others":
@@ -105,7 +110,10 @@ def _run(module: str, *arguments: str, environment: Mapping[str, str]) -> int:
     # In a session of its own: a second Ctrl-C would interrupt the end of the fixtures. Compiled modules are
     # kept, whatever the system says: each process of the suite would compile them all again.
     command = [sys.executable, "-m", module, *arguments]
-    kept = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    kept = {}
+    for name, value in environment.items():
+        if name != "PYTHONDONTWRITEBYTECODE":
+            kept[name] = value
     how: dict[str, Any] = {"environment": kept, "when_parent_dies": signal.SIGINT}
     return children.run_to_end(command, stop_seconds=PATIENCE_SECONDS, **how)
 

@@ -45,7 +45,10 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
     started = time.monotonic()
     findings: list[str] = []
     count = 0
-    chosen = [cause for cause in CAUSES if not names or set(names) & set(cause.fires)]
+    chosen = []
+    for cause in CAUSES:
+        if not names or set(names) & set(cause.fires):
+            chosen.append(cause)
     with stages.prepared(instance) as running:
 
         def is_watched() -> bool:

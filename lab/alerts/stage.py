@@ -164,9 +164,12 @@ class Stage:
     def locked(self, rows: str, *values: object, aged: tuple[str, ...] = ()) -> Iterator[None]:
         """Inside the block a transaction keeps the rows locked. A column of theirs may be aged before, by so
         much; the shop is frozen meanwhile, or it might come first."""
-        groups = [children.group_of(self.instance.run, name) for name in processes.SHOP if aged]
+        frozen: set[int] = set()
+        if aged:
+            for name in processes.SHOP:
+                frozen |= children.group_of(self.instance.run, name)
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
-            with stages.frozen(set().union(*groups)):
+            with stages.frozen(frozen):
                 if aged:
                     self.age(*aged, rows, *values)
                 cursor.execute("BEGIN")

@@ -87,7 +87,10 @@ def bench(instance: Instance, *, size: Size, rows: Collection[str]) -> int:
     with loads.running(instance, size) as stage:
         for part, group in itertools.groupby(wanted, key=lambda row: ROWS[row].part):
             names = [*group]
-            runs = [run for run in parts.PARTS[part](stage, names) if run.row in names]
+            runs = []
+            for run in parts.PARTS[part](stage, names):
+                if run.row in names:
+                    runs.append(run)
             summed = judging.summed_up(runs)
             measured += summed
             for row in summed:
@@ -124,7 +127,9 @@ def measure_rounds(
     for number, row in itertools.product(range(size.rounds), wanted):
         if is_due(row, rounds[row], number=number, size=size):
             # The order changes from round to round, so that a drift of the machine favours neither.
-            order = (this, other) if number % 2 == 0 else (other, this)
+            order = (other, this)
+            if number % 2 == 0:
+                order = (this, other)
             runs = {stage: measure_alone(stage, row, order) for stage in order}
             rounds[row].append((runs[this], runs[other]))
             stages.say("; ".join(judging.cells(judging.compared(row, rounds[row][-1:]))))

@@ -173,7 +173,9 @@ def compared(row: str, rounds: Rounds, *, has_budget: bool = False) -> KeptRow:
 
 
 def quotient(this: Measured, other: Measured) -> Measured:
-    figures = {name: ratio(value, other.figures[name]) for name, value in this.figures.items()}
+    figures = {}
+    for name, value in this.figures.items():
+        figures[name] = ratio(value, other.figures[name])
     return Measured(row=this.row, figures=figures)
 
 
@@ -217,11 +219,17 @@ def cells(row: KeptRow) -> tuple[str, str, str]:
     """The row, its figures with the lowest and highest of several rounds, and its goals."""
     judged_on = row.get("ratios", row)["figures"]
     wanted = [name.removesuffix(" ×") for name in row["goals"]]
-    names = [name for name in dict.fromkeys([*wanted, *SHOWN]) if name in judged_on]
+    names = []
+    for name in dict.fromkeys([*wanted, *SHOWN]):
+        if name in judged_on:
+            names.append(name)
     texts = [_shown(row, name) for name in names or judged_on]
     if row.get("says"):
         texts.append(row["says"])
-    missed = [f"{name} {goal['goal']}" for name, goal in row["goals"].items() if not goal["is_met"]]
+    missed = []
+    for name, goal in row["goals"].items():
+        if not goal["is_met"]:
+            missed.append(f"{name} {goal['goal']}")
     verdict = ""
     if missed:
         verdict = f"missed: {', '.join(missed)}"

@@ -136,7 +136,9 @@ def settings_of(stage: BenchStage, row: str) -> dict[str, Any]:
 
 def used(stage: Stage) -> dict[str, float]:
     """So far: µs of processor of each process, and the statements that the database counts."""
-    taken = {f"{name}_us": 1e6 * seconds for name, seconds in stages.spent(stage.instance).items()}
+    taken = {}
+    for name, seconds in stages.spent(stage.instance).items():
+        taken[f"{name}_us"] = 1e6 * seconds
     taken["statements"] = database.status(stage.instance, "Questions")
     return taken
 
@@ -148,7 +150,10 @@ def cores_of(stage: Stage, seconds: float) -> dict[str, float]:
     time.sleep(seconds)
     after = stages.spent(stage.instance)
     lasted = time.monotonic() - began_at
-    return {f"{name}_cores": (after[name] - before[name]) / lasted for name in after}
+    result = {}
+    for name in after:
+        result[f"{name}_cores"] = (after[name] - before[name]) / lasted
+    return result
 
 
 def errors(
@@ -179,7 +184,10 @@ def errors(
 
 def beside_null(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     """These rows in rounds between loads of null, which run too."""
-    runs = [partial(measure, stage, row) for row in rows if row != "null"]
+    runs = []
+    for row in rows:
+        if row != "null":
+            runs.append(partial(measure, stage, row))
     return between(stage, runs, partial(measure, stage, "null"))
 
 
@@ -201,7 +209,9 @@ def between(stage: BenchStage, loads: Sequence[Run], null: Run) -> Iterator[Meas
 
 def beside(run: Measured, before: Measured, after: Measured) -> Measured:
     """The run, its figures also as shares of the mean of both null runs."""
-    null = {name: (before.figures[name] + after.figures[name]) / 2 for name in before.figures}
+    null = {}
+    for name in before.figures:
+        null[name] = (before.figures[name] + after.figures[name]) / 2
     # The rest of the shop sends as many a second beside null calls, which send none.
     others = ratio(null["statements"] * null["per_second"], run.figures["per_second"])
     figures = dict(run.figures)

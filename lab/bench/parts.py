@@ -135,7 +135,9 @@ def sign_ins(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     """Sign-ins at once beside readers, who read alone before."""
     # A cookie that names no session, and no token: anonymous.
     anonymous = stage.tokens_of([{"access": ""}], "anonymous")
-    addresses = [f"127.7.{number // 250}.{number % 250 + 1}" for number in range(stage.size.signing_in)]
+    addresses = []
+    for number in range(stage.size.signing_in):
+        addresses.append(f"127.7.{number // 250}.{number % 250 + 1}")
 
     def readers_p95_ms(seconds: int) -> float:
         settings: dict[str, Any] = {"LIST": "/api/v1/products", "VUS": READERS, "SECONDS": seconds}

@@ -139,7 +139,9 @@ def refunds(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     for _ in range(stage.size.rounds):
         since = stage.now()
         quiet = loads.measure(stage, "refunds")
-        orders = [str(id) for (id,) in stage.rows(PAID_ORDERS, since, stage.size.refunds)]
+        orders = []
+        for (id,) in stage.rows(PAID_ORDERS, since, stage.size.refunds):
+            orders.append(str(id))
         with ThreadPoolExecutor(1) as threads:
             buying = threads.submit(loads.measure, stage, "refunds")
             time.sleep(REFUNDS_BEGIN_SECONDS)

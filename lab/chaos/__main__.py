@@ -83,7 +83,10 @@ def run_all(asked: argparse.Namespace) -> int:
     options = ["--quick", asked.quick, "--planted", asked.planted, "--seed", asked.seed]
     folder = places.private_folder(places.state())
     running: list[Popen[bytes]] = []
-    chosen = [campaign.name for campaign in chosen_by(asked) if can_run(campaign)]
+    chosen = []
+    for campaign in chosen_by(asked):
+        if can_run(campaign):
+            chosen.append(campaign.name)
 
     def run_apart(name: str) -> Ended:
         log = folder / f"campaign-{name}-{os.getpid()}.log"
@@ -121,7 +124,10 @@ def chosen_by(asked: argparse.Namespace) -> list[Campaign]:
 
 def can_run(campaign: Campaign) -> bool:
     """Whether what it needs is here; says what isn't."""
-    packages = [need for need in campaign.needs if need != "root"]
+    packages = []
+    for need in campaign.needs:
+        if need != "root":
+            packages.append(need)
     missing = system_packages.missing("mariadb", *packages)
     if "root" in campaign.needs and os.getuid() != 0:
         missing = [*missing, "root"]
@@ -138,14 +144,22 @@ def ended(name: str, code: int, lines: list[str]) -> Ended:
             row = line
         if line.startswith("FINDING"):
             findings.append(f"{name}: {line}")
-    wrong = (findings or lines[-LAST_LINES:]) if code else []
+    wrong = []
+    if code:
+        wrong = findings or lines[-LAST_LINES:]
     return Ended(abs(code), row, wrong)
 
 
 def with_touched(chosen: list[Campaign], since: str) -> list[Campaign]:
     """These, and before them others that the commits since then touch; what is left of those is noted."""
-    others = [one for one in CAMPAIGNS.values() if one not in chosen]
-    touched = [one for one in others if since and changes.is_touched(one.touched_by, since)]
+    others = []
+    for one in CAMPAIGNS.values():
+        if one not in chosen:
+            others.append(one)
+    touched = []
+    for one in others:
+        if since and changes.is_touched(one.touched_by, since):
+            touched.append(one)
     changes.note_not_run("campaign", [one.name for one in touched[MOST_TOUCHED:]])
     return touched[:MOST_TOUCHED] + chosen
 

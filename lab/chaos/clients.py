@@ -220,7 +220,10 @@ class Staff(Client):
 
     def refund(self, account: Account) -> None:
         """Some of an order, or all that is left of it; it may not be paid, or nothing be left."""
-        placed = [made.answer.body for made in account.done("order") if made.answer.status == 201]
+        placed = []
+        for made in account.done("order"):
+            if made.answer.status == 201:
+                placed.append(made.answer.body)
         if not placed:
             return
         order = self.random.choice(placed)

@@ -48,7 +48,9 @@ def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Iterator[s
     for what in sorted(due.keys() | found.keys()):
         wanted = due.get(what)
         is_now = found.get(what)
-        is_due = is_now in wanted if isinstance(wanted, set) else is_now == wanted
+        is_due = is_now == wanted
+        if isinstance(wanted, set):
+            is_due = is_now in wanted
         if not is_due:
             yield f"{what}: {wanted} by the answers, is {is_now}"
 
@@ -183,7 +185,9 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     for id in orders:
         wanted = int(bought.get(id, 0) > 0)
         # A charge of an order that ended unpaid was refunded, whole.
-        possible = {wanted} if id in bought else {0, 1}
+        possible = {0, 1}
+        if id in bought:
+            possible = {wanted}
         if number[id] not in possible:
             yield f"order {id}: charged {number[id]} times instead of {wanted}"
 
@@ -210,7 +214,9 @@ def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterat
 
 def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
     """The feed as it was followed and as it is read later: the same events in the same order, each once."""
-    types = {event["id"]: event["type"] for event in (*again, *followed)}
+    types = {}
+    for event in (*again, *followed):
+        types[event["id"]] = event["type"]
     # A counter has its keys in the order of their first appearance.
     first = Counter(event["id"] for event in followed)
     second = Counter(event["id"] for event in again)

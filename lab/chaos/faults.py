@@ -53,6 +53,12 @@ class Fault(NamedTuple):
         return f"{self.sort} {self.name}{lasts}"
 
 
+def count_of(often: Often) -> int:
+    if isinstance(often, tuple):
+        return often[0]
+    return often
+
+
 def drawn(what: str, often: Often, chance: Random, usual: Sequence[float], most: float = 3600) -> Fault:
     sort, _, name = what.rpartition(" ")
     least, longest = often[1:] if isinstance(often, tuple) else usual

@@ -43,8 +43,13 @@ def main() -> int:
         layout.write_all(cluster)
         # What management commands need that a shell doesn't have, or may not have next time.
         ours = {*defaults(cluster), "FIRSTCOME_VAR"}
-        own = {key: text for key, text in composed.items() if key in ours or os.environ.get(key) != text}
-        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(own.items())]
+        own = {}
+        for key, text in composed.items():
+            if key in ours or os.environ.get(key) != text:
+                own[key] = text
+        lines = []
+        for name, value in sorted(own.items()):
+            lines.append(f"export {name}={shlex.quote(value)}\n")
         places.write_whole(cluster.home / "env", "".join(lines), mode=0o600)
         try:
             return _serve(cluster, composed)

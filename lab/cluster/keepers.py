@@ -182,12 +182,17 @@ def ask_rabbitmq(cluster: Cluster, name: str, path: str) -> Any:
 
 def nodes(cluster: Cluster, name: str) -> dict[str, Any]:
     """What this node says of each. Raises `RABBITMQ_ERRORS`."""
-    return {one["name"].partition("@")[0]: one for one in ask_rabbitmq(cluster, name, "nodes")}
+    result = {}
+    for one in ask_rabbitmq(cluster, name, "nodes"):
+        result[one["name"].partition("@")[0]] = one
+    return result
 
 
 def together(name: str, nodes: Mapping[str, Any]) -> set[str]:
     """The nodes that this one counts as running and not partitioned from it, by what it says."""
-    apart = {node.partition("@")[0] for node in nodes.get(name, {}).get("partitions") or ()}
+    apart = set()
+    for node in nodes.get(name, {}).get("partitions") or ():
+        apart.add(node.partition("@")[0])
     return {one for one, node in nodes.items() if node.get("running")} - apart
 
 
@@ -201,7 +206,9 @@ def tasks_queue(cluster: Cluster) -> dict[str, Any]:
 
 def apart(views: Mapping[str, set[str]]) -> str:
     """The node to restart, by what each that answers sees: one that is together with the fewest others."""
-    counts = {one: sum(other in views[one] and one in views[other] for other in views) for one in views}
+    counts = {}
+    for one in views:
+        counts[one] = sum(other in views[one] and one in views[other] for other in views)
     fewest = min(sorted(counts), key=counts.__getitem__, default="")
     if counts.get(fewest, 0) < len(views):
         return fewest

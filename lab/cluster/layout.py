@@ -58,7 +58,11 @@ class Cluster(Instance):
 def names(*kinds: str) -> list[str]:
     """The names of the processes of these kinds: `mysql-1`, …; a kind of one process is its own name."""
     sizes = {kind: SIZES.get(kind, 1) for kind in kinds}
-    return [f"{kind}-{one + 1}" if size > 1 else kind for kind, size in sizes.items() for one in range(size)]
+    result = []
+    for kind, size in sizes.items():
+        for one in range(size):
+            result.append(f"{kind}-{one + 1}" if size > 1 else kind)
+    return result
 
 
 def split(name: str) -> tuple[str, int]:

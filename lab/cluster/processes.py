@@ -25,7 +25,9 @@ SETTINGS = declared("ops/cluster/shop.toml")
 
 def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     """The user's own settings, except for those that lead to the cluster's servers. Raises SetupError."""
-    servers = {name: layout.filled(cluster, text) for name, text in SETTINGS["servers"].items()}
+    servers = {}
+    for name, text in SETTINGS["servers"].items():
+        servers[name] = layout.filled(cluster, text)
     servers["METRICS_TOKEN"] = places.secret(cluster.home, "metrics-token")
     servers["FIRSTCOME_VAR"] = str(cluster.home.parent)
     return environments.compose(cluster, {**SETTINGS["defaults"], **own}) | servers

@@ -43,7 +43,10 @@ class Finding(NamedTuple):
 
 def _listed(what: str, states: Mapping[str, str], well: str) -> tuple[str, bool]:
     """How many are in the state that is well, and each of the others."""
-    others = [f"{one} {state.lower()}" for one, state in states.items() if state != well]
+    others = []
+    for one, state in states.items():
+        if state != well:
+            others.append(f"{one} {state.lower()}")
     return ", ".join([f"{len(states) - len(others)} of {len(states)} {what}", *others]), not others
 
 
@@ -79,7 +82,10 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
         case "RabbitMQ":
             nodes = keepers.nodes(cluster, name)
             together = keepers.together(name, nodes)
-            alarms = [one for one in ("mem_alarm", "disk_free_alarm") if nodes[name].get(one)]
+            alarms = []
+            for one in ("mem_alarm", "disk_free_alarm"):
+                if nodes[name].get(one):
+                    alarms.append(one)
             text = ", ".join([f"together with {' and '.join(sorted(together - {name}))}", *alarms])
             return text, together == {*names("rabbitmq")} and not alarms
         case "queue":
@@ -91,7 +97,10 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
         case "web":
             _, page = ports.ask(cluster.port_of("front-statistics"), "GET", "/statistics;csv")
             rows = csv.DictReader(page.removeprefix("# ").splitlines())
-            states = {row["svname"]: row["status"] for row in rows if row["pxname"] == "ready"}
+            states = {}
+            for row in rows:
+                if row["pxname"] == "ready":
+                    states[row["svname"]] = row["status"]
             return _listed("ready", {one: states[one].partition(" ")[0] for one in names("web")}, "UP")
         case "targets":
             return _listed("up", Prometheus(cluster.address(name)).targets(), "up")
@@ -141,7 +150,11 @@ def examine(cluster: Cluster, *parts: str) -> list[Finding]:
 def missing(cluster: Cluster, *parts: str) -> list[str]:
     """What the status would mark of these parts, by default of all that serve requests."""
     chosen = parts or [part for part in PARTS if part != "targets"]
-    return [f"{one.name} {one.text}" for one in examine(cluster, *chosen) if not one.is_well]
+    result = []
+    for one in examine(cluster, *chosen):
+        if not one.is_well:
+            result.append(f"{one.name} {one.text}")
+    return result
 
 
 def main() -> int:

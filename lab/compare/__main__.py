@@ -86,7 +86,9 @@ def audit(stage: Stage, case: Case, rows: Rows) -> list[str]:
     """The findings of an audit, which become those of all rows but the control's."""
     laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
     controls = {str(id) for (id,) in stage.rows(CONTROLS, UNSAFE)}
-    findings = [f"audit after {case.name}: {text}" for text in judge(rows, laws, excepted=controls)]
+    findings = []
+    for text in judge(rows, laws, excepted=controls):
+        findings.append(f"audit after {case.name}: {text}")
     for row in rows:
         if not row["is_control"]:
             row["findings"] += findings
@@ -113,7 +115,10 @@ def judge(rows: Rows, laws: Rows, *, excepted: Collection[str]) -> list[str]:
         offenders = [str(offender) for offender in law["offenders"]]
         others = offenders
         if law["law"] in OF_CAMPAIGNS:
-            others = [offender for offender in offenders if offender not in excepted]
+            others = []
+            for offender in offenders:
+                if offender not in excepted:
+                    others.append(offender)
             for row in rows:
                 if str(row.get("campaign")) in offenders:
                     row["broken"] = sorted({*row["broken"], law["law"]})

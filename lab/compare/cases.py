@@ -121,7 +121,10 @@ class Case:
 def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
     """In the order in which they run: a stack's together, that of everything but orders last, and the control
     last of all. Raises SetupError for a name that there isn't."""
-    known = {strategy for each in STRATEGIES.values() for strategy in each}
+    known = set()
+    for each in STRATEGIES.values():
+        for strategy in each:
+            known.add(strategy)
     asked = {*strategies.split(",")} - {""}
     named = {*scenarios.split(",")} - {""}
     unknown = asked - known | named - SCENARIOS.keys()
@@ -214,7 +217,9 @@ def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> Row:
         steps.append(step(figures, case, vus))
         if steps[-1].too_much:
             taken = database.since(before, walls.used(instance))
-            a_second = {name: seconds / max(figures.seconds, 1) for name, seconds in taken.items()}
+            a_second = {}
+            for name, seconds in taken.items():
+                a_second[name] = seconds / max(figures.seconds, 1)
             walls_met["wall"] = walls.wall(instance, vus, steps[-1].too_much, a_second)
             break
     if len(case.load.vus) == 1:

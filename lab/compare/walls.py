@@ -30,7 +30,10 @@ def used(instance: Instance) -> dict[str, float]:
 def wall(instance: Instance, vus: int, too_much: str, taken: Mapping[str, float]) -> str:
     """What so many callers ran into who were too many: the first rule that fits what was taken in each
     second. The processor comes first: while it is used up, more threads or fewer locks bring nothing."""
-    own = {name: seconds for name, seconds in taken.items() if name not in (MACHINE, LOCK_WAITS)}
+    own = {}
+    for name, seconds in taken.items():
+        if name not in (MACHINE, LOCK_WAITS):
+            own[name] = seconds
     is_busy = taken[MACHINE] > NEARLY_ALL * (os.cpu_count() or 1)
     others = taken[MACHINE] - sum(own.values())
     sessions = database.status(instance, "Threads_connected")

@@ -69,7 +69,10 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
                 send = partial(send_raw, random.Random(f"{seed} {name}"))
                 senders.append(threads.submit(repeat, send, name))
             sent = sum(one.result() for one in senders)
-        of_reason = [form for form in operator.forms.values() if form.reason]
+        of_reason = []
+        for form in operator.forms.values():
+            if form.reason:
+                of_reason.append(form)
         reasons, _ = (operator.check(of_reason, "reason", reason) for reason in ("", " \t"))
         permissions = clerk.check(operator.forms.values(), "permission", "fuzz")
         # Though supervisor has started another in its place.

@@ -62,7 +62,9 @@ class Form(NamedTuple):
 
     def unchanged(self, chance: random.Random, **changed: str) -> Values:
         """As a browser sends it, with one of its buttons pressed; fields by name have another value."""
-        others = [chance.choice(self.others)] if self.others and chance.random() < 0.7 else []
+        others = []
+        if self.others and chance.random() < 0.7:
+            others = [chance.choice(self.others)]
         return [pair for pair in self.values + others if pair[0] not in changed] + list(changed.items())
 
     def odd(self, chance: random.Random) -> Values:
@@ -138,7 +140,9 @@ class Operator:
             return
         form = self.chance.choice(list(self.forms.values()))
         values = form.odd(self.chance)
-        files = {name: (self.chance.choice(ODD) or "file", self.chance.choice(FILES)) for name in form.files}
+        files = {}
+        for name in form.files:
+            files[name] = (self.chance.choice(ODD) or "file", self.chance.choice(FILES))
         self._send(form.method, form.action, values, page=form.page, files=files)
 
     def open(self, path: str) -> None:

@@ -53,7 +53,9 @@ def main() -> int:
     ends_at = time.perf_counter() + float(asked.seconds or 180)
     runs = orders = steps = 0
     while not runs or ("." not in first and time.perf_counter() < ends_at):
-        seed = first if "." in first else f"{first}.{runs}"
+        seed = f"{first}.{runs}"
+        if "." in first:
+            seed = first
         ran = trial.run(seed)
         runs += 1
         orders += ran.orders

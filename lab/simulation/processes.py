@@ -297,7 +297,9 @@ class Processes:
         if fault == OLD:
             for key, (milliseconds, value) in self._kept_keys.items():
                 self._redis.restore(key, milliseconds, value)
-        lasts = SECONDS.redis_is_away if fault == AWAY else SECONDS.redis_serves
+        lasts = SECONDS.redis_serves
+        if fault == AWAY:
+            lasts = SECONDS.redis_is_away
         self.happen("fault of redis", self._break_redis, *lasts)
 
 

@@ -162,7 +162,11 @@ def _open_rows() -> list[str]:
         QueueTicket.objects.filter(status=QueueTicket.Status.WAITING),
         Confirmation.objects.all(),
     )
-    return [f"{type(row).__name__} {row.pk}" for rows in unsettled for row in rows.order_by("pk")[:5]]
+    result = []
+    for rows in unsettled:
+        for row in rows.order_by("pk")[:5]:
+            result.append(f"{type(row).__name__} {row.pk}")
+    return result
 
 
 def _of_answers(answers: Answers, partner: Partner) -> Iterator[str]:
@@ -171,7 +175,10 @@ def _of_answers(answers: Answers, partner: Partner) -> Iterator[str]:
     def ids(model: Any, *columns: str, **which: Any) -> set[Any]:
         return set(model.objects.filter(**which).values_list(*columns or ["pk"], flat=len(columns) < 2))
 
-    registered = {key for key, reply in partner.replies.items() if reply is PartnerReply.REGISTERED}
+    registered = set()
+    for key, reply in partner.replies.items():
+        if reply is PartnerReply.REGISTERED:
+            registered.add(key)
     coupons = ids(Coupon, "account_id", "campaign_id", "code", account_id__in=ACCOUNTS)
     differences: dict[str, set[Any]] = {
         "order": {*answers.orders} ^ ids(Order),
@@ -209,8 +216,14 @@ def _of_events(name: str, receiver: Receiver, events: "QuerySet[FeedEvent]") -> 
     """Whether it got each of these events, and those of an order in the sequence in which they happened."""
     order_of = {str(id): order_id for id, order_id in events.values_list("event_id", "order_id")}
     for order in {*order_of.values(), None}:
-        sent = [id for id in order_of if order_of[id] == order]
-        got = [id for id in receiver.events if order_of.get(id) == order]
+        sent = []
+        for id in order_of:
+            if order_of[id] == order:
+                sent.append(id)
+        got = []
+        for id in receiver.events:
+            if order_of.get(id) == order:
+                got.append(id)
         if sorted(sent) != sorted(got) or (order and sent != got):
             yield f"{name}: {len(got)} of {len(sent)} events of {order}, or out of sequence"
 

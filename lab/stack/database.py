@@ -75,7 +75,10 @@ def counters(instance: Instance) -> dict[str, int]:
 
 
 def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    return {name: value - before.get(name, 0) for name, value in now.items()}
+    result = {}
+    for name, value in now.items():
+        result[name] = value - before.get(name, 0)
+    return result
 
 
 class Left(NamedTuple):

@@ -77,7 +77,10 @@ class Prometheus:
 
     def targets(self) -> dict[str, str]:
         """The health of each target: `up`, `down` or `unknown` by its address."""
-        return {one["labels"]["instance"]: one["health"] for one in self.get("targets")["activeTargets"]}
+        result = {}
+        for one in self.get("targets")["activeTargets"]:
+            result[one["labels"]["instance"]] = one["health"]
+        return result
 
     def get(self, path: str, **parameters: object) -> Any:
         """The `data` of a call of its API. Raises OSError, and SetupError where it refuses."""
@@ -116,7 +119,10 @@ def running(
 
 
 def dashboards() -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted((OPS / "grafana/dashboards").glob("*.json"))]
+    result = []
+    for path in sorted((OPS / "grafana/dashboards").glob("*.json")):
+        result.append(json.loads(path.read_text()))
+    return result
 
 
 def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,10 @@ def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int
     """A node's identity, folders and ports, which are bound to loopback alone; and those of its epmd."""
     own = {"folder": folder, "name": name, "host": ports.HOST}
     own |= {"epmd_port": epmd_port, "peers_port": peers_port}
-    return {key: Template(text).substitute(own) for key, text in ENVIRONMENT.items()}
+    result = {}
+    for key, text in ENVIRONMENT.items():
+        result[key] = Template(text).substitute(own)
+    return result
 
 
 class RunningNode:

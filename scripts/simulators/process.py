@@ -67,8 +67,12 @@ def application(routes: Routes, book: Any, on_start: Callable[[], None] = lambda
         on_start()
         yield
 
-    named = [(name.split(), handler) for name, handler in {"GET /healthz": health, **routes}.items()]
-    served = [Route(path, handler, methods=[method]) for (method, path), handler in named]
+    named = []
+    for name, handler in {"GET /healthz": health, **routes}.items():
+        named.append((name.split(), handler))
+    served = []
+    for (method, path), handler in named:
+        served.append(Route(path, handler, methods=[method]))
     app = Starlette(routes=served, exception_handlers={HTTPException: refused}, lifespan=lifespan)
     app.state.book = book
     return app

@@ -192,7 +192,11 @@ def tail(log: Path, lines: int = 15) -> str:
 
 def of_state(home: Path) -> set[int]:
     """The living processes of the instance with its state there, children included."""
-    return {pid for path in Path("/proc").glob("[0-9]*") if _is_marked(pid := int(path.name), home)}
+    result = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        if _is_marked(pid := int(path.name), home):
+            result.add(pid)
+    return result
 
 
 def leader_of(folder: Path, name: str) -> int | None:

@@ -73,7 +73,9 @@ def for_process(name: str, instance: Instance, environment: Mapping[str, str]) -
 
     What a worker counts in that folder would be added to what web processes expose.
     """
-    own = {"PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)} if name == "web" else {}
+    own = {}
+    if name == "web":
+        own = {"PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)}
     if name in METRICS_PORTS:
         own = {"METRICS_PORT": str(instance.port + METRICS_PORTS[name])}
     return {**environment, **own}
@@ -91,7 +93,11 @@ def own_stores(instance: Instance, environment: Mapping[str, str]) -> list[str]:
     chosen = {name for name, value in defaults(instance).items() if environment[name] == value}
     lead_to = {"redis": {"REDIS_URL", "BROKER_URL"}, instance.database: {"DATABASE_URL"}}
     named = environment.get(OWN_STORES, "").split()
-    return [name for name in ("redis", "mariadb") if name in named or chosen & lead_to.get(name, set())]
+    result = []
+    for name in ("redis", "mariadb"):
+        if name in named or chosen & lead_to.get(name, set()):
+            result.append(name)
+    return result
 
 
 def read_file(path: Path) -> dict[str, str]:

@@ -113,7 +113,11 @@ def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list
 
 def broken(laws: Iterable[Mapping[str, Any]]) -> list[str]:
     """A sentence about each law that doesn't hold."""
-    return [f"{law['law']} is broken: {law['offenders'][:10]}" for law in laws if not law["holds"]]
+    result = []
+    for law in laws:
+        if not law["holds"]:
+            result.append(f"{law['law']} is broken: {law['offenders'][:10]}")
+    return result
 
 
 def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
@@ -138,5 +142,8 @@ def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str
     Another checkout has no `.env` and chooses defaults of its own, so none are exported to it.
     """
     defaults = environment.defaults(instance)
-    own = {name: value for name, value in os.environ.items() if name not in (*defaults, *OF_MAKE)}
+    own = {}
+    for name, value in os.environ.items():
+        if name not in (*defaults, *OF_MAKE):
+            own[name] = value
     return {**own, **(defaults if instance.project == places.PROJECT else {}), **settings}

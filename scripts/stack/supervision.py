@@ -63,10 +63,9 @@ def supervisor(
 ) -> contextlib.AbstractContextManager[children.Child]:
     """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
     names = {"stores": stores, "shop": [*OUTSIDE, *SHOP]}
-    groups = {
-        group: [Program(name=name, is_started_at_once=name not in SHOP) for name in of_group]
-        for group, of_group in names.items()
-    }
+    groups = {}
+    for group, of_group in names.items():
+        groups[group] = [Program(name=name, is_started_at_once=name not in SHOP) for name in of_group]
     return supervised(instance, environment, groups, stop_seconds=2 * STOP_SECONDS + 3)
 
 
@@ -86,7 +85,8 @@ def supervised(
     sections = [_DAEMON.format(socket=socket)]
     for priority, (group, programs) in enumerate(groups.items()):
         names = ",".join(program.name for program in programs)
-        sections += [f"[group:{group}]\nprograms={names}\npriority={priority}\n"] if names else []
+        if names:
+            sections += [f"[group:{group}]\nprograms={names}\npriority={priority}\n"]
         for program in programs:
             sections.append(_PROGRAM.format(program, python=python))
     path = instance.home / "supervisor.conf"
@@ -167,7 +167,9 @@ def wait_for_stores(instance: Instance, stores: Sequence[str]) -> None:
         return "it accepts no connections"
 
     for name in stores:
-        path = instance.redis_socket if name == "redis" else instance.mariadb_socket
+        path = instance.mariadb_socket
+        if name == "redis":
+            path = instance.redis_socket
         wait_while(problem, instance, name)
 
 

@@ -84,8 +84,14 @@ def line_to_install(packages: Iterable[str]) -> str:
 
 def missing(*needs: str) -> list[str]:
     """The packages that bring what can't be found."""
-    names = [name for need in needs for name in PROGRAMS.get(need, need).split()]
-    absent = [PACKAGES.get(name, name) for name in names if shutil.which(name, path=SEARCH_PATH) is None]
+    names = []
+    for need in needs:
+        for name in PROGRAMS.get(need, need).split():
+            names.append(name)
+    absent = []
+    for name in names:
+        if shutil.which(name, path=SEARCH_PATH) is None:
+            absent.append(PACKAGES.get(name, name))
     absent += ["libc6-dev"] * ("gcc" in absent)
     if "compiler" in needs and not Path(sysconfig.get_path("include"), "Python.h").exists():
         absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")

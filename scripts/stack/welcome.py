@@ -43,7 +43,10 @@ def demo(instance: Instance) -> str:
         return "The demo accounts are not in this database: sign in with your own."
     accounts = f"Demo login: {DEMO_USER} / {DEMO_PASSWORD}    Admin: {STAFF_USER} / {STAFF_PASSWORD}"
     campaigns = json.loads(ports.ask(instance.port, "GET", "/api/v1/campaigns")[1]).get("results", [])
-    is_open = [campaign["id"] for campaign in campaigns if campaign["status"] == "open"]
+    is_open = []
+    for campaign in campaigns:
+        if campaign["status"] == "open":
+            is_open.append(campaign["id"])
     what = "No campaign is open; this shows the demo user's coupons:"
     body = ""
     content = "-H 'Content-Type: application/json'"

@@ -3,7 +3,7 @@
 import pytest
 
 from lab.chaos import __main__ as chaos
-from lab.chaos.campaigns.plans import CAMPAIGNS
+from lab.chaos.campaigns.catalog import CAMPAIGNS
 from scripts import changes
 
 pytestmark = pytest.mark.boots("git", in_first_circle=True)

@@ -151,8 +151,14 @@ class Month(Run):
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: keys that are deleted early, and marks that are never deleted."""
-        too_early = [one for one in clocks.early(self.instance) if KEYS in one]
-        kept = [one for one in self.seen.findings if MARKS in one]
+        too_early = []
+        for one in clocks.early(self.instance):
+            if KEYS in one:
+                too_early.append(one)
+        kept = []
+        for one in self.seen.findings:
+            if MARKS in one:
+                kept.append(one)
         say(f"{len(too_early)} early, as: {too_early[:1]}; kept: {kept[:1]}")
         return bool(too_early and kept)
 

@@ -48,7 +48,10 @@ class Payments(Gateway):
     load = Run.make_faults
 
     def prepare(self) -> dict[str, str]:
-        steps = [Fault(sort, clock, 0) for clock in ("mariadb", "worker") for sort in faults.STEPS]
+        steps = []
+        for clock in ("mariadb", "worker"):
+            for sort in faults.STEPS:
+                steps.append(Fault(sort, clock, 0))
         self.faults += steps * (1 if self.is_quick else 3)
         return super().prepare()
 

@@ -89,7 +89,9 @@ class Releases(Run):
         """The configuration of HAProxy, from the template of a cluster's."""
         first = ports.free(len(PORTS))
         self.ports = {name: port for port, name in enumerate(PORTS, first)}
-        known = {f"{name.replace('-', '_')}_port": str(port) for name, port in self.ports.items()}
+        known = {}
+        for name, port in self.ports.items():
+            known[f"{name.replace('-', '_')}_port"] = str(port)
         known["host"] = ports.HOST
         known["settings"] = str(layout.TEMPLATES)
         known["front_port"] = str(self.instance.port)
@@ -164,7 +166,10 @@ class Releases(Run):
 
     def repeat_calls(self, chance: random.Random) -> None:
         """Calls that either release has answered: each gets its own answer again."""
-        made = [call for call in self.setup.calls if call.call.key and call.was_done]
+        made = []
+        for call in self.setup.calls:
+            if call.call.key and call.was_done:
+                made.append(call)
         chosen = chance.sample(made, min(REPEATED, len(made)))
         self.record(comparison.repeats(chosen, self.shop.connection))
 
@@ -221,7 +226,11 @@ class Releases(Run):
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
         _, text = ports.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
-        return {row["pxname"]: row for row in rows if row["svname"] == name}
+        result = {}
+        for row in rows:
+            if row["svname"] == name:
+                result[row["pxname"]] = row
+        return result
 
     def ended(self) -> Iterator[str]:
         for name, child in self.running.items():

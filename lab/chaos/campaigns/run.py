@@ -284,7 +284,7 @@ class Campaign:
             most = QUICK_LONGEST_SECONDS
         plan = []
         for what, often in self.faults.items():
-            count = often[0] if isinstance(often, tuple) else often
+            count = faults.count_of(often)
             if is_quick:
                 count = max(1, count // QUICK_DIVISOR)
             for _ in range(count):

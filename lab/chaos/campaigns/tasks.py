@@ -85,7 +85,10 @@ class Tasks(Run):
         """Whether both are found: workers that are early by their own clocks, and charges made twice."""
         too_early = [*clocks.early(self.instance)]
         found = comparison.of_outside(self.setup, self.shop)
-        doubled = [one for one in found if re.search("charged [2-9] times", one)]
+        doubled = []
+        for one in found:
+            if re.search("charged [2-9] times", one):
+                doubled.append(one)
         say(f"{len(too_early)} early, as: {too_early[:1]}; {len(doubled)} doubled, as: {doubled[:1]}")
         return bool(too_early and doubled)
 

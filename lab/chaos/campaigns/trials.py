@@ -95,7 +95,7 @@ class Chaos(Run):
     def drawn(self, pauses: tuple[float, float], shares: Faults) -> Iterator[Fault]:
         """Faults by their shares up to the end, with a pause of so many seconds after each."""
         chance = random.Random(f"{self.seed} {shares}")
-        often = [share[0] if isinstance(share, tuple) else share for share in shares.values()]
+        often = [faults.count_of(share) for share in shares.values()]
         while (left := self.ends_at - time.monotonic()) > 0:
             [what] = chance.choices([*shares], often)
             usual = SHORT_SECONDS

@@ -97,7 +97,9 @@ class Upgrade(Releases):
         return super().prepare()
 
     def set_up(self) -> None:
-        orders = self.quick_orders if self.is_quick or self.is_planted else self.orders
+        orders = self.orders
+        if self.is_quick or self.is_planted:
+            orders = self.quick_orders
         now = datetime.now(UTC)
         oldest = now.replace(day=1) - OLDEST
         hours = (now - oldest) // timedelta(hours=1)

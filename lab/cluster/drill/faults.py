@@ -18,12 +18,46 @@ from lab import stage
 from lab.calls import NO_ANSWER
 from lab.cluster import keepers, layout, processes, status
 from lab.cluster.layout import Cluster, names
-from lab.tables import declared
 from scripts.stack import SetupError, children, supervision, system_packages, waiting
 
-DECLARED = declared("lab/cluster/drill/faults.toml")
-ACTIONS, COMPONENTS, QUICK = (DECLARED[name] for name in ("actions", "components", "quick"))
-NAMES = [*(f"{action} {component}" for component in COMPONENTS for action in ACTIONS), *DECLARED["maneuvers"]]
+ACTIONS = ("kill", "freeze", "partition")
+# What a fault happens to. Of several equal processes the seed draws one; of RabbitMQ it is the leader of the
+# queue, of beat the one that acts.
+COMPONENTS = (
+    "mysql-primary",
+    "mysql-secondary",
+    "router",
+    "mysql-keeper",
+    "redis-primary",
+    "sentinel",
+    "rabbitmq",
+    "rabbitmq-keeper",
+    "haproxy-database",
+    "haproxy-front",
+    "web",
+    "worker",
+    "issuer",
+    "beat",
+)
+# What an operator does, or what happens to several processes at once; each is a case of `_operate`.
+MANEUVERS = ("switchover", "members-restarted", "shop-upgraded", "members-killed", "member-cloned")
+# What `QUICK=1` has time for; of the database its primary, and what leads to it.
+QUICK = (
+    "kill mysql-primary",
+    "freeze mysql-primary",
+    "partition mysql-primary",
+    "kill redis-primary",
+    "freeze rabbitmq",
+    "kill router",
+    "kill haproxy-front",
+    "kill web",
+    "kill issuer",
+    "kill beat",
+    "switchover",
+    "members-killed",
+)
+NAMES = [f"{action} {component}" for component in COMPONENTS for action in ACTIONS]
+NAMES += MANEUVERS
 LEAD_SECONDS = (2.0, 4.0)
 LASTS_SECONDS = (10.0, 14.0)
 """How long the load runs before a fault, and how long a freeze or partition lasts: until it was noticed."""
@@ -92,7 +126,11 @@ def chosen(text: str) -> list[str]:
     unknown = words - {*NAMES, *ACTIONS, *COMPONENTS}
     if unknown:
         raise SetupError(f"ONLY={','.join(unknown)} names no fault, action or component: {', '.join(NAMES)}")
-    return [name for name in NAMES if words & {name, *name.split(" ")}]
+    result = []
+    for name in NAMES:
+        if words & {name, *name.split(" ")}:
+            result.append(name)
+    return result
 
 
 def drawn(seed: str, names: Sequence[str], *, is_repeated: bool) -> Iterator[Fault]:
@@ -149,7 +187,10 @@ def _target(cluster: Cluster, fault: Fault) -> str:
             name = ACTING[fault.component](cluster)
         # Without a primary each member would count as a secondary.
         elif (primary := keepers.primary(cluster)) or "mysql-1" not in alike:
-            found = [one for one in alike if one != primary]
+            found = []
+            for one in alike:
+                if one != primary:
+                    found.append(one)
             name = found[int(fault.choice * len(found))]
     if children.group_of(cluster.run, name):
         return name

@@ -76,7 +76,9 @@ class Reader(Client):
     def read(self, account: Account) -> None:
         path = self.random.choice(READS)
         sort, field = OWN_LISTS.get(path, ("", ""))
-        bodies = [made.answer.body for made in account.done(sort)[-NEWEST:]]
+        bodies = []
+        for made in account.done(sort)[-NEWEST:]:
+            bodies.append(made.answer.body)
         known = {str(body.get(field) or body["order"]) for body in bodies}
         answer = self.get(account, path)
         missing = known - {str(one.get(field)) for one in answer.body.get("results", ())}
