@@ -337,7 +337,8 @@ MOMENTS = {
     "payments/audit.py": {"stop_at"},
     "sales/metrics.py": {"read_running"},
     "sales/waiting_room/draw.py": {"REST"},
-    "sales/waiting_room/room_view.py": {"HELD_BACK", "_pace", "at", "between", "pace", "read_at"},
+    "sales/waiting_room/estimates.py": {"HELD_BACK", "_pace", "at", "between", "pace"},
+    "sales/waiting_room/room_view.py": {"read_at"},
 }
 STATEMENTS = ast.stmt | ast.ExceptHandler | ast.match_case
 FLOATING = {"float", "round", "fsum", "Decimal", "Avg", "FloatField", "DecimalField", "StdDev", "Variance"}

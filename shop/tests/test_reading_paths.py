@@ -77,7 +77,7 @@ pytestmark = pytest.mark.django_db
 
 
 def check_length(
-    path: ReadingPath, *, modules: int, back: int, apps: Collection[str] = ("shop", *APPS)
+    path: ReadingPath, *, modules: int, back: int, apps: Collection[str] = ("shop", "foundation", *APPS)
 ) -> None:
     """At most so many modules of these apps are entered, with so many jumps back between them."""
     entered = {name for name in path.modules if name.split("/")[0] in apps and not WATCHING.fullmatch(name)}
@@ -110,8 +110,8 @@ def test_issuing_a_coupon():
     Burst().post("coupons", {"campaign": campaign.pk})
     with following() as path:
         assert api.post("coupons", {"campaign": campaign.pk}).status_code == 201
-    check_length(path, modules=8, back=0, apps=("coupons",))
-    check_length(path, modules=29, back=2)
+    check_length(path, modules=12, back=1, apps=("coupons",))
+    check_length(path, modules=32, back=2)
 
 
 def order_call() -> tuple[Burst, dict[str, Any]]:
@@ -129,8 +129,8 @@ def test_a_paid_order():
         assert placed.status_code == 202, placed.body
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
-    check_length(path, modules=34, back=3, apps=APPS)
-    check_length(path, modules=66, back=13)
+    check_length(path, modules=47, back=4, apps=APPS)
+    check_length(path, modules=77, back=13)
 
 
 def test_recovering_a_saga():
@@ -140,5 +140,5 @@ def test_recovering_a_saga():
     Saga.objects.update(next_attempt_at=past, leased_until=past, lease_token="lost")
     with following() as path:
         stepping.Delegate().wake()
-    check_length(path, modules=10, back=1, apps=("orders",))
-    check_length(path, modules=32, back=7)
+    check_length(path, modules=11, back=0, apps=("orders",))
+    check_length(path, modules=43, back=8)

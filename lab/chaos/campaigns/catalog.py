@@ -120,7 +120,13 @@ LOCKS = Campaign(
         "deadlocks in mariadb": (10, 5, 15),
     },
     planted=defects.forget_keys,
-    touched_by=["foundation/db/*", "orders/placement/*", "coupons/allocation/*", "sales/waiting_room/*"],
+    touched_by=[
+        "foundation/db/*",
+        "orders/placement/*",
+        "coupons/allocation/*",
+        "*/rows.py",
+        "sales/waiting_room/*",
+    ],
 )
 DATABASE = Campaign(
     "database",
