@@ -280,7 +280,7 @@ def own_alertmanager(folder: Path, webhook: str) -> Program:
 
 
 def exporter_options() -> list[str]:
-    """Those of Compose's exporter of MySQL."""
+    """Those of Compose's exporter of MySQL, but where its server is."""
     compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
     options: list[str] = compose["mysql_exporter"]["command"][1:]
-    return options
+    return [option for option in options if not option.startswith("--mysqld.")]

@@ -61,10 +61,14 @@ def of_redis(instance: Instance, folder: Path) -> Program:
 
 
 def of_mariadb(instance: Instance, folder: Path, *options: str) -> Program:
+    # In a file, which other users of the machine can not read, and all releases of the exporter do.
+    account = folder / "mysqld-exporter.cnf"
+    password = instance.mariadb().password
+    text = f"[client]\nuser = {USER}\npassword = {password}\nsocket = {instance.mariadb_socket}\n"
+    places.write_whole(account, text, mode=0o600)
     words = [system_packages.program("prometheus-mysqld-exporter"), "--web.listen-address={address}"]
-    # Not on the command line, which other users of the machine can read.
-    source = f"{USER}:{instance.mariadb().password}@unix({instance.mariadb_socket})/"
-    return Program(folder / "mysqld-exporter.log", *words, *options, page="/", DATA_SOURCE_NAME=source)
+    words.append(f"--config.my-cnf={account}")
+    return Program(folder / "mysqld-exporter.log", *words, *options, page="/")
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_issuing_a_coupon():
     with following() as path:
         assert api.post("coupons", {"campaign": campaign.pk}).status_code == 201
     check_length(path, modules=12, back=1, apps=("coupons",))
-    check_length(path, modules=32, back=2)
+    check_length(path, modules=33, back=2)
 
 
 def order_call() -> tuple[Burst, dict[str, Any]]:
@@ -130,7 +130,7 @@ def test_a_paid_order():
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
     check_length(path, modules=47, back=4, apps=APPS)
-    check_length(path, modules=77, back=13)
+    check_length(path, modules=80, back=14)
 
 
 def test_recovering_a_saga():
@@ -141,4 +141,4 @@ def test_recovering_a_saga():
     with following() as path:
         stepping.Delegate().wake()
     check_length(path, modules=11, back=0, apps=("orders",))
-    check_length(path, modules=43, back=8)
+    check_length(path, modules=45, back=9)
