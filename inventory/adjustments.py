@@ -6,7 +6,7 @@ from foundation.errors import Rejected, invalid_field
 from foundation.lazy_texts import mark as _
 from inventory import products, stock_levels
 from inventory.models import Product, StockMovement
-from inventory.stock import insufficient_stock
+from inventory.stock import Change, insufficient_stock
 
 # Far beyond any warehouse; a BIGINT holds nine billion of such steps.
 LARGEST_DELTA = 10**9
@@ -79,7 +79,7 @@ def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason
     def move() -> StockMovement:
         product = products.lock(product_id)
         require_possible(product, kind=kind, delta=delta)
-        stock_levels.change({product_id: product}, {product_id: stock_levels.Change(on_hand=delta)})
+        stock_levels.change({product_id: product}, {product_id: Change(on_hand=delta)})
         movement = StockMovement.objects.create(
             product=product,
             kind=kind,

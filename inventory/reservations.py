@@ -15,7 +15,7 @@ from foundation.db.stuck_rows import Row
 from foundation.journal import journal
 from inventory import product_days, rows, stock_levels
 from inventory.models import Product, StockMovement
-from inventory.stock import Stocks
+from inventory.stock import Change, Stocks
 from inventory.stock_checks import Line, Lines, quantities
 
 LinesOfOrders = Mapping[UUID, Sequence[Line]]
@@ -33,7 +33,7 @@ def save(stock: Stocks, *, is_locked: bool = True) -> None:
     `transactions.ChangedMeanwhile` as `stock_levels.change` does.
     """
     newly_reserved = {id: product.newly_reserved for id, product in stock.items() if product.newly_reserved}
-    changes = {id: stock_levels.Change(reserved=quantity) for id, quantity in newly_reserved.items()}
+    changes = {id: Change(reserved=quantity) for id, quantity in newly_reserved.items()}
     stock_levels.change(stock, changes, is_locked=is_locked)
     for id in newly_reserved:
         stock[id].newly_reserved = 0
@@ -43,9 +43,7 @@ def release(lines: Lines) -> None:
     """Release what was reserved; several lines may name the same product."""
     wanted = quantities(lines)
     stock = lock(wanted)
-    stock_levels.change(
-        stock, {id: stock_levels.Change(reserved=-quantity) for id, quantity in wanted.items()}
-    )
+    stock_levels.change(stock, {id: Change(reserved=-quantity) for id, quantity in wanted.items()})
     for id, quantity in wanted.items():
         reserved = stock[id].reserved
         journal.note(
@@ -60,9 +58,7 @@ def sell(orders: LinesOfOrders, *, at: datetime) -> None:
     """Turn the reserved lines of these orders, paid at this instant, into sold ones, with a movement for each
     line, and count them on their day.
     """
-    _move_stock(
-        orders, kind=StockMovement.Kind.SOLD, each=stock_levels.Change(on_hand=-1, reserved=-1), reason=""
-    )
+    _move_stock(orders, kind=StockMovement.Kind.SOLD, each=Change(on_hand=-1, reserved=-1), reason="")
     day = clock.day_of(at)
     changes = []
     for line in chain.from_iterable(orders.values()):
@@ -73,22 +69,17 @@ def sell(orders: LinesOfOrders, *, at: datetime) -> None:
 
 def restock(orders: LinesOfOrders, reason: str) -> None:
     """Add the returned lines of these orders to what is on hand, with a movement for each line."""
-    _move_stock(orders, kind=StockMovement.Kind.RETURNED, each=stock_levels.Change(on_hand=1), reason=reason)
+    _move_stock(orders, kind=StockMovement.Kind.RETURNED, each=Change(on_hand=1), reason=reason)
 
 
-def _move_stock(
-    orders: LinesOfOrders, *, kind: StockMovement.Kind, each: stock_levels.Change, reason: str
-) -> None:
+def _move_stock(orders: LinesOfOrders, *, kind: StockMovement.Kind, each: Change, reason: str) -> None:
     """Change the levels by `each` for every unit, and append a movement for every line."""
     wanted = quantities(line for lines in orders.values() for line in lines)
     stock = lock(wanted)
     on_hand = {id: product.on_hand for id, product in stock.items()}
     stock_levels.change(
         stock,
-        {
-            id: stock_levels.Change(each.on_hand * quantity, each.reserved * quantity)
-            for id, quantity in wanted.items()
-        },
+        {id: Change(each.on_hand * quantity, each.reserved * quantity) for id, quantity in wanted.items()},
     )
     now = clock.now()
     moved = []

@@ -14,8 +14,7 @@ from foundation.db.mysql.patience import limited
 from inventory import product_counts
 from inventory.models import LostDemand, Product, ProductDay, StockMovement
 from inventory.product_counts import Loss
-from inventory.stock import COLUMNS, Stock, Stocks
-from inventory.stock_changes import Change
+from inventory.stock import COLUMNS, Change, Stock, Stocks
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"

@@ -1,8 +1,11 @@
-"""The stock of products as orders read it: plain rows, because a batch reads hundreds of them."""
+"""The stock of products as orders read it: plain rows, because a batch reads hundreds of them. And what a
+change of its levels means for what is available.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import NamedTuple
 
 from foundation import lazy_texts
 from foundation.errors import Rejected
@@ -38,6 +41,23 @@ class Stock:
 Stocks = dict[int, Stock]
 """The stock of products, by their ids."""
 COLUMNS = [field.name for field in fields(Stock) if field.name != "newly_reserved"]
+
+
+class Change(NamedTuple):
+    """What is added to a product's levels; negative numbers are subtracted."""
+
+    on_hand: int = 0
+    reserved: int = 0
+
+
+def is_low(before: int, after: int, threshold: int | None) -> bool:
+    """Whether what is available has fallen to the product's threshold, if it has one."""
+    return threshold is not None and before > threshold >= after
+
+
+def is_turn(before: int, after: int) -> bool:
+    """Whether a product is sold out, or available again."""
+    return (before > 0) != (after > 0)
 
 
 def insufficient_stock(short: Sequence[dict[str, int]], kind: type[Rejected] = Rejected) -> Rejected:

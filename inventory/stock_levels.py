@@ -12,11 +12,10 @@ from django.db import transaction
 from events.feed import catalogue, recording
 from foundation.db import open_transaction
 from foundation.journal import journal
-from inventory import rows, stock_changes
+from inventory import rows
 from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
-from inventory.stock import Stock
-from inventory.stock_changes import Change
+from inventory.stock import Change, Stock, is_low, is_turn
 
 
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
@@ -48,7 +47,7 @@ def change(
         product.version += 1
         after = product.on_hand - product.reserved
         named = {"product": product.id, "sku": product.sku, "available": after}
-        if stock_changes.is_low(before, after, product.low_stock_threshold):
+        if is_low(before, after, product.low_stock_threshold):
             journal.note(
                 what="stock.low",
                 subject=f"product {product.id}",
@@ -56,7 +55,7 @@ def change(
                 after=named | {"threshold": product.low_stock_threshold},
                 by=journal.SYSTEM,
             )
-        if stock_changes.is_turn(before, after):
+        if is_turn(before, after):
             kind = catalogue.RESTOCKED if after > 0 else catalogue.SOLD_OUT
             events.append(recording.event(type=kind, data=named | {"on_hand": product.on_hand}))
     recording.record_all(events)

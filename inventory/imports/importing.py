@@ -24,6 +24,7 @@ from foundation.journal import journal
 from inventory import products, stock_levels
 from inventory.imports.stock_files import StockRow, invalid
 from inventory.models import Delivery, Product, StockMovement
+from inventory.stock import Change
 
 ROWS_AT_ONCE = 500
 ATTEMPTS = 3
@@ -206,9 +207,7 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
     journal.note_all(products.created_line(one) for one in locked.values() if one.sku not in known)
     journal.note_all(products.changed_line(id, differences) for id, differences in changes.items())
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
-    stock_levels.change(
-        locked, {id: stock_levels.Change(on_hand=quantity) for id, quantity in arrived.items()}
-    )
+    stock_levels.change(locked, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
     now = clock.now()
     stock_levels.write_movements(
         [
