@@ -34,7 +34,7 @@ from foundation.tests import openapi_document, process_state
 from foundation.tests.factories import AccountFactory, OrderFactory, reloaded
 from foundation.tests.outages import database_away
 from foundation.tests.racing import wait_until
-from foundation.tests.second_connection import another_connection, ask
+from foundation.tests.second_connection import another_connection, ask, is_connected
 from foundation.tests.second_process import environment
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
@@ -89,12 +89,13 @@ def test_a_process_uses_the_databases_clock_on_a_host_with_a_wrong_clock_that_ju
 
 
 def test_a_measurement_uses_and_closes_its_own_connection(unstarted):
-    count = len(ask(connection, "SHOW PROCESSLIST"))
     threads = set()
+    used = set()
     real = clock._sample
 
     def sample(cursor):
         threads.add(threading.current_thread().name)
+        used.add(cursor.db.connection.thread_id())
         assert not cursor.db.in_atomic_block
         assert cursor.db is not connection
         return real(cursor)
@@ -104,8 +105,8 @@ def test_a_measurement_uses_and_closes_its_own_connection(unstarted):
         clock.now()
 
     assert threads == {"clock"}
-    # The database watch may hold a connection for a second longer.
-    wait_until(lambda: len(ask(connection, "SHOW PROCESSLIST")) <= count + 1)
+    [number] = used
+    wait_until(lambda: not is_connected(number))
 
 
 @pytest.mark.parametrize(
