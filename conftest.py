@@ -16,7 +16,7 @@ from pytest_django import DjangoDbBlocker
 from accounts.api_keys import key_memory
 from accounts.signing_in import sign_ins
 from accounts.tests.clients import signed_in
-from coupons.issuing import issuing
+from coupons import issuing
 from coupons.metrics import counters as of_coupons
 from coupons.partners import confirmation
 from foundation.db import stuck_rows

@@ -13,10 +13,10 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.utils.functional import lazy
 
+from foundation import journal
 from foundation.db import transactions
 from foundation.db.stuck_rows import Row
 from foundation.errors import Invalid, NotAuthenticated, invalid_field, required
-from foundation.journal import journal
 from foundation.lazy_texts import Text, mark as _
 from foundation.models import JournalLine
 from foundation.normalization import normalized, spellings

@@ -30,7 +30,7 @@ from accounts.models import ApiKey
 from accounts.operating import approvals_admin as _approvals_admin  # noqa: F401 - registers its pages
 from accounts.signing_in import second_factor
 from accounts.signing_in.sign_in_page import PasswordForm
-from foundation import clock, form_fields, scopes
+from foundation import clock, form_fields, journal, scopes
 from foundation.admin_base.actions import (
     Action,
     ActionForm,
@@ -43,7 +43,6 @@ from foundation.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
 from foundation.admin_base.display import StatusLabel, admin_page, link, status_label
 from foundation.admin_base.forms import ChangeForm
 from foundation.admin_base.lists import ChoiceFilter, KeysetMixin, SearchMixin, column
-from foundation.journal import journal
 
 CHANGE_KEY = "accounts.change_apikey"
 LONGEST_DAYS = 3_650

@@ -18,7 +18,7 @@ from accounts.schemas import (
     TokensBody,
 )
 from accounts.signing_in import password_hashing, sign_ins
-from accounts.tokens import passwords, tokens
+from accounts.tokens import passwords, token_pairs
 from foundation.account import TokenInvalid
 from foundation.concurrency.event_loop import run_in_thread
 from foundation.errors import required
@@ -151,7 +151,9 @@ class SignIn(PublicView):
         def sign_in() -> JSONResponse:
             signed_in = sign_ins.sign_in(**given.model_dump(), address=address)
             device_id = signed_in.verified.device_id if signed_in.verified else None
-            return JSONResponse(tokens.create_token_pair(signed_in.account, device_id=device_id)._asdict())
+            return JSONResponse(
+                token_pairs.create_token_pair(signed_in.account, device_id=device_id)._asdict()
+            )
 
         return await sign_ins.run_sign_in(sign_in, username=given.username, address=address)
 
@@ -170,7 +172,7 @@ class Refresh(PublicView):
         60 refreshes per minute and account; a token of a throttled call stays valid. A staff account's token
         of a sign-in without a code is refused once it needs one.
         """
-        return Response(tokens.rotate(read(RefreshInput, request).refresh)._asdict())
+        return Response(token_pairs.rotate(read(RefreshInput, request).refresh)._asdict())
 
 
 class SignOut(View):
@@ -179,7 +181,7 @@ class SignOut(View):
     @extend_schema(summary="Revoke a refresh token", request=RefreshInput, responses={204: None})
     def post(self, request: Request) -> Response:
         """Revokes the caller's refresh token and all of the same sign-in; it can be repeated."""
-        tokens.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))
+        token_pairs.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))
         return Response(status=204)
 
 

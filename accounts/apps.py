@@ -25,11 +25,11 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import permissions
-        from accounts.tokens import sign_outs, tokens
+        from accounts.tokens import sign_outs, token_pairs
         from foundation.operations import housekeeping
 
         post_migrate.connect(permissions.create, sender=apps.get_app_config("auth"))
-        housekeeping.SWEEPERS += [tokens.delete_expired_tokens, sign_outs.delete_expired_sessions]
+        housekeeping.SWEEPERS += [token_pairs.delete_expired_tokens, sign_outs.delete_expired_sessions]
         # What each app stores about accounts.
         autodiscover_modules("personal_data")
 

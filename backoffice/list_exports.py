@@ -31,10 +31,9 @@ from django.views.decorators.http import require_GET
 from unfold.contrib.filters.admin import TextFilter
 
 from backoffice import windows
-from foundation import clock
+from foundation import clock, journal
 from foundation.admin_base.classes import OperatorsList
 from foundation.admin_base.display import StatusLabel
-from foundation.journal import journal
 
 PERMISSION = "shop.export_list"
 TEXT = "(text)"

@@ -29,12 +29,11 @@ from django.views.decorators.http import require_GET
 from backoffice import list_exports, windows
 from backoffice.windows import Window
 from coupons.models import Campaign, Coupon
-from foundation import clock, form_fields
+from foundation import clock, form_fields, journal
 from foundation.admin_base.actions import require_permission
 from foundation.admin_base.display import admin_page
 from foundation.errors import Invalid
 from foundation.http import problems
-from foundation.journal import journal
 from foundation.lazy_texts import Text
 from foundation.money import format_amount, format_number
 from inventory import stock_reports

@@ -9,11 +9,9 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import issued_coupons, schemas
+from coupons import campaigns, issued_coupons, issuing, schemas
 from coupons.allocation.outcomes import Issued, Queued
-from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts, pool
-from coupons.issuing import issuing
 from coupons.models import Campaign, QueueTicket
 from coupons.queue import tickets
 from foundation.account import TokenInvalid

@@ -9,8 +9,7 @@ class CouponsConfig(AppConfig):
     verbose_name = _("Coupons")
 
     def ready(self) -> None:
-        from coupons import gate
-        from coupons.campaigns import campaigns
+        from coupons import campaigns, gate
         from coupons.metrics import state
         from coupons.models import Confirmation
         from coupons.partners import confirmation

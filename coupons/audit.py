@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from coupons.issuing import issuing
+from coupons import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from foundation import clock
 from foundation.operations.audits.checks import (

@@ -14,12 +14,12 @@ from uuid import UUID
 from coupons import holding, redemption, rows
 from coupons.allocation import allocating
 from coupons.allocation.allocating import Applicants
-from coupons.codes import codes
+from coupons.codes import code_format
 from coupons.models import Campaign, Coupon
 from foundation import clock
 from foundation.db import open_transaction
 from foundation.db.stuck_rows import Row
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 
 
 class CouponRequest(NamedTuple):
@@ -179,7 +179,7 @@ def _read_shared(
         applicants = read_or_lock(seen.pk, account_ids)
         # The code may have been changed before the lock was granted.
         if applicants.campaign.shared_code == seen.shared_code:
-            spare_codes = codes.make_several(len(account_ids - applicants.existing.keys()))
+            spare_codes = code_format.make_several(len(account_ids - applicants.existing.keys()))
             yield seen.shared_code or "", SharedCampaign(applicants, lock, spare_codes)
 
 

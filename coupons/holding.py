@@ -11,10 +11,10 @@ from uuid import UUID
 from coupons import redemption, rows
 from coupons.metrics import counters
 from coupons.models import Coupon
+from foundation import journal
 from foundation.db import open_transaction
 from foundation.db.stuck_rows import Row
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:

@@ -7,11 +7,10 @@ from django.db.models import Q, QuerySet
 
 from accounts.operating import own_account
 from coupons.models import Coupon, PoolCode
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.db.rows import present
 from foundation.errors import NotFound, Rejected
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 
 EXPIRED = "expired"

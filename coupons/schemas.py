@@ -9,11 +9,10 @@ from django.utils.translation import gettext_noop
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from coupons import redemption
+from coupons import campaigns, redemption
 from coupons.allocation.outcomes import Queued
-from coupons.campaigns import campaigns
-from coupons.campaigns.campaigns import Terms
-from coupons.codes import codes
+from coupons.campaigns import Terms
+from coupons.codes import code_format
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from foundation import clock
 from foundation.errors import NotFound, Rejected
@@ -39,7 +38,7 @@ MOST_CODES_AT_ONCE = 100_000
 # More don't fit into a body.
 MOST_ACCOUNTS_AT_ONCE = 65_536
 
-# All ten; `coupons.issuing.issuing.available_strategies` says which are available in this installation.
+# All ten; `coupons.issuing.available_strategies` says which are available in this installation.
 StrategyName = Literal[
     "group_commit",
     "pessimistic",
@@ -60,7 +59,7 @@ PoolStatus = Literal["available", "issued", "void"]
 Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
 Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
 Partner = Annotated[str, Field(min_length=1, max_length=64)]
-GivenCode = Annotated[str, Field(pattern=codes.GIVEN_PATTERN)]
+GivenCode = Annotated[str, Field(pattern=code_format.GIVEN_PATTERN)]
 Products = Annotated[list[Id], Field(max_length=campaigns.MOST_PRODUCTS)]
 api_doc.declare_members(
     "coupon_not_usable",

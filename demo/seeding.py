@@ -14,10 +14,9 @@ from django.contrib.auth.models import User
 from uuid_utils.compat import uuid7
 
 from accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
-from accounts.tokens import sign_outs, tokens
-from coupons import partners
-from coupons.campaigns import campaigns
-from coupons.campaigns.campaigns import Terms
+from accounts.tokens import sign_outs, token_pairs
+from coupons import campaigns, partners
+from coupons.campaigns import Terms
 from coupons.codes import pool
 from coupons.models import Campaign
 from foundation import clock
@@ -184,4 +183,4 @@ def staff_token() -> str:
 
 def _token(user: User) -> str:
     number = sign_outs.last_sign_out_number(user.pk)
-    return tokens.create_access_token(user, lifetime=timedelta(hours=24), issued_after=number)
+    return token_pairs.create_access_token(user, lifetime=timedelta(hours=24), issued_after=number)

@@ -13,7 +13,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from coupons.campaigns import campaigns
+from coupons import campaigns
 from coupons.schemas import campaign_body
 from foundation.admin_base.status_words import status_word
 from foundation.concurrency.shared_read import SharedRead

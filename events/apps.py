@@ -13,7 +13,7 @@ class EventsConfig(AppConfig):
 
         from events.feed import catalogue, reading, recording
         from events.webhooks import deliveries, dispatcher, endpoints
-        from foundation.journal import journal
+        from foundation import journal
         from foundation.observability import gauges
         from foundation.operations import housekeeping
 

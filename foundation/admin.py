@@ -19,7 +19,7 @@ from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import actor_text, status_label
 from foundation.admin_base.lists import RecordsAdmin, choice_filter, column, parse_number
 from foundation.http import keyset_pages
-from foundation.journal.journal import Actor
+from foundation.journal import Actor
 from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
 from foundation.operations.audits import laws
 

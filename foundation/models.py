@@ -66,8 +66,8 @@ class CommittedTransaction(models.Model):
 class JournalLine(models.Model):
     """One change of money, stock or coupons: its actor, what happened, before and after. Append-only.
 
-    Some lines are also events (`foundation.journal.journal.EVENTS`). Nothing of a line changes, but where an
-    account is erased the names and addresses of the person (`foundation.journal.pseudonyms`).
+    Some lines are also events (`foundation.journal.EVENTS`). Nothing of a line changes, but where an
+    account is erased the names and addresses of the person (`foundation.pseudonyms`).
     """
 
     class Actor(models.TextChoices):

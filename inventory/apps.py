@@ -13,9 +13,8 @@ class InventoryConfig(AppConfig):
 
         from foundation.observability import gauges
         from foundation.operations import housekeeping
-        from inventory import lost_demand, stock_reports
+        from inventory import lost_demand, mirror, stock_reports
         from inventory.imports import importing
-        from inventory.mirror import mirror
 
         housekeeping.SWEEPERS.append(lost_demand.sweep)
         for signal in (worker_init, beat_init):

@@ -14,10 +14,9 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 
 from accounts.operating import approvals, pausing
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import Rejected, required
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from foundation.models import JournalLine
 from foundation.normalization import spellings

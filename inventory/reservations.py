@@ -10,9 +10,8 @@ from datetime import datetime
 from itertools import chain
 from uuid import UUID
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db.stuck_rows import Row
-from foundation.journal import journal
 from inventory import product_days, rows, stock_levels
 from inventory.models import Product, StockMovement
 from inventory.stock import Change, Stocks

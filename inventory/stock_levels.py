@@ -10,10 +10,9 @@ from functools import partial
 from django.db import transaction
 
 from events.feed import catalogue, recording
+from foundation import journal
 from foundation.db import open_transaction
-from foundation.journal import journal
-from inventory import rows
-from inventory.mirror import mirror
+from inventory import mirror, rows
 from inventory.models import Product, StockMovement
 from inventory.stock import Change, Stock, is_low, is_turn
 

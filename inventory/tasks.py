@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from inventory.mirror import mirror
+from inventory import mirror
 
 
 @shared_task(name="inventory.sweep", is_due=staticmethod(mirror.is_used))

@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import AllowAny
 
 from accounts.api_keys.calls import APIKey
+from foundation import journal
 from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
 from foundation.errors import Rejected
 from foundation.http import client_address, keyed_calls
@@ -29,7 +30,6 @@ from foundation.http.validation import Nothing, read, read_query
 from foundation.http.views import JSONResponse, Request, Response, View, burst
 from foundation.idempotency import claims
 from foundation.idempotency.recorded_answers import Replay
-from foundation.journal import journal
 from foundation.operations import dispatch
 from foundation.rates import rate_limits
 from foundation.scopes import Resource

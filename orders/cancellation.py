@@ -12,11 +12,10 @@ from structlog import get_logger
 
 from accounts.operating import own_account
 from coupons import holding
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import compiled, stuck_rows, transactions
 from foundation.db.rows import present
 from foundation.db.stuck_rows import Row
-from foundation.journal import journal
 from foundation.models import JournalLine
 from inventory import reservations
 from inventory.lost_demand import Reason

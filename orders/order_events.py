@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from foundation import journal
 from foundation.db import open_transaction
-from foundation.journal import journal
 from orders.metrics import counters
 from orders.models import Order, Refund, RefundLine
 from orders.order_states import OrderRow

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from django.db.models import QuerySet, Sum
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import open_transaction
 from foundation.db.rows import save_changes
-from foundation.journal import journal
 from payments import ledger
 from payments.gateways.contract import GatewayDispute, GatewayResult
 from payments.models import Dispute, Payment, Transfer

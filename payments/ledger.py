@@ -18,11 +18,10 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import open_transaction
 from foundation.errors import NotFound, Rejected
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.lazy_texts import mark as _
 from payments import metrics, rows, transfers
 from payments.models import Entry, LedgerAccount, Payment, Transfer

@@ -11,9 +11,8 @@ from uuid import UUID
 from django.db.models import F, Model, Q, QuerySet
 from uuid_utils.compat import uuid7
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import open_transaction, transactions
-from foundation.journal import journal
 from foundation.models import JournalLine
 from payments import gateways, rows
 from payments.gateways.configured import Books

@@ -12,10 +12,9 @@ from typing import Any, TypedDict, Unpack
 from django.db.models import F, QuerySet
 
 from accounts.operating import pausing
-from foundation import clock, lazy_texts
+from foundation import clock, journal, lazy_texts
 from foundation.db import transactions
 from foundation.errors import Invalid, Rejected, invalid_field, required
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from inventory import sale_terms
 from sales import sale_states

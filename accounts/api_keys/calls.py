@@ -13,14 +13,13 @@ from rest_framework.authentication import BaseAuthentication
 
 from accounts.api_keys import key_memory
 from accounts.tokens import disabled_accounts
-from foundation import scopes
+from foundation import journal, scopes
 from foundation.account import Account, TokenInvalid, UsedKey
 from foundation.concurrency import event_loop
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import FirstcomeError, NotAllowed, invalid_field
 from foundation.http.messages import Request
 from foundation.http.validation import LARGEST_ID
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from foundation.observability import logs
 from foundation.rates import rate_limits

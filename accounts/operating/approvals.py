@@ -11,11 +11,10 @@ import orjson
 from django.contrib.auth.models import User
 
 from accounts.operating import own_account
-from foundation import clock
+from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.db import open_transaction, transactions
 from foundation.errors import NeedsApproval, NotAllowed, Rejected, required
-from foundation.journal import journal
 from foundation.lazy_texts import Text, mark as _
 
 DECIDE = "shop.change_approval"

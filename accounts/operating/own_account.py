@@ -1,7 +1,7 @@
 """Nobody uses a right of staff for their own account: every such act that benefits an account asks here."""
 
+from foundation import journal
 from foundation.errors import NotAllowed
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 
 

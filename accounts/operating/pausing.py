@@ -9,10 +9,9 @@ from typing import Any, TypeVar, cast
 
 from django.db.models import Model
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.db.rows import save_changes
-from foundation.journal import journal
 from foundation.reasons import check_reason
 
 Row = TypeVar("Row", bound=Model)

@@ -18,11 +18,10 @@ from django.db.models import Q, QuerySet
 from accounts import accounts
 from accounts.personal_data import registry
 from accounts.tokens import sign_outs
-from foundation import clock
+from foundation import clock, pseudonyms
 from foundation.approval_models import Approval
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.journal import pseudonyms
 from foundation.lazy_texts import mark as _
 from foundation.models import JournalLine
 

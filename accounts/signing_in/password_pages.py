@@ -15,7 +15,7 @@ from accounts.signing_in.middleware import COUNTED_KEY, REFUSAL_KEY
 from foundation.concurrency import event_loop
 from foundation.errors import Overloaded, Throttled
 from foundation.http import client_address, request_body
-from foundation.http.pages import pages
+from foundation.http.pages import rendering
 from foundation.http.pages.middleware import SIGN_IN_PATH
 from foundation.rates import rate_limits, throttling
 
@@ -24,31 +24,31 @@ LONGEST_USERNAME = 150
 
 
 async def serve(
-    scope: pages.Scope, fields: Mapping[bytes, bytes], receive: request_body.Receive, send: pages.Send
+    scope: rendering.Scope, fields: Mapping[bytes, bytes], receive: request_body.Receive, send: rendering.Send
 ) -> None:
     """Serve a form that was sent to one of `PATHS`. Raises a `FirstcomeError` before anything is sent."""
     peer = scope["client"][0] if scope.get("client") else ""
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
     rate_limits.ANONYMOUS.count(throttling.network_of_address(address))
     body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
-    is_sign_in = pages.path_of(scope) == SIGN_IN_PATH
+    is_sign_in = rendering.path_of(scope) == SIGN_IN_PATH
     name = ""
     if is_sign_in:
         with suppress(SuspiciousOperation):
             name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
     about: dict[str, Any] = {COUNTED_KEY: name}
 
-    def render() -> pages.PageResponse:
-        return pages.render(scope, fields, BytesIO(body), about)
+    def render() -> rendering.PageResponse:
+        return rendering.render(scope, fields, BytesIO(body), about)
 
     async def trust_level() -> password_hashing.TrustLevel:
         return (
             password_hashing.TrustLevel.OPERATOR
-            if pages.is_of_operator(scope)
+            if rendering.is_of_operator(scope)
             else password_hashing.TrustLevel.STRANGER
         )
 
-    run: Callable[..., Awaitable[pages.PageResponse]] = partial(
+    run: Callable[..., Awaitable[rendering.PageResponse]] = partial(
         password_hashing.run_in_turn, trust_level=trust_level
     )
     if is_sign_in:
@@ -59,5 +59,5 @@ async def serve(
         if b"text/html" not in fields.get(b"accept", b""):
             raise
         about[REFUSAL_KEY] = refusal
-        page = await event_loop.run_in_thread(render, **pages.thread_share(scope))
-    await pages.send_page(page, send)
+        page = await event_loop.run_in_thread(render, **rendering.thread_share(scope))
+    await rendering.send_page(page, send)

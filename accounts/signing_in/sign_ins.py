@@ -19,11 +19,10 @@ from prometheus_client import Counter
 
 from accounts import accounts
 from accounts.signing_in import password_hashing, second_factor
-from foundation import clock
+from foundation import clock, journal
 from foundation.concurrency.event_loop import run_in_thread
 from foundation.db import transactions
 from foundation.errors import Overloaded, Throttled
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.rates import throttling
 

@@ -6,11 +6,11 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from accounts.operating import approvals
+from foundation import journal
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Answer, KeyedCall, key_hash
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 
 WHY = "I have looked, too."
 

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation.http.json_format import dump
 
 BASE = "/api/v1"
@@ -55,7 +55,7 @@ class Api:
 
 def client_of(account: User | None = None) -> Api:
     """A client signed in as the account; anonymous without an account."""
-    return Api(access=tokens.create_access_token(account) if account else "")
+    return Api(access=token_pairs.create_access_token(account) if account else "")
 
 
 def signed_in(account: User) -> Client:

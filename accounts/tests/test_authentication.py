@@ -16,15 +16,14 @@ from accounts.api_keys import keys
 from accounts.models import SignOut
 from accounts.tests.api_keys import KeyApi, make
 from accounts.tests.clients import Api, client_of, signed_in
-from accounts.tokens import authentication, disabled_accounts, sign_outs, tokens
+from accounts.tokens import authentication, disabled_accounts, sign_outs, token_pairs
 from accounts.tokens.disabled_accounts import MAX_AGE_SECONDS, REFRESH_AFTER_SECONDS
-from accounts.tokens.tokens import TokenPair
-from foundation import clock
+from accounts.tokens.token_pairs import TokenPair
+from foundation import clock, journal
 from foundation.account import TokenInvalid
 from foundation.db.transactions import DatabaseUnavailable
 from foundation.errors import NotFound
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests import process_state
 from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
@@ -50,22 +49,22 @@ def is_signed_in(access: str) -> bool:
 @pytest.mark.django_db(transaction=True)
 def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again():
     account, other = AccountFactory(), AccountFactory()
-    *pairs, used = [tokens.create_token_pair(account) for _ in range(3)]
-    rotated, untouched = tokens.rotate(used.refresh), tokens.create_token_pair(other)
+    *pairs, used = [token_pairs.create_token_pair(account) for _ in range(3)]
+    rotated, untouched = token_pairs.rotate(used.refresh), token_pairs.create_token_pair(other)
     assert is_signed_in(pairs[0].access)
 
     sign_out(account)
 
     for pair in [*pairs, rotated]:
         with pytest.raises(TokenInvalid):
-            tokens.rotate(pair.refresh)
+            token_pairs.rotate(pair.refresh)
     wait_until(lambda: not is_signed_in(pairs[0].access), seconds=5)
     assert not any(is_signed_in(pair.access) for pair in [*pairs, rotated])
-    assert is_signed_in(untouched.access) and tokens.rotate(untouched.refresh)
+    assert is_signed_in(untouched.access) and token_pairs.rotate(untouched.refresh)
     assert reloaded(account).is_active
     with clock.shifted(by=SECOND):
-        later = tokens.create_token_pair(account)
-        assert is_signed_in(later.access) and tokens.rotate(later.refresh)
+        later = token_pairs.create_token_pair(account)
+        assert is_signed_in(later.access) and token_pairs.rotate(later.refresh)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -110,43 +109,43 @@ def test_sessions_of_the_account_end_and_the_journal_has_their_number_the_operat
 def test_signing_out_again_refuses_what_was_issued_since_and_a_token_without_the_number_of_a_sign_out():
     account, other = AccountFactory(), AccountFactory()
     sign_out(account)
-    assert is_signed_in(tokens.create_token_pair(account).access), "also in the second of the sign-out"
+    assert is_signed_in(token_pairs.create_token_pair(account).access), "also in the second of the sign-out"
     with clock.shifted(by=SECOND):
-        refresh = tokens.create_token_pair(account).refresh
+        refresh = token_pairs.create_token_pair(account).refresh
         sign_out(account)
         with pytest.raises(TokenInvalid):
-            tokens.rotate(refresh)
+            token_pairs.rotate(refresh)
     assert SignOut.objects.count() == 1
     with clock.shifted(by=HOUR):
-        assert not is_signed_in(tokens.create_access_token(account))
-        assert is_signed_in(tokens.create_access_token(other))
+        assert not is_signed_in(token_pairs.create_access_token(account))
+        assert is_signed_in(token_pairs.create_access_token(other))
 
 
 def test_after_a_sign_out_by_a_clock_that_was_ahead_new_tokens_are_accepted_and_old_ones_never():
     """It locked the account out until the corrected clock had come to the sign-out's instant."""
     account = AccountFactory()
     with clock.shifted(by=HOUR):
-        before = tokens.create_token_pair(account)
+        before = token_pairs.create_token_pair(account)
         sign_out(account)
 
-    since = tokens.create_token_pair(account)
+    since = token_pairs.create_token_pair(account)
 
     assert is_signed_in(since.access)
     assert not is_signed_in(before.access)
     for shift in (timedelta(0), HOUR, 2 * HOUR):
         with clock.shifted(by=shift), pytest.raises(TokenInvalid):
-            tokens.rotate(before.refresh)
+            token_pairs.rotate(before.refresh)
     with clock.shifted(by=2 * HOUR):
-        assert is_signed_in(tokens.rotate(since.refresh).access)
+        assert is_signed_in(token_pairs.rotate(since.refresh).access)
 
 
 def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused():
     """The token's time of issue, and the first sign-out, are later than the second sign-out."""
     account = AccountFactory()
     with clock.shifted(by=HOUR):
-        first = tokens.create_token_pair(account).refresh
+        first = token_pairs.create_token_pair(account).refresh
         before = sign_out(account).at
-        second = tokens.create_token_pair(account).refresh
+        second = token_pairs.create_token_pair(account).refresh
 
     assert sign_out(account).at > before
 
@@ -154,24 +153,24 @@ def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused(
         with clock.shifted(by=shift):
             for refresh in (first, second):
                 with pytest.raises(TokenInvalid):
-                    tokens.rotate(refresh)
+                    token_pairs.rotate(refresh)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_concurrent_refresh_leaves_no_token_that_is_accepted():
     for account in AccountFactory.create_batch(10):
-        refresh = tokens.create_token_pair(account).refresh
-        rotated, _ = race([partial(tokens.rotate, refresh), partial(sign_out, account)])
+        refresh = token_pairs.create_token_pair(account).refresh
+        rotated, _ = race([partial(token_pairs.rotate, refresh), partial(sign_out, account)])
         assert isinstance(rotated, TokenPair | TokenInvalid)
         if isinstance(rotated, TokenPair):
             with pytest.raises(TokenInvalid):
-                tokens.rotate(rotated.refresh)
+                token_pairs.rotate(rotated.refresh)
 
 
 def _sign_out_while(refresh: Any) -> list[Any]:
     """Run `refresh` while a sign-out has the account's row locked, and commits a second later in its time."""
     account = AccountFactory()
-    token = tokens.create_token_pair(account).refresh
+    token = token_pairs.create_token_pair(account).refresh
     is_locked, has_read = threading.Event(), threading.Event()
 
     def sign_out_slowly() -> None:
@@ -190,7 +189,7 @@ def _sign_out_while(refresh: Any) -> list[Any]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_refresh_waits_for_a_sign_out_and_is_refused():
-    _, outcome = _sign_out_while(lambda token, _: tokens.rotate(token))
+    _, outcome = _sign_out_while(lambda token, _: token_pairs.rotate(token))
     assert isinstance(outcome, TokenInvalid)
 
 
@@ -201,15 +200,15 @@ def test_a_refresh_that_locks_nothing_is_accepted_after_it():
     def rotate_naively(raw, has_read):
         claims = authentication.verified_claims_of("refresh", raw)
         user = User.objects.get(pk=authentication.account_id_of(claims))
-        assert tokens._is_still_valid(claims, user)
+        assert token_pairs._is_still_valid(claims, user)
         has_read.set()
         wait_until(SignOut.objects.exists)
         with clock.shifted(by=SECOND):
-            return tokens.create_token_pair(user)
+            return token_pairs.create_token_pair(user)
 
     _, outcome = _sign_out_while(rotate_naively)
     with clock.shifted(by=SECOND * 2):
-        assert isinstance(tokens.rotate(outcome.refresh), TokenPair)
+        assert isinstance(token_pairs.rotate(outcome.refresh), TokenPair)
 
 
 def test_recent_sign_outs_and_disabled_accounts_are_found_by_an_index():
@@ -223,12 +222,12 @@ def test_recent_sign_outs_and_disabled_accounts_are_found_by_an_index():
 
 def test_an_old_sign_out_is_not_kept_in_memory_and_still_refuses_refreshing():
     account = AccountFactory()
-    refresh = tokens.create_token_pair(account).refresh
+    refresh = token_pairs.create_token_pair(account).refresh
     sign_out(account)
     with clock.shifted(by=disabled_accounts.SIGN_OUTS_READ + SECOND):
         assert account.pk not in disabled_accounts.CACHED.get().signed_out
         with pytest.raises(TokenInvalid):
-            tokens.rotate(refresh)
+            token_pairs.rotate(refresh)
 
 
 def status(api: Api) -> int:
@@ -242,7 +241,7 @@ def is_disabled(account: User) -> bool:
 def test_a_request_is_authenticated_without_a_query_also_that_of_an_account_that_was_signed_out():
     api, account = client_of(AccountFactory()), AccountFactory()
     sign_out(account)
-    access = tokens.create_access_token(account)
+    access = token_pairs.create_access_token(account)
     disabled_accounts.CACHED.forget()
     assert status(api) == 200
 
@@ -271,7 +270,7 @@ def test_a_bad_token_gets_another_code_than_none(header):
 
 def test_a_refresh_token_or_one_of_a_deleted_account_authenticates_no_call():
     account = AccountFactory()
-    pair = tokens.create_token_pair(account)
+    pair = token_pairs.create_token_pair(account)
     assert not is_signed_in(pair.refresh)
     assert client_of().get("/users/me", Authorization=f"bEaReR  {pair.access}").status_code == 200
 

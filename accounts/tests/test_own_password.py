@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from accounts.models import SignOut
 from accounts.tests.api_keys import KeyApi, make
 from accounts.tests.clients import Api, client_of, faults, problem_of, signed_in
-from accounts.tokens import disabled_accounts, passwords, sign_outs, tokens
-from accounts.tokens.tokens import TokenPair
+from accounts.tokens import disabled_accounts, passwords, sign_outs, token_pairs
+from accounts.tokens.token_pairs import TokenPair
 from foundation import clock
 from foundation.account import TokenInvalid
 from foundation.errors import Invalid
@@ -39,14 +39,14 @@ def is_signed_in(pair: TokenPair) -> bool:
 
 def refreshed(pair: TokenPair) -> TokenPair | None:
     try:
-        return tokens.rotate(pair.refresh)
+        return token_pairs.rotate(pair.refresh)
     except TokenInvalid:
         return None
 
 
 def test_the_new_password_signs_in_and_other_sign_ins_end_but_the_callers():
     account = SuperuserFactory()
-    own, other = tokens.create_token_pair(account), tokens.create_token_pair(account)
+    own, other = token_pairs.create_token_pair(account), token_pairs.create_token_pair(account)
     page = signed_in(account)
 
     answer = change(own)
@@ -71,7 +71,7 @@ def test_the_new_password_signs_in_and_other_sign_ins_end_but_the_callers():
 @pytest.mark.django_db(transaction=True)
 def test_an_access_token_of_another_sign_in_is_refused_within_five_seconds():
     account = AccountFactory()
-    own, other = tokens.create_token_pair(account), tokens.create_token_pair(account)
+    own, other = token_pairs.create_token_pair(account), token_pairs.create_token_pair(account)
     assert change(own).status_code == 204
 
     wait_until(lambda: Api(access=other.access).get("/users/me").status_code == 401, seconds=5)
@@ -81,7 +81,7 @@ def test_an_access_token_of_another_sign_in_is_refused_within_five_seconds():
 
 def of_another_sign_in(account: User, pair: TokenPair) -> None:
     account.refresh_from_db()
-    later = tokens.create_token_pair(account)
+    later = token_pairs.create_token_pair(account)
     assert change(later, current=NEW, new="a-third-harbour-9").status_code == 204
 
 
@@ -110,7 +110,7 @@ def set_by_staff(account: User, pair: TokenPair) -> None:
 )
 def test_the_sign_in_that_a_change_kept_ends_like_any_other(end, is_access_good):
     account = AccountFactory()
-    kept = tokens.create_token_pair(account)
+    kept = token_pairs.create_token_pair(account)
     assert change(kept).status_code == 204
     with clock.shifted(by=timedelta(seconds=1)):
         end(account, kept)
@@ -120,7 +120,7 @@ def test_the_sign_in_that_a_change_kept_ends_like_any_other(end, is_access_good)
 
 def test_an_access_token_that_names_no_sign_in_ends_with_all_of_them():
     account = AccountFactory()
-    bare = TokenPair(tokens.create_access_token(account), tokens.create_token_pair(account).refresh)
+    bare = TokenPair(token_pairs.create_access_token(account), token_pairs.create_token_pair(account).refresh)
     assert change(bare).status_code == 204
 
     assert (is_signed_in(bare), refreshed(bare)) == (False, None)
@@ -128,7 +128,7 @@ def test_an_access_token_that_names_no_sign_in_ends_with_all_of_them():
 
 def test_what_is_wrong_is_named_and_changes_nothing():
     account = AccountFactory()
-    pair, other = tokens.create_token_pair(account), tokens.create_token_pair(account)
+    pair, other = token_pairs.create_token_pair(account), token_pairs.create_token_pair(account)
 
     assert faults(change(pair, current="wrong")) == [("current", "wrong")]
     assert faults(change(pair, new="1234567")) == [
@@ -148,7 +148,7 @@ def test_what_is_wrong_is_named_and_changes_nothing():
 
 def test_guesses_of_the_password_count_as_attempts_to_sign_in():
     account = AccountFactory()
-    pair = tokens.create_token_pair(account)
+    pair = token_pairs.create_token_pair(account)
     assert [sign_in(account, "wrong") for _ in range(5)] == [401] * 5
     assert [change(pair, current="wrong").status_code for _ in range(6)] == [400] * 5 + [429]
     assert sign_in(account, PASSWORD) == 429

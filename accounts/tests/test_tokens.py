@@ -16,9 +16,9 @@ from django.utils import timezone
 from accounts import accounts
 from accounts.models import RevokedToken
 from accounts.tests.clients import Api, client_of, problem_of, signed_in
-from accounts.tokens import authentication, disabled_accounts, sign_outs, tokens
+from accounts.tokens import authentication, disabled_accounts, sign_outs, token_pairs
 from accounts.tokens.authentication import verified_claims
-from accounts.tokens.tokens import REUSE_GRACE, TokenPair
+from accounts.tokens.token_pairs import REUSE_GRACE, TokenPair
 from foundation import clock
 from foundation.account import TokenInvalid
 from foundation.models import JournalLine
@@ -53,7 +53,7 @@ def signed(header: dict[str, object] | None = None, key: str = "", **changes: ob
 
 
 def test_an_access_token_has_the_account_a_hint_of_staff_and_a_quarter_of_an_hour_by_default():
-    account = authentication.verify_access_token(tokens.create_access_token(User(pk=7, is_staff=True)))
+    account = authentication.verify_access_token(token_pairs.create_access_token(User(pk=7, is_staff=True)))
 
     assert (account.id, account.is_staff, account.is_authenticated) == (7, True, True)
     with pytest.raises(AttributeError):
@@ -63,8 +63,8 @@ def test_an_access_token_has_the_account_a_hint_of_staff_and_a_quarter_of_an_hou
         claims = jwt.decode(raw, options={"verify_signature": False})
         return int(claims["exp"] - claims["iat"])
 
-    assert lifetime(tokens.create_access_token(User(pk=7))) == 15 * 60
-    assert lifetime(tokens.create_access_token(User(pk=7), lifetime=timedelta(hours=24))) == 24 * 3600
+    assert lifetime(token_pairs.create_access_token(User(pk=7))) == 15 * 60
+    assert lifetime(token_pairs.create_access_token(User(pk=7), lifetime=timedelta(hours=24))) == 24 * 3600
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_an_access_token_has_the_account_a_hint_of_staff_and_a_quarter_of_an_hou
         "a.b.c",
         "\x00",
         "é.é.é",
-        tokens.create_access_token(User(pk=1), lifetime=timedelta(seconds=-1)),
-        tokens.create_access_token(User(pk=1))[:-2],
+        token_pairs.create_access_token(User(pk=1), lifetime=timedelta(seconds=-1)),
+        token_pairs.create_access_token(User(pk=1))[:-2],
         signed(token_type="refresh"),
         signed(key="k" * 64),
         signed(user_id=None),
@@ -92,7 +92,7 @@ def test_anything_else_is_no_access_token(raw):
 
 def test_a_refresh_token_is_good_for_one_use():
     account = AccountFactory()
-    refresh = tokens.create_token_pair(account).refresh
+    refresh = token_pairs.create_token_pair(account).refresh
 
     first = client_of().post("/auth/refresh", {"refresh": refresh})
 
@@ -105,9 +105,9 @@ def test_a_refresh_token_is_good_for_one_use():
 
 @pytest.mark.django_db(transaction=True)
 def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds():
-    refresh = tokens.create_token_pair(AccountFactory()).refresh
+    refresh = token_pairs.create_token_pair(AccountFactory()).refresh
 
-    outcomes = race([lambda: tokens.rotate(refresh)] * 10)
+    outcomes = race([lambda: token_pairs.rotate(refresh)] * 10)
 
     assert sum(isinstance(outcome, TokenPair) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, TokenInvalid) for outcome in outcomes) == 9
@@ -118,14 +118,14 @@ def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds():
 def test_reading_the_blacklist_first_lets_several_succeed():
     """The control case: a read, and then a write that the key does not judge."""
     account = AccountFactory()
-    claims = authentication.verified_claims(tokens.create_token_pair(account).refresh)
+    claims = authentication.verified_claims(token_pairs.create_token_pair(account).refresh)
     all_have_read = threading.Barrier(4, timeout=30)
 
     def rotate_naively():
         assert not RevokedToken.objects.filter(id=claims["jti"]).exists()
         all_have_read.wait()
-        tokens._mark_used(claims)
-        return tokens.create_token_pair(account)
+        token_pairs._mark_used(claims)
+        return token_pairs.create_token_pair(account)
 
     outcomes = race([rotate_naively] * 4)
 
@@ -135,7 +135,7 @@ def test_reading_the_blacklist_first_lets_several_succeed():
 @pytest.mark.parametrize("fate", ["disabled", "gone", "another password"])
 def test_a_refresh_token_is_refused_once_its_account_ended_or_has_another_password(fate):
     account = AccountFactory()
-    refresh, found = tokens.create_token_pair(account).refresh, User.objects.filter(pk=account.pk)
+    refresh, found = token_pairs.create_token_pair(account).refresh, User.objects.filter(pk=account.pk)
     if fate == "disabled":
         found.update(is_active=False)
     elif fate == "gone":
@@ -143,14 +143,14 @@ def test_a_refresh_token_is_refused_once_its_account_ended_or_has_another_passwo
     else:
         account.set_password(PASSWORD + "8")
         account.save()
-        assert refreshed(tokens.create_token_pair(account).refresh)
+        assert refreshed(token_pairs.create_token_pair(account).refresh)
 
     assert refreshed(refresh) is None
 
 
 def test_what_an_account_had_before_it_was_disabled_stays_ended_once_it_is_enabled():
     account = SuperuserFactory()
-    pair, thief = tokens.create_token_pair(account), signed_in(account)
+    pair, thief = token_pairs.create_token_pair(account), signed_in(account)
     accounts.disable(account_ids=[account.pk])
 
     assert sign_outs.enable(account_id=account.pk, reason="It was found.") == 1
@@ -161,7 +161,7 @@ def test_what_an_account_had_before_it_was_disabled_stays_ended_once_it_is_enabl
     assert Api(access=pair.access).get("/wallet").status_code == 401
     assert thief.get("/admin/").status_code == 302
     account.refresh_from_db()
-    assert refreshed(tokens.create_token_pair(account).refresh)
+    assert refreshed(token_pairs.create_token_pair(account).refresh)
 
 
 def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token_and_writes_no_more(settings):
@@ -179,20 +179,23 @@ def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token_and
 
 def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_taken_over():
     lost = AccountFactory()
-    refresh = tokens.create_token_pair(lost).refresh
+    refresh = token_pairs.create_token_pair(lost).refresh
     number = lost.pk
     lost.delete()
     following = AccountFactory(pk=number, username="another-account", password=make_password(PASSWORD))
 
     assert refreshed(refresh) is None
-    assert refreshed(tokens.create_token_pair(following).refresh)
+    assert refreshed(token_pairs.create_token_pair(following).refresh)
 
 
 @pytest.mark.parametrize("uses", [1, 2])
 def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever(uses):
     """Whether the thief used it first, or second after the owner."""
     account = AccountFactory()
-    stolen, other = tokens.create_token_pair(account).refresh, tokens.create_token_pair(account).refresh
+    stolen, other = (
+        token_pairs.create_token_pair(account).refresh,
+        token_pairs.create_token_pair(account).refresh,
+    )
     last = stolen
     for _ in range(uses):
         last = refreshed(last)
@@ -210,7 +213,7 @@ def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever(uses):
 
 def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_be_repeated():
     account = AccountFactory()
-    api, refresh = client_of(account), refreshed(tokens.create_token_pair(account).refresh)
+    api, refresh = client_of(account), refreshed(token_pairs.create_token_pair(account).refresh)
 
     assert client_of(AccountFactory()).post("/auth/logout", {"refresh": refresh}).status_code == 401
     refresh = refreshed(refresh or "")
@@ -221,7 +224,7 @@ def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_
 
 def test_signing_out_ends_what_followed_from_the_token():
     account = AccountFactory()
-    copied = tokens.create_token_pair(account).refresh
+    copied = token_pairs.create_token_pair(account).refresh
     of_the_thief = refreshed(copied)
     assert of_the_thief
 
@@ -241,7 +244,7 @@ def test_a_refresh_token_without_a_family_or_a_credential_is_refused_and_so_is_a
     refresh = signed(token_type="refresh", user_id=str(account.pk))
 
     assert refreshed(refresh) is None
-    assert refreshed(tokens.create_access_token(account)) is None
+    assert refreshed(token_pairs.create_access_token(account)) is None
     assert client_of(account).post("/auth/logout", {"refresh": refresh}).status_code == 401
 
 
@@ -250,19 +253,19 @@ def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_
     account = AccountFactory()
     forged = signed(token_type="refresh", user_id=str(account.pk), key="k" * 64)
     assert [refreshed(forged) for _ in range(4)] == [None] * 4, "they do not count towards its limit"
-    refresh = tokens.create_token_pair(account).refresh
+    refresh = token_pairs.create_token_pair(account).refresh
     for _ in range(3):
         following = refreshed(refresh)
         assert following
         refresh = following
     rows = RevokedToken.objects.count()
 
-    for again in (refresh, tokens.create_token_pair(account).refresh):
+    for again in (refresh, token_pairs.create_token_pair(account).refresh):
         refused = client_of().post("/auth/refresh", {"refresh": again})
         assert problem_of(refused) == (429, "throttled")
         assert 1 <= int(refused["Retry-After"]) <= 60
     assert RevokedToken.objects.count() == rows
-    assert refreshed(tokens.create_token_pair(AccountFactory()).refresh), "of another account"
+    assert refreshed(token_pairs.create_token_pair(AccountFactory()).refresh), "of another account"
     with clock.shifted(by=timedelta(seconds=61)):
         assert refreshed(refresh)
 
@@ -270,12 +273,12 @@ def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_
 def test_used_refresh_tokens_are_deleted_once_they_have_expired():
     account = AccountFactory()
     for _ in range(3):
-        tokens.rotate(tokens.create_token_pair(account).refresh)
+        token_pairs.rotate(token_pairs.create_token_pair(account).refresh)
     old = RevokedToken.objects.order_by("pk")[:2].values_list("pk", flat=True)
     RevokedToken.objects.filter(pk__in=list(old)).update(expires_at=timezone.now())
 
-    assert tokens.delete_expired_tokens() == 2
-    assert tokens.delete_expired_tokens() == 0
+    assert token_pairs.delete_expired_tokens() == 2
+    assert token_pairs.delete_expired_tokens() == 0
     assert RevokedToken.objects.count() == 1
 
 
@@ -348,7 +351,7 @@ def test_a_header_in_another_spelling_and_claims_that_are_no_object_are_refused(
 
 def test_a_key_signs_under_its_own_id_only(settings):
     settings.TOKEN_SIGNING_KEYS = (NEW, OLD)
-    raw = tokens.create_access_token(User(pk=7))
+    raw = token_pairs.create_access_token(User(pk=7))
     assert jwt.get_unverified_header(raw) == {"alg": "HS256", "typ": "JWT", "kid": "2026-11"}
     assert jwt.decode(raw, NEW[1], algorithms=["HS256"])["user_id"] == "7"
     assert verified_claims(signed({"kid": OLD[0]}, key=OLD[1]))

@@ -16,9 +16,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.tokens import disabled_accounts
-from foundation import clock
+from foundation import clock, journal
 from foundation.account import Account, TokenInvalid
-from foundation.journal import journal
 
 ALGORITHM = "HS256"
 ACCOUNT_CLAIM = "user_id"

@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 
 from accounts import accounts
 from accounts.signing_in import sign_ins
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation.db import transactions
 from foundation.db.rows import save_changes
 from foundation.errors import Invalid, invalid_field
@@ -31,7 +31,7 @@ def change(*, account: User, current: str, new: str, address: str, family: str) 
         if locked.password != checked:
             raise _wrong()
         save_changes(locked, password=password_hash)
-        tokens.end_other_sign_ins(locked, family=family)
+        token_pairs.end_other_sign_ins(locked, family=family)
         accounts.note_change("password_changed", account.pk, after={"address": address})
 
     transactions.run(changed, transactions.ONCE)

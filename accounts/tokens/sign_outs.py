@@ -16,10 +16,9 @@ from django.db.models import QuerySet
 
 from accounts import accounts
 from accounts.models import ApiKey, SignOut
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import key_walks, transactions
 from foundation.db.rows import save_changes
-from foundation.journal import journal
 
 SIGNED_OUT = "signed_out_everywhere"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -25,10 +25,9 @@ from accounts.admin import DISABLING, may_act_on
 from accounts.personal_data import erasure, registry
 from accounts.tokens import sign_outs
 from backoffice.page_elements import Button, coupons_left
+from coupons import campaigns, issuing
 from coupons.allocation.outcomes import Issued, Queued
-from coupons.campaigns import campaigns
-from coupons.issuing import issuing
-from foundation import clock, form_fields
+from foundation import clock, form_fields, journal
 from foundation.admin_base.actions import (
     Action,
     ActionForm,
@@ -41,7 +40,6 @@ from foundation.approval_models import Approval
 from foundation.errors import NotAllowed
 from foundation.http.validation import LARGEST_AMOUNT
 from foundation.idempotency import recorded_answers
-from foundation.journal import journal
 from foundation.lazy_texts import Text
 from foundation.money import format_amount, minor_unit_help
 from payments import ledger, points_grants

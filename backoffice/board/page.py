@@ -14,7 +14,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET, require_POST
 
 from backoffice.board import snapshots
-from coupons.campaigns import campaigns
+from coupons import campaigns
 from foundation.admin_base.actions import require_permission
 from foundation.admin_base.lists import parse_number
 from foundation.admin_base.status_words import WORDS

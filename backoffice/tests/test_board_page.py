@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.tests.clients import signed_in
 from backoffice.board import snapshots
 from backoffice.board.page import PERMISSIONS
-from coupons.issuing import issuing
+from coupons import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from foundation import clock

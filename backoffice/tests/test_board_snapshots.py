@@ -10,7 +10,7 @@ import pytest
 
 from backoffice.board import snapshots
 from backoffice.board.snapshots import Figures
-from coupons.campaigns import campaigns as pausing
+from coupons import campaigns as pausing
 from coupons.models import QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock

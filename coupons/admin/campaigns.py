@@ -19,12 +19,10 @@ from unfold.widgets import (
 )
 
 from accounts.operating.pausing_admin import PausableAdmin
-from coupons import issued_coupons, partners
+from coupons import campaigns, issued_coupons, issuing, partners
 from coupons.admin import adding
-from coupons.campaigns import campaigns
-from coupons.campaigns.campaigns import Terms
+from coupons.campaigns import Terms
 from coupons.codes import eligible_accounts
-from coupons.issuing import issuing
 from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from foundation import clock, form_fields
 from foundation.admin_base.actions import Action, ActionForm, FormData, button, create_once

@@ -13,16 +13,15 @@ from accounts import accounts
 from coupons import eligibility, limits, rows, slots
 from coupons.allocation import outcomes
 from coupons.allocation.outcomes import AllocationResult, Issued, IssueRequest, Slot
-from coupons.codes import codes
+from coupons.codes import code_format
 from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.rows import AccountIds
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import open_transaction
 from foundation.db.stuck_rows import Row
 from foundation.errors import Rejected
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 
 # For this long the request that took the slot calls the partner; after that the sweeper takes over.
 CALLER_LEASE_SECONDS = 5
@@ -147,7 +146,7 @@ def assign_codes(
     The campaign's row must be locked, unless `if_unchanged` is given: see `rows.update_counters`.
     """
     if campaign.code_source != Campaign.CodeSource.POOL:
-        made = codes.make_several(len(requests))
+        made = code_format.make_several(len(requests))
         return {request.user_id: code for request, code in zip(requests, made, strict=True)}
     if if_unchanged:
         # Codes locked while this request waits for the row would be skipped by the request that holds it,

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from coupons import eligibility
 from coupons.models import Confirmation, Coupon, QueueTicket
+from foundation import journal
 from foundation.errors import FirstcomeError, Rejected
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 
 
 @dataclass(frozen=True, slots=True)

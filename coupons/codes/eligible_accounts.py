@@ -17,9 +17,9 @@ from coupons.codes import line_files, pool
 from coupons.codes.line_files import BadLine, Piece
 from coupons.codes.pool import Added
 from coupons.models import Campaign, EligibleAccount
+from foundation import journal
 from foundation.db import transactions
 from foundation.errors import Invalid
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 
 UNKNOWN_SHOWN = 100

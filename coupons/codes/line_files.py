@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from django.utils.translation import gettext, gettext_lazy
 
-from coupons.codes import codes
+from coupons.codes import code_format
 from foundation import uploaded_text
 
 MOST_BYTES_OF_LINE = 1_000
@@ -117,7 +117,7 @@ def _decoded(line: bytes, encoding: str) -> str:
 
 CODES = Kind(
     "code",
-    codes.GIVEN_PATTERN,
+    code_format.GIVEN_PATTERN,
     "not_a_code",
     gettext_lazy(
         "“%(text)s” is no code: a code begins with a letter or digit, then letters, digits, . _ ~ and -, "

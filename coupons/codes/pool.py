@@ -12,15 +12,14 @@ from django.db.models import F, Model, QuerySet
 from structlog import get_logger
 
 from coupons import remembered, rows
-from coupons.codes import codes as coupon_codes
+from coupons.codes import code_format
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.db.rows import save_changes
 from foundation.errors import NotFound, Rejected, required
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 
 log = get_logger(__name__)
@@ -159,7 +158,7 @@ def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: s
 
     def write() -> int:
         # That no other code is the same is as certain as with the codes that are made to be issued at once.
-        _write(campaign_id, coupon_codes.make_several(count), reason)
+        _write(campaign_id, code_format.make_several(count), reason)
         return count
 
     if keyed is None:

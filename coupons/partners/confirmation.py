@@ -30,14 +30,13 @@ from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from coupons.slots import ConfirmationDecision
-from foundation import clock
+from foundation import clock, journal
 from foundation.concurrency import thread_pool
 from foundation.concurrency.batching import Batcher
 from foundation.db import open_transaction, transactions
 from foundation.db.transactions import DatabaseUnavailable
 from foundation.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.lazy_texts import mark as _
 from foundation.observability import logs
 from foundation.outbound import backoff

@@ -16,7 +16,7 @@ import orjson
 
 from coupons.models import Campaign
 from coupons.redis_keys import call_script, key, require_script, seconds_kept
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.redis import locks, redis_client
 
 COUNTER = "tickets"

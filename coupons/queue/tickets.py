@@ -31,12 +31,11 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import stream
 from coupons.queue.stream import QueuePosition
 from coupons.redis_keys import fill_lock
-from foundation import clock
+from foundation import clock, journal
 from foundation.concurrency.batching import Batcher
 from foundation.db import open_transaction, transactions
 from foundation.errors import FirstcomeError, NotFound, Rejected, Unavailable
 from foundation.grouping import grouped
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from foundation.observability import tracing
 

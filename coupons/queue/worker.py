@@ -31,12 +31,11 @@ from coupons.partners import confirmation
 from coupons.partners.contract import NotReached
 from coupons.queue import stream, tickets
 from coupons.queue.stream import QueuePosition
-from foundation import clock
+from foundation import clock, journal
 from foundation.concurrency import thread_pool
 from foundation.db import compiled, transactions
 from foundation.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.lazy_texts import mark as _
 from foundation.observability import logs, tracing
 from foundation.redis import completion_notifications

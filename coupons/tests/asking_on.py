@@ -61,7 +61,7 @@ def _ask_all(campaign_ids: Sequence[int], user_id: int) -> list[str]:
 
 
 def _ask(campaign_id: int, user_id: int) -> str:
-    from coupons.issuing import issuing
+    from coupons import issuing
     from coupons.tests import outcomes
 
     began = time.monotonic()

@@ -9,9 +9,8 @@ import factory
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import rows
+from coupons import issuing, rows
 from coupons.codes import pool
-from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from foundation.tests.factories import AccountFactory, OrderFactory
 

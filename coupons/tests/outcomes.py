@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from coupons import issuing
 from coupons.allocation import allocating
 from coupons.allocation.outcomes import Issued, IssueRequest, Queued
-from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.queue import worker
 from foundation.db import transactions

@@ -13,7 +13,7 @@ import pytest
 from django.conf import LazySettings
 
 from coupons.allocation.outcomes import PendingConfirmation
-from coupons.issuing.issuing import STRATEGIES
+from coupons.issuing import STRATEGIES
 from coupons.models import Campaign, Coupon
 from coupons.partners import confirmation
 from scripts.stack import ports

@@ -15,9 +15,8 @@ from django.test import Client
 from uuid_utils.compat import uuid7
 
 from accounts.tests.clients import signed_in
-from coupons.campaigns import campaigns
+from coupons import campaigns, issuing
 from coupons.codes import eligible_accounts, line_files, pool
-from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from coupons.tests.laws import broken

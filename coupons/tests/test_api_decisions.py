@@ -7,8 +7,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.tests.clients import Api, client_of, problem_of
-from coupons.campaigns import campaigns
-from coupons.issuing import issuing
+from coupons import campaigns, issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_with_strategy

@@ -8,7 +8,7 @@ import pytest
 from django.db import Error as DatabaseError, transaction
 from django.utils import timezone
 
-from coupons.campaigns import campaigns
+from coupons import campaigns
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.outcomes import refusal

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accounts.tests.clients import Api, client_of, faults, problem_of
-from coupons.campaigns import campaigns
+from coupons import campaigns
 from coupons.codes import pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of

@@ -13,15 +13,13 @@ import pytest
 from django.db.models import F
 from redis.crc import key_slot
 
-from coupons import pool_list, remembered
+from coupons import campaigns, issuing, pool_list, remembered
 from coupons.allocation.outcomes import PendingConfirmation
-from coupons.campaigns import campaigns
 from coupons.codes import pool
-from coupons.issuing import issuing
-from coupons.issuing.strategies import code_pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.partners import confirmation
 from coupons.redis_keys import key
+from coupons.strategies import code_pool
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced

@@ -15,9 +15,8 @@ from django.conf import LazySettings
 from django.db.models import F
 from django.utils import timezone
 
-from coupons import partners, tasks
+from coupons import issuing, partners, tasks
 from coupons.allocation import allocating
-from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import confirmation
 from coupons.partners.contract import Partner, PartnerReply

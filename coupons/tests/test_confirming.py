@@ -17,8 +17,8 @@ import pytest
 from django.db import OperationalError, transaction
 
 from accounts.tests.clients import client_of, problem_of
-from coupons.issuing import issuing
-from coupons.issuing.issuing import STRATEGIES
+from coupons import issuing
+from coupons.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, NotReached, PartnerReply

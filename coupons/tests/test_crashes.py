@@ -13,9 +13,8 @@ from django.utils import timezone
 from redis import Redis
 from structlog.testing import capture_logs
 
-from coupons import redis_keys, tasks
+from coupons import issuing, redis_keys, tasks
 from coupons.allocation.outcomes import Issued
-from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import CampaignFactory, accounts

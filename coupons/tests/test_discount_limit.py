@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from accounts.tests.clients import client_of, signed_in
-from coupons.campaigns import campaigns
+from coupons import campaigns
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from foundation.approval_models import Approval

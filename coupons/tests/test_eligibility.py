@@ -18,12 +18,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.tests.clients import client_of, faults, problem_of
-from coupons import gate, remembered, rows
+from coupons import campaigns, gate, issuing, remembered, rows
 from coupons.allocation.allocating import Applicants
 from coupons.allocation.outcomes import Issued
-from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts
-from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy

@@ -7,12 +7,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from accounts.tests.clients import faults
-from coupons.campaigns import campaigns
-from coupons.campaigns.campaigns import STRATEGIES_FOR_EVERYBODY
-from coupons.issuing import issuing
-from coupons.issuing.strategies import redis_gate
+from coupons import campaigns, issuing
+from coupons.campaigns import STRATEGIES_FOR_EVERYBODY
 from coupons.metrics import state
 from coupons.models import Campaign, Coupon
+from coupons.strategies import redis_gate
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue, issue_calls, outcome_of, refusal, refused

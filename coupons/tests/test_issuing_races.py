@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
+from coupons import campaigns, campaigns as pausing, issuing
 from coupons.allocation import allocating
 from coupons.allocation.outcomes import IssueRequest
-from coupons.campaigns import campaigns, campaigns as pausing
 from coupons.codes import pool
-from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy

@@ -12,12 +12,12 @@ from functools import partial
 import pytest
 from django.utils import timezone
 
+from coupons import issuing
 from coupons.allocation import allocating
 from coupons.allocation.outcomes import IssueRequest
-from coupons.issuing import issuing
-from coupons.issuing.strategies.fair_lock import issue as issue_by_fair_lock
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
+from coupons.strategies.fair_lock import issue as issue_by_fair_lock
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from coupons import issued_coupons
-from coupons.campaigns import campaigns
+from coupons import campaigns, issued_coupons
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of

@@ -10,9 +10,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.tests.clients import client_of
+from coupons import campaigns, issuing
 from coupons.allocation.outcomes import PendingConfirmation
-from coupons.campaigns import campaigns
-from coupons.issuing import issuing
 from coupons.metrics import state
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import confirmation

@@ -8,16 +8,15 @@ from typing import Any
 import pytest
 
 from accounts.tests.clients import client_of
-from coupons import holding, rows
-from coupons.issuing import issuing
-from coupons.issuing.strategies import group_commit
+from coupons import holding, issuing, rows
 from coupons.models import Campaign, Coupon
+from coupons.strategies import group_commit
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, lock_by_code, order_ids
 from coupons.tests.outcomes import issue_calls
 from events.models import FeedEvent
+from foundation import journal
 from foundation.db import transactions
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests.factories import AccountFactory, SuperuserFactory
 from foundation.tests.racing import race, wait_until

@@ -7,18 +7,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from coupons import campaigns, campaigns as pausing, issuing
 from coupons.allocation.outcomes import Issued, Queued
-from coupons.campaigns import campaigns, campaigns as pausing
-from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, owners_in_order, positions
 from coupons.tests.outcomes import issue
+from foundation import journal
 from foundation.errors import Invalid, Rejected, Unavailable
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.models import JournalLine
 from foundation.redis import redis_client
 from foundation.tests.case_tables import in_one_test

@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from hypothesis import given, strategies as st
 
-from coupons.codes import codes, line_files, pool
+from coupons.codes import code_format, line_files, pool
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.outcomes import refusal
@@ -120,33 +120,33 @@ def test_a_spreadsheets_own_file_is_refused():
 
 
 HOUR_CHARACTERS = 2
-BODY_CHARACTERS = HOUR_CHARACTERS + codes.RANDOM_CHARACTERS
+BODY_CHARACTERS = HOUR_CHARACTERS + code_format.RANDOM_CHARACTERS
 NOON = 1_795_262_400  # 2026-11-21 12:00 UTC
-bodies = st.text(codes.ALPHABET, min_size=BODY_CHARACTERS, max_size=BODY_CHARACTERS)
+bodies = st.text(code_format.ALPHABET, min_size=BODY_CHARACTERS, max_size=BODY_CHARACTERS)
 
 
 def test_codes_are_14_characters_of_crockfords_alphabet_and_differ():
-    made = codes.make_several(10_000)
+    made = code_format.make_several(10_000)
 
     assert all(re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{14}", code) for code in made)
     assert len(set(made)) == 10_000
-    assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
+    assert all(code_format.check_character(code[:-1]) == code[-1] for code in made)
     for place in range(HOUR_CHARACTERS, BODY_CHARACTERS):
-        assert {code[place] for code in made} == set(codes.ALPHABET), "behind the hour each is random"
+        assert {code[place] for code in made} == set(code_format.ALPHABET), "behind the hour each is random"
 
 
 def test_codes_of_an_hour_begin_alike_and_the_next_hours_sort_behind(monkeypatch):
-    hours = [codes.hour_characters(NOON + seconds) for seconds in (0, 3_599, 3_600)]
-    monkeypatch.setattr(codes.clock, "seconds", lambda: NOON + 60)
+    hours = [code_format.hour_characters(NOON + seconds) for seconds in (0, 3_599, 3_600)]
+    monkeypatch.setattr(code_format.clock, "seconds", lambda: NOON + 60)
 
-    made = codes.make_several(100)
+    made = code_format.make_several(100)
 
     assert hours[0] == hours[1] < hours[2]
     assert {code[:HOUR_CHARACTERS] for code in made} == {hours[0]}
 
 
-@given(bodies, st.integers(0, BODY_CHARACTERS - 1), st.sampled_from(codes.ALPHABET))
+@given(bodies, st.integers(0, BODY_CHARACTERS - 1), st.sampled_from(code_format.ALPHABET))
 def test_one_wrong_character_never_passes(body, place, other):
     mistyped = body[:place] + other + body[place + 1 :]
 
-    assert (codes.check_character(mistyped) == codes.check_character(body)) == (mistyped == body)
+    assert (code_format.check_character(mistyped) == code_format.check_character(body)) == (mistyped == body)

@@ -8,10 +8,8 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from coupons import issued_coupons
+from coupons import campaigns, issued_coupons, issuing
 from coupons.allocation.outcomes import Issued, Queued
-from coupons.campaigns import campaigns
-from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker

@@ -16,13 +16,12 @@ from django.test.utils import CaptureQueriesContext
 from redis.crc import key_slot
 
 from accounts.tests.clients import client_of
-from coupons import gate, issued_coupons, remembered, tasks
+from coupons import campaigns, gate, issued_coupons, remembered, tasks
 from coupons.allocation.outcomes import Issued, PendingConfirmation
-from coupons.campaigns import campaigns
 from coupons.codes import pool
-from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
+from coupons.strategies import group_commit, redis_gate
 from coupons.tests import outcomes
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import positions

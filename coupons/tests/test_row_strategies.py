@@ -16,17 +16,16 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from accounts.tests.clients import client_of
+from coupons import campaigns, issuing
 from coupons.allocation import allocating
 from coupons.allocation.outcomes import Issued, PendingConfirmation
-from coupons.campaigns import campaigns
-from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of, raced, refusal
 from foundation.db import stuck_rows, transactions
 from foundation.errors import Invalid
-from foundation.journal.journal import SYSTEM
+from foundation.journal import SYSTEM
 from foundation.models import JournalLine
 from foundation.tests.factories import reloaded
 from foundation.tests.instants import from_now

@@ -9,10 +9,8 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from coupons import remembered
-from coupons.campaigns import campaigns
+from coupons import campaigns, issuing, remembered
 from coupons.codes import pool
-from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import positions

@@ -16,7 +16,7 @@ from accounts.tests.clients import client_of, problem_of, signed_in
 from coupons.tests.factories import CampaignFactory
 from demo import welcome_page
 from foundation.concurrency.event_loop import CALL_POOL
-from foundation.http.pages import pages
+from foundation.http.pages import rendering
 from foundation.tests import asgi_client
 from foundation.tests.asgi_client import Answer
 from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
@@ -175,7 +175,7 @@ def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators():
     async def load_meanwhile():
         assert (await asgi_client.send_request("GET", "/admin/", headers=session)).status == 200
         for _ in range(2 * CALL_POOL._max_threads):
-            CALL_POOL.start(lambda: release.wait(30) and None, **pages.thread_share(scope))
+            CALL_POOL.start(lambda: release.wait(30) and None, **rendering.thread_share(scope))
         return await asyncio.wait_for(asgi_client.send_request("GET", "/admin/", headers=session), 15)
 
     try:
@@ -192,7 +192,7 @@ def test_a_session_that_is_no_operators_has_no_share_of_their_threads():
         cookie = {"Cookie": f"other=1; sessionid={session}"}
         assert asyncio.run(asgi_client.send_request("GET", "/admin/", headers=cookie)).status == 302
         scope = asgi_client.request_scope("GET", "/admin/", headers=cookie)
-        assert pages.thread_share(scope) == {"group": ("page", "127.0.0.1"), "member": "public"}
+        assert rendering.thread_share(scope) == {"group": ("page", "127.0.0.1"), "member": "public"}
 
 
 FOLDER = places.PROJECT / "demo" / "static" / "storefront"

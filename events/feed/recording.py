@@ -12,7 +12,7 @@ from events.feed import catalogue, rows
 from events.feed.rows import NewEvent
 from foundation import clock
 from foundation.db import open_transaction
-from foundation.journal.journal import NewJournalLine
+from foundation.journal import NewJournalLine
 
 
 def event(*, type: str, data: Mapping[str, Any]) -> NewEvent:

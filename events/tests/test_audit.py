@@ -13,8 +13,8 @@ from events import audit
 from events.feed import reading, recording, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import record
+from foundation import journal
 from foundation.db import transactions
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.tests.constraints import without_constraint
 from foundation.tests.racing import race

@@ -17,8 +17,8 @@ from events.tests import delivering
 from events.tests.delivering import deliver_due, deliver_to_nobody, delivery, make_due, note, statuses
 from events.tests.own_data_platform import REFUSED, knowing_secret, received_event_ids, use
 from events.webhooks import data_platform, deliveries, delivery_pass
+from foundation import journal
 from foundation.db import transactions
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.tests import servers
 from foundation.tests.instants import ago, from_now

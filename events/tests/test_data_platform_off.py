@@ -16,9 +16,9 @@ from events.tests.delivering import dead, deliver_due, note, statuses
 from events.tests.own_data_platform import received_event_ids
 from events.tests.test_webhook_endpoints import api
 from events.webhooks import deliveries, dispatcher, endpoints
+from foundation import journal
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.tests.commands import run
 from foundation.tests.samples import exposed

@@ -13,9 +13,9 @@ import pytest
 
 from events.tests.receivers import receiving
 from events.webhooks import endpoints
+from foundation import journal
 from foundation.errors import Invalid
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.outbound import http_client, public_addresses
 from foundation.outbound.http_client import NoResponse, Reply
 from foundation.outbound.public_addresses import AddressRefused

@@ -13,9 +13,8 @@ from accounts.tests.api_keys import client_with, make
 from accounts.tests.clients import Api, client_of, faults, problem_of
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import key_walks
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.tests.factories import AccountFactory
 from foundation.tests.instants import ago, from_now

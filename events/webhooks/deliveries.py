@@ -13,10 +13,9 @@ from django.db.models.functions import Coalesce
 from events.feed import catalogue, reading, runs
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints, ranges, sending
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import key_walks, transactions
 from foundation.errors import Rejected, required
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from foundation.models import JournalLine
 

@@ -16,12 +16,11 @@ from accounts.models import ApiKey
 from events.feed import reading
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.webhooks import signatures
-from foundation import clock
+from foundation import clock, journal
 from foundation.concurrency.thread_pool import ThreadPool
 from foundation.db import key_walks, transactions
 from foundation.db.rows import present, save_changes
 from foundation.errors import Rejected, invalid_field, required
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from foundation.outbound import public_addresses
 from foundation.outbound.public_addresses import AddressRefused

@@ -24,12 +24,11 @@ from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_protect
 from unfold.views import ChangeList
 
-from foundation import form_fields
+from foundation import form_fields, journal
 from foundation.db import secondary
 from foundation.db.mysql.patience import is_statement_ended, statement_limit
 from foundation.errors import FirstcomeError, KeyReused, NeedsApproval, Unavailable
 from foundation.http import keyset_pages, problems
-from foundation.journal import journal
 from foundation.normalization import MOST_WORDS, spellings
 
 LIST_SECONDS = 10

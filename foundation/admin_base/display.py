@@ -23,10 +23,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext
 from unfold.utils import display_for_label
 
-from foundation import lazy_texts
+from foundation import journal, lazy_texts
 from foundation.admin_base.status_words import status_word
 from foundation.http import problems
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.money import format_amount, format_number
 

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from foundation import clock
 from foundation.admin_base.classes import REASON
 from foundation.http.validation import CONTROL_CHARACTERS
-from foundation.journal.journal import LONGEST_DETAIL
+from foundation.journal import LONGEST_DETAIL
 from foundation.lazy_texts import Text
 from foundation.normalization import normalized
 

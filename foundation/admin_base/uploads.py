@@ -14,10 +14,9 @@ from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.admin_base.actions import CONFIRMED, ActionForm, FormData
 from foundation.errors import FirstcomeError, Overloaded, Rejected, Unavailable
-from foundation.journal import journal
 from foundation.lazy_texts import mark
 
 PREFIX = "firstcome-upload-"

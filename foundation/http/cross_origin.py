@@ -7,8 +7,8 @@ from django.conf import settings
 
 from foundation.http import request_body
 from foundation.http.messages import JSONResponse
-from foundation.http.pages import pages
-from foundation.http.pages.pages import Scope, Send
+from foundation.http.pages import rendering
+from foundation.http.pages.rendering import Scope, Send
 from foundation.http.request_body import Message, Receive
 from foundation.http.traced_application import Application
 from foundation.observability import logs
@@ -38,7 +38,7 @@ async def answer(scope: Scope, receive: Receive, send: Send, respond: Applicatio
     """
     origins = settings.CORS_ALLOWED_ORIGINS
     is_preflight = scope.get("method") == "OPTIONS"
-    if not (origins or is_preflight) or not pages.path_of(scope).startswith(API_PATHS):
+    if not (origins or is_preflight) or not rendering.path_of(scope).startswith(API_PATHS):
         await respond(scope, receive, send)
         return
     given = dict(scope["headers"])

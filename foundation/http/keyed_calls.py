@@ -18,6 +18,7 @@ import orjson
 from django.db import Error as DatabaseFailure
 from structlog import get_logger
 
+from foundation import journal
 from foundation.concurrency import event_loop
 from foundation.concurrency.batching import Batcher
 from foundation.concurrency.event_loop import Signal, run_in_thread, submit_to_batcher
@@ -28,7 +29,6 @@ from foundation.http.messages import JSON, PROBLEM, JSONResponse, Request, accou
 from foundation.idempotency import claims, recorded_answers
 from foundation.idempotency.claims import Claim, InFlight
 from foundation.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 
 log = get_logger(__name__)

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from foundation.errors import Unavailable
 from foundation.http import cross_origin, problems, request_body
-from foundation.http.pages.pages import Scope, Send
+from foundation.http.pages.rendering import Scope, Send
 from foundation.http.request_body import Message, Receive
 from foundation.http.traced_application import Application
 from foundation.lazy_texts import mark as _

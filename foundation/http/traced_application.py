@@ -10,7 +10,7 @@ from contextlib import suppress
 from django.http import Http404
 from django.urls import resolve
 
-from foundation.http.pages.pages import Scope, Send
+from foundation.http.pages.rendering import Scope, Send
 from foundation.http.request_body import Message, Receive
 from foundation.observability import request_metrics, tracing
 

@@ -2,7 +2,7 @@
 
 import getpass
 
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 
 
 def user_name() -> str:

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.concurrency import shared_read, thread_pool
 from foundation.concurrency.thread_pool import ThreadPool
 from foundation.db import secondary
-from foundation.journal import journal
 from foundation.outbound import http_client
 from foundation.rates import rate_limits, throttling
 

@@ -12,13 +12,13 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from hypothesis import HealthCheck, example, given, settings, strategies as draw
 
+from foundation import journal
 from foundation.concurrency import batching
 from foundation.concurrency.batching import LEADER_POOL, Batcher, run_without_transaction
 from foundation.concurrency.thread_pool import ThreadPool
 from foundation.db.transactions import OutcomeUnknown
 from foundation.errors import FirstcomeError, Overloaded, Rejected, Unavailable
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.tests import tally
 from foundation.tests.lost_replies import losing_reply_to_commit
 from foundation.tests.racing import race, wait_until

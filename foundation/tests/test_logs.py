@@ -16,9 +16,9 @@ from celery import Task
 from gunicorn import glogging
 from structlog import get_logger
 
+from foundation import journal
 from foundation.concurrency.batching import Batcher, run_without_transaction
 from foundation.errors import NotFound
-from foundation.journal import journal
 from foundation.observability import logs, task_context
 from foundation.observability.logs import BackgroundHandler
 from foundation.operations import dispatch

@@ -17,10 +17,9 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.utils.translation import gettext
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.journal import journal
 from inventory import products, stock_levels
 from inventory.imports.stock_files import StockRow, invalid
 from inventory.models import Delivery, Product, StockMovement

@@ -13,8 +13,7 @@ from foundation.observability import gauges
 from foundation.redis import redis_client
 from foundation.tests.factories import OrderFactory, set_columns
 from foundation.tests.racing import race
-from inventory import adjustments, products, reservations, tasks
-from inventory.mirror import mirror
+from inventory import adjustments, mirror, products, reservations, tasks
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests import factories

@@ -9,10 +9,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from uuid_utils.compat import uuid7
 
 from accounts.tests.clients import client_of, signed_in
-from foundation import clock
+from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.errors import NotAllowed
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded
 from foundation.tests.sent_forms import fields_of

@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 100  # of a caller of coupons
 QUICK_PATIENCE_SECONDS = 30
 BUYER_PATIENCE_SECONDS = 60  # of a buyer in steps; others come once
 MOST_FAILED = 0.01  # A larger share of buyers that get no order ends the steps
-FOLDERS = {"coupons": "coupons/issuing/strategies", "orders": "orders/placement/strategies"}
+FOLDERS = {"coupons": "coupons/strategies", "orders": "orders/placement/strategies"}
 STRATEGIES = {
     sort: sorted(path.stem for path in (PROJECT / folder).glob("[a-z]*.py"))
     for sort, folder in FOLDERS.items()

@@ -14,17 +14,15 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from accounts.operating import approvals
+from coupons import campaigns, issuing
 from coupons.allocation.outcomes import Queued
-from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts, pool
-from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
-from foundation import clock
+from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
-from foundation.journal import journal
 from foundation.operations import dispatch
 from inventory import adjustments, products
 from inventory.reservations import Line

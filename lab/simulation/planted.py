@@ -10,11 +10,11 @@ from django.db.models import F
 from accounts.operating import approvals
 from coupons import coupon_requests, gate
 from coupons.allocation.outcomes import Issued, IssueRequest, Queued
-from coupons.issuing.strategies import redis_gate
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, PartnerReply
 from coupons.queue import tickets
+from coupons.strategies import redis_gate
 from events.webhooks import delivery_pass
 from foundation.approval_models import Approval
 from lab.simulation import world

@@ -20,8 +20,7 @@ from django.db import connection
 from redis import Redis
 from redis.exceptions import TimeoutError
 
-from coupons import gate, pool_list, tasks
-from coupons.issuing import issuing
+from coupons import gate, issuing, pool_list, tasks
 from coupons.queue import stream, worker
 from events.feed import sequencing
 from events.webhooks import dispatcher, endpoints

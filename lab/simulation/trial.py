@@ -13,10 +13,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.models import QuerySet, Subquery
 
-from coupons import partners, tasks
+from coupons import issuing, partners, tasks
 from coupons.allocation.outcomes import Queued
 from coupons.codes import eligible_accounts
-from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation
 from coupons.partners.contract import PartnerReply
@@ -25,10 +24,9 @@ from events.feed import sequencing
 from events.models import FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
-from foundation import clock
+from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
-from foundation.journal import journal
 from foundation.operations.audits import laws
 from lab.simulation import clients, shop
 from lab.simulation.clients import ACCOUNTS, OPERATORS, Answers, Client, Operator

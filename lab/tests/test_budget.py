@@ -16,8 +16,8 @@ from celery.beat import ScheduleEntry
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from accounts.tokens import tokens
-from coupons.issuing import issuing
+from accounts.tokens import token_pairs
+from coupons import issuing
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
 from events.tests import delivering
@@ -66,7 +66,7 @@ class Buyers:
     def __init__(self, number: int) -> None:
         self.ids = accounts(number)
         users = User.objects.in_bulk(self.ids)
-        self._access = {id: tokens.create_access_token(users[id]) for id in self.ids}
+        self._access = {id: token_pairs.create_access_token(users[id]) for id in self.ids}
         self._turns = iter(self.ids)
 
     def next(self) -> int:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from foundation import journal
 from foundation.admin_base.actions import Action, ActionForm, FormData, button
 from foundation.admin_base.display import link, status_label
 from foundation.admin_base.lists import (
@@ -25,7 +26,6 @@ from foundation.admin_base.lists import (
     parse_uuid,
 )
 from foundation.approval_models import Approval
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.operations import dispatch
 from orders import tasks

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from foundation.errors import FirstcomeError
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.management import shell
 from foundation.normalization import normalized
 from orders.models import Saga

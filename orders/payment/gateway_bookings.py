@@ -14,10 +14,9 @@ from django.db.models import Q, QuerySet, Sum
 from django.utils.translation import gettext_noop
 from structlog import get_logger
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.db.rows import save_changes
-from foundation.journal import journal
 from orders import pricing
 from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import refund_records

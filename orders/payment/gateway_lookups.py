@@ -12,11 +12,11 @@ from uuid import UUID
 from django.utils import translation
 from django.utils.translation import gettext, gettext_noop
 
+from foundation import journal
 from foundation.db import transactions
 from foundation.errors import Rejected, Unavailable, required
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from foundation.money import format_amount
 from orders.payment import gateway_bookings

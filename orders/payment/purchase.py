@@ -26,7 +26,7 @@ from foundation import clock
 from foundation.errors import Rejected, invalid_field
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.lazy_texts import mark as _
 from inventory import reservations
 from inventory.lost_demand import Reason

@@ -19,14 +19,13 @@ from accounts import accounts
 from coupons import coupon_requests, redemption
 from coupons.coupon_requests import BatchCoupons, CouponRequest
 from coupons.models import Coupon
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import open_transaction, transactions
 from foundation.db.stuck_rows import Row
 from foundation.errors import FirstcomeError, Held, Unavailable
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from inventory import reservations, stock_checks
 from inventory.stock import Stock
 from inventory.stock_checks import Line

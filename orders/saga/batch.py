@@ -14,11 +14,10 @@ from uuid import UUID
 from prometheus_client import Histogram
 from structlog import get_logger
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.observability import tracing
 from foundation.outbound import backoff
 from orders.models import Saga

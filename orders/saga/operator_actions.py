@@ -18,12 +18,11 @@ from django.conf import settings
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
 from accounts.operating import approvals, own_account
-from foundation import clock
+from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.db import open_transaction, transactions
 from foundation.errors import Rejected, Unavailable, invalid_field, required
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.lazy_texts import Text, mark as _
 from orders.models import Saga
 from orders.saga import rows as saga_rows

@@ -19,10 +19,9 @@ from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 from prometheus_client import Counter
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import bulk_sql, open_transaction, transactions
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.observability import tracing
 from orders import rows as order_rows
 from orders.models import Order, Saga, SagaLog

@@ -8,14 +8,13 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from accounts.operating import approvals
-from coupons import issued_coupons
-from coupons.campaigns import campaigns
+from coupons import campaigns, issued_coupons
 from coupons.codes import eligible_accounts
+from foundation import journal
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Answer, Replay
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory

@@ -9,12 +9,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from coupons.issuing import issuing
+from coupons import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
+from foundation import journal
 from foundation.errors import FirstcomeError, Rejected
 from foundation.idempotency.recorded_answers import KeyedCall, key_hash
-from foundation.journal import journal
 from foundation.operations.audits import laws
 from foundation.operations.audits.checks import LawReport, merge_reports
 from foundation.tests.factories import AccountFactory, reloaded

@@ -6,9 +6,9 @@ import pytest
 from django.conf import LazySettings
 
 from accounts.operating import approvals
+from foundation import journal
 from foundation.approval_models import Approval
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests.factories import AccountFactory, reloaded, set_columns
 from foundation.tests.instants import ago

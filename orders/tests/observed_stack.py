@@ -10,7 +10,7 @@ from typing import Any
 import urllib3
 from django.contrib.auth.models import User
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation.tests.live import serving
 from orders.tests.conftest import start_worker
 from scripts.stack import children
@@ -38,7 +38,7 @@ class LiveShop:
 
 
 def _signed_in(account: User) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
+    return {"Authorization": f"Bearer {token_pairs.create_access_token(account)}"}
 
 
 @dataclass(frozen=True)

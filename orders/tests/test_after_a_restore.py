@@ -10,8 +10,8 @@ from django.core.management import CommandError
 
 from accounts.tests.clients import client_of
 from accounts.tokens import disabled_accounts
+from coupons import issuing
 from coupons.allocation.outcomes import Queued
-from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
@@ -28,7 +28,7 @@ from foundation.redis import redis_client
 from foundation.tests import dumps
 from foundation.tests.commands import run, run_json
 from foundation.tests.factories import AccountFactory
-from inventory.mirror import mirror
+from inventory import mirror
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine

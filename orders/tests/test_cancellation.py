@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from coupons.issuing import issuing
+from coupons import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from foundation.db import stuck_rows, transactions

@@ -7,8 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from coupons.campaigns import campaigns
-from coupons.issuing import issuing
+from coupons import campaigns, issuing
 from coupons.models import Campaign
 from foundation.errors import Invalid, KeyReused, Rejected
 from foundation.idempotency.recorded_answers import Replay

@@ -5,7 +5,7 @@ from itertools import chain
 
 import pytest
 
-from coupons.issuing import issuing
+from coupons import issuing
 from coupons.models import Campaign, Coupon, FirstOrderUse
 from coupons.tests.factories import CampaignFactory
 from foundation.db import transactions

@@ -9,7 +9,7 @@ from django.utils import timezone
 from coupons.models import Coupon
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError, Rejected
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import reloaded, set_columns

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.tests.clients import signed_in
 from foundation.approval_models import Approval
 from foundation.errors import Rejected
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.models import JournalLine
 from foundation.tests import commands
 from foundation.tests.case_tables import in_one_test

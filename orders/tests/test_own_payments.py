@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation import clock
 from foundation.db import bulk_sql
 from foundation.idempotency import recorded_answers
@@ -324,7 +324,7 @@ def test_a_web_process_shows_no_live_worker(own, product):
 def answer_to(product: Product, wait: int) -> Answer:
     """The answer to a new buyer's order, which waits for so many seconds."""
     headers = {"Idempotency-Key": "a", "Prefer": f"wait={wait}"}
-    access, body = tokens.create_access_token(AccountFactory()), buying.order_of(product, "tok_ok")
+    access, body = token_pairs.create_access_token(AccountFactory()), buying.order_of(product, "tok_ok")
     return send_request_blocking("POST", "/api/v1/orders", body, access=access, headers=headers)
 
 

@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 
 from accounts.tests import api_keys
 from accounts.tests.clients import client_of
-from coupons.campaigns import campaigns
-from foundation.journal import journal
+from coupons import campaigns
+from foundation import journal
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.samples import Increases
 from foundation.tests.waiting import shifted

@@ -16,8 +16,7 @@ from foundation.models import IdempotencyKey
 from foundation.redis import redis_client
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_process import another_process, read_line, send, starts_another_process
-from inventory import products as pausing, reservations, stock_checks
-from inventory.mirror import mirror
+from inventory import mirror, products as pausing, reservations, stock_checks
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation

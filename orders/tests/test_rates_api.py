@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.tests import api_keys
 from accounts.tests.clients import Api, client_of, problem_of
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from coupons.tests.factories import CampaignFactory
 from foundation import clock
 from foundation.db import bulk_sql
@@ -144,7 +144,7 @@ def test_of_forty_repeats_at_once_none_counts_and_none_is_throttled(path, produc
     headers = {"Idempotency-Key": "the same", "Prefer": "wait=0"}
 
     async def repeat():
-        as_buyer = {"access": tokens.create_access_token(buyer), "headers": headers}
+        as_buyer = {"access": token_pairs.create_access_token(buyer), "headers": headers}
         call = partial(asgi_client.send_request, "POST", f"/api/v1{path}", body, **as_buyer)
         return await asyncio.gather(*[call() for _ in range(40)])
 

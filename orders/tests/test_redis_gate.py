@@ -10,7 +10,7 @@ from accounts.tests.clients import client_of, problem_of
 from foundation.models import IdempotencyKey
 from foundation.redis import redis_client
 from foundation.tests.racing import race, wait_until
-from inventory.mirror import mirror
+from inventory import mirror
 from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order
 from orders.placement import checkout

@@ -6,9 +6,9 @@ import pytest
 
 from coupons.models import Coupon
 from events.models import FeedEvent
+from foundation import journal
 from foundation.errors import Rejected
-from foundation.journal import journal
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from foundation.models import JournalLine
 from foundation.tests.factories import reloaded
 from foundation.tests.instants import ago

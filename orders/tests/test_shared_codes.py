@@ -10,17 +10,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import coupon_requests, issued_coupons, rows
+from coupons import campaigns, campaigns as pausing, coupon_requests, issued_coupons, issuing, rows
 from coupons.allocation import allocating
-from coupons.campaigns import campaigns, campaigns as pausing
 from coupons.codes import eligible_accounts
-from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import positions
+from foundation import journal
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.tests.factories import set_columns
 from foundation.tests.instants import ago

@@ -33,11 +33,10 @@ from foundation.tests.second_connection import holding
 from foundation.tests.second_process import starts_another_process
 from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import in_background, waiting_at
-from inventory import adjustments, reservations
+from inventory import adjustments, mirror, reservations
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
-from inventory.mirror import mirror
-from inventory.mirror.mirror import IN_FLIGHT_SECONDS
+from inventory.mirror import IN_FLIGHT_SECONDS
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation, rows as order_rows

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from django.conf import LazySettings
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation.concurrency import event_loop
 from foundation.concurrency.thread_pool import ThreadPool
 from foundation.idempotency.recorded_answers import Answer as RecordedAnswer
@@ -54,7 +54,7 @@ async def post(access: str, path: str, body: Any, *, key: str = "a", **headers: 
 
 
 def access_of_buyers(count: int) -> list[str]:
-    return [tokens.create_access_token(account) for account in AccountFactory.create_batch(count)]
+    return [token_pairs.create_access_token(account) for account in AccountFactory.create_batch(count)]
 
 
 @pytest.fixture

@@ -17,12 +17,11 @@ from django.utils.translation import gettext, gettext_lazy as _
 from structlog import get_logger
 
 from accounts.operating import own_account
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import NotFound, Rejected, Unavailable
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall
-from foundation.journal import journal
 from payments import gateways, payment_states
 from payments.gateways.configured import Books
 from payments.gateways.contract import GatewayResult

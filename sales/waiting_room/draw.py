@@ -22,10 +22,9 @@ from uuid import UUID
 from django.db.models import Max, Q
 from structlog import get_logger
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import open_transaction, transactions
 from foundation.db.rows import save_changes
-from foundation.journal import journal
 from foundation.repeated_work import start_once
 from sales import terms
 from sales.models import Sale

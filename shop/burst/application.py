@@ -21,8 +21,8 @@ from foundation.errors import FirstcomeError
 from foundation.http import client_address, compression, json_format, problems, request_body, views
 from foundation.http.burst_request import BurstRequest
 from foundation.http.messages import JSONResponse
-from foundation.http.pages import pages
-from foundation.http.pages.pages import Scope, Send
+from foundation.http.pages import rendering
+from foundation.http.pages.rendering import Scope, Send
 from foundation.http.request_body import Headers, Receive
 from foundation.observability import logs, request_metrics
 from foundation.rates import rate_limits, throttling
@@ -45,7 +45,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         raise RuntimeError(f"This application serves HTTP, not {scope['type']}.")
     fields = _headers_by_name(scope)
-    path = pages.path_of(scope)
+    path = rendering.path_of(scope)
     try:
         if path.startswith(views.API_PREFIX):
             await _answer_call(scope, path, fields, receive, send)
@@ -59,7 +59,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         elif scope["method"] == "POST" and password_pages.PATHS.fullmatch(path):
             await password_pages.serve(scope, fields, receive, send)
         else:
-            await pages.serve_page(scope, fields, receive, send)
+            await rendering.serve_page(scope, fields, receive, send)
     except (FirstcomeError, SuspiciousOperation, DatabaseFailure) as refusal:
         # A refused query or body, no thread for a page, or no database to look up who signs in.
         await _refuse(scope, fields, refusal, send)
@@ -89,13 +89,13 @@ async def _answer_call(scope: Scope, path: str, fields: Headers, receive: Receiv
     if found is None:
         if not request.body:
             fields = {name: value for name, value in fields.items() if name != b"content-type"}
-        rendering = partial(pages.render, scope, fields, BytesIO(request.body))
+        render = partial(rendering.render, scope, fields, BytesIO(request.body))
         if path in HASHING:
             address = client_address.from_request(request)
-            page = await password_hashing.run_in_turn(rendering, address=address)
+            page = await password_hashing.run_in_turn(render, address=address)
         else:
-            page = await event_loop.run_in_thread(rendering, **await _thread_share(path, request))
-        await pages.send_page(page, send)
+            page = await event_loop.run_in_thread(render, **await _thread_share(path, request))
+        await rendering.send_page(page, send)
         return
     response = await lane.answer_call(request, found)
     if request.method == "GET":

@@ -12,12 +12,12 @@ from django.http.request import split_domain_port, validate_host
 from accounts.api_keys import calls, key_memory
 from accounts.tokens import authentication, disabled_accounts
 from accounts.tokens.authentication import BearerToken
+from foundation import journal
 from foundation.errors import NotAuthenticated
 from foundation.http import problems
 from foundation.http.burst_request import ANONYMOUS, BurstRequest
 from foundation.http.messages import JSONResponse
 from foundation.http.views import require_few_values
-from foundation.journal import journal
 from foundation.observability import logs, request_metrics
 from shop.burst.table import Call
 

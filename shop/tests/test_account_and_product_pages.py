@@ -14,8 +14,8 @@ from django.utils.html import strip_tags
 from accounts.models import SignOut
 from accounts.personal_data import erasure
 from accounts.tests.clients import client_of, signed_in
-from accounts.tokens import tokens
-from coupons.issuing import issuing
+from accounts.tokens import token_pairs
+from coupons import issuing
 from coupons.models import Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock
@@ -235,17 +235,17 @@ def test_a_wrong_amount_no_reason_and_an_account_that_was_disabled_meanwhile_are
 
 
 def test_signing_out_everywhere_refuses_the_tokens_once(operator, ada):
-    refresh = tokens.create_token_pair(ada).refresh
+    refresh = token_pairs.create_token_pair(ada).refresh
     address = address_of("sign-out", ada)
     sent = to_confirm(operator, address, reason="The phone was stolen.")
-    assert tokens.rotate(refresh)
-    refresh = tokens.create_token_pair(ada).refresh
+    assert token_pairs.rotate(refresh)
+    refresh = token_pairs.create_token_pair(ada).refresh
 
     for _ in range(2):
         assert operator.post(address, sent)["Location"] == page_of(ada)
 
     with pytest.raises(TokenInvalid):
-        tokens.rotate(refresh)
+        token_pairs.rotate(refresh)
     at = SignOut.objects.get().at
     assert lines("account.signed_out_everywhere") == [(f"account {ada.pk}", "olga", "The phone was stolen.")]
     page = operator.get(page_of(ada))

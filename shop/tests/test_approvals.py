@@ -12,12 +12,11 @@ from uuid_utils.compat import uuid7
 from accounts.operating import approvals
 from accounts.tests.approving import WHY, approve, refuse
 from accounts.tests.clients import signed_in
-from foundation import clock
+from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Replay
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests.confirming import confirmed, message_of, said
 from foundation.tests.factories import AccountFactory, reloaded, set_columns

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from coupons.tests.factories import CampaignFactory
 from foundation.concurrency import shared_read
 from foundation.tests import process_state
@@ -54,7 +54,7 @@ async def _ask_in_order(
 
     async def ask(caller: User) -> int:
         key = {"Idempotency-Key": f"order-{caller.pk}"}
-        access = tokens.create_access_token(caller)
+        access = token_pairs.create_access_token(caller)
         answer = await send_request("POST", f"/api/v1{path}", body, access=access, headers=key)
         return answer.status
 

@@ -18,8 +18,7 @@ from django.urls import reverse
 from uuid_utils.compat import uuid7
 
 from accounts.tests.clients import signed_in
-from coupons.campaigns import campaigns
-from coupons.issuing import issuing
+from coupons import campaigns, issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from foundation.models import JournalLine

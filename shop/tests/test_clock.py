@@ -20,8 +20,8 @@ from django.test import Client
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from accounts.tokens import authentication, tokens
-from coupons.issuing import issuing
+from accounts.tokens import authentication, token_pairs
+from coupons import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock, starting
@@ -302,11 +302,11 @@ def test_a_host_15_minutes_ahead_expires_no_order_and_coupon_deletes_no_key_and_
 
 def test_tokens_are_valid_between_a_host_15_minutes_ahead_and_a_correct_one(host_ahead):
     account = AccountFactory()
-    pair = tokens.create_token_pair(account)
+    pair = token_pairs.create_token_pair(account)
     process_state.follow_host()
     with clock.shifted(by=timedelta(minutes=-15)):  # the right host
         assert authentication.verify_access_token(pair.access).id == account.pk
-        right = tokens.rotate(pair.refresh)
+        right = token_pairs.rotate(pair.refresh)
     process_state.follow_host()
     with pytest.raises(NotAuthenticated):
         authentication.verify_access_token(right.access)  # the control case, with its host's clock
@@ -330,7 +330,7 @@ TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed",
 # And with these names: times under other names, and gauges, whose values are always floats.
 MOMENTS = {
     "coupons/metrics/state.py": {"read_running"},
-    "inventory/mirror/mirror.py": {"now", "long_ago", "drift", "found", "started_before"},
+    "inventory/mirror.py": {"now", "long_ago", "drift", "found", "started_before"},
     "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
     "orders/saga/run.py": {"_found_at", "ends_at"},
     "orders/saga/status.py": {"_read_at", "_measured_at"},

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accounts.tests.clients import signed_in
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from events.tests import delivering
 from foundation.http import compression
 from foundation.tests.asgi_client import Answer, send_request_blocking
@@ -36,7 +36,7 @@ def test_any_other_gets_the_answer_as_it_is(header):
 def test_large_answers_to_get_are_compressed_and_caches_are_told(in_both_lanes):
     Product.objects.bulk_create(ProductFactory.build_batch(60))
     delivering.note(*["coupon.issued"] * 30)
-    access = tokens.create_access_token(SuperuserFactory())
+    access = token_pairs.create_access_token(SuperuserFactory())
     for path, by in (
         ("/v1/products", ""),
         ("/v1/products", access),
@@ -67,10 +67,10 @@ def test_a_shared_list_has_a_weak_tag_in_gzip_and_is_known_by_either(in_both_lan
 def test_no_answer_with_a_secret_and_no_page_of_operators_is_compressed(monkeypatch):
     monkeypatch.setattr(compression, "SMALLEST_BYTES", 1)
     staff = SuperuserFactory()
-    access = tokens.create_access_token(staff)
+    access = token_pairs.create_access_token(staff)
     for answer in (
         ask("POST", "/v1/auth/token", {"username": staff.username, "password": PASSWORD}),
-        ask("POST", "/v1/auth/refresh", {"refresh": tokens.create_token_pair(staff).refresh}),
+        ask("POST", "/v1/auth/refresh", {"refresh": token_pairs.create_token_pair(staff).refresh}),
         ask("POST", "/v1/api-keys", {"name": "till", "scopes": ["orders:read"]}, access=access),
     ):
         assert (answer.status in (200, 201), "content-encoding" in answer.headers) == (True, False)

@@ -16,19 +16,18 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 
-from accounts.tokens import disabled_accounts, tokens
+from accounts.tokens import disabled_accounts, token_pairs
 from accounts.tokens.disabled_accounts import DisabledAccounts
-from coupons import issued_coupons, remembered
+from coupons import issued_coupons, issuing, remembered
 from coupons.allocation.outcomes import Issued
-from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, campaign_with_codes
+from foundation import journal
 from foundation.concurrency import batching, event_loop
 from foundation.concurrency.shared_read import Reading
 from foundation.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from foundation.errors import NotFound, Unavailable
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.observability import logs
 from foundation.operations import dispatch
@@ -53,7 +52,7 @@ class Caller:
 
     def __init__(self, account: User) -> None:
         self.account = account
-        self._access = tokens.create_access_token(account)
+        self._access = token_pairs.create_access_token(account)
 
     async def post(self, path: str, body: Any = None, *, key: str | None = "", **headers: str) -> Answer:
         """A call with this key, with one of its own, or with None without one."""

@@ -13,15 +13,14 @@ from accounts.api_keys import keys
 from accounts.tests import api_keys
 from accounts.tests.api_keys import KeyApi, client_with
 from accounts.tests.clients import client_of, faults, problem_of
-from coupons.campaigns import campaigns
+from coupons import campaigns
 from events import audit, doctor
 from events.feed import catalogue, reading, rows, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, names_of, publish, reader, record
-from foundation import clock
+from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import CursorExpired, Invalid
-from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.redis import completion_notifications
 from foundation.tests.case_tables import in_one_test

@@ -16,7 +16,7 @@ from accounts.tests.clients import signed_in
 from backoffice import list_exports
 from foundation.concurrency import event_loop
 from foundation.errors import Unavailable
-from foundation.http.pages import large_responses, pages
+from foundation.http.pages import large_responses, rendering
 from foundation.tests import asgi_client
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.live import web
@@ -36,7 +36,7 @@ def cookie(transactional_db, monkeypatch):
     Its exports have many small windows.
     """
     monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 10)
-    monkeypatch.setattr(pages, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(rendering, "CHUNK_BYTES", 500)
     User.objects.bulk_create(User(username=f"u{number:03}") for number in range(95))
     client = signed_in(SuperuserFactory())
     yield f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
@@ -88,7 +88,7 @@ def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked):
 
 
 def test_a_client_that_does_not_take_a_part_in_time_is_cut_off_and_frees_its_place(cookie, monkeypatch):
-    monkeypatch.setattr(pages, "SECONDS_FOR_A_PART", 0.2)
+    monkeypatch.setattr(rendering, "SECONDS_FOR_A_PART", 0.2)
     messages = []
 
     async def take_two_parts(message):
@@ -153,17 +153,17 @@ def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(collect
 def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path):
     """A slow reader would keep a copy of a large file in memory."""
     path = tmp_path / "large.js"
-    path.write_bytes(b"x" * (pages.CHUNK_BYTES + 1))
+    path.write_bytes(b"x" * (rendering.CHUNK_BYTES + 1))
     with closing(FileResponse(path.open("rb"))) as large:
-        body, _ = pages._response_body(large)
+        body, _ = rendering._response_body(large)
     assert not isinstance(body, bytes)
     with body:
         assert body.fileno() and body.read() == path.read_bytes()
     path.write_bytes(b"small")
     with closing(FileResponse(path.open("rb"))) as small:
-        assert pages._response_body(small) == (b"small", 5)
+        assert rendering._response_body(small) == (b"small", 5)
     with closing(StreamingHttpResponse([b"x", b"y"])) as response:
-        assert pages._response_body(response) == (b"xy", 2)
+        assert rendering._response_body(response) == (b"xy", 2)
 
 
 @pytest.mark.boots("a web server")

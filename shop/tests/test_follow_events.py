@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from accounts.tests import api_keys
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from events.feed import runs
 from events.tests.following import reader, record
 from firstcome_client import ApiKey, Shop
@@ -39,7 +39,7 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, l
         if block.title == "follow.py"
     ]
     (tmp_path / script.title).write_text(script.text)
-    token = tokens.create_access_token(reader())
+    token = token_pairs.create_access_token(reader())
 
     def seen():
         return [line.split()[1] for line in (tmp_path / "out").read_text().splitlines()]

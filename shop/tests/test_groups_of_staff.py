@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.tests.clients import signed_in
-from accounts.tokens import authentication, tokens
+from accounts.tokens import authentication, token_pairs
 from coupons.tests.factories import CampaignFactory
 from foundation.errors import NotAllowed
 from foundation.http import permissions
@@ -91,7 +91,7 @@ PERMISSION = "coupons.change_campaign"
 
 
 def request_of(user: User) -> Any:
-    return SimpleNamespace(user=authentication.verify_access_token(tokens.create_access_token(user)))
+    return SimpleNamespace(user=authentication.verify_access_token(token_pairs.create_access_token(user)))
 
 
 def is_refused(request: Any) -> bool:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from accounts.models import RevokedToken
 from accounts.signing_in import sign_ins
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation.db import commit_marks
 from foundation.errors import Throttled
 from foundation.models import CommittedTransaction, IdempotencyKey
@@ -30,7 +30,7 @@ def leave_something_to_sweep() -> None:
     for number, age in enumerate((timedelta(hours=25), timedelta(hours=23))):
         old = {"key_hash": str(number) * 64, "created_at": timezone.now() - age}
         IdempotencyKey.objects.create(account=account, status=201, **old)
-    tokens.rotate(tokens.create_token_pair(account).refresh)
+    token_pairs.rotate(token_pairs.create_token_pair(account).refresh)
     RevokedToken.objects.update(expires_at=timezone.now())
 
 

@@ -14,9 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.tests.clients import signed_in
+from foundation import journal
 from foundation.db import open_transaction, transactions
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests import open_transactions
 from foundation.tests.factories import AccountFactory, SuperuserFactory

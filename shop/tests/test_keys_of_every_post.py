@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from accounts.tests import api_keys
 from accounts.tests.clients import client_of
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from coupons.codes import pool
-from coupons.issuing.issuing import STRATEGIES
+from coupons.issuing import STRATEGIES
 from coupons.models import Coupon, PoolCode
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, campaign_with_codes, campaign_with_strategy
@@ -142,7 +142,7 @@ def test_a_repeat_of_every_post_has_no_effect_and_the_recorded_answer(settings):
 
 @pytest.mark.django_db(transaction=True)
 def test_two_keys_are_none_in_both_lanes_and_one_with_a_comma_is_one():
-    access = tokens.create_access_token(SuperuserFactory())
+    access = token_pairs.create_access_token(SuperuserFactory())
 
     def code_of(path, *keys):
         headers = dict(zip(("Idempotency-Key", "idempotency-key")[: len(keys)], keys, strict=True))
@@ -243,7 +243,7 @@ def test_a_refused_call_records_nothing_nor_does_signing_out():
         ("/coupons", {"campaign": CampaignFactory(scheduled=True).pk}, 409),
         ("/products", {"sku": "NEW"}, 400),
         ("/products/987654321/pause", WHY, 404),
-        ("/auth/logout", {"refresh": tokens.create_token_pair(staff).refresh}, 204),
+        ("/auth/logout", {"refresh": token_pairs.create_token_pair(staff).refresh}, 204),
     ):
         assert client_of(staff).post(path, body, key="key").status_code == status
     assert not IdempotencyKey.objects.exists()

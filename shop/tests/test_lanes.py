@@ -21,14 +21,14 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.api import SignIn
 from accounts.tests import api_keys
-from accounts.tokens import tokens
-from coupons.issuing import issuing
+from accounts.tokens import token_pairs
+from coupons import issuing
 from coupons.queue import tickets
 from coupons.tests.factories import CampaignFactory
 from foundation.concurrency.event_loop import CALL_POOL
 from foundation.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from foundation.http import json_format, views
-from foundation.http.pages import pages
+from foundation.http.pages import rendering
 from foundation.http.views import View
 from foundation.redis import completion_notifications
 from foundation.tests import openapi_document
@@ -59,7 +59,7 @@ class World:
 
 def make_world(address: str = "192.0.2.1") -> World:
     buyer, staff, lost = AccountFactory(), SuperuserFactory(), AccountFactory()
-    lost_access = tokens.create_access_token(lost)
+    lost_access = token_pairs.create_access_token(lost)
     lost.delete()
     product, campaign = ProductFactory(on_hand=50, name="Mug"), CampaignFactory(name="Spring")
     queued = CampaignFactory(name="Summer", strategy="queue")
@@ -70,9 +70,9 @@ def make_world(address: str = "192.0.2.1") -> World:
         address=address,
         access={
             "": "",
-            "buyer": tokens.create_access_token(buyer),
-            "staff": tokens.create_access_token(staff),
-            "forged": tokens.create_access_token(buyer)[:-3] + "abc",
+            "buyer": token_pairs.create_access_token(buyer),
+            "staff": token_pairs.create_access_token(staff),
+            "forged": token_pairs.create_access_token(buyer)[:-3] + "abc",
             "key": api_keys.make("orders:read", maker=staff).secret,
             "feed": api_keys.make("events:read", maker=staff).secret,
             "wrong key": "fc_key_nothing",
@@ -317,7 +317,7 @@ def documented_calls() -> Iterator[tuple[str, str, list[str], bool]]:
 
 def test_every_call_of_both_lanes_refuses_query_parameters_that_it_does_not_have_and_no_others(settings):
     settings.RATE_ANONYMOUS = None
-    access = tokens.create_access_token(SuperuserFactory())
+    access = token_pairs.create_access_token(SuperuserFactory())
     by_lane = {True: 0, False: 0}
     for method, path, names, is_in_burst_lane in documented_calls():
         if "/webhooks/" in path:
@@ -375,7 +375,7 @@ class AddedParser(BaseParser):
 
 @pytest.fixture
 def buyer() -> str:
-    return tokens.create_access_token(AccountFactory())
+    return token_pairs.create_access_token(AccountFactory())
 
 
 def placed(access: str, **headers: str) -> Answer:
@@ -441,7 +441,7 @@ def test_an_added_middleware_works_in_djangos_lane_and_is_refused_without(buyer,
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.added_middleware"]
     handler = BaseHandler()
     handler.load_middleware()
-    monkeypatch.setattr(pages, "_handler", handler)
+    monkeypatch.setattr(rendering, "_handler", handler)
 
     assert listed(buyer, **{"X-Added": "1"}).status == 418 and listed(buyer).status == 200
     assert f"the middleware {__name__}.added_middleware" in passed_by() and "BURST=0" in passed_by()
@@ -657,7 +657,7 @@ def test_a_body_of_thousands_of_fields_is_refused_without_blocking_the_event_loo
 
 def test_what_stands_in_a_text_is_no_value_of_the_body(buyer, settings):
     body = {"campaign": 987654321, "user": ",[{" * 400}
-    staff = tokens.create_access_token(SuperuserFactory())
+    staff = token_pairs.create_access_token(SuperuserFactory())
     for settings.BURST in (True, False):
         answer = send_request_blocking("POST", "/api/v1/coupons", body, access=staff)
         assert [error["code"] for error in answer.json()["errors"]] == ["int_type"]

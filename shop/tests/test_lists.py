@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.clients import Api, client_of, faults
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from coupons import issued_coupons
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
@@ -232,7 +232,7 @@ def rename(product: Product, name: str) -> None:
 def test_clients_that_ask_at_once_share_one_reading(kept_for_long, readings):
     """Also with one that leaves, which takes nothing from those that wait with it."""
     ProductFactory(name="Tea")
-    access = tokens.create_access_token(AccountFactory())
+    access = token_pairs.create_access_token(AccountFactory())
 
     async def get_all():
         leaving = asyncio.create_task(send_request("GET", PATH))
@@ -327,7 +327,7 @@ def test_a_list_that_has_not_changed_is_304_without_a_body(kept_for_long, known)
 
 def test_what_staff_change_here_shows_at_once_to_all_with_another_tag(kept_for_long):
     product = ProductFactory(name="Tea")
-    access = tokens.create_access_token(SuperuserFactory())
+    access = token_pairs.create_access_token(SuperuserFactory())
     before = get()
     assert names_in(before) == ["Tea"]
     changed = asyncio.run(send_request("PATCH", f"{PATH}/{product.pk}", {"name": "Coffee"}, access=access))
@@ -339,7 +339,7 @@ def test_what_staff_change_here_shows_at_once_to_all_with_another_tag(kept_for_l
 
 def test_staff_are_never_shown_a_kept_page(kept_for_long):
     product = ProductFactory(name="Tea")
-    access = tokens.create_access_token(SuperuserFactory())
+    access = token_pairs.create_access_token(SuperuserFactory())
     assert names_in(get(access=access)) == names_in(get()) == ["Tea"]
     set_columns(product, name="Coffee", is_active=False)
     assert names_in(get(access=access)) == ["Coffee"]

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from accounts import accounts
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from events.models import WebhookDelivery
 from events.tests.delivering import dead
 from events.webhooks import deliveries
@@ -45,8 +45,8 @@ def test_a_registration_is_not_refused_because_of_its_own_account():
 
 @pytest.mark.usefixtures("_loss")
 def test_a_refresh_token_returns_its_pair_and_the_sign_in_lasts(account):
-    pair = tokens.rotate(tokens.create_token_pair(account).refresh)
-    assert tokens.rotate(pair.refresh)
+    pair = token_pairs.rotate(token_pairs.create_token_pair(account).refresh)
+    assert token_pairs.rotate(pair.refresh)
 
 
 @pytest.mark.usefixtures("_loss")

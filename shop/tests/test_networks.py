@@ -7,7 +7,7 @@ from django.test import Client, RequestFactory
 from django.urls import URLResolver, get_resolver
 
 from accounts.tests.clients import problem_of
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from accounts.tokens.authentication import BearerToken
 from foundation.http import client_address, serving, views
 from foundation.http.client_address import AddressUnknown
@@ -134,7 +134,7 @@ def test_other_networks_and_calls_with_an_account_or_a_signature_are_not_counted
     for expected in (400, 400, 400, 429):
         assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}, headers=near).status == expected
     assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}, headers=far).status == 400
-    access = tokens.create_access_token(AccountFactory())
+    access = token_pairs.create_access_token(AccountFactory())
     for _ in range(5):
         assert send_request_blocking("POST", "/api/v1/coupons", {}, access=access, headers=near).status == 400
         assert send_request_blocking("POST", "/api/v1/webhooks/simulator", {}, headers=near).status == 400

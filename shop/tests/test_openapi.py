@@ -20,9 +20,9 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core import NotSet
 from schemathesis.specs.openapi import checks
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
+from coupons import issuing
 from coupons.codes import pool
-from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
 from events.models import WebhookEndpoint
 from events.webhooks import deliveries
@@ -125,7 +125,7 @@ def test_every_response_is_described_by_the_document(api, document, redis_server
 
 
 def conforms(operation: Any, account: User, existing: dict[str, Any], examples: int) -> None:
-    access = tokens.create_access_token(account)
+    access = token_pairs.create_access_token(account)
     # Its client would take gzip, and reads none.
     headers = {"Authorization": f"Bearer {access}", "Accept-Encoding": "identity"}
 

@@ -28,13 +28,12 @@ from accounts.personal_data.registry import REGISTRY
 from accounts.signing_in import sign_ins
 from accounts.tests import approving
 from accounts.tests.clients import client_of
-from accounts.tokens import disabled_accounts, sign_outs, tokens
+from accounts.tokens import disabled_accounts, sign_outs, token_pairs
 from coupons.models import Confirmation, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
-from foundation import clock
+from foundation import clock, journal, pseudonyms
 from foundation.errors import Invalid, Rejected
-from foundation.journal import journal, pseudonyms
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.models import IdempotencyKey, JournalLine
 from foundation.tests import commands
 from foundation.tests.factories import PASSWORD, AccountFactory, OrderFactory, hashed_password
@@ -192,7 +191,7 @@ def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(ad
 
 
 def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada):
-    pair, client = tokens.create_token_pair(ada), client_of(ada)
+    pair, client = token_pairs.create_token_pair(ada), client_of(ada)
     assert client.get("/wallet").status_code == 200
 
     erase(ada)

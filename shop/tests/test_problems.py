@@ -17,7 +17,7 @@ from rest_framework import exceptions
 from rest_framework.permissions import AllowAny
 
 from accounts.tests.clients import Api, client_of, faults
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation.concurrency import event_loop
 from foundation.errors import Invalid
 from foundation.http import keyed_calls, problems, request_body
@@ -234,7 +234,7 @@ def test_without_a_database_calls_are_unavailable_and_recover_by_themselves():
     account = AccountFactory()
     api = client_of(account)
     plain = Client(raise_request_exception=False)
-    refresh = tokens.create_token_pair(account).refresh
+    refresh = token_pairs.create_token_pair(account).refresh
 
     with database_away():
         for response in (

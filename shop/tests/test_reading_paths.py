@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from coupons.tests.factories import CampaignFactory
 from foundation.concurrency.event_loop import run_blocking
 from foundation.http import json_format
@@ -89,7 +89,7 @@ class Burst:
     """Calls of an account in the burst lane, in this thread."""
 
     def __init__(self) -> None:
-        self._access = tokens.create_access_token(AccountFactory())
+        self._access = token_pairs.create_access_token(AccountFactory())
 
     def post(self, path: str, body: dict[str, Any], *, key: str = "") -> JSONResponse:
         fields = {

@@ -8,8 +8,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 
 from accounts.tests.clients import Api, client_of, signed_in
+from coupons import issuing
 from coupons.codes import pool
-from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
 from foundation import clock
 from foundation.tests import openapi_document

@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 
-from coupons.issuing import issuing
+from coupons import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests import test_audit as coupon_damage
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids

@@ -18,18 +18,17 @@ from accounts.models import ApiKey
 from accounts.tests import api_keys, approving
 from accounts.tests.clients import Api, client_of, problem_of, signed_in
 from accounts.tests.one_time_codes import with_codes
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from coupons import issued_coupons
 from coupons.models import Coupon, EligibleAccount
 from coupons.tests.factories import CampaignFactory, coupon_of
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead
 from events.webhooks import signatures
-from foundation import clock, scopes
+from foundation import clock, journal, scopes
 from foundation.approval_models import Approval
 from foundation.errors import NotAllowed
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests import admin_addresses, reference_tables
 from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
@@ -274,7 +273,7 @@ ACTS = {
 
 def with_an_old_token(ada: User) -> Api:
     set_columns(ada, is_staff=False)
-    old = Api(access=tokens.create_access_token(reloaded(ada)))
+    old = Api(access=token_pairs.create_access_token(reloaded(ada)))
     set_columns(ada, is_staff=True)
     return old
 

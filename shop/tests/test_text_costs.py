@@ -16,12 +16,12 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpResponse, QueryDict
 from django.test import RequestFactory
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from coupons.admin import adding
 from coupons.tests.factories import CampaignFactory
 from foundation.errors import FirstcomeError
 from foundation.http import compression, prefer, serving
-from foundation.http.pages import middleware, pages
+from foundation.http.pages import middleware, rendering
 from foundation.normalization import LONGEST_TEXT, MOST_MARKS, is_quick, normalized, spellings
 from foundation.tests.asgi_client import request_scope, send_request
 from foundation.tests.case_tables import in_one_test
@@ -133,7 +133,7 @@ def bodies_of(repeated: str) -> Iterator[bytes]:
 @pytest.mark.django_db
 def test_no_body_of_one_repeated_character_takes_the_event_loop_five_milliseconds(settings):
     settings.RATE_ANONYMOUS = None
-    access = tokens.create_access_token(AccountFactory())
+    access = token_pairs.create_access_token(AccountFactory())
 
     async def slow_bodies():
         slow = []
@@ -270,9 +270,9 @@ def test_no_head_takes_either_lane_five_milliseconds(name, value):
     def read_head():
         prefer.wait_seconds(value)
         compression.is_taken(value)
-        pages.is_of_operator(request_scope("GET", "/admin/", headers={name: value}))
+        rendering.is_of_operator(request_scope("GET", "/admin/", headers={name: value}))
         with suppress(FirstcomeError):
-            pages.render(scope, dict(scope["headers"]), BytesIO())
+            rendering.render(scope, dict(scope["headers"]), BytesIO())
 
     assert milliseconds(read_head) <= MOST_MS
 

@@ -11,7 +11,7 @@ import pytest
 import urllib3
 from django.contrib.auth.models import User
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.own_issuer import OwnIssuer
@@ -47,7 +47,7 @@ def away() -> Iterator[str]:
 
 
 def issue(address: str, campaign: Campaign, user_id: int, **headers: str) -> Any:
-    access = tokens.create_access_token(User.objects.get(pk=user_id))
+    access = token_pairs.create_access_token(User.objects.get(pk=user_id))
     return HTTP.request(
         "POST",
         f"{address}/api/v1/coupons",

@@ -13,9 +13,9 @@ from accounts.tests.clients import client_of, problem_of, signed_in
 from backoffice.tests.rows_of_every_model import fill_all_models
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
+from foundation import journal
 from foundation.approval_models import Approval
-from foundation.journal import journal
-from foundation.journal.journal import Actor, ActorContext
+from foundation.journal import Actor, ActorContext
 from foundation.tests import admin_addresses
 from foundation.tests.factories import AccountFactory, SuperuserFactory
 from orders.models import Saga

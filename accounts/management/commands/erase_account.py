@@ -9,10 +9,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.management import named_accounts
 from accounts.personal_data import erasure
-from foundation import clock
+from foundation import clock, journal
 from foundation.errors import FirstcomeError
 from foundation.http.json_format import dump
-from foundation.journal import journal
 from foundation.management import shell
 from foundation.normalization import normalized
 

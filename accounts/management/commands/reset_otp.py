@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.management import named_accounts
 from accounts.signing_in import second_factor
-from foundation.journal import journal
+from foundation import journal
 from foundation.management import shell
 from foundation.normalization import normalized
 

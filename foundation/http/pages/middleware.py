@@ -15,11 +15,10 @@ from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext, gettext_noop
 
-from foundation import clock
+from foundation import clock, journal
 from foundation.errors import FirstcomeError, NotAllowed, Overloaded
 from foundation.http import client_address, json_format, languages, messages, problems, views
 from foundation.http.request_body import UPLOAD_KEY, Upload
-from foundation.journal import journal
 from foundation.lazy_texts import mark as _
 from foundation.normalization import normalized
 from foundation.observability import logs

@@ -8,8 +8,7 @@ from typing import Any
 
 from structlog import get_logger
 
-from foundation import clock
-from foundation.journal import journal
+from foundation import clock, journal
 from foundation.models import LawStatus
 from foundation.observability.gauges import Readings
 from foundation.operations.audits.checks import OFFENDERS_REPORTED, Chosen, LawReport, is_ahead

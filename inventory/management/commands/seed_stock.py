@@ -9,8 +9,8 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from uuid_utils.compat import uuid7
 
+from foundation import journal
 from foundation.errors import FirstcomeError, Invalid, Unavailable
-from foundation.journal import journal
 from foundation.management import shell
 from foundation.management.progress import progress_bar
 from foundation.normalization import normalized

@@ -60,7 +60,7 @@ STORES = Campaign(
     Stores,
     planted=defects.commit_in_memory,
     needs=["rabbitmq"],
-    touched_by=["foundation/redis/*", "coupons/*", "inventory/mirror/*"],
+    touched_by=["foundation/redis/*", "coupons/*", "inventory/mirror.py"],
 )
 GATEWAY = Campaign(
     "gateway",

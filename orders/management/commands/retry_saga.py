@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
 
-from foundation.journal.journal import ActorContext
+from foundation.journal import ActorContext
 from orders.management.operators import SagaCommand
 from orders.saga import operator_actions, status
 

@@ -15,8 +15,8 @@ from foundation.concurrency.batching import Batcher
 from foundation.errors import Held
 from foundation.idempotency import claims, recorded_answers
 from foundation.idempotency.recorded_answers import Replay
-from inventory.mirror import mirror
-from inventory.mirror.mirror import GateReservation
+from inventory import mirror
+from inventory.mirror import GateReservation
 from inventory.stock import insufficient_stock
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult

@@ -14,7 +14,7 @@ import urllib3
 from django.contrib.auth.models import User
 from prometheus_client import mmap_dict
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation import clock
 from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import wait_until
@@ -54,7 +54,7 @@ class Connections(ThreadPoolExecutor):
         self, account: User, method: str, path: str, body: Any = None, *, key: str = "", **headers: str
     ) -> "Future[Response]":
         """The future answer, whose client doesn't try again."""
-        headers |= {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
+        headers |= {"Authorization": f"Bearer {token_pairs.create_access_token(account)}"}
         headers |= {"Idempotency-Key": key} if key else {}
         address = f"{self._shop.address}/api/v1{path}"
         return self.submit(_request, method, address, body, headers)

@@ -24,7 +24,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from foundation.redis import redis_client
 from foundation.tests.outages import connecting_to
 from foundation.tests.racing import wait_until
@@ -216,7 +216,7 @@ class RunningShop:
     ) -> urllib3.BaseHTTPResponse:
         """A call of the API, signed in as the account."""
         if account:
-            headers["Authorization"] = f"Bearer {tokens.create_access_token(account)}"
+            headers["Authorization"] = f"Bearer {token_pairs.create_access_token(account)}"
         if key:
             headers["Idempotency-Key"] = key
         return HTTP.request(method, f"{self.address}/api/v1{path}", json=body, headers=headers)

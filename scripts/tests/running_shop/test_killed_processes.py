@@ -14,8 +14,8 @@ import urllib3
 from django.contrib.auth.models import User
 from django.db import connection
 
-from accounts.tokens import tokens
-from coupons.campaigns.campaigns import STRATEGIES_FOR_EVERYBODY
+from accounts.tokens import token_pairs
+from coupons.campaigns import STRATEGIES_FOR_EVERYBODY
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 from foundation import clock
@@ -138,7 +138,7 @@ def test_a_web_process_is_killed_while_500_accounts_ask_twice_for_a_coupon_for_e
         # Meanwhile nobody gets a coupon: the last call is under way at a process, however late threads run.
         with closing(last), holding(LOCK_CAMPAIGN, campaign.pk):
             asked += ask_all(callers, buyers[400:999])
-            headers = {"Authorization": f"Bearer {tokens.create_access_token(buyers[999])}"}
+            headers = {"Authorization": f"Bearer {token_pairs.create_access_token(buyers[999])}"}
             headers["Content-Type"] = "application/json"
             last.request("POST", "/api/v1/coupons", json.dumps(body), headers)
             wait_until(lambda: running_shop.process_serving(last))
@@ -162,7 +162,7 @@ def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(runnin
     product, buyer, key = ProductFactory(on_hand=2), AccountFactory(), str(uuid4())
     body, redis = calls.purchase(product), redis_client.client()
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-    headers["Authorization"] = f"Bearer {tokens.create_access_token(buyer)}"
+    headers["Authorization"] = f"Bearer {token_pairs.create_access_token(buyer)}"
 
     def repeat():
         answer = running_shop.call(buyer, "POST", "/orders", body, key=key)

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
 from foundation.redis import own_keys
-from inventory.mirror import mirror
+from inventory import mirror
 
 LABELS = {"dropped": "keys dropped from Redis", "mirrored": "products mirrored anew"}
 

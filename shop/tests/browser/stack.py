@@ -16,7 +16,7 @@ from django.test import Client, override_settings
 from accounts.signing_in import second_factor
 from accounts.signing_in.password_hashing import Argon2Hasher
 from accounts.tests.one_time_codes import enrolled
-from accounts.tokens import tokens
+from accounts.tokens import token_pairs
 from events.tests import own_data_platform
 from foundation.tests import live
 from foundation.tests.factories import PASSWORD, SuperuserFactory
@@ -63,7 +63,7 @@ def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Itera
 def call(
     address: str, account: User, method: str, path: str, body: Any = None, **headers: str
 ) -> urllib3.BaseHTTPResponse:
-    own = {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
+    own = {"Authorization": f"Bearer {token_pairs.create_access_token(account)}"}
     return HTTP.request(method, f"{address}/api/v1{path}", json=body, headers=own | headers)
 
 

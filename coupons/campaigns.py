@@ -13,14 +13,12 @@ from django.db.models import F, Q, QuerySet
 from django.utils.translation import ngettext
 
 from accounts.operating import approvals, pausing
-from coupons import partners, remembered, rows
-from coupons.codes import codes, pool
-from coupons.issuing import issuing
+from coupons import issuing, partners, remembered, rows
+from coupons.codes import code_format, pool
 from coupons.models import Campaign, CampaignProduct
-from foundation import clock, lazy_texts
+from foundation import clock, journal, lazy_texts
 from foundation.db import transactions
 from foundation.errors import Invalid, Rejected, invalid_field, required
-from foundation.journal import journal
 from foundation.lazy_texts import Text, mark as _
 from foundation.money import format_amount
 from inventory.models import Product
@@ -367,7 +365,7 @@ def _faults_of_code(campaign: Campaign) -> list[Fault]:
             _("A campaign whose code source is shared needs its code."),
         ),
         (
-            code is not None and is_shared and not re.match(codes.GIVEN_PATTERN, code),
+            code is not None and is_shared and not re.match(code_format.GIVEN_PATTERN, code),
             "shared_code",
             "not_a_code",
             _("A code has 1 to 64 characters: letters, digits, . _ ~ and -, the first no sign."),

@@ -7,10 +7,10 @@ obeys a pause, which its UPDATE requires.
 from coupons import limits, rows
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import Issued, Slot
-from coupons.codes import codes
+from coupons.codes import code_format
 from coupons.models import Campaign, Coupon
+from foundation import journal
 from foundation.db import transactions
-from foundation.journal import journal
 
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:
@@ -26,7 +26,7 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
 def _next_code(campaign: Campaign) -> str:
     """A new code, or the pool's first one, which another request may be taking as well."""
     if campaign.code_source == Campaign.CodeSource.GENERATED:
-        return codes.make_several(1)[0]
+        return code_format.make_several(1)[0]
     available = rows.available_codes(campaign.pk)
     code = available.order_by("id").values_list("code", flat=True).first()
     if code is None:

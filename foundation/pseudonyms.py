@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from foundation import journal
 from foundation.db import key_walks, transactions
-from foundation.journal import journal
 from foundation.models import JournalLine
 
 LINES_PER_TRANSACTION = 500

@@ -20,7 +20,11 @@ from coupons import limits, remembered
 from coupons.allocation import outcomes
 from coupons.allocation.allocating import Applicants
 from coupons.allocation.outcomes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
-from coupons.issuing.strategies import (
+from coupons.metrics import counters
+from coupons.models import Campaign, Confirmation, Coupon
+from coupons.partners import confirmation
+from coupons.queue import tickets
+from coupons.strategies import (
     code_pool,
     conditional_update,
     fair_lock,
@@ -33,10 +37,6 @@ from coupons.issuing.strategies import (
     spin_lock,
     unsafe,
 )
-from coupons.metrics import counters
-from coupons.models import Campaign, Confirmation, Coupon
-from coupons.partners import confirmation
-from coupons.queue import tickets
 from foundation.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable

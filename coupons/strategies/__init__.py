@@ -1,6 +1,6 @@
 """The strategies for concurrent requests for one campaign: one module each, all with the same signature.
 
-Each allocates a slot to one account, as `coupons.issuing.issuing.issue` promises; the campaign exists. The
+Each allocates a slot to one account, as `coupons.issuing.issue` promises; the campaign exists. The
 slot is a coupon, or pending confirmation if the campaign has a partner, which no strategy calls: no lock is
 held during that call. `queue` returns a ticket instead.
 """

@@ -13,8 +13,8 @@ from django.db.models import F
 from coupons import limits, rows
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
-from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
+from coupons.strategies import concurrency_limit
 from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.lazy_texts import mark as _

@@ -7,8 +7,8 @@ also for refusals; needs no Redis.
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.allocating import Applicants
 from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
-from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
+from coupons.strategies import concurrency_limit
 from foundation.db import transactions
 
 

@@ -18,11 +18,10 @@ from accounts.models import RevokedToken
 from accounts.signing_in import second_factor
 from accounts.tokens import authentication, sign_outs
 from accounts.tokens.authentication import FAMILY_CLAIM, Claims
-from foundation import clock
+from foundation import clock, journal
 from foundation.account import TokenInvalid
 from foundation.db import key_walks, transactions
 from foundation.db.rows import present
-from foundation.journal import journal
 from foundation.rates import rate_limits
 
 ACCESS_LIFETIME = timedelta(minutes=15)

@@ -8,7 +8,7 @@ from prometheus_client import Counter
 
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
-from coupons.issuing.strategies import concurrency_limit
+from coupons.strategies import concurrency_limit
 from foundation.concurrency import hot_rows
 from foundation.db import transactions
 from foundation.lazy_texts import mark as _

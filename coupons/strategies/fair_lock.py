@@ -7,8 +7,8 @@ after the lease finds the version changed. Without Redis 503; after a flush the 
 
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import Slot
-from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
+from coupons.strategies import optimistic
 from foundation.redis import fair_lock
 
 

@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from coupons import CAMPAIGNS_AT_ONCE, pool_list
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import Issued, IssueRequest, Slot
-from coupons.issuing.strategies import lookup_batcher
+from coupons.strategies import lookup_batcher
 from foundation.concurrency.batching import Batcher
 from foundation.errors import Overloaded, Rejected
 

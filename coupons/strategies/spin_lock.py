@@ -7,8 +7,8 @@ retried. Without Redis 503. `fair_lock` does the same in order, and `group_commi
 
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import Slot
-from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
+from coupons.strategies import optimistic
 from foundation.redis import locks
 
 

@@ -1,1 +1,0 @@
-"""Campaigns: their terms, and pausing and resuming them."""

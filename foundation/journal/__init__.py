@@ -1,1 +1,0 @@
-"""The journal, the changes of its lines for erased accounts among it."""

@@ -1,1 +1,0 @@
-"""The mirror of stock in Redis, for the strategy `redis_gate`."""
