@@ -17,13 +17,13 @@ from foundation import journal
 from foundation.db import transactions
 from foundation.db.stuck_rows import Row
 from foundation.errors import Invalid, NotAuthenticated, invalid_field, required
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 from foundation.models import JournalLine
 from foundation.normalization import normalized, spellings
 
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""
-TAKEN = _("This username is taken.")
+TAKEN = mark("This username is taken.")
 LONGEST_NUMBER = 19
 """The digits of the largest account's number."""
 
@@ -34,7 +34,7 @@ class InvalidCredentials(NotAuthenticated):
     code = "invalid_credentials"
 
     def __init__(self) -> None:
-        super().__init__(_("No account has this username and password."))
+        super().__init__(mark("No account has this username and password."))
 
 
 def register(*, username: str, email: str, password: str) -> User:
@@ -55,7 +55,7 @@ def register(*, username: str, email: str, password: str) -> User:
         *_field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
-        raise Invalid(_("The account is not valid."), errors=errors)
+        raise Invalid(mark("The account is not valid."), errors=errors)
     password_hash = make_password(password)
     try:
         return transactions.run(
@@ -79,7 +79,7 @@ def authenticate(account: User | None, *, password: str) -> User:
 def require_valid_password(password: str, user: User) -> None:
     """Raise `Invalid` with an entry for each of Django's validators that refuses the new password."""
     if errors := _field_errors("new", lambda: validate_password(normalized(password), user)):
-        raise Invalid(_("The password is not valid."), errors=errors)
+        raise Invalid(mark("The password is not valid."), errors=errors)
 
 
 def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "") -> int:
@@ -106,7 +106,7 @@ disable = partial(set_active, is_active=False)
 def lock(account_id: int) -> User:
     """The account, its row locked. Raises `NotFound`."""
     found = User.objects.select_for_update().filter(pk=account_id).first()
-    return required(found, _("There is no account {account_id}.", account_id=account_id))
+    return required(found, mark("There is no account {account_id}.", account_id=account_id))
 
 
 def disabled_at(account: User) -> datetime | None:

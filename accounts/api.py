@@ -28,7 +28,7 @@ from foundation.http.openapi.api_doc import extend_schema
 from foundation.http.permissions import require_staff_permission
 from foundation.http.validation import body, read
 from foundation.http.views import JSONResponse, Request, Response, View, burst
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.rates import throttling
 from foundation.scopes import Resource
 
@@ -82,7 +82,7 @@ class OneUser(View):
         require_staff_permission(request, "auth.view_user")
         account = required(
             User.objects.filter(pk=user_id).first(),
-            _("There is no account {account_id}.", account_id=user_id),
+            mark("There is no account {account_id}.", account_id=user_id),
         )
         return Response(
             body(

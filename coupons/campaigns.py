@@ -19,7 +19,7 @@ from coupons.models import Campaign, CampaignProduct
 from foundation import clock, journal, lazy_texts
 from foundation.db import transactions
 from foundation.errors import Invalid, Rejected, invalid_field, required
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 from foundation.money import format_amount
 from inventory.models import Product
 
@@ -68,8 +68,8 @@ TERMS = tuple(Terms.__annotations__)
 Fault = tuple[object, str, str, Text]
 """Whether it is there, the field, a code that says what is wrong with it, and the text."""
 IN_THE_PAST = {
-    "opens_at": _("The campaign must open in the future (times are UTC)."),
-    "closes_at": _("The campaign must close in the future (times are UTC)."),
+    "opens_at": mark("The campaign must open in the future (times are UTC)."),
+    "closes_at": mark("The campaign must close in the future (times are UTC)."),
 }
 # Issued coupons depend on these terms: they can't change once there is a coupon.
 FIXED_ONCE_ISSUED = (
@@ -192,7 +192,7 @@ def schedule(
     changed = {term: at for term, at in given.items() if at != getattr(campaign, term)}
     if "opens_at" in changed and campaign.opens_at <= clock.now():
         raise Rejected(
-            _(
+            mark(
                 "{campaign} opened at {opens_at:%Y-%m-%d %H:%M} UTC; only its closing can change.",
                 campaign=campaign.name,
                 opens_at=campaign.opens_at,
@@ -206,7 +206,7 @@ def schedule(
 def get(*, campaign_id: int, include_closed: bool) -> Campaign:
     """One campaign. Raises `NotFound`, also for one that is not visible."""
     found = visible(include_closed=include_closed).filter(pk=campaign_id).first()
-    return required(found, _("There is no campaign {campaign_id}.", campaign_id=campaign_id))
+    return required(found, mark("There is no campaign {campaign_id}.", campaign_id=campaign_id))
 
 
 def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
@@ -321,13 +321,13 @@ def _require_valid(campaign: Campaign, changed: Values) -> None:
                 campaign.closes_at and campaign.closes_at <= campaign.opens_at,
                 "closes_at",
                 "not_after_opening",
-                _("The campaign must close after it opens."),
+                mark("The campaign must close after it opens."),
             ),
             (
                 campaign.discount_type == "percent" and campaign.discount_value > 100,
                 "discount.value",
                 "over_100_percent",
-                _("A percentage must be 1 to 100."),
+                mark("A percentage must be 1 to 100."),
             ),
             *_faults_of_code(campaign),
             *_faults_of_choices(campaign, changed),
@@ -350,37 +350,37 @@ def _faults_of_code(campaign: Campaign) -> list[Fault]:
             campaign.strategy == "code_pool" and not has_pool,
             "code_source",
             "pool_required",
-            _("The strategy code_pool needs codes from a pool."),
+            mark("The strategy code_pool needs codes from a pool."),
         ),
         (
             code is not None and not is_shared,
             "shared_code",
             "not_shared",
-            _("Only a campaign whose code source is shared has a shared code."),
+            mark("Only a campaign whose code source is shared has a shared code."),
         ),
         (
             code is None and is_shared,
             "shared_code",
             "required",
-            _("A campaign whose code source is shared needs its code."),
+            mark("A campaign whose code source is shared needs its code."),
         ),
         (
             code is not None and is_shared and not re.match(code_format.GIVEN_PATTERN, code),
             "shared_code",
             "not_a_code",
-            _("A code has 1 to 64 characters: letters, digits, . _ ~ and -, the first no sign."),
+            mark("A code has 1 to 64 characters: letters, digits, . _ ~ and -, the first no sign."),
         ),
         (
             is_shared and campaign.strategy not in STRATEGIES_OF_SHARED_CODES,
             "strategy",
             "not_for_shared_code",
-            _("With a shared code the strategy must be one of {strategies}.", strategies=suited),
+            mark("With a shared code the strategy must be one of {strategies}.", strategies=suited),
         ),
         (
             is_shared and campaign.partner,
             "partner",
             "not_for_shared_code",
-            _("A partner can't confirm the coupons of a shared code."),
+            mark("A partner can't confirm the coupons of a shared code."),
         ),
     ]
 
@@ -399,31 +399,31 @@ def _faults_of_choices(campaign: Campaign, changed: Values) -> list[Fault]:
             strategy in issuing.LAB_ONLY and partner,
             "partner",
             "never_asked",
-            _("The strategy {strategy} asks no partner.", strategy=strategy),
+            mark("The strategy {strategy} asks no partner.", strategy=strategy),
         ),
         (
             "strategy" in changed and strategy not in usable,
             "strategy",
             "not_available",
-            _("The strategy must be one of {strategies}.", strategies=", ".join(usable)),
+            mark("The strategy must be one of {strategies}.", strategies=", ".join(usable)),
         ),
         (
             "partner" in changed and partner and partner not in partners.configured(),
             "partner",
             "not_configured",
-            _("No partner {name} is configured here.", name=partner),
+            mark("No partner {name} is configured here.", name=partner),
         ),
         (
             len(products) > MOST_PRODUCTS,
             "products",
             "too_many",
-            _("A campaign may name {most} products at most.", most=MOST_PRODUCTS),
+            mark("A campaign may name {most} products at most.", most=MOST_PRODUCTS),
         ),
         (
             unknown,
             "products",
             "unknown",
-            _("There are no products {products}.", products=", ".join(unknown[:UNKNOWN_SHOWN])),
+            mark("There are no products {products}.", products=", ".join(unknown[:UNKNOWN_SHOWN])),
         ),
     ]
 
@@ -440,7 +440,7 @@ def _faults_for_everybody(campaign: Campaign, changed: Values) -> list[Fault]:
             campaign.code_source == "pool" or (is_unsuited and not is_of_change),
             "quantity",
             "number_required",
-            _(
+            mark(
                 "For everybody the strategy must be one of {strategies}, and the codes can't come from a "
                 "pool.",
                 strategies=suited,
@@ -450,7 +450,9 @@ def _faults_for_everybody(campaign: Campaign, changed: Values) -> list[Fault]:
             is_unsuited and is_of_change,
             "strategy",
             "not_for_everybody",
-            _("The campaign is for everybody: its strategy must be one of {strategies}.", strategies=suited),
+            mark(
+                "The campaign is for everybody: its strategy must be one of {strategies}.", strategies=suited
+            ),
         ),
     ]
 
@@ -461,7 +463,7 @@ def _require_approval(campaign: Campaign, kind: str, terms: Values) -> None:
     if most is None or campaign.discount_type == "percent" or campaign.discount_value <= most:
         return
     if approvals.is_bound() and terms.keys() - FREE:
-        text = _(
+        text = mark(
             "A discount above {most} takes two operators, and is asked for in the admin.",
             most=format_amount(most),
         )
@@ -475,7 +477,7 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
     taken = campaign.issued + campaign.confirming
     if isinstance(quantity, int) and quantity < taken:
         raise Rejected(
-            _("{taken} coupons are issued already; the quantity can't go below.", taken=taken),
+            mark("{taken} coupons are issued already; the quantity can't go below.", taken=taken),
             code="quantity_below_issued",
         )
     fixed = [name for name in FIXED_ONCE_ISSUED if name in changed]
@@ -484,7 +486,7 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
         fixed.append("strategy")
     if taken and fixed:
         raise Rejected(
-            _("Coupons of this campaign are out; {terms} can't change any more.", terms=", ".join(fixed)),
+            mark("Coupons of this campaign are out; {terms} can't change any more.", terms=", ".join(fixed)),
             code="campaign_has_coupons",
         )
 
@@ -493,9 +495,9 @@ def _require_raised(campaign: Campaign, quantity: int | None) -> None:
     """Refuse a quantity that is not above the campaign's, and any for a campaign for everybody."""
     had = campaign.quantity
     if had is None:
-        detail = _("{campaign} is for everybody: there is no quantity to raise.", campaign=campaign.name)
+        detail = mark("{campaign} is for everybody: there is no quantity to raise.", campaign=campaign.name)
     elif quantity is not None and quantity <= had:
-        detail = _("The quantity is {quantity} already, and is only raised here.", quantity=had)
+        detail = mark("The quantity is {quantity} already, and is only raised here.", quantity=had)
     else:
         return
     raise invalid_field("quantity", "not_raised", detail)
@@ -538,8 +540,8 @@ def _replace_products(campaign: Campaign, product_ids: Collection[int]) -> None:
 
 
 approvals.register_terms(
-    CREATE, title=_("Create a campaign"), permission="coupons.add_campaign", write=create
+    CREATE, title=mark("Create a campaign"), permission="coupons.add_campaign", write=create
 )
 approvals.register_terms(
-    CHANGE, title=_("Change a campaign"), permission="coupons.change_campaign", write=change
+    CHANGE, title=mark("Change a campaign"), permission="coupons.change_campaign", write=change
 )

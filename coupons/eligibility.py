@@ -9,7 +9,7 @@ from datetime import datetime
 from coupons import limits
 from coupons.limits import CampaignState
 from foundation.errors import Rejected, Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 def refusal(
@@ -22,7 +22,7 @@ def refusal(
     """
     refused = limits.refusal(campaign, now)
     if refused is None and listed is not None and account_id not in listed():
-        text = _("{campaign} is for listed accounts, and this one is not listed.", campaign=campaign.name)
+        text = mark("{campaign} is for listed accounts, and this one is not listed.", campaign=campaign.name)
         return Rejected(text, code="not_eligible")
     return refused
 
@@ -30,7 +30,7 @@ def refusal(
 def refusal_of_coupon(status: str) -> Rejected | None:
     """Why an account whose coupon has this status gets none for its request; None when it gets that one."""
     if status == "void":
-        return Rejected(_("This account's coupon of the campaign was made void."), code="coupon_void")
+        return Rejected(mark("This account's coupon of the campaign was made void."), code="coupon_void")
     return None
 
 
@@ -38,6 +38,6 @@ def refusal_of_confirmation(*, is_cancelled: bool) -> Unavailable | None:
     """Why an account whose slot a partner is to confirm gets nothing now; None while it may be confirmed."""
     if is_cancelled:
         return Unavailable(
-            _("The partner didn't confirm in time; the coupon is being cancelled there. Try again.")
+            mark("The partner didn't confirm in time; the coupon is being cancelled there. Try again.")
         )
     return None

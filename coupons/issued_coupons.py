@@ -11,7 +11,7 @@ from foundation import clock, journal
 from foundation.db import transactions
 from foundation.db.rows import present
 from foundation.errors import NotFound, Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 EXPIRED = "expired"
 COMPUTED = (Coupon.Status.ISSUED, EXPIRED)
@@ -47,7 +47,7 @@ def get(*, code: str, owner_id: int | None) -> Coupon:
     """One coupon of the owner, or any coupon without an owner. Raises `NotFound`."""
     coupon = Coupon.objects.select_related("campaign").filter(code=code).first()
     if coupon is None or owner_id not in (None, coupon.account_id):
-        raise NotFound(_("There is no coupon {code}.", code=code))
+        raise NotFound(mark("There is no coupon {code}.", code=code))
     return coupon
 
 
@@ -70,7 +70,7 @@ def void(*, code: str, reason: str) -> Coupon:
         if not voidable.update(status=Coupon.Status.VOID, void_reason=reason):
             status = get(code=code, owner_id=None).status_at(clock.now())
             raise Rejected(
-                _("Coupon {code} is {status}; only issued ones are made void.", code=code, status=status),
+                mark("Coupon {code} is {status}; only issued ones are made void.", code=code, status=status),
                 code="coupon_not_voidable",
             )
         PoolCode.objects.filter(code=code).update(status=PoolCode.Status.VOID)

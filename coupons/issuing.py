@@ -40,7 +40,7 @@ from coupons.strategies import (
 from foundation.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 log = get_logger(__name__)
 Result = TypeVar("Result")
@@ -128,9 +128,9 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
 def _require_available(strategy: str) -> None:
     """Refuse a strategy of the lab outside of it, and one of another release."""
     if strategy in LAB_ONLY and not settings.LAB:
-        text = _("The strategy {name} of this campaign runs only with LAB=1.", name=strategy)
+        text = mark("The strategy {name} of this campaign runs only with LAB=1.", name=strategy)
     elif strategy not in STRATEGIES:
-        text = _("The strategy {name} of this campaign is of another release.", name=strategy)
+        text = mark("The strategy {name} of this campaign is of another release.", name=strategy)
     else:
         return
     raise Rejected(text, code="strategy_not_available")
@@ -164,7 +164,7 @@ async def _refused_by_constraint(campaign_id: int, user_id: int, error: Integrit
     if not await _in_thread(campaign_id, user_id, User.objects.filter(pk=user_id).exists):
         return _no_account(user_id)
     log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=error)
-    return Rejected(_("Another request was faster; nothing was done."), code="conflict", retry_after=1)
+    return Rejected(mark("Another request was faster; nothing was done."), code="conflict", retry_after=1)
 
 
 async def _confirm_late(slot: PendingConfirmation) -> Issued:
@@ -186,7 +186,7 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
         queued = tickets.first_waiting_tickets(campaign, [user_id]).get(user_id)
         if queued:
             return queued
-    away = Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
+    away = Unavailable(mark("The partner of this campaign is unavailable; nothing was done. Try again."))
     answer = applicants.answer(user_id) or (away if is_away else limits.sold_out(campaign.name))
     return _confirm_if_pending(outcomes.unwrap(answer))
 
@@ -218,4 +218,4 @@ def forget() -> None:
 
 
 def _no_account(user_id: int) -> NotFound:
-    return NotFound(_("There is no active account {user_id}.", user_id=user_id))
+    return NotFound(mark("There is no active account {user_id}.", user_id=user_id))

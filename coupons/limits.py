@@ -8,7 +8,7 @@ from math import ceil
 from typing import NamedTuple
 
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 class CampaignState(NamedTuple):
@@ -63,16 +63,16 @@ def refusal(campaign: CampaignState, now: datetime) -> Rejected | None:
     name = campaign.name
     match status_at(campaign, now):
         case "scheduled":
-            text = _("{campaign} opens at {time}.", campaign=name, time=campaign.opens_at.isoformat())
+            text = mark("{campaign} opens at {time}.", campaign=name, time=campaign.opens_at.isoformat())
             seconds = ceil((campaign.opens_at - now).total_seconds())
             return Rejected(text, code="campaign_not_open", retry_after=seconds)
         case "paused":
             return paused(name)
         case "awaiting_codes":
-            text = _("{campaign} has no codes yet. Try again later.", campaign=name)
+            text = mark("{campaign} has no codes yet. Try again later.", campaign=name)
             return Rejected(text, code="campaign_not_open")
         case "closed":
-            return Rejected(_("{campaign} is closed.", campaign=name), code="campaign_closed")
+            return Rejected(mark("{campaign} is closed.", campaign=name), code="campaign_closed")
         case "sold_out":
             return sold_out(name)
     return None
@@ -80,10 +80,10 @@ def refusal(campaign: CampaignState, now: datetime) -> Rejected | None:
 
 def paused(name: str) -> Rejected:
     """The refusal while the campaign is paused; only an operator can say when it goes on."""
-    detail = _("{campaign} is paused: no coupons are issued for now. Try again later.", campaign=name)
+    detail = mark("{campaign} is paused: no coupons are issued for now. Try again later.", campaign=name)
     return Rejected(detail, code="campaign_paused")
 
 
 def sold_out(name: str) -> Rejected:
     """The refusal when every slot is taken, or the pool has no code left."""
-    return Rejected(_("{campaign} is sold out.", campaign=name), code="sold_out")
+    return Rejected(mark("{campaign} is sold out.", campaign=name), code="sold_out")

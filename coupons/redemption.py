@@ -11,23 +11,23 @@ from typing import NamedTuple
 from coupons import limits
 from coupons.limits import CampaignState
 from foundation.errors import Held, Rejected
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 
 OPENS_SOON = timedelta(days=1)
 REASONS = {
-    "not_found": _("There is no such coupon."),
-    "void": _("The coupon was made void."),
-    "redeemed": _("The coupon has been redeemed."),
-    "held": _("The coupon is held by another order."),
-    "expired": _("The coupon has expired."),
-    "below_minimum": _("The order is below the coupon's minimum."),
-    "no_eligible_item": _("The order has none of the products that the coupon is for."),
-    "not_first_order": _("The coupon is for an account's first order, and this one has ordered before."),
-    "not_eligible": _("The code is for listed accounts, and this one is not listed."),
-    "sold_out": _("All coupons of this code are taken."),
-    "campaign_not_open": _("The code can't be used yet."),
-    "campaign_closed": _("The code can't be used any more."),
-    "campaign_paused": _("The code can't be used for now. Try again later."),
+    "not_found": mark("There is no such coupon."),
+    "void": mark("The coupon was made void."),
+    "redeemed": mark("The coupon has been redeemed."),
+    "held": mark("The coupon is held by another order."),
+    "expired": mark("The coupon has expired."),
+    "below_minimum": mark("The order is below the coupon's minimum."),
+    "no_eligible_item": mark("The order has none of the products that the coupon is for."),
+    "not_first_order": mark("The coupon is for an account's first order, and this one has ordered before."),
+    "not_eligible": mark("The code is for listed accounts, and this one is not listed."),
+    "sold_out": mark("All coupons of this code are taken."),
+    "campaign_not_open": mark("The code can't be used yet."),
+    "campaign_closed": mark("The code can't be used any more."),
+    "campaign_paused": mark("The code can't be used for now. Try again later."),
 }
 
 

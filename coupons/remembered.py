@@ -12,7 +12,7 @@ from coupons.models import Campaign
 from foundation.concurrency.shared_read import SharedRead
 from foundation.db import transactions
 from foundation.errors import required
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 SECONDS = 1.0
 # While the database can't be read.
@@ -69,4 +69,6 @@ def terms_changed(*, campaign_id: int) -> None:
 def require(campaign_id: int) -> Campaign:
     """The campaign as it is now. Raises `NotFound` `campaign_not_found`."""
     read = transactions.read(Campaign.objects.filter(pk=campaign_id).first)
-    return required(read, _("There is no campaign {campaign_id}.", campaign_id=campaign_id), code=NOT_FOUND)
+    return required(
+        read, mark("There is no campaign {campaign_id}.", campaign_id=campaign_id), code=NOT_FOUND
+    )

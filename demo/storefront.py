@@ -16,7 +16,7 @@ from foundation import money
 from foundation.admin_base.status_words import WORDS
 from foundation.errors import NotFound
 from foundation.http import problems, views
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 STATUSES = {
     "order": "awaiting_payment paying paid refunding refunded payment_failed cancelled expired",
@@ -37,7 +37,7 @@ def storefront(request: HttpRequest) -> HttpResponse:
     """The page, which has no figures: its scripts read them. 404 where the demo is off."""
     if not settings.DEMO:
         return problems.from_error(
-            NotFound(_("There is no such page.")), translation.get_language()
+            NotFound(mark("There is no such page.")), translation.get_language()
         ).to_django()
     lines = render_to_string("storefront/texts.txt").splitlines()
     texts = dict(line.split(": ", 1) for line in lines if line)

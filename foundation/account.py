@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from foundation.errors import NotAuthenticated
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 class TokenInvalid(NotAuthenticated):
@@ -12,7 +12,7 @@ class TokenInvalid(NotAuthenticated):
     code = "token_invalid"
 
     def __init__(self) -> None:
-        super().__init__(_("The token is not valid, or not any more; sign in again."))
+        super().__init__(mark("The token is not valid, or not any more; sign in again."))
 
 
 class UsedKey(NamedTuple):

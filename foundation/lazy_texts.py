@@ -53,7 +53,7 @@ class LazyText(Promise):
 
 
 def mark(message: str, **values: Any) -> "StrPromise":
-    """A text to translate, imported as `_`: `_("Only {count} are left.", count=count)`."""
+    """A text to translate: `mark("Only {count} are left.", count=count)`."""
     return cast("StrPromise", LazyText(partial(_fill, message, values)))
 
 

@@ -3,7 +3,7 @@
 from foundation import clock
 from foundation.db import transactions
 from foundation.errors import Rejected, invalid_field
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from inventory import products, stock_levels
 from inventory.models import Product, StockMovement
 from inventory.stock import Change, insufficient_stock
@@ -43,7 +43,7 @@ def require_last_by_staff(product_id: int, movement_id: int) -> None:
     by_staff = StockMovement.objects.filter(product_id=product_id, kind__in=BY_STAFF)
     if newer := by_staff.filter(id__gt=movement_id).order_by("-id").first():
         raise Rejected(
-            _(
+            mark(
                 "The stock of {sku} was moved meanwhile: {delta:+,}, {reason!r}; {on_hand:,} on hand "
                 "now. Nothing was done; check the figures, then continue.",
                 sku=product.sku,
@@ -65,11 +65,11 @@ def require_possible(product: Product, *, kind: str, delta: int) -> None:
 
 def _require_valid(kind: str, delta: int) -> None:
     if kind == StockMovement.Kind.RECEIVED and delta < 1:
-        raise invalid_field("quantity", "too_small", _("The received quantity must be at least 1."))
+        raise invalid_field("quantity", "too_small", mark("The received quantity must be at least 1."))
     if delta == 0:
-        raise invalid_field("delta", "zero", _("A delta of 0 changes nothing."))
+        raise invalid_field("delta", "zero", mark("A delta of 0 changes nothing."))
     if abs(delta) > LARGEST_DELTA:
-        detail = _("At most {largest} at a time.", largest=LARGEST_DELTA)
+        detail = mark("At most {largest} at a time.", largest=LARGEST_DELTA)
         raise invalid_field("delta", "out_of_bounds", detail)
 
 

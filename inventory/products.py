@@ -17,7 +17,7 @@ from accounts.operating import approvals, pausing
 from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import Rejected, required
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.models import JournalLine
 from foundation.normalization import spellings
 from inventory import stock_levels
@@ -151,7 +151,7 @@ def require_approval(product: Product, terms: Mapping[str, Any]) -> None:
     lines = JournalLine.objects.filter(subject=subject, what="product.changed", at__gte=since)
     earlier = lines.values_list("before__price", flat=True)
     if price * 100 < max([product.price, *filter(None, earlier)]) * (100 - percent):
-        text = _(
+        text = mark(
             "{product}: a price cut of more than {percent} % within a day takes two operators, and is asked "
             "for in the admin.",
             product=product.sku,
@@ -203,7 +203,7 @@ def set_paused(*, product_id: int, is_paused: bool, reason: str) -> Product:
 
 def _found(products: "QuerySet[Product]", product_id: int) -> Product:
     found = products.filter(id=product_id).first()
-    return required(found, _("There is no product {product_id}.", product_id=product_id))
+    return required(found, mark("There is no product {product_id}.", product_id=product_id))
 
 
 def find(
@@ -234,10 +234,10 @@ def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
     except IntegrityError:
         if sku is None or not Product.objects.filter(sku=sku).exists():
             raise
-        text = _("There is a product with the sku {sku} already.", sku=sku)
+        text = mark("There is a product with the sku {sku} already.", sku=sku)
         raise Rejected(text, code="sku_exists") from None
 
 
 approvals.register_terms(
-    CHANGE, title=_("Change a product"), permission="inventory.change_product", write=change
+    CHANGE, title=mark("Change a product"), permission="inventory.change_product", write=change
 )

@@ -16,7 +16,7 @@ from redis import Redis
 from foundation import clock, literals
 from foundation.concurrency.shared_read import SharedRead
 from foundation.errors import invalid_field
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.redis import gates, redis_client
 from inventory.models import Product, ProductDay
 
@@ -73,7 +73,7 @@ def read(*, days: int, limit: int, last: date | None = None) -> Ranking:
     today = clock.today()
     last = last or today
     if last > today:
-        raise invalid_field("date", "in_future", _("This day has not begun: choose today or one before."))
+        raise invalid_field("date", "in_future", mark("This day has not begun: choose today or one before."))
     first = max(last.toordinal() - days, literals.FIRST_DAY.toordinal())
     period = [date.fromordinal(number) for number in range(first, last.toordinal() + 1)]
     ranked: list[tuple[Product, int]] = []

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from foundation import lazy_texts
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 @dataclass(slots=True)
@@ -65,16 +65,18 @@ def insufficient_stock(short: Sequence[dict[str, int]], kind: type[Rejected] = R
 
     `kind` is `Held` where more would be available without unpaid orders.
     """
-    texts = [_("product {product} ({available} available)", **item) for item in short]
-    detail = _("Not enough in stock: {products}.", products=lazy_texts.join(", ", texts))
+    texts = [mark("product {product} ({available} available)", **item) for item in short]
+    detail = mark("Not enough in stock: {products}.", products=lazy_texts.join(", ", texts))
     return kind(detail, code="insufficient_stock", items=short)
 
 
 def product_paused(product_ids: Sequence[int]) -> Rejected:
     """The refusal of an order of paused products: `{product}` for each of them."""
-    names = lazy_texts.join(", ", [_("product {product}", product=id) for id in product_ids])
+    names = lazy_texts.join(", ", [mark("product {product}", product=id) for id in product_ids])
     return Rejected(
-        _("Not for sale at the moment: {products}. Order without them, or try again later.", products=names),
+        mark(
+            "Not for sale at the moment: {products}. Order without them, or try again later.", products=names
+        ),
         code="product_paused",
         items=[{"product": id} for id in product_ids],
     )

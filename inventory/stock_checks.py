@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from foundation.errors import Held, NotFound, Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from inventory.stock import Stocks, insufficient_stock, product_paused
 
 
@@ -27,7 +27,7 @@ def check_sold(stock: Stocks, lines: Lines) -> None:
     """
     wanted = quantities(lines)
     if missing := [id for id in wanted if id not in stock or not stock[id].is_active]:
-        text = _("There is no product {products}.", products=", ".join(map(str, missing)))
+        text = mark("There is no product {products}.", products=", ".join(map(str, missing)))
         raise NotFound(text, code="product_not_found", products=missing)
     if paused := [id for id in wanted if stock[id].paused_at is not None]:
         raise product_paused(paused)

@@ -6,7 +6,7 @@ from uuid import UUID
 from foundation.db import transactions
 from foundation.db.rows import present, save_changes
 from foundation.errors import invalid_field
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.models import JournalLine
 from orders import order_events, rows as order_rows
 from orders.models import Order
@@ -28,7 +28,7 @@ def change(*, order_id: UUID, texts: Mapping[str, str | None], account_id: int |
         before = order.metadata or {}
         after = {key: text for key, text in {**before, **texts}.items() if text is not None}
         if len(after) > MOST_TEXTS:
-            text = _("An order has {most} texts at most.", most=MOST_TEXTS)
+            text = mark("An order has {most} texts at most.", most=MOST_TEXTS)
             raise invalid_field("metadata", "too_long", text)
         if after == before:
             return

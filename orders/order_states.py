@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 class Status(StrEnum):
@@ -100,11 +100,11 @@ def check_cancellable(status: str, expires_at: datetime, now: datetime) -> None:
     """Raise `Rejected` `order_not_cancellable` for an order that doesn't await its payment any more."""
     if status_at(status, expires_at, now) == Status.AWAITING_PAYMENT:
         return
-    text = _("The order has ended already.")
+    text = mark("The order has ended already.")
     if status in PAID:
-        text = _("The order is paid: ask for a refund instead.")
+        text = mark("The order is paid: ask for a refund instead.")
     elif status == Status.PAYING:
-        text = _("The order is being paid.")
+        text = mark("The order is being paid.")
     raise Rejected(text, code="order_not_cancellable")
 
 
@@ -114,13 +114,13 @@ def check_payable(
     """Raise `Rejected` `order_not_payable` for an order that awaits no payment, or had as many as it may."""
     if status_at(status, expires_at, now) != Status.AWAITING_PAYMENT:
         raise Rejected(
-            _("This order can't be paid: it is paid, being paid or has ended."),
+            mark("This order can't be paid: it is paid, being paid or has ended."),
             code="order_not_payable",
             reason="not_awaiting_payment",
         )
     if payments >= most_payments:
         raise Rejected(
-            _("{most} cards were refused for this order; place a new one.", most=payments),
+            mark("{most} cards were refused for this order; place a new one.", most=payments),
             code="order_not_payable",
             reason="too_many_payments",
         )

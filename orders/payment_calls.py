@@ -24,7 +24,7 @@ from foundation.http.messages import with_request_id
 from foundation.http.views import JSONResponse, Request
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import tracing
 from foundation.operations import dispatch
 from foundation.rates.rate_limits import RateLimit
@@ -170,7 +170,7 @@ async def _wait(
         if begun.answer is None:
             if isinstance(error, Overloaded):
                 # `Overloaded` would say that nothing was done.
-                text = _("This call was started before; its result can't be read now. Repeat it.")
+                text = mark("This call was started before; its result can't be read now. Repeat it.")
                 raise Unavailable(text) from error
             raise
         log.warning("the status of a started payment can't be read", subject=begun.subject_id, error=error)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from foundation.errors import Rejected, invalid_field
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 def fit_amounts(line_amounts: Sequence[int], total_amount: int) -> list[int]:
@@ -54,7 +54,7 @@ def check_total(total_amount: int, *, points_amount: int, expected_total_amount:
     """
     if expected_total_amount not in (None, total_amount):
         raise Rejected(
-            _("The order's total is {total_amount} now.", total_amount=total_amount),
+            mark("The order's total is {total_amount} now.", total_amount=total_amount),
             code="total_changed",
             total_amount=total_amount,
         )
@@ -62,7 +62,7 @@ def check_total(total_amount: int, *, points_amount: int, expected_total_amount:
         raise invalid_field(
             "points_amount",
             "over_total",
-            _("The order's total is only {total_amount}.", total_amount=total_amount),
+            mark("The order's total is only {total_amount}.", total_amount=total_amount),
         )
 
 
@@ -73,7 +73,9 @@ def check_means(points_amount: int, card_amount: int, *, balance_amount: int, to
     """
     if points_amount > balance_amount:
         raise Rejected(
-            _("The wallet holds fewer points than the order is to use."), code="insufficient_points"
+            mark("The wallet holds fewer points than the order is to use."), code="insufficient_points"
         )
     if token == "" and card_amount:
-        raise invalid_field("payment.token", "required", _("A card is needed for what points don't cover."))
+        raise invalid_field(
+            "payment.token", "required", mark("A card is needed for what points don't cover.")
+        )

@@ -22,7 +22,7 @@ from foundation import clock
 from foundation.db import bulk_sql, open_transaction, transactions
 from foundation.db.rows import save_changes
 from foundation.errors import NotFound
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from inventory.product_days import SOLD
 from inventory.reservations import Line
 from orders import order_numbers, order_states
@@ -47,7 +47,7 @@ def lock_orders(order_ids: Iterable[UUID]) -> dict[UUID, OrderRow]:
 def lock_order(order_id: UUID, **own: int) -> Order:
     """The order, locked. Raises `NotFound`. Read without a lock first: locking a missing row locks a gap."""
     if not Order.objects.filter(id=order_id, **own).exists():
-        raise NotFound(_("There is no such order."))
+        raise NotFound(mark("There is no such order."))
     return Order.objects.select_for_update().get(id=order_id)
 
 

@@ -28,7 +28,7 @@ from foundation.http.validation import (
     refuse_control_characters,
 )
 from foundation.idempotency.recorded_answers import Answer
-from foundation.lazy_texts import ENGLISH, mark as _
+from foundation.lazy_texts import ENGLISH, mark
 from foundation.models import JournalLine
 from foundation.normalization import normalized
 from orders import order_states
@@ -442,7 +442,7 @@ def _declined(declined: Payment, language: str, **about: Any) -> CurrentAnswer:
     problem = problems.problem(
         402,
         "payment_declined",
-        shown or _("The payment was declined."),
+        shown or mark("The payment was declined."),
         title="Payment declined",
         language=language,
         failure={"code": declined.failure_code, "detail": shown},

@@ -15,7 +15,7 @@ from foundation import clock
 from foundation.db import bulk_sql
 from foundation.db.rows import present
 from foundation.errors import required
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.models import JournalLine
 from orders import order_numbers
 from orders.models import Order, OrderLine, Refund, RefundLine
@@ -52,7 +52,7 @@ def read_orders(order_ids: Sequence[UUID]) -> list[tuple[OrderRow, list[NewLine]
 
 def get_order(*, order_id: UUID, account_id: int | None) -> Order:
     found = visible_orders(account_id=account_id).filter(id=order_id).first()
-    return required(found, _("There is no such order."))
+    return required(found, mark("There is no such order."))
 
 
 def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:

@@ -22,7 +22,7 @@ from foundation import clock, journal
 from foundation.db import open_transaction
 from foundation.errors import NotFound, Rejected
 from foundation.journal import ActorContext
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from payments import metrics, rows, transfers
 from payments.models import Entry, LedgerAccount, Payment, Transfer
 from payments.transfers import GATEWAY_CLEARING, PROMOTIONS, SALES, Amounts, NewTransfer, Payable, Proposal
@@ -35,7 +35,7 @@ def open_wallet(user_id: int) -> int:
     if LedgerAccount.objects.filter(id=user_id).exists():
         return user_id
     if not get_user_model().objects.filter(id=user_id).exists():
-        raise NotFound(_("There is no user {user_id}.", user_id=user_id))
+        raise NotFound(mark("There is no user {user_id}.", user_id=user_id))
     LedgerAccount.objects.get_or_create(
         id=user_id, defaults={"kind": LedgerAccount.Kind.WALLET, "user_id": user_id}
     )

@@ -18,7 +18,7 @@ from foundation.approval_models import Approval
 from foundation.errors import NotAllowed, NotFound
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.money import format_amount
 from payments import ledger
 from payments.models import Entry, GrantsOfDay
@@ -66,7 +66,7 @@ def granted_today() -> dict[str, int]:
 
 def _require_active(user_id: int) -> None:
     if not User.objects.filter(id=user_id, is_active=True).exists():
-        raise NotFound(_("There is no active account {user_id}.", user_id=user_id))
+        raise NotFound(mark("There is no active account {user_id}.", user_id=user_id))
 
 
 def _grant(
@@ -104,7 +104,7 @@ def _count_within_limits(today: "QuerySet[GrantsOfDay]", amount: int) -> None:
     if amount <= most and today.filter(amount__lte=of_day - amount).update(amount=F("amount") + amount):
         return
     raise NotAllowed(
-        _(
+        mark(
             "You may grant {most} at once and {of_day} in a day: ask for this grant on the account's page in "
             "the admin, where another operator approves it.",
             most=format_amount(most),
@@ -128,7 +128,7 @@ def _prepare(approval: Approval) -> Callable[[], str]:
 
 
 approvals.ACTS[GRANT] = Act(
-    title=_("Grant points"),
+    title=mark("Grant points"),
     permission=PERMISSION,
     prepare=_prepare,
     describe=lambda approval: [(gettext("Amount"), format_amount(approval.arguments["amount"]))],

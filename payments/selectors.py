@@ -6,7 +6,7 @@ from django.db.models import Q, QuerySet
 
 from foundation.db.rows import present
 from foundation.errors import required
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from payments import payment_states
 from payments.models import REQUIRES_ACTION, Entry, Payment
 
@@ -36,7 +36,7 @@ def _in_status(status: str) -> Q:
 def payment(*, payment_id: UUID, account_id: int | None) -> Payment:
     """The payment, if `account_id` may see it (None: all). Raises `NotFound`."""
     found = payments(account_id=account_id).filter(id=payment_id).first()
-    return required(found, _("There is no payment {payment_id}.", payment_id=payment_id))
+    return required(found, mark("There is no payment {payment_id}.", payment_id=payment_id))
 
 
 def may_be_reference(term: str) -> bool:

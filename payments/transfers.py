@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 # The ids of the shop's own accounts. A wallet has the number of its user.
 HOLDING = -1
@@ -116,5 +116,5 @@ def _refusal(proposal: Proposal, balances: Amounts) -> Rejected | None:
         if id > 0 and amount > 0 and id not in balances:
             raise ValueError(f"The wallet of user {id} isn't open.")
         if id > 0 and balances.get(id, 0) + amount < 0:
-            return Rejected(_("The wallet holds fewer points than that."), code="insufficient_points")
+            return Rejected(mark("The wallet holds fewer points than that."), code="insufficient_points")
     return None

@@ -12,7 +12,7 @@ from structlog import get_logger
 from foundation import clock
 from foundation.db import transactions
 from foundation.errors import NotFound
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.outbound import backoff
 from payments import gateways, rows
 from payments.models import WebhookEvent
@@ -33,7 +33,7 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
     gateway that is not configured, and `SignatureInvalid`.
     """
     if gateway not in settings.PAYMENT_GATEWAYS:
-        raise NotFound(_("There is no gateway {gateway!r}.", gateway=gateway))
+        raise NotFound(mark("There is no gateway {gateway!r}.", gateway=gateway))
     now = clock.now()
     gateway_event = gateways.read_event(gateway, headers=headers, body=body, now=now)
     if gateway_event is None:

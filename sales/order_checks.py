@@ -9,7 +9,7 @@ from uuid import UUID
 
 from foundation import lazy_texts
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from sales.sale_states import SaleState, Status
 
 PAUSE_RETRY_SECONDS = 10
@@ -61,7 +61,9 @@ def check(terms: SaleTerms, account_id: int, sale_ids: Iterable[int | None], now
     queued = [id for id in ids if terms.sales[id].is_queued]
     entries = {id: terms.entries.get((id, account_id)) for id in queued}
     if without := [id for id, entry in entries.items() if entry is None or entry.until <= now]:
-        detail = _("Join the waiting room, and order when you are admitted: {sales}.", sales=_names(without))
+        detail = mark(
+            "Join the waiting room, and order when you are admitted: {sales}.", sales=_names(without)
+        )
         raise Rejected(detail, code="admission_required", sales=without)
     return queued
 
@@ -76,13 +78,13 @@ def _refusal(status: Status, sales: Sequence[SaleState], now: datetime) -> Rejec
     """Why these sales, which have this status, take no order."""
     ids = [sale.id for sale in sales]
     if status == Status.CLOSED:
-        return Rejected(_("The sale is over: {sales}.", sales=_names(ids)), code="sale_closed", sales=ids)
+        return Rejected(mark("The sale is over: {sales}.", sales=_names(ids)), code="sale_closed", sales=ids)
     if status == Status.PAUSED:
-        detail = _("The sale is paused; admitted accounts lose no time: {sales}.", sales=_names(ids))
+        detail = mark("The sale is paused; admitted accounts lose no time: {sales}.", sales=_names(ids))
         return Rejected(detail, code="sale_paused", retry_after=PAUSE_RETRY_SECONDS, sales=ids)
     opens_at = max(sale.opens_at for sale in sales)
     return Rejected(
-        _("The sale has not opened yet; it opens at {opens_at:%Y-%m-%d %H:%M:%S} UTC.", opens_at=opens_at),
+        mark("The sale has not opened yet; it opens at {opens_at:%Y-%m-%d %H:%M:%S} UTC.", opens_at=opens_at),
         code="sale_not_open",
         retry_after=ceil((opens_at - now).total_seconds()),
         sales=ids,
@@ -90,4 +92,4 @@ def _refusal(status: Status, sales: Sequence[SaleState], now: datetime) -> Rejec
 
 
 def _names(sale_ids: Sequence[int]) -> lazy_texts.Text:
-    return lazy_texts.join(", ", [_("sale {sale}", sale=id) for id in sale_ids])
+    return lazy_texts.join(", ", [mark("sale {sale}", sale=id) for id in sale_ids])

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from foundation.errors import NotFound
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 class Status(StrEnum):
@@ -67,4 +67,4 @@ class SaleState(NamedTuple):
 
 def no_sale(sale_id: int) -> NotFound:
     """The error of a sale that doesn't exist."""
-    return NotFound(_("There is no sale {sale_id}.", sale_id=sale_id))
+    return NotFound(mark("There is no sale {sale_id}.", sale_id=sale_id))

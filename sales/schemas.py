@@ -21,7 +21,7 @@ from foundation.http.validation import (
     body,
     changes,
 )
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from sales import terms
 from sales.models import Sale
 from sales.waiting_room.entries import Entry
@@ -126,7 +126,7 @@ def given_terms(given: CreateSaleInput | ChangeSaleInput) -> JsonObject:
     product_ids = fields.pop("products", None)
     if product_ids is not None:
         if len(set(product_ids)) < len(product_ids):
-            raise invalid_field("products", "duplicate", _("A product is given twice."))
+            raise invalid_field("products", "duplicate", mark("A product is given twice."))
         fields["product_ids"] = product_ids
     return fields
 

@@ -15,7 +15,7 @@ from accounts.operating import pausing
 from foundation import clock, journal, lazy_texts
 from foundation.db import transactions
 from foundation.errors import Invalid, Rejected, invalid_field, required
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from inventory import sale_terms
 from sales import sale_states
 from sales.models import Sale, SaleEntry, SaleProduct
@@ -163,13 +163,15 @@ def product_ids_of(sale_id: int) -> set[int]:
 def _replace_products(sale: Sale, after: Collection[int], *, before: Collection[int]) -> None:
     """Lock all products of both sets, so that no order commits by the old terms, and write the difference."""
     if len(after) > MOST_PRODUCTS:
-        raise invalid_field("products", "too_long", _("A sale may have {most} products.", most=MOST_PRODUCTS))
+        raise invalid_field(
+            "products", "too_long", mark("A sale may have {most} products.", most=MOST_PRODUCTS)
+        )
     removed = set(before) - set(after)
     current = sale_terms.lock(set(after) | removed)
     missing = sorted(set(after) - set(before) - current.keys())
     if missing:
         names = ", ".join(map(str, missing))
-        raise invalid_field("products", "not_found", _("There is no product {products}.", products=names))
+        raise invalid_field("products", "not_found", mark("There is no product {products}.", products=names))
     # Of a sale that is not over also those that another sale took while this one seemed to be over.
     is_over = clock.now() >= sale.closes_at
     added = {id for id in after if id not in before or (not is_over and current.get(id) != sale.pk)}
@@ -187,9 +189,9 @@ def _require_free(sale: Sale, current: Mapping[int, int | None]) -> None:
     running = set(Sale.objects.filter(pk__in=others, closes_at__gt=clock.now()).values_list("pk", flat=True))
     taken = sorted(id for id, other in current.items() if other in running)
     if taken:
-        names = lazy_texts.join(", ", [_("product {product}", product=id) for id in taken])
+        names = lazy_texts.join(", ", [mark("product {product}", product=id) for id in taken])
         raise Rejected(
-            _("In another sale that is not over: {products}.", products=names),
+            mark("In another sale that is not over: {products}.", products=names),
             code="product_in_sale",
             products=taken,
         )
@@ -198,16 +200,18 @@ def _require_free(sale: Sale, current: Mapping[int, int | None]) -> None:
 def _require_changeable(sale: Sale, changed: Mapping[str, Any]) -> None:
     now = clock.now()
     if now >= sale.closes_at and changed.keys() - set(KEPT_ONCE_CLOSED):
-        raise Rejected(_("The sale is over; only its name and its products can change."), code="sale_closed")
+        raise Rejected(
+            mark("The sale is over; only its name and its products can change."), code="sale_closed"
+        )
     fixed = [name for name in FIXED_ONCE_OPEN if name in changed]
     if fixed and (now >= sale.opens_at or sale.drawn_at is not None):
         raise Rejected(
-            _("The sale has opened; {terms} can't change any more.", terms=", ".join(fixed)),
+            mark("The sale has opened; {terms} can't change any more.", terms=", ".join(fixed)),
             code="sale_has_opened",
         )
     if "admission" in changed and sale.entries.exists():
         raise Rejected(
-            _("Accounts are in its waiting room already; the admission can't change any more."),
+            mark("Accounts are in its waiting room already; the admission can't change any more."),
             code="sale_has_entries",
         )
 
@@ -216,9 +220,9 @@ def _require_closing_after_opening(sale: Sale, *, is_new: bool = False) -> None:
     """The database has the same constraint, which names no field. A new sale must close in the future."""
     faults = {}
     if sale.closes_at <= sale.opens_at:
-        faults["not_after_opening"] = _("The sale must close after it opens.")
+        faults["not_after_opening"] = mark("The sale must close after it opens.")
     if is_new and sale.closes_at <= clock.now():
-        faults["not_in_future"] = _("The sale must close in the future (times are UTC).")
+        faults["not_in_future"] = mark("The sale must close in the future (times are UTC).")
     if faults:
         errors = [{"field": "closes_at", "code": code, "detail": detail} for code, detail in faults.items()]
         raise Invalid(lazy_texts.join(" ", [*faults.values()]), errors=errors)

@@ -30,7 +30,7 @@ LEFT_OUT = {"tests", "migrations", "node_modules", "import_export"}
 LAZY = {f"{name}_lazy": DEFAULT_KEYWORDS[name] for name in ("gettext", "ngettext", "pgettext", "npgettext")}
 COMMENTS = ("Translators:",)
 TEMPLATES = "scripts.catalogs:extract_template"
-KEYWORDS = DEFAULT_KEYWORDS | LAZY | {"gettext_noop": None}
+KEYWORDS = DEFAULT_KEYWORDS | LAZY | {"gettext_noop": None, "mark": None}
 PLACEHOLDER = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[\d.]*[a-zA-Z]|%%|\{\w*(?:![rs])?(?::[^{}]*)?\}")
 
 

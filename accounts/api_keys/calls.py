@@ -20,7 +20,7 @@ from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import FirstcomeError, NotAllowed, invalid_field
 from foundation.http.messages import Request
 from foundation.http.validation import LARGEST_ID
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import logs
 from foundation.rates import rate_limits
 
@@ -38,7 +38,7 @@ class ScopeMissing(NotAllowed):
     code = "scope_missing"
 
     def __init__(self, scope: str) -> None:
-        super().__init__(_("This API key lacks the scope {scope}.", scope=scope), scope=scope)
+        super().__init__(mark("This API key lacks the scope {scope}.", scope=scope), scope=scope)
 
 
 class AccountRefused(NotAllowed):
@@ -107,7 +107,7 @@ async def _authenticate(request: Request, secret: str, scope: str | None) -> Acc
 
 def _require_scope(key: key_memory.KnownKey, scope: str) -> None:
     if not scope:
-        raise NotAllowed(_("No API key may make this call."))
+        raise NotAllowed(mark("No API key may make this call."))
     for each in scope.split():
         if each not in key.scopes:
             raise ScopeMissing(each)
@@ -116,11 +116,15 @@ def _require_scope(key: key_memory.KnownKey, scope: str) -> None:
 async def _account_to_act_for(key: key_memory.KnownKey, named: str) -> int:
     _require_scope(key, scopes.ACT)
     if not key.may_act:
-        raise AccountRefused(_("The account that made this API key may not have keys act for accounts."))
+        raise AccountRefused(mark("The account that made this API key may not have keys act for accounts."))
     if not ACCOUNT_NUMBER.fullmatch(named) or int(named) > LARGEST_ID:
-        raise invalid_field(scopes.ACCOUNT_HEADER, "not_an_id", _("The header must be an account's number."))
+        raise invalid_field(
+            scopes.ACCOUNT_HEADER, "not_an_id", mark("The header must be an account's number.")
+        )
     await disabled_accounts.refresh()
     account_id = int(named)
     if not await key_memory.is_usable_account(account_id):
-        raise AccountRefused(_("There is no account {account_id}, or it is disabled.", account_id=account_id))
+        raise AccountRefused(
+            mark("There is no account {account_id}, or it is disabled.", account_id=account_id)
+        )
     return account_id

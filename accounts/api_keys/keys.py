@@ -20,7 +20,7 @@ from foundation import clock, scopes
 from foundation.account import TokenInvalid
 from foundation.db import transactions
 from foundation.errors import NotAllowed, Rejected, invalid_field, required
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 START = "fc_key_"
 """How a secret begins; no access token does."""
@@ -61,10 +61,10 @@ def create(
     def created() -> ApiKey:
         now = clock.now()
         if expires_at is not None and expires_at <= now:
-            raise invalid_field("expires_at", "in_the_past", _("An API key can't have expired already."))
+            raise invalid_field("expires_at", "in_the_past", mark("An API key can't have expired already."))
         _lock_maker(maker_id, wants_to_act=scopes.ACT in wanted_scopes)
         if unrevoked().filter(maker_id=maker_id).count() >= KEYS_PER_ACCOUNT:
-            text = _("An account has at most {limit} API keys: revoke one first.", limit=KEYS_PER_ACCOUNT)
+            text = mark("An account has at most {limit} API keys: revoke one first.", limit=KEYS_PER_ACCOUNT)
             raise Rejected(text, code="too_many_api_keys", limit=KEYS_PER_ACCOUNT)
         key = ApiKey.objects.create(
             maker_id=maker_id,
@@ -96,18 +96,22 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
         key = _lock(key_id)
         now = clock.now()
         if key.maker_id != account_id:
-            raise NotAllowed(_("Only the account that made an API key rotates it: its secret acts for it."))
+            raise NotAllowed(
+                mark("Only the account that made an API key rotates it: its secret acts for it.")
+            )
         if key.revoked_at is not None:
-            raise Rejected(_("This API key is revoked."), code="api_key_revoked")
+            raise Rejected(mark("This API key is revoked."), code="api_key_revoked")
         if key.expires_at is not None and key.expires_at <= now:
-            raise Rejected(_("This API key has expired: make a new one."), code="api_key_expired")
+            raise Rejected(mark("This API key has expired: make a new one."), code="api_key_expired")
         key.secrets.filter(valid_until__lte=now).delete()
         ends = key.secrets.filter(valid_until__isnull=False).order_by("valid_until")
         first_end = ends.values_list("valid_until", flat=True).first()
         if first_end is not None and ends.count() >= SECRETS_PER_KEY - 1:
             most = SECRETS_PER_KEY
             seconds = max(1, int((first_end - clock.now()).total_seconds()) + 1)
-            text = _("{limit} secrets of this API key are valid at once, the most there may be.", limit=most)
+            text = mark(
+                "{limit} secrets of this API key are valid at once, the most there may be.", limit=most
+            )
             raise Rejected(text, code="too_many_secrets", limit=most, retry_after=seconds)
         key.secrets.filter(is_current=True).update(is_current=None, valid_until=now + FORMER_SECRET_VALID)
         hash = hash_of(f"{key.prefix}_{random_part}")
@@ -154,11 +158,11 @@ def _lock_maker(maker_id: int, *, wants_to_act: bool) -> None:
     """Lock the account, so that its keys are counted exactly."""
     maker = User.objects.select_for_update().filter(pk=maker_id, is_active=True, is_staff=True).first()
     if maker is None:
-        raise NotAllowed(_("Only staff make API keys."))
+        raise NotAllowed(mark("Only staff make API keys."))
     if wants_to_act and not maker.has_perm(ACT_FOR_ACCOUNTS):
-        raise NotAllowed(_("This account may not have API keys act for accounts."))
+        raise NotAllowed(mark("This account may not have API keys act for accounts."))
 
 
 def _lock(key_id: int) -> ApiKey:
     found = ApiKey.objects.select_for_update().filter(pk=key_id).first()
-    return required(found, _("There is no API key {key_id}.", key_id=key_id))
+    return required(found, mark("There is no API key {key_id}.", key_id=key_id))

@@ -15,7 +15,7 @@ from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.db import open_transaction, transactions
 from foundation.errors import NeedsApproval, NotAllowed, Rejected, required
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 
 DECIDE = "shop.change_approval"
 Status = Approval.Status
@@ -43,7 +43,7 @@ ACTS: dict[str, Act] = {}
 def title(approval: Approval) -> Text:
     """The title of the act that was asked for, which another release may have registered."""
     act = ACTS.get(approval.kind)
-    return act.title if act else _("{act} (of another release)", act=approval.kind)
+    return act.title if act else mark("{act} (of another release)", act=approval.kind)
 
 
 def describe(approval: Approval) -> Facts:
@@ -171,10 +171,12 @@ def persons_in(after: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_waiting(approval_id: int, *, is_locked: bool = False) -> Approval:
     rows = Approval.objects.select_for_update() if is_locked else Approval.objects
-    approval = required(rows.filter(pk=approval_id).first(), _("There is no approval {id}.", id=approval_id))
+    approval = required(
+        rows.filter(pk=approval_id).first(), mark("There is no approval {id}.", id=approval_id)
+    )
     if approval.status != Status.WAITING:
         raise Rejected(
-            _("It is {status} already.", status=approval.get_status_display()), code="approval_decided"
+            mark("It is {status} already.", status=approval.get_status_display()), code="approval_decided"
         )
     return approval
 
@@ -183,21 +185,23 @@ def _read_approvable(approval_id: int, *, is_locked: bool = False) -> Approval:
     approval = _read_waiting(approval_id, is_locked=is_locked)
     by = journal.current_actor()
     if by.id is None:
-        raise NotAllowed(_("Only an operator who is signed in approves."))
+        raise NotAllowed(mark("Only an operator who is signed in approves."))
     # Who asked by a command has no account there, but may have one of the same name here.
     if by.id == approval.asker_id or (approval.asker_id is None and by.name == approval.asker_name):
         raise Rejected(
-            _("You have asked for it yourself: another operator has to approve it."), code="own_approval"
+            mark("You have asked for it yourself: another operator has to approve it."), code="own_approval"
         )
     if approval.kind not in ACTS:
-        text = _("Another release knows what this is: approve it there.")
+        text = mark("Another release knows what this is: approve it there.")
         raise Rejected(text, code="approval_of_another_release")
     own_account.refuse_own(approval.account_id)
     if approval.asker_id is not None:
         asker = User.objects.filter(pk=approval.asker_id, is_active=True, is_staff=True).first()
         if asker is None or not asker.has_perm(ACTS[approval.kind].permission):
             raise Rejected(
-                _("{name}, who asked for it, may not do that any more: refuse it.", name=approval.asker_name),
+                mark(
+                    "{name}, who asked for it, may not do that any more: refuse it.", name=approval.asker_name
+                ),
                 code="asker_not_allowed",
             )
     return approval

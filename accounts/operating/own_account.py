@@ -2,7 +2,7 @@
 
 from foundation import journal
 from foundation.errors import NotAllowed
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 def operator_id() -> int | None:
@@ -11,7 +11,7 @@ def operator_id() -> int | None:
     """
     by = journal.current_actor()
     if by.id is None and by.request_id:
-        raise NotAllowed(_("Only an operator who is signed in may do that."))
+        raise NotAllowed(mark("Only an operator who is signed in may do that."))
     return by.id
 
 
@@ -23,5 +23,5 @@ def refuse_own(*account_ids: int | None) -> None:
     own_id = operator_id()
     if own_id is not None and own_id in account_ids:
         raise NotAllowed(
-            _("This would be for your own account: another operator has to do it."), code="own_account"
+            mark("This would be for your own account: another operator has to do it."), code="own_account"
         )

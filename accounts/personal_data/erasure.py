@@ -22,7 +22,7 @@ from foundation import clock, pseudonyms
 from foundation.approval_models import Approval
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.models import JournalLine
 
 STARTED = "erasure_started"
@@ -129,7 +129,7 @@ def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | No
     since = _started_at(account)
     if since is None or clock.now() < since + SETTLING:
         seconds = int(SETTLING.total_seconds())
-        text = _("The account is erased once it has been disabled for {seconds} seconds.", seconds=seconds)
+        text = mark("The account is erased once it has been disabled for {seconds} seconds.", seconds=seconds)
         raise Rejected(text, code="account_not_settled")
     balance = _require_nothing_open(account_id, forfeit_balance)
     if balance:
@@ -164,7 +164,7 @@ def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
     if balance and not forfeit_balance:
         found.append(f"wallet {account_id} ({balance} points)")
     if found:
-        text = _("Nothing was erased, for this is open: {open}.", open=", ".join(found))
+        text = mark("Nothing was erased, for this is open: {open}.", open=", ".join(found))
         raise Rejected(text, code="account_has_open_work", open=found)
     return balance
 

@@ -20,7 +20,7 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 from foundation.concurrency import event_loop
 from foundation.concurrency.thread_pool import ThreadPool
 from foundation.errors import Overloaded
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 from foundation.normalization import normalized
 from foundation.rates import throttling
 
@@ -32,8 +32,8 @@ MAX_QUEUED = 2_000
 MAX_BODY_BYTES = 8 * 1024
 """Of a form of the admin with a password, which keeps its body while it waits."""
 WAIT_SECONDS = 20.0
-TOO_MANY = _("Too many passwords are being checked; nothing was done.")
-TOO_LATE = _("The request waited too long for a password's check; nothing was done.")
+TOO_MANY = mark("Too many passwords are being checked; nothing was done.")
+TOO_LATE = mark("The request waited too long for a password's check; nothing was done.")
 HASHING_POOL = ThreadPool("hashing", threads=MAX_CONCURRENT, max_waiting=MAX_QUEUED)
 """Runs what hashes a password, with all that is read and written for it."""
 

@@ -23,7 +23,7 @@ from accounts import accounts
 from foundation import clock
 from foundation.db import transactions
 from foundation.errors import NotAuthenticated, Rejected, Throttled
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 
 SESSION_KEY = "second_factor_device"
 """Where a session on the operators' pages keeps the device that its sign-in was verified with."""
@@ -46,7 +46,7 @@ class OtpRequired(NotAuthenticated):
 
     def __init__(self, detail: Text = "") -> None:
         super().__init__(
-            detail or _("This account needs a one-time code, from its authenticator app or a backup code.")
+            detail or mark("This account needs a one-time code, from its authenticator app or a backup code.")
         )
 
 
@@ -55,7 +55,7 @@ class EnrolmentRequired(OtpRequired):
 
     def __init__(self, account: User) -> None:
         super().__init__(
-            _(
+            mark(
                 "This account has to set up one-time codes first: sign in at /admin/ by its password, and "
                 "follow the page there."
             )
@@ -70,7 +70,7 @@ class OtpInvalid(NotAuthenticated):
 
     def __init__(self) -> None:
         super().__init__(
-            _("The one-time code is wrong, too old, or was used already; wait for the next one.")
+            mark("The one-time code is wrong, too old, or was used already; wait for the next one.")
         )
 
 
@@ -127,7 +127,7 @@ def verify(
         return result
     if result:
         seconds = -(-result // timedelta(seconds=1))
-        raise OtpNotChecked(_("Too many wrong one-time codes; wait a while."), retry_after=max(1, seconds))
+        raise OtpNotChecked(mark("Too many wrong one-time codes; wait a while."), retry_after=max(1, seconds))
     raise OtpInvalid
 
 
@@ -144,7 +144,7 @@ def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) 
         if staff.first() is None:
             raise accounts.InvalidCredentials
         if device_id_of(account_id) is not None:
-            text = _("This account has set up one-time codes already: sign in with a code.")
+            text = mark("This account has set up one-time codes already: sign in with a code.")
             raise Rejected(text, code="already_enrolled")
         device = TOTPDevice(user_id=account_id, name=DEVICE_NAME, key=secret, confirmed=True)
         if not _accept_totp(device, _normalized(code), clock.now()):

@@ -9,7 +9,7 @@ from accounts.tokens import token_pairs
 from foundation.db import transactions
 from foundation.db.rows import save_changes
 from foundation.errors import Invalid, invalid_field
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 def change(*, account: User, current: str, new: str, address: str, family: str) -> None:
@@ -38,4 +38,4 @@ def change(*, account: User, current: str, new: str, address: str, family: str) 
 
 
 def _wrong() -> Invalid:
-    return invalid_field("current", "wrong", _("This is not the account's password."))
+    return invalid_field("current", "wrong", mark("This is not the account's password."))

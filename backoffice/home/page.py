@@ -14,7 +14,7 @@ from django.db import Error, InterfaceError, OperationalError, connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _, gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import gettext, gettext_lazy, ngettext, ngettext_lazy
 from redis.exceptions import RedisError
 from structlog import get_logger
 
@@ -95,9 +95,9 @@ def stuck_sagas(request: HttpRequest) -> Work:
         number,
         [_saga_row(saga) for saga in saga_status.read_needing_operator(most=ROWS_SHOWN)] if number else [],
         unit=ngettext("needs an operator", "need an operator", number),
-        note=_("The earliest deadline is first."),
-        calm=_("Nothing to do: no saga needs an operator."),
-        links=[link(_("All sagas that need an operator"), "admin:orders_saga_changelist")],
+        note=gettext("The earliest deadline is first."),
+        calm=gettext("Nothing to do: no saga needs an operator."),
+        links=[link(gettext("All sagas that need an operator"), "admin:orders_saga_changelist")],
         state=State.ALARM,
     )
 
@@ -115,9 +115,9 @@ def waiting_approvals(request: HttpRequest) -> Work:
             for one in found
         ],
         unit=ngettext("waits for a second operator", "wait for a second operator", number),
-        note=_("The oldest is first."),
-        calm=_("Nothing to do: nothing waits for an approval."),
-        links=[link(_("All approvals"), "admin:shop_approval_changelist")],
+        note=gettext("The oldest is first."),
+        calm=gettext("Nothing to do: nothing waits for an approval."),
+        links=[link(gettext("All approvals"), "admin:shop_approval_changelist")],
     )
 
 
@@ -125,14 +125,16 @@ def payments_in_doubt(request: HttpRequest) -> Work:
     """Payments whose charge got no answer of the gateway, the oldest first."""
     in_doubt = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     number, oldest = _read(in_doubt, "created_at", "id")
-    note = _("The oldest is %(age)s old. The shop keeps asking the gateway by itself.")
+    note = gettext("The oldest is %(age)s old. The shop keeps asking the gateway by itself.")
     return _listed(
         number,
         [_row(row_link(one), format_amount(one.card_amount), ago(one.created_at)) for one in oldest],
         unit=ngettext("has no answer", "have no answer", number),
         note=note % {"age": age(oldest[0].created_at)} if oldest else "",
-        calm=_("Nothing to do: the gateway has answered every charge."),
-        links=[link(_("All payments in doubt"), "admin:payments_payment_changelist", query="show=in_doubt")],
+        calm=gettext("Nothing to do: the gateway has answered every charge."),
+        links=[
+            link(gettext("All payments in doubt"), "admin:payments_payment_changelist", query="show=in_doubt")
+        ],
     )
 
 
@@ -160,10 +162,12 @@ def open_disputes(request: HttpRequest) -> Work:
         for one in found
     ]
     unit = ngettext("charge is disputed", "charges are disputed", number)
-    note = _("Answer them at the gateway, each until its time. Their amounts can't be refunded meanwhile.")
+    note = gettext(
+        "Answer them at the gateway, each until its time. Their amounts can't be refunded meanwhile."
+    )
     if failed:
         unit = ngettext("dispute or failed refund", "disputes and failed refunds", number + len(failed))
-        note = _(
+        note = gettext(
             "Answer disputes at the gateway, each until its time. Refund again, on the order's page, what a "
             "card did not keep."
         )
@@ -172,8 +176,10 @@ def open_disputes(request: HttpRequest) -> Work:
         rows[:ROWS_SHOWN],
         unit=unit,
         note=note,
-        calm=_("Nothing to do: no charge is disputed."),
-        links=[link(_("All disputed payments"), "admin:payments_payment_changelist", query="show=disputed")],
+        calm=gettext("Nothing to do: no charge is disputed."),
+        links=[
+            link(gettext("All disputed payments"), "admin:payments_payment_changelist", query="show=disputed")
+        ],
     )
 
 
@@ -185,13 +191,13 @@ def differences(request: HttpRequest) -> Work:
     more = any(run.differences > len(run.findings) for run in runs)
     latest = max(runs, key=lambda run: run.ended_at, default=None)
     is_late = latest is None or reconciling.is_old(latest)
-    note = _("Nothing to do: the books agree. They were last compared %(ago)s.")
+    note = gettext("Nothing to do: the books agree. They were last compared %(ago)s.")
     if latest is None:
-        note = _("The books were never compared to their end: look at the comparisons.")
+        note = gettext("The books were never compared to their end: look at the comparisons.")
     elif is_late:
-        note = _("The books were last compared %(ago)s, which is too long: look at the comparisons.")
+        note = gettext("The books were last compared %(ago)s, which is too long: look at the comparisons.")
     elif found:
-        note = _("Each comparison says what to do. The books were last compared %(ago)s.")
+        note = gettext("Each comparison says what to do. The books were last compared %(ago)s.")
     return Work(
         state=State.ALARM if found or more else State.WORK if is_late else State.CALM,
         number=_number_text(COUNTED if more else len(found)),
@@ -201,16 +207,16 @@ def differences(request: HttpRequest) -> Work:
             _row(row_link(run, finding["key"]), reconciling.cause_text(finding))
             for finding, run in list(found.values())[:ROWS_SHOWN]
         ],
-        links=[link(_("All comparisons"), "admin:payments_reconciliation_changelist")],
+        links=[link(gettext("All comparisons"), "admin:payments_reconciliation_changelist")],
     )
 
 
 def undelivered_events(request: HttpRequest) -> Work:
     """Events that were refused for good or given up, the oldest first."""
     number, found = _read(deliveries.find_dead())
-    replay = [link(_("Replay"), "admin:events_webhookdelivery_replay_events")]
+    replay = [link(gettext("Replay"), "admin:events_webhookdelivery_replay_events")]
     dead = f"endpoint__exact={BUILT_IN}&status__exact=failed"
-    all_events = link(_("All dead events"), "admin:events_webhookdelivery_changelist", query=dead)
+    all_events = link(gettext("All dead events"), "admin:events_webhookdelivery_changelist", query=dead)
     return _listed(
         number,
         [
@@ -223,8 +229,8 @@ def undelivered_events(request: HttpRequest) -> Work:
             for one in found
         ],
         unit=ngettext("was not delivered", "were not delivered", number),
-        note=_("The oldest is first."),
-        calm=_("Nothing to do: every event was delivered, or is retried."),
+        note=gettext("The oldest is first."),
+        calm=gettext("Nothing to do: every event was delivered, or is retried."),
         links=[all_events, *(replay if request.user.has_perm("shop.change_journalline") else [])],
     )
 
@@ -246,14 +252,14 @@ def running_campaigns(request: HttpRequest) -> Work:
         running,
         most=coupons_state.MOST_RUNNING,
         unit=ngettext("campaign", "campaigns", len(running)),
-        idle=_("Nothing to do: no campaign is running."),
+        idle=gettext("Nothing to do: no campaign is running."),
         paused=ngettext_lazy(
             "%(count)s is paused: it issues nothing until it is resumed.",
             "%(count)s are paused: they issue nothing until they are resumed.",
             "count",
         ),
         details=lambda one: [coupons_left(one)],
-        all_rows=link(_("All campaigns"), "admin:coupons_campaign_changelist"),
+        all_rows=link(gettext("All campaigns"), "admin:coupons_campaign_changelist"),
     )
 
 
@@ -261,11 +267,11 @@ def running_sales(request: HttpRequest) -> Work:
     """The sales between their opening and their closing: paused ones first, then the latest opening."""
 
     def details(sale: Sale) -> list[str]:
-        closes = _("closes at %(at)s UTC") % {"at": f"{sale.closes_at:%Y-%m-%d %H:%M}"}
+        closes = gettext("closes at %(at)s UTC") % {"at": f"{sale.closes_at:%Y-%m-%d %H:%M}"}
         if not (sale.is_queued and sale.is_ordered):
             return [closes]
         waiting = sale.last_position - sale.passed_position
-        return [closes, _("%(count)s waiting") % {"count": f"{waiting:,}"}]
+        return [closes, gettext("%(count)s waiting") % {"count": f"{waiting:,}"}]
 
     running = sorted(sales_metrics.running(), key=lambda sale: sale.paused_at is None)
     return _running(
@@ -273,21 +279,21 @@ def running_sales(request: HttpRequest) -> Work:
         running,
         most=sales_metrics.MOST_RUNNING,
         unit=ngettext("sale", "sales", len(running)),
-        idle=_("Nothing to do: no sale is running."),
+        idle=gettext("Nothing to do: no sale is running."),
         paused=ngettext_lazy(
             "%(count)s is paused: nothing of it can be ordered until it is resumed.",
             "%(count)s are paused: nothing of them can be ordered until they are resumed.",
             "count",
         ),
         details=details,
-        all_rows=link(_("All sales"), "admin:sales_sale_changelist"),
+        all_rows=link(gettext("All sales"), "admin:sales_sale_changelist"),
     )
 
 
 def products_low_on_stock(request: HttpRequest) -> Work:
     """Products of which no more is available than their threshold, the furthest below it first."""
     number, low = _read(stock_reports.low())
-    text = _("%(available)s available, low at %(threshold)s")
+    text = gettext("%(available)s available, low at %(threshold)s")
     return _listed(
         number,
         [
@@ -299,20 +305,22 @@ def products_low_on_stock(request: HttpRequest) -> Work:
             for one in low
         ],
         unit=ngettext("product is at its threshold", "products are at their threshold", number),
-        note=_("The one that is furthest below its threshold is first."),
-        calm=_("Nothing to do: every product with a threshold has more than it."),
-        links=[link(_("All products that are low"), "admin:inventory_product_changelist", query="low=yes")],
+        note=gettext("The one that is furthest below its threshold is first."),
+        calm=gettext("Nothing to do: every product with a threshold has more than it."),
+        links=[
+            link(gettext("All products that are low"), "admin:inventory_product_changelist", query="low=yes")
+        ],
     )
 
 
 def lost_sales(request: HttpRequest) -> Work:
     """What was asked for today and not sold, in money: the products with most of it first."""
-    text = _("%(amount)s, %(units)s units")
+    text = gettext("%(amount)s, %(units)s units")
     return Work(
         state=State.CALM,
         number=format_amount(stock_reports.lost_today_amount()),
-        unit=_("lost today"),
-        note=_(
+        unit=gettext("lost today"),
+        note=gettext(
             "It was sold out, over a limit, expired, declined or given up. Each account counts once a day."
         ),
         rows=[
@@ -334,28 +342,28 @@ def laws(request: HttpRequest) -> Work:
     oldest_at = min((state.checked_at for state in known if state.checked_at), default=None)
     trusted = timedelta(seconds=AUDITS_MISSED * settings.AUDIT_SECONDS)
     is_old = bool(trusted and oldest_at and clock.now() - oldest_at > trusted)
-    calm = "" if broken or unknown or is_old else _("Nothing to do: every law holds.")
-    not_audited = _("Not audited yet: %(laws)s.") % {"laws": ", ".join(unknown)} if unknown else ""
-    recent = _("The oldest answer is %(age)s old.")
-    old = _("The oldest answer is %(age)s old, which is too old: look at the audit.")
+    calm = "" if broken or unknown or is_old else gettext("Nothing to do: every law holds.")
+    not_audited = gettext("Not audited yet: %(laws)s.") % {"laws": ", ".join(unknown)} if unknown else ""
+    recent = gettext("The oldest answer is %(age)s old.")
+    old = gettext("The oldest answer is %(age)s old, which is too old: look at the audit.")
     how_old = (old if is_old else recent) % {"age": age(oldest_at)} if oldest_at else ""
     return Work(
         state=State.ALARM if broken else State.WORK if unknown or is_old else State.CALM,
         number=f"{len(broken)}" if broken else f"{len(known)}/{len(LAWS)}",
-        unit=ngettext("is broken", "are broken", len(broken)) if broken else _("hold"),
+        unit=ngettext("is broken", "are broken", len(broken)) if broken else gettext("hold"),
         note=" ".join(filter(None, [calm, not_audited, how_old])),
         rows=[
             _row(
                 row_link(one),
-                _(LAWS[one.law]),
+                gettext(LAWS[one.law]),
                 ngettext("%(count)s offender", "%(count)s offenders", len(one.offenders))
                 % {"count": len(one.offenders)},
-                one.checked_at and _("checked %(ago)s") % {"ago": ago(one.checked_at)},
+                one.checked_at and gettext("checked %(ago)s") % {"ago": ago(one.checked_at)},
                 status="broken",
             )
             for one in broken[:ROWS_SHOWN]
         ],
-        links=[link(_("All laws"), "admin:shop_lawstatus_changelist")],
+        links=[link(gettext("All laws"), "admin:shop_lawstatus_changelist")],
     )
 
 
@@ -396,8 +404,12 @@ def _running(
 ) -> Work:
     """The campaigns or sales that run, which is work while some of them are paused."""
     number = sum(one.paused_at is not None for one in running)
-    note = _("Nothing to do: none is paused.") if running else idle
-    board = [link(_("Launch board"), "board:page")] if request.user.has_perms(board_page.PERMISSIONS) else []
+    note = gettext("Nothing to do: none is paused.") if running else idle
+    board = (
+        [link(gettext("Launch board"), "board:page")]
+        if request.user.has_perms(board_page.PERMISSIONS)
+        else []
+    )
     return Work(
         state=State.WORK if number else State.CALM,
         number=f"{len(running)}{'' if len(running) < most else '+'}",
@@ -406,7 +418,7 @@ def _running(
             _row(
                 row_link(one, one.name),
                 *details(one),
-                one.paused_at and _("paused %(ago)s") % {"ago": ago(one.paused_at)},
+                one.paused_at and gettext("paused %(ago)s") % {"ago": ago(one.paused_at)},
                 status=str(one.status_at(clock.now())),
             )
             for one in running[:ROWS_SHOWN]
@@ -420,9 +432,9 @@ def _saga_row(saga: Saga) -> Row:
     late_since = saga_status.late_since(saga)
     step = saga_status.step_name(saga)
     since = (
-        _("late for %(age)s") % {"age": age(late_since)}
+        gettext("late for %(age)s") % {"age": age(late_since)}
         if late_since
-        else _("began %(ago)s") % {"ago": ago(saga.created_at)}
+        else gettext("began %(ago)s") % {"ago": ago(saga.created_at)}
     )
     attempts = ngettext("%(count)s failed attempt", "%(count)s failed attempts", saga.attempts)
     return _row(
@@ -470,7 +482,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the page shows, for unfold's index of the admin."""
     shown = list(read_sections(request))
     return context | {
-        "title": _("Today's work"),
+        "title": gettext("Today's work"),
         "sections": shown,
         "to_do": [section for section, work in shown if work.state in (State.WORK, State.ALARM)],
         "is_all_read": all(work.state != State.AWAY for section, work in shown),
@@ -493,5 +505,5 @@ def read_sections(request: HttpRequest) -> Iterator[tuple[Section, Work]]:
                 if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
                     # A broken connection would fail all sections after it.
                     connection.close_if_unusable_or_obsolete()
-                note = _("It can't be read just now. Load the page again in a moment.")
+                note = gettext("It can't be read just now. Load the page again in a moment.")
                 yield section._replace(icon="cloud_off"), Work(state=State.AWAY, note=note)

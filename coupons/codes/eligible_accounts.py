@@ -20,7 +20,7 @@ from coupons.models import Campaign, EligibleAccount
 from foundation import journal
 from foundation.db import transactions
 from foundation.errors import Invalid
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 UNKNOWN_SHOWN = 100
 
@@ -39,11 +39,11 @@ def add(*, campaign_id: int, account_ids: Sequence[int], reason: str = "") -> Ad
             {
                 "field": f"users.{account_ids.index(account_id)}",
                 "code": "unknown",
-                "detail": _("There is no account {account_id}.", account_id=account_id),
+                "detail": mark("There is no account {account_id}.", account_id=account_id),
             }
             for account_id in sorted(missing)[:UNKNOWN_SHOWN]
         ]
-        raise Invalid(_("Nothing was done: some of these accounts don't exist."), errors=errors)
+        raise Invalid(mark("Nothing was done: some of these accounts don't exist."), errors=errors)
     skipped: list[int] = []
     for chunk in pool.chunks(account_ids):
         skipped += transactions.run(partial(_add_chunk, campaign_id, chunk, reason), transactions.ONCE)

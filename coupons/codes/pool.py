@@ -20,7 +20,7 @@ from foundation.db.rows import save_changes
 from foundation.errors import NotFound, Rejected, required
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 log = get_logger(__name__)
 
@@ -100,11 +100,13 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
 
     def work() -> PoolCode:
         found = PoolCode.objects.select_for_update().filter(campaign_id=campaign_id, code=code).first()
-        missing = _("Campaign {campaign_id} has no code {code}.", campaign_id=campaign_id, code=code)
+        missing = mark("Campaign {campaign_id} has no code {code}.", campaign_id=campaign_id, code=code)
         row = required(found, missing)
         if row.status != PoolCode.Status.AVAILABLE:
             raise Rejected(
-                _("Code {code} is {status}; only available ones are renamed.", code=code, status=row.status),
+                mark(
+                    "Code {code} is {status}; only available ones are renamed.", code=code, status=row.status
+                ),
                 code="code_issued",
             )
         if to != code and existing_codes([to]):
@@ -201,13 +203,13 @@ def existing_codes(codes: Codes) -> set[str]:
 
 def code_exists(code: str) -> Rejected:
     """The refusal of a code that exists."""
-    return Rejected(_("Code {code} exists already.", code=code), code="code_exists")
+    return Rejected(mark("Code {code} exists already.", code=code), code="code_exists")
 
 
 def require_campaign(campaign_id: int) -> None:
     """Raise `NotFound` without the campaign."""
     if not Campaign.objects.filter(pk=campaign_id).exists():
-        raise NotFound(_("There is no campaign {campaign_id}.", campaign_id=campaign_id))
+        raise NotFound(mark("There is no campaign {campaign_id}.", campaign_id=campaign_id))
 
 
 def _codes_added(campaign_id: int) -> int:

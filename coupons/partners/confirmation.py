@@ -37,7 +37,7 @@ from foundation.db import open_transaction, transactions
 from foundation.db.transactions import DatabaseUnavailable
 from foundation.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
 from foundation.journal import ActorContext
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import logs
 from foundation.outbound import backoff
 from foundation.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
@@ -85,7 +85,7 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
         # cached.
         permits = _permits()
         if not permits.acquire(timeout=PERMIT_WAIT_SECONDS):
-            raise Unavailable(_("The partner is slow, and too many requests wait for it; try again."))
+            raise Unavailable(mark("The partner is slow, and too many requests wait for it; try again."))
         try:
             if not confirming.is_new and not _count_attempt(confirming):
                 return _read_settled(confirming)
@@ -99,7 +99,7 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
         issued = release_slot(confirming, is_unsent=isinstance(answer, NotReached))
         if issued is None:
             if isinstance(answer, NotReached):
-                raise PartnerFailed(_("The partner was not reached; nothing was issued.")) from answer
+                raise PartnerFailed(mark("The partner was not reached; nothing was issued.")) from answer
             raise refused()
         return issued
 
@@ -152,7 +152,7 @@ def _read_settled(confirming: PendingConfirmation) -> Issued:
 
 def reply_unknown() -> Unavailable:
     """The error of a request that keeps its slot while the partner's decision is not known."""
-    return Unavailable(_("The partner has not answered; the coupon is reserved meanwhile. Try again."))
+    return Unavailable(mark("The partner has not answered; the coupon is reserved meanwhile. Try again."))
 
 
 def confirm(confirming: PendingConfirmation) -> Issued:
@@ -185,7 +185,7 @@ def release_slot(confirming: PendingConfirmation, *, is_unsent: bool = False) ->
 
 def refused() -> PartnerFailed:
     """The error of a request whose partner refused: slot and code were released."""
-    return PartnerFailed(_("The partner refused this coupon; nothing was issued."))
+    return PartnerFailed(mark("The partner refused this coupon; nothing was issued."))
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
@@ -223,7 +223,9 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issu
         if coupon:
             return outcomes.existing_coupon_result(coupon)
         if key in confirmations and key not in settled:
-            return Unavailable(_("It is not known yet whether the partner confirms the coupon; try again."))
+            return Unavailable(
+                mark("It is not known yet whether the partner confirms the coupon; try again.")
+            )
         return refused()
 
     return [result_of(update) for update in updates]

@@ -36,7 +36,7 @@ from foundation.concurrency.batching import Batcher
 from foundation.db import open_transaction, transactions
 from foundation.errors import FirstcomeError, NotFound, Rejected, Unavailable
 from foundation.grouping import grouped
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import tracing
 
 log = get_logger(__name__)
@@ -157,7 +157,7 @@ def _read(ticket_ids: Sequence[UUID]) -> list[Queued | NotFound]:
 
 
 def _not_found(ticket_id: UUID) -> NotFound:
-    return NotFound(_("There is no queue ticket {ticket_id}.", ticket_id=ticket_id))
+    return NotFound(mark("There is no queue ticket {ticket_id}.", ticket_id=ticket_id))
 
 
 READER: Batcher[UUID, Queued] = Batcher(_read, name="ticket_status", run=transactions.read)

@@ -36,7 +36,7 @@ from foundation.concurrency import thread_pool
 from foundation.db import compiled, transactions
 from foundation.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
 from foundation.journal import ActorContext
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import logs, tracing
 from foundation.redis import completion_notifications
 
@@ -191,7 +191,9 @@ def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> s
         log.error("a ticket can't be settled", ticket=failed.ticket_id, account=failed.user_id, error=error)
         pending = {}
         staying = set[UUID]()
-        outcomes[failed.ticket_id] = Rejected(_("No coupon can be written for this account."), code="failed")
+        outcomes[failed.ticket_id] = Rejected(
+            mark("No coupon can be written for this account."), code="failed"
+        )
     if pending:
         by = {position.ticket_id: position.by for position in positions}
         confirm = partial(_confirm_slot, tracing.traceparent())

@@ -13,7 +13,7 @@ from coupons.allocation.allocating import Applicants
 from foundation.concurrency.batching import Batcher
 from foundation.concurrency.hot_rows import MAX_CONCURRENT, ConcurrencyLimit
 from foundation.db import transactions
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 # A read takes a millisecond, in which few other requests arrive.
 LOOKUP_INTERVAL_SECONDS = 0.01
@@ -33,4 +33,4 @@ def lookup_batcher(campaign_id: int) -> Batcher[int, Applicants]:
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
 def concurrency_limit(campaign_id: int, most: int = MAX_CONCURRENT) -> ConcurrencyLimit:
     """The limit of requests of this process that wait for the campaign's row."""
-    return ConcurrencyLimit(name=_("campaign {campaign_id}", campaign_id=campaign_id), max_concurrent=most)
+    return ConcurrencyLimit(name=mark("campaign {campaign_id}", campaign_id=campaign_id), max_concurrent=most)

@@ -17,7 +17,7 @@ from coupons.models import Campaign
 from coupons.strategies import concurrency_limit
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:
@@ -49,7 +49,7 @@ def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
         return _write_slot(Campaign.objects.get(pk=campaign_id), request, seen.now)
     # A slot may have been released since.
     return allocating.read_campaign(campaign_id, [user_id]).answer(user_id) or Rejected(
-        _("{campaign} has changed just now; nothing was done.", campaign=seen.campaign.name),
+        mark("{campaign} has changed just now; nothing was done.", campaign=seen.campaign.name),
         code="conflict",
         retry_after=1,
     )

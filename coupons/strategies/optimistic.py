@@ -11,7 +11,7 @@ from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
 from coupons.strategies import concurrency_limit
 from foundation.concurrency import hot_rows
 from foundation.db import transactions
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 RETRIES = Counter(
     "firstcome_campaign_conflicts",
@@ -26,7 +26,7 @@ def issue(*, campaign_id: int, user_id: int) -> Slot:
         lambda: transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED),
         concurrency_limit=concurrency_limit(campaign_id, hot_rows.MAX_OPTIMISTIC),
         retries=RETRIES,
-        wanted=_("this campaign's coupons"),
+        wanted=mark("this campaign's coupons"),
     )
     return outcomes.unwrap(outcome)
 

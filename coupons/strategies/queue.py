@@ -18,7 +18,7 @@ from coupons.queue.stream import QueuePosition
 from foundation import clock
 from foundation.concurrency.batching import Batcher
 from foundation.errors import Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 ATTEMPTS = 3
 
@@ -43,7 +43,7 @@ def issue(*, campaign_id: int, user_id: int) -> Slot | Queued:
             return queued
         # Redis still had one that was settled before.
         stream.remove(campaign_id, [position])
-    raise Unavailable(_("The queue of this campaign is being restored; try again."))
+    raise Unavailable(mark("The queue of this campaign is being restored; try again."))
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)

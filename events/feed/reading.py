@@ -21,7 +21,7 @@ from events.models import BUILT_IN, FeedEvent, FeedState, WebhookEndpoint
 from foundation import clock
 from foundation.db import transactions
 from foundation.errors import CursorExpired, invalid_field
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 READ_EVENTS = "events.view_feedevent"
 """The permission to read them, by whichever call, and to have webhook endpoints sent them."""
@@ -95,7 +95,7 @@ def read_page(
     position = state.swept_position if after is None else after
     if generation not in (None, state.generation):
         raise CursorExpired(
-            _(
+            mark(
                 "The cursor is of before the database was restored from a backup; compare your copy with the "
                 "shop, and read from the oldest event on, without a cursor."
             ),
@@ -226,14 +226,14 @@ def chosen_by(patterns: Collection[str]) -> Q:
 def check_pattern(pattern: str, *, field: str = "type") -> None:
     """Raise `Invalid` if the pattern, in this field, chooses no type of event."""
     if pattern and not catalogue.is_pattern(pattern):
-        raise invalid_field(field, "unknown_type", _("No event has the type {type}.", type=pattern))
+        raise invalid_field(field, "unknown_type", mark("No event has the type {type}.", type=pattern))
 
 
 def _not_a_cursor() -> Exception:
-    return invalid_field("after", "invalid", _("The cursor does not belong to this list."))
+    return invalid_field("after", "invalid", mark("The cursor does not belong to this list."))
 
 
 def _expired() -> CursorExpired:
     return CursorExpired(
-        _("Events after the cursor were deleted; read from the oldest one on, without a cursor.")
+        mark("Events after the cursor were deleted; read from the oldest one on, without a cursor.")
     )

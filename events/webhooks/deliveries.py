@@ -16,7 +16,7 @@ from events.webhooks import endpoints, ranges, sending
 from foundation import clock, journal
 from foundation.db import key_walks, transactions
 from foundation.errors import Rejected, required
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.models import JournalLine
 
 TESTED = "webhook_endpoint.tested"
@@ -131,7 +131,7 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
     `event_expired`.
     """
     _require_enabled(endpoints.get(endpoint_id=endpoint_id))
-    expired = Rejected(_("The event was deleted after the retention."), code="event_expired")
+    expired = Rejected(mark("The event was deleted after the retention."), code="event_expired")
 
     def work() -> WebhookDelivery:
         _try_at_once(endpoint_id)
@@ -142,7 +142,7 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
         row = own.first() or next(iter(ranges.find(endpoint_id, events)), None)
         if row is None and 0 < position <= reading.read_state().swept_position:
             raise expired
-        row = required(row, _("There is no delivery {id} of this endpoint.", id=delivery_id))
+        row = required(row, mark("There is no delivery {id} of this endpoint.", id=delivery_id))
         if row.payload is None:
             event = FeedEvent.objects.filter(event_id=row.event_id).first()
             if event is None:
@@ -189,7 +189,7 @@ def resend_order(*, order_id: UUID, reason: str) -> int:
         _try_at_once(BUILT_IN)
         rows = of_order(order_id)
         if not rows:
-            text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
+            text = mark("The order has no events: they are written when it is paid, refunded or cancelled.")
             raise Rejected(text, code="no_events")
         # Rows anew, so that their keys have the sequence of the events: old rows may be gone already.
         to_data_platform().filter(event_id__in=[row.event_id for row in rows]).delete()
@@ -214,7 +214,7 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
     asked = JournalLine.objects.filter(subject=subject, what=TESTED, at__gt=since)
     if max(pending.count(), asked.count()) >= MOST_TESTS:
         raise Rejected(
-            _("This endpoint has had {count} tests: wait until a minute has passed.", count=MOST_TESTS),
+            mark("This endpoint has had {count} tests: wait until a minute has passed.", count=MOST_TESTS),
             code="too_many_tests",
         )
     row = sending.only_for(endpoint_id, catalogue.TEST, {})
@@ -312,7 +312,7 @@ def _as_new() -> dict[str, Any]:
 
 def _require_enabled(endpoint: WebhookEndpoint) -> None:
     if not endpoint.is_enabled:
-        raise Rejected(_("The endpoint is disabled: enable it first."), code="endpoint_disabled")
+        raise Rejected(mark("The endpoint is disabled: enable it first."), code="endpoint_disabled")
 
 
 def _try_at_once(endpoint_id: UUID) -> None:

@@ -21,7 +21,7 @@ from foundation.concurrency.thread_pool import ThreadPool
 from foundation.db import key_walks, transactions
 from foundation.db.rows import present, save_changes
 from foundation.errors import Rejected, invalid_field, required
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.outbound import public_addresses
 from foundation.outbound.public_addresses import AddressRefused
 
@@ -72,7 +72,7 @@ def create(*, url: str, events: Sequence[str], owner: Owner, description: str = 
         WebhookEndpoint.objects.select_for_update().get(pk=BUILT_IN)
         if WebhookEndpoint.objects.exclude(pk=BUILT_IN).count() >= MOST_ENDPOINTS:
             raise Rejected(
-                _("There are {most} endpoints already; delete one first.", most=MOST_ENDPOINTS),
+                mark("There are {most} endpoints already; delete one first.", most=MOST_ENDPOINTS),
                 code="too_many_endpoints",
             )
         endpoint.save(force_insert=True)
@@ -102,7 +102,7 @@ def get_own(*, endpoint_id: UUID) -> WebhookEndpoint:
     endpoint = get(endpoint_id=endpoint_id)
     if endpoint.is_built_in:
         raise Rejected(
-            _("The data platform is set up by the settings, and has its own protocol."),
+            mark("The data platform is set up by the settings, and has its own protocol."),
             code="built_in_endpoint",
         )
     return endpoint
@@ -193,7 +193,7 @@ def rotate_secret(*, endpoint_id: UUID) -> WebhookEndpoint:
         until = now + FORMER_SECRET_VALID
         if len(former) >= MOST_SECRETS - 1:
             raise Rejected(
-                _(
+                mark(
                     "{limit} secrets of this endpoint sign at once, the most there may be.",
                     limit=MOST_SECRETS,
                 ),
@@ -315,7 +315,7 @@ def check_url(url: str) -> None:
     except (AddressRefused, TimeoutError) as error:
         found.cancel()
         why = str(error) or public_addresses.NOT_PUBLIC
-        raise invalid_field("url", "address_refused", _("The url is refused: {why}.", why=why)) from None
+        raise invalid_field("url", "address_refused", mark("The url is refused: {why}.", why=why)) from None
 
 
 def journal_subject(endpoint_id: UUID) -> str:
@@ -328,7 +328,7 @@ def _lock(endpoint_id: UUID) -> WebhookEndpoint:
 
 
 def _get(endpoint_id: UUID, endpoints: "QuerySet[WebhookEndpoint]") -> WebhookEndpoint:
-    text = _("There is no webhook endpoint {id}.", id=str(endpoint_id))
+    text = mark("There is no webhook endpoint {id}.", id=str(endpoint_id))
     return required(endpoints.filter(pk=endpoint_id).first(), text)
 
 

@@ -30,7 +30,7 @@ from foundation.concurrency.thread_pool import LEADER_POOL, close_unusable_conne
 from foundation.db import open_transaction, stuck_rows, transactions
 from foundation.db.stuck_rows import Row
 from foundation.errors import Overloaded, Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import logs, tracing
 from foundation.repeated_work import RepeatedWork
 
@@ -156,7 +156,7 @@ class Batcher(Generic[Request, Outcome]):
         """
         with self._mutex:
             if len(self._queue) >= self._max_waiting:
-                raise Overloaded(_("Too many requests are waiting; nothing was done."))
+                raise Overloaded(mark("Too many requests are waiting; nothing was done."))
             self._queue.append(_Entry(request, on_result))
             if self._lead is None:
                 try:
@@ -202,7 +202,7 @@ class Batcher(Generic[Request, Outcome]):
             if self._lead and self._lead.batch and now - self._lead.since >= self._wait_seconds:
                 lost = self._lead.batch
                 self._replace_lead()
-        too_late = _("The request waited too long in the queue; nothing was done.")
+        too_late = mark("The request waited too long in the queue; nothing was done.")
         self._answer(late, [Overloaded(too_late) for _entry in late])
         self._answer(lost, [_unknown_outcome_error() for _entry in lost])
 
@@ -433,7 +433,7 @@ def _may_be_fault_of_one(error: Exception, *, size: int, is_part: bool) -> bool:
 
 
 def _unknown_outcome_error() -> Unavailable:
-    return Unavailable(_("The outcome is not known yet; try again with the same key or account."))
+    return Unavailable(mark("The outcome is not known yet; try again with the same key or account."))
 
 
 def _unwrap(outcome: Any) -> Any:

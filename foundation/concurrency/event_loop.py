@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from foundation.concurrency.batching import Batcher
 from foundation.concurrency.thread_pool import CALL_POOL, ThreadPool
 from foundation.errors import Overloaded
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
@@ -101,7 +101,7 @@ async def run_in_thread(
     def work() -> None:
         try:
             if time.monotonic() - entered_at > WAIT_SECONDS:
-                raise Overloaded(_("The request waited too long for a thread; nothing was done."))
+                raise Overloaded(mark("The request waited too long for a thread; nothing was done."))
             result = context.run(function, *arguments)
         except Exception as error:
             deliver(end_wait, error)

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from foundation.db.transactions import ChangedMeanwhile
 from foundation.errors import Overloaded, Rejected
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 
 T = TypeVar("T")
 MAX_CONCURRENT = 64
@@ -41,7 +41,7 @@ class ConcurrencyLimit:
     def permit(self) -> Iterator[None]:
         """Hold a permit while the block runs. Raises `Overloaded` if none is free in time."""
         if not self._permits.acquire(timeout=self._wait_seconds):
-            raise Overloaded(_("The request waited too long for {row}; nothing was done.", row=self._name))
+            raise Overloaded(mark("The request waited too long for {row}; nothing was done.", row=self._name))
         try:
             yield
         finally:
@@ -66,7 +66,7 @@ def retry_until_unchanged(
         except ChangedMeanwhile:
             continue
     raise Rejected(
-        _("Too many concurrent requests for {wanted}; nothing was done.", wanted=wanted),
+        mark("Too many concurrent requests for {wanted}; nothing was done.", wanted=wanted),
         code="conflict",
         retry_after=1,
     )

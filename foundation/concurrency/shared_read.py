@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from structlog import get_logger
 
 from foundation.db.transactions import DatabaseUnavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 Value = TypeVar("Value")
 log = get_logger(__name__)
@@ -130,7 +130,7 @@ class SharedRead(Generic[Value]):
         """What was read last, without reading. Raises `DatabaseUnavailable` if it is too old."""
         last = self._last
         if last is None or time.monotonic() - last.began_at >= self._max_age_seconds:
-            raise DatabaseUnavailable(_("The database can't be reached; nothing was done."))
+            raise DatabaseUnavailable(mark("The database can't be reached; nothing was done."))
         return last.value
 
     def fresh(self) -> Reading[Value] | None:

@@ -21,7 +21,7 @@ from prometheus_client import Gauge
 from structlog import get_logger
 
 from foundation.errors import Overloaded
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import process_metrics
 
 log = get_logger(__name__)
@@ -117,12 +117,14 @@ class ThreadPool:
             is_held = not self._has_room(names)
             must_wait = is_held or len(self._ready) + self.busy() - len(self._starting) >= self._max_threads
             if must_wait and self.waiting() >= self._max_waiting:
-                raise Overloaded(_("Too many requests are waiting; nothing was done."))
+                raise Overloaded(mark("Too many requests are waiting; nothing was done."))
             if is_held and not self._may_hold(names):
-                raise Overloaded(_("Too many requests like this one are waiting; nothing was done."))
+                raise Overloaded(mark("Too many requests like this one are waiting; nothing was done."))
             if owner is not None:
                 if self._of_owner[owner] >= MAX_PER_OWNER:
-                    raise Overloaded(_("Too many requests of this account are under way; nothing was done."))
+                    raise Overloaded(
+                        mark("Too many requests of this account are under way; nothing was done.")
+                    )
                 self._of_owner[owner] += 1
             if is_held:
                 self._held.setdefault(group, {}).setdefault(names, deque()).append(task)
@@ -133,7 +135,7 @@ class ThreadPool:
             if not self._threads:
                 self._ready.remove(task)
                 self._release(task)
-                raise Overloaded(_("No thread could be started; nothing was done."))
+                raise Overloaded(mark("No thread could be started; nothing was done."))
 
     def sample(self) -> None:
         now = self.busy(), self.waiting()

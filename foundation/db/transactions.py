@@ -26,7 +26,7 @@ from foundation.db import commit_marks, open_transaction
 from foundation.db.mysql.patience import is_statement_ended
 from foundation.db.open_transaction import OpenTransaction
 from foundation.errors import Unavailable
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 
 
 class Effect(Enum):
@@ -117,9 +117,9 @@ CONFLICT_BUDGET_SECONDS = 6.0
 CONNECTION_LOST_BUDGET_SECONDS = 1.5
 # Less than one lock wait: a batch continues without the requests that need the locked row.
 BATCH_CONFLICT_BUDGET_SECONDS = 4.0
-OUTCOME_UNKNOWN_DETAIL = _("It is not known whether this was done; check, or retry with the same key.")
+OUTCOME_UNKNOWN_DETAIL = mark("It is not known whether this was done; check, or retry with the same key.")
 
-CONFLICT_DETAIL = _("Too many other requests change the same rows; nothing was done.")
+CONFLICT_DETAIL = mark("Too many other requests change the same rows; nothing was done.")
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -261,9 +261,9 @@ class _Attempts(Generic[T]):
         if is_lost(error):
             connection.close()
             if is_last or elapsed > CONNECTION_LOST_BUDGET_SECONDS:
-                raise self._unavailable(_("The database can't be reached; try again.")) from error
+                raise self._unavailable(mark("The database can't be reached; try again.")) from error
         elif is_full(error):
-            raise self._unavailable(_("The database has no space left; try again.")) from error
+            raise self._unavailable(mark("The database has no space left; try again.")) from error
         elif not (is_conflict(error) or is_impatient):
             raise error
         elif is_impatient or is_last or elapsed > self._conflict_budget_seconds:

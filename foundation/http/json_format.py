@@ -10,7 +10,7 @@ from django.utils.functional import Promise
 
 from foundation import lazy_texts
 from foundation.errors import FirstcomeError, Invalid, invalid_field
-from foundation.lazy_texts import ENGLISH, Text, mark as _
+from foundation.lazy_texts import ENGLISH, Text, mark
 
 # No call of this API needs more than four; functions that recurse into bodies may rely on this.
 MAX_DEPTH = 32
@@ -39,7 +39,7 @@ class TooLarge(FirstcomeError):
     code = "too_large"
 
     def __init__(self, detail: Text = "", *, most: int = settings.MAX_BODY_BYTES) -> None:
-        super().__init__(detail or _("The body is larger than {size} KiB.", size=most // 1024))
+        super().__init__(detail or mark("The body is larger than {size} KiB.", size=most // 1024))
 
 
 class UnsupportedMediaType(FirstcomeError):
@@ -59,12 +59,12 @@ def parse(body: bytes, content_type: str) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedJSON(_("The body is not valid JSON: {error}.", error=str(error))) from error
+        raise MalformedJSON(mark("The body is not valid JSON: {error}.", error=str(error))) from error
     if len(body) - len(body.decode()) > MAX_BYTES_BEYOND_CHARACTERS:
         raise too_many_values()
     # Counting brackets is quick, and enough for all but unusual bodies.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(value):
-        raise MalformedJSON(_("The body is nested more than {levels} levels deep.", levels=MAX_DEPTH))
+        raise MalformedJSON(mark("The body is nested more than {levels} levels deep.", levels=MAX_DEPTH))
     return value
 
 
@@ -81,7 +81,7 @@ def has_many_values(value: Any) -> bool:
 
 def too_many_values() -> Invalid:
     """The refusal of a body that would take the event loop too long."""
-    return invalid_field("", "too_many_values", _("The body has more values than this call can use."))
+    return invalid_field("", "too_many_values", mark("The body has more values than this call can use."))
 
 
 def require_utf_8(content_type: str, media_type: str | None = None) -> None:
@@ -97,7 +97,7 @@ def require_utf_8(content_type: str, media_type: str | None = None) -> None:
     # Django takes quadratic time for many parameters.
     if is_other_text or len(content_type) > LONGEST_CONTENT_TYPE or media_type not in (None, given.strip()):
         raise UnsupportedMediaType(
-            _(
+            mark(
                 'Unsupported media type "{media_type}" in request.',
                 media_type=content_type[:LONGEST_CONTENT_TYPE],
             )

@@ -29,7 +29,7 @@ from foundation.http.messages import JSON, PROBLEM, JSONResponse, Request, accou
 from foundation.idempotency import claims, recorded_answers
 from foundation.idempotency.claims import Claim, InFlight
 from foundation.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 log = get_logger(__name__)
 MAX_KEY_LENGTH = 255
@@ -286,14 +286,14 @@ def _respond_again(replay: Replay) -> JSONResponse:
 
 def _parse_key(header: str | None) -> str:
     if header is None:
-        raise Invalid(_("This call needs the header Idempotency-Key."), code="idempotency_key_missing")
+        raise Invalid(mark("This call needs the header Idempotency-Key."), code="idempotency_key_missing")
     key = header
     if 2 <= len(header) <= 2 * MAX_KEY_LENGTH + 2 and header[0] == header[-1] == '"':
         # As in the IETF draft, with a backslash before quotes and backslashes.
         key = re.sub(r'\\(["\\])', r"\1", header[1:-1])
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Invalid(
-            _("There must be one Idempotency-Key, of 1 to 255 printable ASCII characters."),
+            mark("There must be one Idempotency-Key, of 1 to 255 printable ASCII characters."),
             code="idempotency_key_invalid",
         )
     return key

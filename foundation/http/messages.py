@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from foundation.account import Account
 from foundation.errors import Invalid, NotAuthenticated
 from foundation.http import json_format, languages
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 JSON = "application/json; charset=utf-8"
 PROBLEM = "application/problem+json"
@@ -60,7 +60,7 @@ class APIRequest(rest_framework.request.Request):
 def caller_id(request: Request) -> int:
     """The id of the calling account; of an API key alone, its maker's. Raises `NotAuthenticated`."""
     if (own := request.user.pk) is None:
-        raise NotAuthenticated(_("Sign in to do that."))
+        raise NotAuthenticated(mark("Sign in to do that."))
     return own
 
 
@@ -73,7 +73,7 @@ def account_id(request: Request) -> int:
     key = request.user.key if isinstance(request.user, Account) else None
     if key is not None and not key.is_acting:
         raise Invalid(
-            _("This call is about an account's own: name it in the header Firstcome-Account."),
+            mark("This call is about an account's own: name it in the header Firstcome-Account."),
             code="account_required",
         )
     return own

@@ -13,7 +13,7 @@ from foundation.http import keyset_pages
 from foundation.http.json_format import JsonObject
 from foundation.http.keyset_pages import AFTER, BEFORE, InvalidPosition, Walk
 from foundation.http.messages import Request
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 DEFAULT_PAGE = 50
 LARGEST_PAGE = 200
@@ -49,7 +49,7 @@ def paginate(
             rows, cursor, ordering=ordering, size=size, window=window, among=among, parts=parts, walk=walk
         )
     except InvalidPosition:
-        raise invalid_field("cursor", "invalid", _("The cursor does not belong to this list.")) from None
+        raise invalid_field("cursor", "invalid", mark("The cursor does not belong to this list.")) from None
     address = request.build_absolute_uri()
 
     def link(position: str | None) -> str | None:
@@ -76,6 +76,6 @@ def _limit(request: Request) -> int:
     # Python reads no number of thousands of digits.
     is_number = text.isascii() and text.isdigit() and len(text) < 10
     if not (is_number and 1 <= int(text) <= LARGEST_PAGE):
-        invalid = _("The limit must be a number from 1 to {largest}.", largest=LARGEST_PAGE)
+        invalid = mark("The limit must be a number from 1 to {largest}.", largest=LARGEST_PAGE)
         raise invalid_field("limit", "invalid", invalid)
     return int(text)

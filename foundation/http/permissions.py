@@ -8,7 +8,7 @@ from foundation.account import Account
 from foundation.errors import NotAllowed, invalid_field
 from foundation.http.messages import Request, account_id, caller_id
 from foundation.http.validation import OwnerQuery, read_query
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 READ_JOURNAL = "shop.view_journalline"
 """What operators did, and why, wherever it is shown."""
@@ -25,14 +25,14 @@ def require_staff_permission(request: Request, permission: str, *more: str) -> i
     # The account that a key acts for may be staff, and the key still is not.
     is_acting = key is not None and key.is_acting
     if is_acting or not _has_permissions(staff_id, [permission, *more]):
-        raise NotAllowed(_("This account may not do that."))
+        raise NotAllowed(mark("This account may not do that."))
     return staff_id
 
 
 def require_claim_of_staff(request: Request) -> None:
     """Raise `NotAllowed` for a caller whose token claims no staff: no thread has to ask the database."""
     if not request.user.is_staff:
-        raise NotAllowed(_("This account may not do that."))
+        raise NotAllowed(mark("This account may not do that."))
 
 
 def has_staff_permission(request: Request, permission: str) -> bool:
@@ -57,11 +57,11 @@ def listed_account_id(request: Request, permission: str) -> int | None:
     owner_id = allowed_account_id(request, permission)
     if owner_id is not None:
         if any(request.query_params.get(name) for name in ("account", "user")):
-            raise NotAllowed(_("Staff alone choose the account of a list."))
+            raise NotAllowed(mark("Staff alone choose the account of a list."))
         return owner_id
     query = read_query(OwnerQuery, request)
     if query.account and query.user:
-        raise invalid_field("user", "account_given", _("Give either account or user, its former name."))
+        raise invalid_field("user", "account_given", mark("Give either account or user, its former name."))
     return query.account or query.user
 
 

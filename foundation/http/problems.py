@@ -20,7 +20,7 @@ from foundation.db.mysql.patience import is_statement_ended
 from foundation.http import json_format, languages
 from foundation.http.messages import PROBLEM, JSONResponse
 from foundation.http.views import API_PREFIX
-from foundation.lazy_texts import ENGLISH, Text, mark as _
+from foundation.lazy_texts import ENGLISH, Text, mark
 from foundation.observability import logs
 
 log = get_logger(__name__)
@@ -56,13 +56,13 @@ TITLES = {
     "token_invalid": "Token not valid",
 }
 """Of codes whose title is neither that of their kind of error nor the code in words."""
-INTERNAL_ERROR = _("Something went wrong here. It has been logged.")
+INTERNAL_ERROR = mark("Something went wrong here. It has been logged.")
 NO_REFERENCED_ROW = 1452
-NO_CREDENTIALS = _("Authentication credentials were not provided.")
-NOT_FOUND = _("There is nothing at this address.")
+NO_CREDENTIALS = mark("Authentication credentials were not provided.")
+NOT_FOUND = mark("There is nothing at this address.")
 PERMISSION = re.compile(r"[a-z]+\.[a-z_]+")
-NOT_ALLOWED = _("This account may not do that.")
-NOT_UNDERSTOOD = _("The request can't be understood.")
+NOT_ALLOWED = mark("This account may not do that.")
+NOT_UNDERSTOOD = mark("The request can't be understood.")
 
 
 def problem(
@@ -142,9 +142,9 @@ def _to_own_error(error: Exception) -> errors.FirstcomeError | None:
         case SuspiciousOperation():
             return errors.Invalid(NOT_UNDERSTOOD)
         case DatabaseFailure() if is_statement_ended(error):
-            return errors.Unavailable(_("This took too long, and nothing was done; ask for less."))
+            return errors.Unavailable(mark("This took too long, and nothing was done; ask for less."))
         case DatabaseFailure() if transactions.is_unavailable(error):
-            return errors.Unavailable(_("The database can't be reached; ask again."))
+            return errors.Unavailable(mark("The database can't be reached; ask again."))
         case IntegrityError() if error.args[:1] == (NO_REFERENCED_ROW,) and "REFERENCES `auth_user`" in str(
             error
         ):
@@ -182,7 +182,7 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if not (missing := missing_permissions(exception)):
         return problem(403, "permission_denied", NOT_ALLOWED).to_django()
-    text = _("This account may not do that: it needs {permissions}.", permissions=", ".join(missing))
+    text = mark("This account may not do that: it needs {permissions}.", permissions=", ".join(missing))
     return problem(403, "permission_denied", text).to_django()
 
 

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from foundation.errors import BodyIncomplete, Overloaded
 from foundation.http.json_format import TooLarge
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 Headers = Mapping[bytes, bytes]
 """A request's headers, by their names in small letters."""
@@ -68,7 +68,7 @@ async def read(fields: Headers, receive: Receive, *, most: int = settings.MAX_BO
             size += len(part)
             _unfinished_bytes += len(part)
             if _unfinished_bytes > MAX_UNFINISHED_BYTES:
-                raise Overloaded(_("Too many request bodies are being received; nothing was done."))
+                raise Overloaded(mark("Too many request bodies are being received; nothing was done."))
     finally:
         _unfinished_bytes -= size
 
@@ -97,4 +97,6 @@ class Upload(IOBase):
 
 
 def incomplete_error() -> BodyIncomplete:
-    return BodyIncomplete(_("The request's body did not arrive in time, or is incomplete; nothing was done."))
+    return BodyIncomplete(
+        mark("The request's body did not arrive in time, or is incomplete; nothing was done.")
+    )

@@ -12,7 +12,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.views import set_rollback
 
 from foundation.http import json_format, problems
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 class JSONParser(BaseParser):
@@ -65,7 +65,7 @@ def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpRespon
     """The problem of an error that a view expects; Django has the others, whose receivers want to know."""
     request = context["request"]
     if isinstance(error, MethodNotAllowed):
-        detail = _('Method "{method}" not allowed.', method=request.method)
+        detail = mark('Method "{method}" not allowed.', method=request.method)
         allow = {"Allow": ", ".join(context["view"].allowed_methods)}
         return problems.problem(
             405, "method_not_allowed", detail, headers=allow, language=request.language

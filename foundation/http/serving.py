@@ -18,7 +18,7 @@ from foundation.http import cross_origin, problems, request_body
 from foundation.http.pages.rendering import Scope, Send
 from foundation.http.request_body import Message, Receive
 from foundation.http.traced_application import Application
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import logs, request_metrics
 
 BODY_SECONDS = 10.0
@@ -33,7 +33,7 @@ MOST_HEADERS = 200
 
 late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their body took too long.")
 # Not `Overloaded`, which means that nothing was done.
-STOPPED = _("The server is stopping; the result of the request is not known. Try again.")
+STOPPED = mark("The server is stopping; the result of the request is not known. Try again.")
 Work = Sequence[Callable[[], object]]
 
 

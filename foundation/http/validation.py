@@ -19,7 +19,7 @@ from foundation.errors import Invalid, invalid_field
 from foundation.http.json_format import JsonObject
 from foundation.http.messages import Request
 from foundation.http.validation_texts import describe
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 from foundation.normalization import MOST_WORDS, normalized
 from foundation.reasons import LONGEST_REASON
 
@@ -174,9 +174,9 @@ def read(shape: type[Body], request: Request) -> Body:
     """The request's body as `shape`. Raises `Invalid` with one entry per wrong field."""
     body = request.data
     if not isinstance(body, dict):
-        raise invalid_field("", "not_an_object", _("The body must be a JSON object."))
+        raise invalid_field("", "not_an_object", mark("The body must be a JSON object."))
     if _count_members(body) > MOST_MEMBERS:
-        raise invalid_field("", "too_many_members", _("The body has too many members."))
+        raise invalid_field("", "too_many_members", mark("The body has too many members."))
     keeps_null = shape.keeps_null
     given = {
         name: one if name in AS_TYPED else _cleaned(one, keeps_null=keeps_null)
@@ -241,7 +241,9 @@ def _validate(shape: type[Shape], data: JsonObject) -> Shape:
         return shape.model_validate(data)
     except ValidationError as error:
         found = error.errors(include_url=False)[:MOST_ERRORS]
-        raise Invalid(_("The request is not valid."), errors=[_field_error(each) for each in found]) from None
+        raise Invalid(
+            mark("The request is not valid."), errors=[_field_error(each) for each in found]
+        ) from None
 
 
 def _field_error(error: Any) -> dict[str, Text]:

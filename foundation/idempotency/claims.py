@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.redis import redis_client
 
 # One hash tag, because the script uses several keys, and Redis Cluster requires them in one slot.
@@ -47,7 +47,7 @@ class InFlight(Rejected):
 
     def __init__(self) -> None:
         super().__init__(
-            _("The first call with this key is still running; try again."),
+            mark("The first call with this key is still running; try again."),
             code="idempotency_key_in_flight",
             retry_after=1,
         )

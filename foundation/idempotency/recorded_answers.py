@@ -21,7 +21,7 @@ from foundation import clock
 from foundation.db import bulk_sql, key_walks, open_transaction, transactions
 from foundation.errors import Invalid, KeyReused, NotAllowed, NotFound, Rejected
 from foundation.idempotency.claims import Claim
-from foundation.lazy_texts import ENGLISH, mark as _
+from foundation.lazy_texts import ENGLISH, mark
 from foundation.models import IdempotencyKey
 
 T = TypeVar("T")
@@ -279,7 +279,7 @@ def _delete_settled_keys(old: Sequence[tuple[int, UUID | None]]) -> set[int]:
 
 
 def _key_reused_error() -> KeyReused:
-    return KeyReused(_("This idempotency key was used for another request."))
+    return KeyReused(mark("This idempotency key was used for another request."))
 
 
 def _answer_of_row(row: IdempotencyKey) -> Answer | None:

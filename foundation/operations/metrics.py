@@ -24,7 +24,7 @@ from structlog import get_logger
 from foundation.errors import FirstcomeError, NotAllowed, NotAuthenticated
 from foundation.http import problems
 from foundation.http.pages import middleware
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.observability import gauges, process_metrics
 from foundation.observability.gauges import Source
 from foundation.repeated_work import start_once
@@ -54,10 +54,12 @@ def respond(request: HttpRequest, sources: frozenset[Source]) -> HttpResponse:
         text = generate_latest(counted) + gauges.cached_exposition(sources)
         return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
     if settings.METRICS_TOKEN:
-        refusal: FirstcomeError = NotAuthenticated(_("Metrics need `Authorization: Bearer METRICS_TOKEN`."))
+        refusal: FirstcomeError = NotAuthenticated(
+            mark("Metrics need `Authorization: Bearer METRICS_TOKEN`.")
+        )
     else:
         refusal = NotAllowed(
-            _("Metrics are open to this machine only; set METRICS_TOKEN to open them to others.")
+            mark("Metrics are open to this machine only; set METRICS_TOKEN to open them to others.")
         )
     return problems.from_error(refusal).to_django()
 

@@ -24,7 +24,7 @@ from foundation import clock
 from foundation.errors import Throttled, Unavailable
 from foundation.idempotency.claims import InFlight
 from foundation.idempotency.recorded_answers import Replay
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.rates.rate import Rate
 from foundation.redis import redis_client
 from foundation.repeated_work import RepeatedWork
@@ -268,7 +268,7 @@ def refusal(limit: str, rate: Rate, *, seconds: float) -> Throttled:
     """The refusal of one more call, which will be possible in so many seconds; it is counted."""
     THROTTLED.labels(limit=limit).inc()
     return Throttled(
-        _(
+        mark(
             "Too many of these calls: at most {times} in {seconds} seconds. Wait a while.",
             times=rate.times,
             seconds=rate.seconds,

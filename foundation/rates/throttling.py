@@ -14,7 +14,7 @@ from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from foundation.errors import Throttled
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.redis import redis_client
 
 
@@ -74,7 +74,7 @@ def count_attempt(attempts: Sequence[Attempt]) -> None:
     is_counted = microseconds is not None
     seconds = float(str(microseconds)) / 1e6 if is_counted else _count_in_memory(keys, time.monotonic())
     if seconds > 0:
-        raise Throttled(_("Too many attempts; wait a while."), retry_after=math.ceil(seconds))
+        raise Throttled(mark("Too many attempts; wait a while."), retry_after=math.ceil(seconds))
 
 
 def network_of_address(address: str, *, ipv4_bits: int = 32, ipv6_bits: int = 64) -> str:

@@ -14,7 +14,7 @@ from prometheus_client import Counter, Histogram
 
 from foundation.db import open_transaction
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.redis import redis_client
 
 WAIT_SECONDS = 10.0
@@ -55,7 +55,7 @@ def measure_wait(lock: str) -> Iterator[None]:
 
 def not_acquired() -> Rejected:
     return Rejected(
-        _("Too many other requests wait for the same lock; nothing was done."),
+        mark("Too many other requests wait for the same lock; nothing was done."),
         code="lock_not_acquired",
         retry_after=1,
     )

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from structlog import get_logger
 
 from foundation.errors import Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.outbound.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def require(reply: T | None) -> T:
 
 def unavailable() -> Unavailable:
     """The refusal of what can't be done without Redis."""
-    return Unavailable(_("This needs Redis, which is unavailable; nothing was done."))
+    return Unavailable(mark("This needs Redis, which is unavailable; nothing was done."))
 
 
 reset = _breaker.record_success

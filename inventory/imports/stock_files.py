@@ -19,7 +19,7 @@ from foundation.http import validation_texts
 from foundation.http.json_format import TooLarge
 from foundation.http.pages import csv_format
 from foundation.http.validation import Amount, NonBlankText
-from foundation.lazy_texts import mark as _text
+from foundation.lazy_texts import mark
 from foundation.normalization import normalized
 from inventory.schemas import Sku, Threshold
 
@@ -127,7 +127,7 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
     before any is parsed. With `most_lines` it ends at `MOST_ERRORS`, and raises `TooLarge`.
     """
     if most_lines and len(data) > MOST_BYTES:
-        raise TooLarge(_text("The upload is larger than {size} MiB.", size=MOST_BYTES // 2**20))
+        raise TooLarge(mark("The upload is larger than {size} MiB.", size=MOST_BYTES // 2**20))
     warnings: list[str] = []
     decoded = uploaded_text.decode(data)
     lines: Iterable[str] = StringIO(decoded.text, newline="")

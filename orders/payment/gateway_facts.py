@@ -7,7 +7,7 @@ doesn't have, and can't block, the gateway can't tell whether it is undone.
 from django.utils.translation import gettext_noop
 
 from foundation.errors import Rejected, Unavailable
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 from foundation.money import format_amount
 from orders.saga.definitions import FORCED_DETAIL, NOT_KNOWN, UNDO, Event, SagaRow, StepResult
 from payments import gateways, payment_states
@@ -17,7 +17,7 @@ from payments.models import Payment
 REFUNDED = gettext_noop("refunded")
 NOT_CHARGED = gettext_noop("nothing was charged")
 WORKING = gettext_noop("The gateway is working on it.")
-NO_ANSWER = _("The gateway gave no answer; nothing was done. Try again.")
+NO_ANSWER = mark("The gateway gave no answer; nothing was done. Try again.")
 
 
 def read_charge(saga: SagaRow) -> ExpectedCharge:
@@ -31,7 +31,7 @@ def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult:
     charge = find_charge(expected)
     if charge.refunded_amount:
         raise disagrees(
-            _(
+            mark(
                 "{amount} of it are refunded there",
                 amount=format_amount(charge.refunded_amount, expected.currency),
             )
@@ -53,13 +53,13 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     kept = sum(charge.kept_amount for charge in booked)
     if kept:
         raise disagrees(
-            _("{amount} are charged there and not refunded", amount=format_amount(kept, expected.currency))
+            mark("{amount} are charged there and not refunded", amount=format_amount(kept, expected.currency))
         )
     if any(charge.is_undecided for charge in booked):
-        raise disagrees(_("the charge is disputed there, and may be kept"))
+        raise disagrees(mark("the charge is disputed there, and may be kept"))
     undecided = {charge.status for charge in booked} - {"succeeded", "declined", "cancelled"}
     if undecided:
-        raise disagrees(_("the charge is {status} there", status=", ".join(sorted(undecided))))
+        raise disagrees(mark("the charge is {status} there", status=", ".join(sorted(undecided))))
     refunded = [charge for charge in booked if charge.status == "succeeded"]
     detail = REFUNDED if refunded else NOT_CHARGED
     amount = sum(one.amount for one in refunded)
@@ -91,17 +91,17 @@ def find_charge(expected: ExpectedCharge) -> BookedCharge:
     booked = list(gateways.of(expected.books).charges(key=expected.key))
     if not booked:
         raise Rejected(
-            _("The gateway has no charge of this payment; nothing was done."), code="charge_not_found"
+            mark("The gateway has no charge of this payment; nothing was done."), code="charge_not_found"
         )
     succeeded = [charge for charge in booked if charge.status == "succeeded"]
     if not succeeded:
         raise disagrees(
-            _("the charge is {status} there", status=", ".join(sorted({one.status for one in booked})))
+            mark("the charge is {status} there", status=", ".join(sorted({one.status for one in booked})))
         )
     charge = succeeded[0]
     if len(succeeded) > 1 or not expected.is_met_by(charge):
         raise disagrees(
-            _(
+            mark(
                 "{found} are charged there, not {expected}",
                 found=", ".join(format_amount(one.amount, one.currency or "?") for one in succeeded),
                 expected=format_amount(expected.amount, expected.currency),
@@ -112,11 +112,11 @@ def find_charge(expected: ExpectedCharge) -> BookedCharge:
 
 def disagrees(what: Text) -> Rejected:
     return Rejected(
-        _("The gateway says otherwise, and nothing was done: {what}.", what=what), code="gateway_disagrees"
+        mark("The gateway says otherwise, and nothing was done: {what}.", what=what), code="gateway_disagrees"
     )
 
 
 def expected_charge(payment: Payment | None) -> ExpectedCharge:
     if payment is None:
-        raise Rejected(_("The saga's order or payment is missing."), code="charge_not_found")
+        raise Rejected(mark("The saga's order or payment is missing."), code="charge_not_found")
     return payment_states.expected_charge(payment)

@@ -17,7 +17,7 @@ from foundation.db import transactions
 from foundation.errors import Rejected, Unavailable, required
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.money import format_amount
 from orders.payment import gateway_bookings
 from orders.saga import rows as saga_rows
@@ -59,10 +59,11 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     `Unavailable` when too many are under way.
     """
     found = Payment.objects.filter(id=payment_id).first()
-    payment = required(found, _("There is no payment {payment}.", payment=payment_id))
+    payment = required(found, mark("There is no payment {payment}.", payment=payment_id))
     if not payment.card_amount:
         raise Rejected(
-            _("The payment is by points alone: the gateway knows nothing of it."), code="payment_without_card"
+            mark("The payment is by points alone: the gateway knows nothing of it."),
+            code="payment_without_card",
         )
     known = transactions.read(lambda: recorded_answers.find(keyed))
     if known:
@@ -97,7 +98,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
 def _find(payment: Payment) -> GatewayResult:
     if not _free.acquire(blocking=False):
         raise Unavailable(
-            _(
+            mark(
                 "{most} look-ups wait for the gateway already. Nothing was asked; try again.",
                 most=MOST_AT_ONCE,
             ),

@@ -27,7 +27,7 @@ from foundation.errors import Rejected, invalid_field
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from foundation.journal import ActorContext
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from inventory import reservations
 from inventory.lost_demand import Reason
 from inventory.reservations import Line
@@ -147,9 +147,9 @@ def _check_payable(order: Order, token: str, earlier: int) -> None:
         most_payments=payment_states.MOST_PER_ORDER,
     )
     if order.points_amount > ledger.balance_amount(order.account_id):
-        raise Rejected(_("The wallet holds fewer points than the order uses."), code="insufficient_points")
+        raise Rejected(mark("The wallet holds fewer points than the order uses."), code="insufficient_points")
     if not token and order.card_amount:
-        raise invalid_field("token", "required", _("A card is needed for what points don't cover."))
+        raise invalid_field("token", "required", mark("A card is needed for what points don't cover."))
 
 
 def _refuse_to_repeat(sagas: Sagas) -> list[str | Rejected]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from foundation.errors import Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from orders import order_states, pricing
 
 
@@ -59,7 +59,7 @@ def check_refundable(status: str, *, shown: str) -> None:
     if status not in order_states.REFUNDABLE:
         if status in order_states.PAID:
             raise _all_is_refunded()
-        text = _("The order is not paid: it is {status}.", status=shown)
+        text = mark("The order is not paid: it is {status}.", status=shown)
         raise Rejected(text, code="nothing_to_refund")
 
 
@@ -84,10 +84,10 @@ def decide(
     if is_owed:
         amount = owed_amount(lines, left.amount)
         if not amount:
-            raise Rejected(_("Nothing is owed besides the units that are left."), code="nothing_to_refund")
+            raise Rejected(mark("Nothing is owed besides the units that are left."), code="nothing_to_refund")
     if line_amount and not amount:
-        disputed = _("What is left of the order is disputed at the gateway.")
-        returned = _(
+        disputed = mark("What is left of the order is disputed at the gateway.")
+        returned = mark(
             "All that was paid is given back already, or about to be: no amount is left for the units."
         )
         raise Rejected(disputed if left.held_amount else returned, code="nothing_to_refund")
@@ -126,11 +126,13 @@ def _units_to_refund(
     ]
     if exceeding:
         raise Rejected(
-            _("The refund exceeds what is left of the order."), code="refund_exceeds_order", items=exceeding
+            mark("The refund exceeds what is left of the order."),
+            code="refund_exceeds_order",
+            items=exceeding,
         )
     return {product_id: count for product_id, count in requested.items() if count}
 
 
 def _all_is_refunded() -> Rejected:
-    text = _("All of the order is refunded already, or about to be.")
+    text = mark("All of the order is refunded already, or about to be.")
     return Rejected(text, code="nothing_to_refund")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from django.utils.translation import gettext_noop
 
 from foundation.errors import Rejected, Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.money import format_amount
 from orders.models import Refund, Saga
 from orders.payment import gateway_bookings, gateway_facts, refund_records
@@ -118,7 +118,7 @@ def _ask(expected: Expected, direction: str) -> StepResult:
         return StepResult(Event.FAILED, reference=charge.reference, answer=left_amount)
     wanted_amount = charge.refunded_amount - left_amount + expected.amount
     raise gateway_facts.disagrees(
-        _(
+        mark(
             "{found} of the charge are refunded there; with this refund it would be {expected}",
             found=format_amount(charge.refunded_amount, expected.charge.currency),
             expected=format_amount(wanted_amount, expected.charge.currency),

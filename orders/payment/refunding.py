@@ -19,7 +19,7 @@ from foundation import clock
 from foundation.errors import Rejected, required
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 from foundation.money import format_amount
 from inventory.reservations import Lines
 from orders import order_events, order_states, rows as order_rows
@@ -91,7 +91,7 @@ def start_refund(
 
 def preview_refund(*, order_id: UUID, wanted: Lines | None) -> RefundPreview:
     """What `start_refund` would return now; raises what that raises for the order and the lines."""
-    order = required(Order.objects.filter(id=order_id).first(), _("There is no such order."))
+    order = required(Order.objects.filter(id=order_id).first(), mark("There is no such order."))
     return _to_preview(*_decide_refund(order, wanted, reason="", restock=True))
 
 
@@ -172,13 +172,13 @@ def _assert_as_expected(expected: RefundPreview, found: RefundPreview, *, curren
         return
     now = _in_words(found, currency)
     then = _in_words(expected, currency)
-    other = _(
+    other = mark(
         "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
         "return {now}, not {then}.",
         now=now,
         then=then,
     )
-    same = _(
+    same = mark(
         "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
         "return {now} once more, after another refund.",
         now=now,
@@ -193,7 +193,7 @@ def _assert_as_expected(expected: RefundPreview, found: RefundPreview, *, curren
 
 
 def _in_words(preview: RefundPreview, currency: str) -> Text:
-    return _(
+    return mark(
         "{amount} ({points} in points, {card} by card)",
         amount=format_amount(preview.amount, currency),
         points=format_amount(preview.points_amount, currency),

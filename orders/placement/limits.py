@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from foundation import lazy_texts
 from foundation.errors import Held
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 
 @dataclass(slots=True)
@@ -39,7 +39,9 @@ def check(
     """
     if held.unpaid_orders >= most_unpaid_orders:
         raise Held(
-            _("This account has {limit} unpaid orders: pay or cancel one first.", limit=most_unpaid_orders),
+            mark(
+                "This account has {limit} unpaid orders: pay or cancel one first.", limit=most_unpaid_orders
+            ),
             code="too_many_open_orders",
             limit=most_unpaid_orders,
         )
@@ -53,10 +55,10 @@ def check(
             reached.append({"product": id, "limit": most_unpaid_units, "held": unpaid_units})
     if reached:
         names = lazy_texts.join(
-            ", ", [_("product {product} ({held} of {limit})", **item) for item in reached]
+            ", ", [mark("product {product} ({held} of {limit})", **item) for item in reached]
         )
         raise Held(
-            _("The order would exceed this account's purchase limit of: {products}.", products=names),
+            mark("The order would exceed this account's purchase limit of: {products}.", products=names),
             code="purchase_limit_reached",
             items=reached,
         )

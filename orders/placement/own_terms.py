@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from foundation.errors import NotAllowed
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 CAMPAIGN_PERIOD = timedelta(days=30)
 PRICE_PERIOD = timedelta(days=1)
@@ -24,6 +24,6 @@ def check(own: OwnTerms, account_id: int, subjects: Iterable[str]) -> None:
     """Raise `NotAllowed` `own_account` if the account set the terms of one of these."""
     if any((account_id, subject) in own for subject in subjects):
         raise NotAllowed(
-            _("You have set the price, or the coupon's terms, yourself lately: another account may buy."),
+            mark("You have set the price, or the coupon's terms, yourself lately: another account may buy."),
             code="own_account",
         )

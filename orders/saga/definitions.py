@@ -17,7 +17,7 @@ from django.utils.translation import gettext_noop
 
 from foundation import clock
 from foundation.errors import Invalid, NotFound, Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.outbound import backoff
 from orders.models import Saga, SagaLog
 
@@ -144,7 +144,7 @@ class SagaRow:
     def type(self) -> "SagaType":
         """Its type. Raises `Rejected` `saga_of_another_release`; no worker finds such a saga."""
         if self.kind not in SAGA_TYPES:
-            text = _(
+            text = mark(
                 "Sagas of the kind {kind} are of another release, whose workers advance them.", kind=self.kind
             )
             raise Rejected(text, code="saga_of_another_release")

@@ -23,7 +23,7 @@ from foundation.approval_models import Approval
 from foundation.db import open_transaction, transactions
 from foundation.errors import Rejected, Unavailable, invalid_field, required
 from foundation.journal import ActorContext
-from foundation.lazy_texts import Text, mark as _
+from foundation.lazy_texts import Text, mark
 from orders.models import Saga
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
@@ -50,12 +50,12 @@ PAUSE_SECONDS = 0.1
 FORCE = "saga.force"
 FORCED = "saga.forced"
 NEEDS_OPERATOR = gettext_lazy("stuck or overdue")
-REASON_HELP = _("Why, in 255 characters at most. The journal keeps it; customers don't see it.")
-REFERENCE_HELP = _(
+REASON_HELP = mark("Why, in 255 characters at most. The journal keeps it; customers don't see it.")
+REFERENCE_HELP = mark(
     "The other system's id, if you have it, such as the gateway's of the charge. The gateway's is "
     "compared with what it says."
 )
-CHANGED = _("The saga has changed meanwhile, and nothing was done: look at it again.")
+CHANGED = mark("The saga has changed meanwhile, and nothing was done: look at it again.")
 
 
 class Answer(NamedTuple):
@@ -136,7 +136,7 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     stays so. Raises `NotFound`, `Invalid`, `Rejected`, `NotAllowed` `own_account`, `Unavailable`.
     """
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
-        text = _("A reference is 96 printable ASCII characters at most.")
+        text = mark("A reference is 96 printable ASCII characters at most.")
         raise invalid_field("reference", "invalid", text)
     reason = _stripped(reason)
     answer = _ask_other_system(saga_id, DO, reference=reference)
@@ -184,8 +184,8 @@ class OperatorAction(NamedTuple):
 
 RETRY = OperatorAction(
     retry,
-    _("Retry at once, with a new deadline"),
-    _(
+    mark("Retry at once, with a new deadline"),
+    mark(
         "The saga continues from its current step, in its current direction. A stuck refund is made besides "
         "what was refunded at the gateway by hand until now: the gateway is asked, and nothing is done "
         "without its answer."
@@ -193,8 +193,8 @@ RETRY = OperatorAction(
 )
 COMPENSATE = OperatorAction(
     force_compensate,
-    _("Compensate"),
-    _(
+    mark("Compensate"),
+    mark(
         "The steps that were done are undone, and the saga releases what it holds. If it is stuck while it "
         "undoes a call to the gateway, the gateway is asked, and it continues if nothing is charged there "
         "any more. If the gateway can't tell, a second operator has to approve it."
@@ -202,8 +202,8 @@ COMPENSATE = OperatorAction(
 )
 COMPLETE = OperatorAction(
     force_complete,
-    _("Record the current step as done"),
-    _(
+    mark("Record the current step as done"),
+    mark(
         "Only for a step at another system at which the saga is stuck: a charge that succeeded at the "
         "gateway, or a refund that was made there by hand. "
         "The gateway is asked, and what it says is recorded. Where a system can't be asked, or the gateway "
@@ -217,7 +217,7 @@ COMPLETE = OperatorAction(
 def _stripped(reason: str) -> str:
     """The reason as it is recorded, if there is one."""
     if not 1 <= len(reason.strip()) <= LONGEST_REASON:
-        text = _("Say why, in 255 characters at most: the journal keeps it.")
+        text = mark("Say why, in 255 characters at most: the journal keeps it.")
         raise invalid_field("reason", "required", text)
     return reason.strip()
 
@@ -226,7 +226,7 @@ def _stuck_at(saga_id: UUID, direction: str) -> tuple[SagaRow, OutsideStep | Non
     """The saga, and the step at another system at which it is stuck in this direction, if it is."""
     open_transaction.assert_outside()
     found = transactions.read(lambda: saga_rows.read_sagas([saga_id])).get(saga_id)
-    saga = required(found, _("There is no saga {saga_id}.", saga_id=saga_id))
+    saga = required(found, mark("There is no saga {saga_id}.", saga_id=saga_id))
     saga.final = saga_rows.final_results([saga_id])[saga_id]
     step = saga.next_step
     is_stuck = (saga.state, saga.direction) == (Saga.State.STUCK, direction)
@@ -274,7 +274,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     step = saga.next_step
     # With the row locked no worker can take the lease.
     if saga.is_leased(now):
-        raise Leased(_("A worker is executing this saga; try again in a few seconds."), retry_after=5)
+        raise Leased(mark("A worker is executing this saga; try again in a few seconds."), retry_after=5)
     before = {"state": str(saga.state), "direction": saga.direction}
     decided = decide(saga)
     if isinstance(decided, Approval):
@@ -382,7 +382,7 @@ def _describe(approval: Approval) -> approvals.Facts:
 
 
 approvals.ACTS[FORCE] = approvals.Act(
-    title=_("Record a step of a stuck saga"),
+    title=mark("Record a step of a stuck saga"),
     permission="orders.change_saga",
     prepare=_prepare_approved,
     describe=_describe,

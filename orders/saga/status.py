@@ -19,7 +19,7 @@ from foundation import clock
 from foundation.concurrency import event_loop
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import Overloaded
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from orders.models import Saga, SagaLog
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, OF_WEB, SAGA_TYPES, WorkClass
@@ -154,7 +154,7 @@ class BacklogGate:
         try:
             while await self.is_behind():
                 if is_full or time.monotonic() > ends_at:
-                    raise Overloaded(_("Payments arrive faster than they are settled; nothing was done."))
+                    raise Overloaded(mark("Payments arrive faster than they are settled; nothing was done."))
                 await event_loop.sleep(READ_INTERVAL_SECONDS / 2)
         finally:
             self._held -= 1

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from foundation import money
 from foundation.errors import Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from payments.gateways.configured import WITHOUT_NAME, Books, call, setting_of, value_of
 from payments.gateways.contract import BookedCharge, Gateway, GatewayEvent, GatewayResult
 
@@ -152,7 +152,7 @@ class _Lacking:
         return None
 
     def charges(self, **which: Any) -> Iterator[BookedCharge]:
-        raise Unavailable(_("The gateway's book can't be read: {reason}.", reason=self.reason))
+        raise Unavailable(mark("The gateway's book can't be read: {reason}.", reason=self.reason))
 
 
 def lacking(books: Books) -> str:

@@ -16,7 +16,7 @@ import orjson
 from django.conf import settings
 
 from foundation.errors import SignatureInvalid
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from payments.gateways.contract import GatewayEvent
 
 Payload = Mapping[str, Any]
@@ -34,7 +34,7 @@ def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
     `TOLERANCE_SECONDS` of now. An empty secret accepts nothing. Raises `SignatureInvalid`.
     """
     if not secret.strip():
-        raise SignatureInvalid(_("No webhook is accepted: the shop has no secret to verify it with."))
+        raise SignatureInvalid(mark("No webhook is accepted: the shop has no secret to verify it with."))
     seconds, signatures = _parse_header(signed)
     message = seconds.encode() + b"." + body
     secrets = [secret, *filter(None, settings.WEBHOOK_SECRET_FALLBACKS)]
@@ -42,9 +42,9 @@ def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
     # All are compared, so that the time taken doesn't show which one matches.
     fits = [hmac.compare_digest(ours.encode(), one.encode()) for ours in expected for one in signatures]
     if not any(fits):
-        raise SignatureInvalid(_("The signature does not fit the body."))
+        raise SignatureInvalid(mark("The signature does not fit the body."))
     if abs(now.timestamp() - int(seconds)) > TOLERANCE_SECONDS:
-        raise SignatureInvalid(_("The signature is too old, or a clock is wrong."))
+        raise SignatureInvalid(mark("The signature is too old, or a clock is wrong."))
 
 
 def _parse_header(signed: str) -> tuple[str, list[str]]:
@@ -56,7 +56,7 @@ def _parse_header(signed: str) -> tuple[str, list[str]]:
     times = [value for name, value in pairs if name == "t"]
     is_time = len(times) == 1 and len(times[0]) <= 12 and times[0].isascii() and times[0].isdigit()
     if len(signed) > LONGEST_HEADER or not is_time:
-        raise SignatureInvalid(_("The header with the signature is missing, or can't be read."))
+        raise SignatureInvalid(mark("The header with the signature is missing, or can't be read."))
     return times[0], [value for name, value in pairs if name == "v1"]
 
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from foundation.db.rows import present
 from foundation.errors import Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from payments.gateways import events
 from payments.gateways.calls import (
     Address,
@@ -224,12 +224,12 @@ def charges(
             page = _read_page(query)
         except (NoAnswer, ValidationError) as error:
             reason = describe_error(error)
-            raise Unavailable(_("The gateway's book can't be read: {reason}.", reason=reason)) from error
+            raise Unavailable(mark("The gateway's book can't be read: {reason}.", reason=reason)) from error
         yield from (one.to_result() for one in page.results)
         if page.next is None:
             return
         if not page.results or page.next == query.get("after"):
-            raise Unavailable(_("The gateway's book can't be read: its pages go in circles."))
+            raise Unavailable(mark("The gateway's book can't be read: its pages go in circles."))
         query["after"] = page.next
 
 

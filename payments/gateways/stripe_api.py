@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from structlog import get_logger
 
 from foundation.errors import Unavailable
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from payments.gateways import events, stripe_calls
 from payments.gateways.calls import NoAnswer, return_address
 from payments.gateways.configured import webhook_secret
@@ -140,7 +140,7 @@ def charges(
                 yield booked
     except NO_RESULT as error:
         reason = describe_error(error)
-        raise Unavailable(_("The gateway's book can't be read: {reason}.", reason=reason)) from error
+        raise Unavailable(mark("The gateway's book can't be read: {reason}.", reason=reason)) from error
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:

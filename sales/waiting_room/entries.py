@@ -6,7 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from foundation.errors import FirstcomeError, NotFound, Rejected
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from sales import sale_states
 from sales.sale_states import EntryStatus as Status, SaleState
 
@@ -88,10 +88,10 @@ def decide(
 def refusal(sale: SaleState, now: datetime) -> Rejected | None:
     """Why the sale's waiting room can't be joined."""
     if not sale.is_queued:
-        detail = _("This sale has no waiting room: its products can be ordered without an entry.")
+        detail = mark("This sale has no waiting room: its products can be ordered without an entry.")
         return Rejected(detail, code="admission_not_required")
     if now >= sale.closes_at or sale.ended_at is not None:
-        return Rejected(_("The sale is over."), code="sale_closed")
+        return Rejected(mark("The sale is over."), code="sale_closed")
     return None
 
 
@@ -126,4 +126,4 @@ def require_owner(entry: Entry, owner_id: int | None) -> Entry:
 
 
 def not_found(entry_id: UUID) -> NotFound:
-    return NotFound(_("There is no sale entry {entry_id}.", entry_id=entry_id))
+    return NotFound(mark("There is no sale entry {entry_id}.", entry_id=entry_id))

@@ -9,9 +9,9 @@ from foundation.tests.case_tables import in_one_test
 from scripts import catalogs
 from scripts.stack import places
 
-SOURCE = """from foundation.lazy_texts import mark as _
+SOURCE = """from foundation.lazy_texts import mark
 
-raise Rejected(_("{campaign} is sold out.", campaign=name))
+raise Rejected(mark("{campaign} is sold out.", campaign=name))
 """
 TEMPLATE = (
     "<p>\n   {% load i18n %}{% blocktranslate trimmed %}\n  Hello {{ name }}\n{% endblocktranslate %}</p>"

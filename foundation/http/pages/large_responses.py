@@ -16,7 +16,7 @@ from django.http.response import HttpResponseBase
 
 from foundation.errors import FirstcomeError, Overloaded, Rejected
 from foundation.http import problems
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 MAX_CONCURRENT = max(1, min(4, settings.WEB_THREADS // 16))
 """Of a process. Each has a thread while it is made, and its file until it is sent."""
@@ -24,15 +24,15 @@ MAX_OF_ACCOUNT = 2
 """Of an account in a process, so that none of staff keeps all others from theirs."""
 MAX_BYTES = 256 * 2**20
 """Of a file, in the folder for temporary files: some 1,500,000 rows."""
-ALL_TAKEN = _(
+ALL_TAKEN = mark(
     "Other exports and reports are being made by this server; nothing was done. Try again in a moment."
 )
-OWN_TAKEN = _(
+OWN_TAKEN = mark(
     "{most} exports and reports of this account are being made by this server; nothing was done. Try again "
     "once one of them is complete.",
     most=MAX_OF_ACCOUNT,
 )
-TOO_LARGE = _(
+TOO_LARGE = mark(
     "This is larger than {size} MiB; nothing was made. Choose less by a filter.", size=MAX_BYTES // 2**20
 )
 _mutex = threading.Lock()

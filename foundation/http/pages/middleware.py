@@ -19,7 +19,7 @@ from foundation import clock, journal
 from foundation.errors import FirstcomeError, NotAllowed, Overloaded
 from foundation.http import client_address, json_format, languages, messages, problems, views
 from foundation.http.request_body import UPLOAD_KEY, Upload
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from foundation.normalization import normalized
 from foundation.observability import logs
 
@@ -126,9 +126,9 @@ def guard_operators_pages(handler: Handler) -> Handler:
             if not is_operator:
                 raise json_format.TooLarge
             if not request.user.has_perms(upload.permissions):
-                raise NotAllowed(_("This account may not do that."))
+                raise NotAllowed(mark("This account may not do that."))
             if not upload_slots.acquire(blocking=False):
-                raise Overloaded(_("Other uploads are being processed; nothing was done. Try again."))
+                raise Overloaded(mark("Other uploads are being processed; nothing was done. Try again."))
             try:
                 request.POST.keys()  # receives the body: its file is written to disk
                 return _answer_operator(request, handler)

@@ -24,7 +24,7 @@ from foundation.http import request_body
 from foundation.http.json_format import TooLarge, require_utf_8
 from foundation.http.pages import middleware
 from foundation.http.request_body import UPLOAD_KEY, Headers, Message, Receive, Upload
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 
 Scope = Mapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -112,7 +112,7 @@ def _deferred_upload(scope: Scope, fields: Headers, receive: Receive) -> Upload 
     if permissions is None:
         return None
     if length > settings.MAX_UPLOAD_BYTES:
-        raise TooLarge(_("The upload is larger than {size} MiB.", size=settings.MAX_UPLOAD_BYTES // 2**20))
+        raise TooLarge(mark("The upload is larger than {size} MiB.", size=settings.MAX_UPLOAD_BYTES // 2**20))
     loop = asyncio.get_running_loop()
     return Upload(permissions, lambda: asyncio.run_coroutine_threadsafe(receive(), loop).result())
 

@@ -12,14 +12,14 @@ from foundation.concurrency import hot_rows
 from foundation.concurrency.hot_rows import ConcurrencyLimit
 from foundation.idempotency import claims
 from foundation.idempotency.recorded_answers import Replay
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder
 
 RETRIES = Counter(
     "firstcome_stock_conflicts", "Orders that found their stock changed since they read it, and were retried."
 )
-_concurrency_limit = ConcurrencyLimit(name=_("the stock"), max_concurrent=hot_rows.MAX_OPTIMISTIC)
+_concurrency_limit = ConcurrencyLimit(name=mark("the stock"), max_concurrent=hot_rows.MAX_OPTIMISTIC)
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:
@@ -29,5 +29,5 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
         lambda: decisions.place_one(order_request, is_locked=False),
         concurrency_limit=_concurrency_limit,
         retries=RETRIES,
-        wanted=_("the same stock"),
+        wanted=mark("the same stock"),
     )

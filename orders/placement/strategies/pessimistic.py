@@ -9,12 +9,12 @@ Choose it: when few orders compete for the same products, or to compare. One loc
 from foundation.concurrency.hot_rows import ConcurrencyLimit
 from foundation.idempotency import claims
 from foundation.idempotency.recorded_answers import Replay
-from foundation.lazy_texts import mark as _
+from foundation.lazy_texts import mark
 from inventory import rows
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder
 
-_concurrency_limit = ConcurrencyLimit(name=_("the stock"))
+_concurrency_limit = ConcurrencyLimit(name=mark("the stock"))
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:
