@@ -16,7 +16,7 @@ from django.db import DatabaseError, IntegrityError
 from structlog import get_logger
 
 from accounts.operating import own_account
-from coupons import limits, remembered
+from coupons import eligibility, remembered
 from coupons.allocation import outcomes
 from coupons.allocation.allocating import Applicants
 from coupons.allocation.outcomes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
@@ -187,7 +187,7 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
         if queued:
             return queued
     away = Unavailable(mark("The partner of this campaign is unavailable; nothing was done. Try again."))
-    answer = applicants.answer(user_id) or (away if is_away else limits.sold_out(campaign.name))
+    answer = applicants.answer(user_id) or (away if is_away else eligibility.sold_out(campaign.name))
     return _confirm_if_pending(outcomes.unwrap(answer))
 
 

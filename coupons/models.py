@@ -9,8 +9,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
-from coupons import limits, redemption
-from coupons.limits import CampaignState
+from coupons import eligibility, redemption
+from coupons.eligibility import CampaignState
 from coupons.redemption import Discount
 from foundation.fields import CreatedAtField, Dated, ExactCharField, uuid_key
 
@@ -132,16 +132,16 @@ class Campaign(Dated):
     def capacity(self) -> int | None:
         """How many coupons it can ever issue, None for everybody: with a pool, as it has codes for."""
         has_pool = self.code_source == self.CodeSource.POOL
-        return limits.capacity(self.quantity, self.codes_added if has_pool else None)
+        return eligibility.capacity(self.quantity, self.codes_added if has_pool else None)
 
     @property
     def remaining(self) -> int | None:
         """How many coupons are left to issue, None for everybody."""
-        return limits.remaining(self.capacity, self.issued + self.confirming)
+        return eligibility.remaining(self.capacity, self.issued + self.confirming)
 
     def has_left(self, number: int) -> bool:
         """Whether so many coupons are left to issue."""
-        return limits.has_left(self.capacity, self.issued + self.confirming, number)
+        return eligibility.has_left(self.capacity, self.issued + self.confirming, number)
 
     @property
     def state(self) -> CampaignState:
@@ -169,7 +169,7 @@ class Campaign(Dated):
 
     def status_at(self, now: datetime) -> Status:
         """Whether it issues coupons at that instant, and if not, why."""
-        return self.Status(limits.status_at(self.state, now))
+        return self.Status(eligibility.status_at(self.state, now))
 
 
 def _campaign_key(related_name: str) -> "models.ForeignKey[Campaign, Campaign]":

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from coupons import limits
-from coupons.limits import CampaignState
+from coupons import eligibility
+from coupons.eligibility import CampaignState
 from foundation.errors import Held, Rejected
 from foundation.lazy_texts import Text, mark
 
@@ -107,8 +107,8 @@ def require_new(campaign: CampaignState, refused: Rejected | None, *, new: int, 
     opens_in = campaign.opens_at - now
     if opens_in > timedelta():
         raise not_usable("not_found", kind=OpensSoon if opens_in <= OPENS_SOON else Rejected)
-    if refused is None and not limits.has_left(campaign.capacity, campaign.taken, new + 1):
-        refused = limits.sold_out(campaign.name)
+    if refused is None and not eligibility.has_left(campaign.capacity, campaign.taken, new + 1):
+        refused = eligibility.sold_out(campaign.name)
     if refused is not None:
         raise not_usable(refused.code, refused.detail)
 

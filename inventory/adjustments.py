@@ -5,8 +5,8 @@ from foundation.db import transactions
 from foundation.errors import Rejected, invalid_field
 from foundation.lazy_texts import mark
 from inventory import products, stock_levels
+from inventory.availability import Change, insufficient_stock
 from inventory.models import Product, StockMovement
-from inventory.stock import Change, insufficient_stock
 
 # Far beyond any warehouse; a BIGINT holds nine billion of such steps.
 LARGEST_DELTA = 10**9

@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from foundation import clock
 from foundation.db import key_walks, transactions
 from foundation.repeated_work import RepeatedWork
-from inventory import product_counts, product_days, rows
+from inventory import product_counts, rows
 from inventory.models import LostDemand, Product
 from inventory.product_counts import Loss
 
@@ -64,7 +64,7 @@ def _write(group: Sequence[Loss]) -> int:
     prices = dict(Product.objects.filter(id__in=product_ids).values_list("id", "price"))
     new = product_counts.new_losses(group, known, prices)
     rows.insert_losses(new)
-    product_days.add(map(product_counts.change_of, new))
+    rows.add_to_days(map(product_counts.change_of, new))
     return len(new)
 
 

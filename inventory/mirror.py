@@ -19,8 +19,8 @@ from structlog import get_logger
 from foundation import clock
 from foundation.db import key_walks
 from foundation.redis import gates, redis_client
+from inventory.availability import Stock
 from inventory.models import Product
-from inventory.stock import Stock
 
 log = get_logger(__name__)
 # One hash tag, because a script uses several keys, and Redis Cluster requires them in one slot.

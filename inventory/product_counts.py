@@ -5,6 +5,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import NamedTuple
 
+SOLD = ("units_sold", "sold_amount", "units_refunded", "refunded_amount")
+"""The columns of what was sold and refunded."""
+
 
 class Change(NamedTuple):
     """What is added to the row of a product and a day, by the names of its columns; amounts are in the

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from foundation.db import bulk_sql, open_transaction, transactions
 from foundation.db.mysql.patience import limited
 from inventory import product_counts
+from inventory.availability import COLUMNS, Change, Stock, Stocks
 from inventory.models import LostDemand, Product, ProductDay, StockMovement
 from inventory.product_counts import Loss
-from inventory.stock import COLUMNS, Change, Stock, Stocks
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"
@@ -92,7 +92,13 @@ def insert_losses(losses: Iterable[Loss]) -> None:
 
 
 def add_to_days(changes: Iterable[product_counts.Change]) -> None:
-    """Add these changes to the rows of products' days, in the order of days and products."""
+    """Add these changes to the rows of products' days, by one statement just before the transaction commits:
+    a popular product's row is locked no longer than that.
+    """
+    open_transaction.write_before_commit(_add_to_days, changes)
+
+
+def _add_to_days(changes: Iterable[product_counts.Change]) -> None:
     totals = product_counts.add_up(changes)
     columns = sorted({name for numbers in totals.values() for name in numbers})
     cells: list[list[bulk_sql.Value]] = [

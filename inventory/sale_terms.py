@@ -28,7 +28,7 @@ def lock(product_ids: Collection[int]) -> dict[int, int | None]:
     From here on no order of them commits that was decided before, and their versions have changed.
     """
     open_transaction.assert_inside()
-    locked = stock_levels.lock(product_ids)
+    locked = stock_levels.lock_products(product_ids)
     Product.objects.filter(id__in=locked).update(version=F("version") + 1)
     for product in locked.values():
         product.version += 1

@@ -1,23 +1,109 @@
-"""The stock levels of products, locked in the order of their ids, and changed by this module only.
+"""The stock levels of products, changed by this module only: reserved, released, sold, restocked for orders.
 
-Every change increments the product's version, updates the mirror after the commit, and notes when what is
-available falls to the threshold. Orders read stock as plain rows, because a batch reads hundreds of them.
+All must be called inside a transaction, an order's after the order is locked, and lock products in the order
+of their ids, in one statement, so that orders for the same products never deadlock. Reservations have no
+table: the lines of open orders are what is reserved. Every change increments the product's version, updates
+the mirror after the commit, and notes when what is available falls to the threshold.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
+from itertools import chain
+from uuid import UUID
 
 from django.db import transaction
 
 from events.feed import catalogue, recording
-from foundation import journal
+from foundation import clock, journal
 from foundation.db import open_transaction
-from inventory import mirror, rows
+from foundation.db.stuck_rows import Row
+from inventory import mirror, product_counts, rows
+from inventory.availability import Change, Line, Lines, Stock, Stocks, is_low, is_turn, quantities
 from inventory.models import Product, StockMovement
-from inventory.stock import Change, Stock, is_low, is_turn
+
+LinesOfOrders = Mapping[UUID, Sequence[Line]]
 
 
-def lock(product_ids: Iterable[int]) -> dict[int, Product]:
+def locked_row(product_id: int) -> Row:
+    """The row that is locked to reserve the product."""
+    return Row(Product, product_id)
+
+
+def save(stock: Stocks, *, is_locked: bool = True) -> None:
+    """Write what was reserved of these products, in one statement; with `is_locked` False raises
+    `transactions.ChangedMeanwhile` as `change` does.
+    """
+    newly_reserved = {id: product.newly_reserved for id, product in stock.items() if product.newly_reserved}
+    changes = {id: Change(reserved=quantity) for id, quantity in newly_reserved.items()}
+    change(stock, changes, is_locked=is_locked)
+    for id in newly_reserved:
+        stock[id].newly_reserved = 0
+
+
+def release(lines: Lines) -> None:
+    """Release what was reserved; several lines may name the same product."""
+    wanted = quantities(lines)
+    stock = rows.lock_stock(wanted)
+    change(stock, {id: Change(reserved=-quantity) for id, quantity in wanted.items()})
+    for id, quantity in wanted.items():
+        reserved = stock[id].reserved
+        journal.note(
+            what="stock.released",
+            subject=f"product {id}",
+            before={"reserved": reserved + quantity},
+            after={"reserved": reserved},
+        )
+
+
+def sell(orders: LinesOfOrders, *, at: datetime) -> None:
+    """Turn the reserved lines of these orders, paid at this instant, into sold ones, with a movement for each
+    line, and count them on their day.
+    """
+    _move_stock(orders, kind=StockMovement.Kind.SOLD, each=Change(on_hand=-1, reserved=-1), reason="")
+    day = clock.day_of(at)
+    counted = []
+    for line in chain.from_iterable(orders.values()):
+        sold = {"units_sold": line.quantity, "sold_amount": line.sold_amount}
+        counted.append(product_counts.Change(day, line.product_id, sold))
+    rows.add_to_days(counted)
+
+
+def restock(orders: LinesOfOrders, reason: str) -> None:
+    """Add the returned lines of these orders to what is on hand, with a movement for each line."""
+    _move_stock(orders, kind=StockMovement.Kind.RETURNED, each=Change(on_hand=1), reason=reason)
+
+
+def _move_stock(orders: LinesOfOrders, *, kind: StockMovement.Kind, each: Change, reason: str) -> None:
+    """Change the levels by `each` for every unit, and append a movement for every line."""
+    wanted = quantities(line for lines in orders.values() for line in lines)
+    stock = rows.lock_stock(wanted)
+    on_hand = {id: product.on_hand for id, product in stock.items()}
+    change(
+        stock,
+        {id: Change(each.on_hand * quantity, each.reserved * quantity) for id, quantity in wanted.items()},
+    )
+    now = clock.now()
+    moved = []
+    for order_id, lines in orders.items():
+        for line in lines:
+            delta = each.on_hand * line.quantity
+            on_hand[line.product_id] += delta
+            moved.append(
+                StockMovement(
+                    product_id=line.product_id,
+                    kind=kind,
+                    delta=delta,
+                    on_hand_after=on_hand[line.product_id],
+                    order_id=order_id,
+                    reason=reason,
+                    at=now,
+                )
+            )
+    write_movements(moved)
+
+
+def lock_products(product_ids: Iterable[int]) -> dict[int, Product]:
     """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
     open_transaction.assert_inside()
     products = Product.objects.filter(id__in=set(product_ids)).order_by("id").select_for_update()

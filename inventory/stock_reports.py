@@ -10,9 +10,9 @@ from django.db.models.functions import Cast
 
 from foundation import clock
 from inventory import products
-from inventory.models import Product, ProductDay, StockMovement
-from inventory.product_days import LOST
+from inventory.models import LostDemand, Product, ProductDay, StockMovement
 
+LOST = ("lost_units", "lost_amount", *(f"lost_{reason}" for reason in LostDemand.Reason.values))
 HOURS = 12
 # Of a product that sells more within the hours, only the newest are added up, which the page says.
 MOST_MOVEMENTS = 10_000

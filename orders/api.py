@@ -33,7 +33,7 @@ from foundation.idempotency.recorded_answers import Replay
 from foundation.operations import dispatch
 from foundation.rates import rate_limits
 from foundation.scopes import Resource
-from inventory.reservations import Line
+from inventory.availability import Line
 from orders import (
     cancellation,
     examples,

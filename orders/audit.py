@@ -51,7 +51,7 @@ from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import ENDED, OPEN, PAID
 from orders.payment import purchase, refund_saga, top_ups
 from orders.payment.refund_records import UNSETTLED as UNDER_WAY
-from orders.placement import first_orders
+from orders.placement import limits
 from orders.saga.definitions import DO, LEASE_SECONDS, Event
 from payments import audit as payments_audit
 from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, Transfer
@@ -136,7 +136,7 @@ def coupons_are_held_by_open_orders(order_ids: Chosen = None) -> LawReport:
     holders = with_order.filter(campaign__first_order_only=True).values("order")
     # A refunded one doesn't count, and another order may have been the first by the time its refund failed.
     failed = Exists(Refund.objects.filter(order=OuterRef("pk"), status=Refund.Status.FAILED))
-    second = Order.objects.filter(~used, ~failed, pk__in=holders, status__in=first_orders.COUNTING)
+    second = Order.objects.filter(~used, ~failed, pk__in=holders, status__in=limits.COUNTING)
     offenders += offenders_of(second) + offenders_of(without)
     return report("L6", count(with_order, order_ids), offenders)
 

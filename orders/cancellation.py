@@ -17,7 +17,7 @@ from foundation.db import compiled, stuck_rows, transactions
 from foundation.db.rows import present
 from foundation.db.stuck_rows import Row
 from foundation.models import JournalLine
-from inventory import reservations
+from inventory import stock_levels
 from inventory.lost_demand import Reason
 from orders import lost_demand, order_events, order_states, rows as order_rows
 from orders.models import Order, OrderLine
@@ -170,7 +170,7 @@ def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
     needed = {order_id: {Row(Order, order_id)} for order_id in order_ids}
     lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id")
     for order_id, product_id in lines:
-        needed[order_id].add(reservations.locked_row(product_id))
+        needed[order_id].add(stock_levels.locked_row(product_id))
     for order_id, code in Order.objects.filter(id__in=order_ids).values_list("id", "coupon_code"):
         if code:
             needed[order_id].add(holding.locked_row(code))
@@ -205,7 +205,7 @@ def _end_orders(orders: Sequence[Order], *, to: str) -> None:
     order_ids = [order.id for order in orders]
     now = clock.now()
     lines = order_rows.read_lines(order_ids)
-    reservations.release([*chain.from_iterable(lines.values())])
+    stock_levels.release([*chain.from_iterable(lines.values())])
     holding.release(order_ids)
     order_rows.transition(order_ids, to=to, ended_at=now)
     if to == Order.Status.EXPIRED:

@@ -2,7 +2,7 @@
 
 from foundation.errors import NotFound, PaymentDeclined, Rejected, invalid_field
 from foundation.http.openapi import api_doc
-from inventory.stock import insufficient_stock, product_paused
+from inventory.availability import insufficient_stock, product_paused
 
 ORDER_ID = "0199c1f0-0000-7000-8000-000000000001"
 PAYMENT_ID = "0199c1f0-0000-7000-8000-000000000002"

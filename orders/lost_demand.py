@@ -7,8 +7,8 @@ from foundation import clock
 from foundation.db import open_transaction
 from foundation.errors import FirstcomeError
 from inventory import lost_demand
+from inventory.availability import Line
 from inventory.lost_demand import Loss, Reason
-from inventory.reservations import Line
 
 REFUSALS = {"insufficient_stock": Reason.SOLD_OUT, "purchase_limit_reached": Reason.OVER_LIMIT}
 

@@ -10,9 +10,9 @@ from django.db.models import Max, Min
 from foundation import clock
 from foundation.db import transactions
 from foundation.models import ProcessLease
-from inventory import product_days, ranking
+from inventory import ranking, rows as stock_rows
 from inventory.models import ProductDay
-from inventory.product_days import Change
+from inventory.product_counts import Change
 from orders import refund_parts, rows as order_rows
 from orders.models import Order, Refund
 
@@ -24,7 +24,7 @@ def count_refunds(refunds: Collection[Refund], *, at: datetime, have_failed: boo
     """Count these refunds, just settled or just failed, on the day. Must be called inside a transaction."""
     lines = order_rows.read_refunds([refund.id for refund in refunds], have_failed=have_failed)
     day = clock.day_of(at)
-    product_days.add(Change(day, *change) for change in refund_parts.changes(refund_parts.split(lines)))
+    stock_rows.add_to_days(Change(day, *change) for change in refund_parts.changes(refund_parts.split(lines)))
 
 
 def differences(day: date) -> list[Change]:
@@ -47,7 +47,7 @@ def rebuild(day: date) -> int:
         # Two at once would add the same difference.
         ProcessLease.objects.select_for_update().get(name=REBUILDING)
         # A difference is exact at its moment, and stays what is missing however much is sold meanwhile.
-        product_days.add(wrong := differences(day))
+        stock_rows.add_to_days(wrong := differences(day))
         return len(wrong)
 
     corrected = transactions.run_or_savepoint(correct, transactions.REPEATABLE)

@@ -23,8 +23,8 @@ from foundation.db import bulk_sql, open_transaction, transactions
 from foundation.db.rows import save_changes
 from foundation.errors import NotFound
 from foundation.lazy_texts import mark
-from inventory.product_days import SOLD
-from inventory.reservations import Line
+from inventory.availability import Line
+from inventory.product_counts import SOLD
 from orders import order_numbers, order_states
 from orders.models import NumberState, Order, OrderLine
 from orders.order_states import NewLine, OrderRow, Status

@@ -19,7 +19,7 @@ from payments.gateways.configured import Books
 from payments.gateways.contract import ExpectedCharge
 from payments.models import Payment, Reconciliation
 from payments.transfers import Payable
-from payments.transitions import UNSETTLED, Status, sources_of
+from payments.transitions import SOURCES, UNSETTLED, Status
 
 NAMED_AT_ONCE = 1_000
 MOST_PER_ORDER = 5
@@ -189,6 +189,6 @@ def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:
     """Whether the payment is now in the state `to`, by this call or an earlier one."""
     open_transaction.assert_inside()
     found = Payment.objects.filter(id=payment_id)
-    if found.filter(status__in=sources_of(to)).update(status=to, **fields):
+    if found.filter(status__in=SOURCES[to]).update(status=to, **fields):
         return True
     return found.filter(status=to).exists()

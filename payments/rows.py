@@ -16,7 +16,7 @@ from foundation.db import bulk_sql, open_transaction
 from foundation.outbound import backoff
 from payments.models import Entry, LedgerAccount, Payment, Transfer, WebhookEvent
 from payments.transfers import Amounts, NewTransfer, Proposal
-from payments.transitions import Status, sources_of
+from payments.transitions import SOURCES, Status
 
 # Each row goes through the cases one by one, so the cost grows with the square of their number.
 WALLETS_PER_STATEMENT = 500
@@ -87,7 +87,7 @@ def mark_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
     open_transaction.assert_inside()
     cells = bulk_sql.SqlLiterals()
     references = cells.case("id", charges)
-    sources = cells.listed(sources_of(Status.SUCCEEDED))
+    sources = cells.listed(SOURCES[Status.SUCCEEDED])
     statement = (
         f"UPDATE payments_payment SET status = {cells[Status.SUCCEEDED]}, settled_at = {cells[at]},"  # noqa: S608
         f" token = '', action_url = '', charge_reference = {references}"

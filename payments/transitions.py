@@ -24,8 +24,7 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 }
 UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
 ENDED_UNPAID = (Status.FAILED, Status.REVERSED)
-
-
-def sources_of(target: str) -> list[str]:
-    """The states from which a payment may change to this one."""
-    return [str(status) for status, targets in TRANSITIONS.items() if target in targets]
+SOURCES: dict[str, list[str]] = {
+    target: [str(status) for status, targets in TRANSITIONS.items() if target in targets] for target in Status
+}
+"""The states from which a payment may change to each one."""

@@ -26,8 +26,8 @@ CONTRACT = "Rules know one another"
 """How the name of the contract begins that lists the modules of rules."""
 OF_A_COLUMN = "Without it the statements that read stock name a column that is none."
 SURVIVORS: dict[tuple[str, str], str] = {
-    ("inventory.stock", " for field in fields(Stock) if field.name != 'newly_reserved'"): OF_A_COLUMN,
-    ("inventory.stock", "field.name != 'newly_reserved'"): OF_A_COLUMN,
+    ("inventory.availability", " for field in fields(Stock) if field.name != 'newly_reserved'"): OF_A_COLUMN,
+    ("inventory.availability", "field.name != 'newly_reserved'"): OF_A_COLUMN,
 }
 """Conditions that no test has to notice, by module and text, each with the reason."""
 MOST_SURVIVORS = 10

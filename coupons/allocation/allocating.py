@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 
 from accounts import accounts
-from coupons import eligibility, limits, rows, slots
+from coupons import eligibility, rows, slots
 from coupons.allocation import outcomes
 from coupons.allocation.outcomes import AllocationResult, Issued, IssueRequest, Slot
 from coupons.codes import code_format
@@ -127,7 +127,7 @@ def allocate(
             return new[user_id] if request is first_of[user_id] else new[user_id]._replace(is_new=False)
         if user_id not in applicants.existing:
             refused = refusals.pop(user_id, None) or applicants.refusal(user_id)
-            return refused or limits.sold_out(campaign.name)
+            return refused or eligibility.sold_out(campaign.name)
         found = outcomes.existing_result(applicants.existing[user_id])
         if isinstance(found, Issued) and found.coupon.code in request.written:
             # An attempt at this request wrote it, and the reply to its COMMIT was lost.

@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db import IntegrityError
 from django.db.models import F
 
-from coupons import limits, rows
+from coupons import eligibility, rows
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
 from coupons.models import Campaign
@@ -67,5 +67,5 @@ def _write_slot(campaign: Campaign, request: IssueRequest, now: datetime) -> All
     chosen = allocating.assign_codes(campaign, [request])
     if not chosen:
         # Raised rather than returned, so that the count is rolled back.
-        raise limits.sold_out(campaign.name)
+        raise eligibility.sold_out(campaign.name)
     return allocating.write_slots(campaign, chosen, by={user_id: request.by}, now=now)[user_id]

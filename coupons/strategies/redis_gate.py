@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from django.db import transaction
 
-from coupons import CAMPAIGNS_AT_ONCE, gate, limits
+from coupons import CAMPAIGNS_AT_ONCE, eligibility, gate
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import AllocationResult, IssueRequest, Slot
 from coupons.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
@@ -58,7 +58,7 @@ def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> A
         gate.remove_member(campaign_id=campaign_id, user_id=user_id)
         return None
     is_full = decision.says == FULL and campaign.eligible == Campaign.Eligible.ALL
-    return applicants.answer(user_id) or (limits.sold_out(campaign.name) if is_full else None)
+    return applicants.answer(user_id) or (eligibility.sold_out(campaign.name) if is_full else None)
 
 
 def _allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[AllocationResult]:

@@ -4,7 +4,7 @@ Two requests read the same count, and both write it plus one, so it issues too m
 obeys a pause, which its UPDATE requires.
 """
 
-from coupons import limits, rows
+from coupons import eligibility, rows
 from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import Issued, Slot
 from coupons.codes import code_format
@@ -30,7 +30,7 @@ def _next_code(campaign: Campaign) -> str:
     available = rows.available_codes(campaign.pk)
     code = available.order_by("id").values_list("code", flat=True).first()
     if code is None:
-        raise limits.sold_out(campaign.name)
+        raise eligibility.sold_out(campaign.name)
     return code
 
 
@@ -43,7 +43,7 @@ def _write(campaign: Campaign, coupon: Coupon) -> Issued:
     def work() -> None:
         not_paused = Campaign.objects.filter(pk=campaign.pk, paused_at__isnull=True)
         if not not_paused.update(issued=campaign.issued + 1):
-            raise limits.paused(campaign.name)
+            raise eligibility.paused(campaign.name)
         allocating.write_coupons([coupon], by={coupon.account_id: journal.current_actor()})
 
     transactions.run(work, transactions.ONCE)

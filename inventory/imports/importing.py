@@ -21,9 +21,9 @@ from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import Rejected
 from inventory import products, stock_levels
+from inventory.availability import Change
 from inventory.imports.stock_files import StockRow, invalid
 from inventory.models import Delivery, Product, StockMovement
-from inventory.stock import Change
 
 ROWS_AT_ONCE = 500
 ATTEMPTS = 3
@@ -194,7 +194,7 @@ def _receive_chunk(delivery_id: UUID, rows: Rows) -> Delivery:
 
 def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known: Container[str]) -> int:
     """Lock the products, apply the rows to them and add the quantities. Returns how many products changed."""
-    locked = stock_levels.lock(rows)
+    locked = stock_levels.lock_products(rows)
     applied = {id: products.set_terms(product, rows[id].terms) for id, product in locked.items()}
     changes = {id: differences for id, differences in applied.items() if differences}
     changed = [locked[id] for id in changes]

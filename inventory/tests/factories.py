@@ -6,10 +6,9 @@ from typing import Any
 import factory
 from django.utils import timezone
 
-from inventory import reservations, stock_checks
+from inventory import availability, rows as stock_rows, stock_levels
+from inventory.availability import Line, Stock
 from inventory.models import Product, StockMovement
-from inventory.reservations import Line
-from inventory.stock import Stock
 
 
 class ProductFactory(factory.django.DjangoModelFactory[Product]):
@@ -47,12 +46,12 @@ def levels_of(product: Product) -> tuple[int, int]:
 
 def check_and_reserve(stock: Mapping[int, Stock], lines: Sequence[Line], *, is_locked: bool = True) -> None:
     """What placing an order does with stock that it has read."""
-    stock_checks.check_sold(stock, lines)
-    stock_checks.check_available(stock, lines)
-    stock_checks.reserve(stock, lines)
-    reservations.save(stock, is_locked=is_locked)
+    availability.check_sold(stock, lines)
+    availability.check_available(stock, lines)
+    availability.reserve(stock, lines)
+    stock_levels.save(stock, is_locked=is_locked)
 
 
 def reserve(*lines: Line) -> None:
     """Reserve these lines inside the open transaction, under the locks of their products."""
-    check_and_reserve(reservations.lock([line.product_id for line in lines]), lines)
+    check_and_reserve(stock_rows.lock_stock([line.product_id for line in lines]), lines)

@@ -13,9 +13,9 @@ from foundation.observability import gauges
 from foundation.redis import redis_client
 from foundation.tests.factories import OrderFactory, set_columns
 from foundation.tests.racing import race
-from inventory import adjustments, mirror, products, reservations, tasks
+from inventory import adjustments, mirror, products, stock_levels, tasks
+from inventory.availability import Line
 from inventory.models import Product
-from inventory.reservations import Line
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory
 
@@ -88,14 +88,14 @@ def test_every_change_of_stock_is_published_after_its_commit():
     product, order = ProductFactory(on_hand=10), OrderFactory().pk
     reserve(product, 4)
     assert shown(product) == (6, 1, 0)
-    transactions.run(lambda: reservations.release([Line(product.id, 1)]), transactions.KEYED)
+    transactions.run(lambda: stock_levels.release([Line(product.id, 1)]), transactions.KEYED)
     assert shown(product) == (7, 2, 0)
     transactions.run(
-        lambda: reservations.sell({order: [Line(product.id, 3)]}, at=clock.now()), transactions.KEYED
+        lambda: stock_levels.sell({order: [Line(product.id, 3)]}, at=clock.now()), transactions.KEYED
     )
     assert shown(product) == (7, 3, 0)
     returned = {order: [Line(product.id, 2)]}
-    transactions.run(lambda: reservations.restock(returned, "refund"), transactions.KEYED)
+    transactions.run(lambda: stock_levels.restock(returned, "refund"), transactions.KEYED)
     assert shown(product) == (9, 4, 0)
     adjustments.adjust(product_id=product.id, delta=-5, reason="broken")
     assert shown(product) == (4, 5, 0)

@@ -17,9 +17,9 @@ from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded
 from foundation.tests.lost_replies import losing_reply_to_commit
 from foundation.tests.racing import race
-from inventory import adjustments, audit, products, reservations
+from inventory import adjustments, audit, products, rows as stock_rows, stock_levels
+from inventory.availability import Line
 from inventory.models import Product, StockMovement
-from inventory.reservations import Line
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory, levels_of
 
@@ -38,7 +38,7 @@ def reserve_without_lock(*lines: Line) -> str:
     while True:
         try:
             with transaction.atomic():
-                stock = reservations.read(line.product_id for line in lines)
+                stock = stock_rows.read_stock(line.product_id for line in lines)
                 factories.check_and_reserve(stock, lines, is_locked=False)
             return "reserved"
         except transactions.ChangedMeanwhile:
@@ -122,11 +122,11 @@ def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
         lines = [Line(product.id, 1 + index % 3) for product in chosen]
         transactions.run(lambda: reserve(*lines), transactions.KEYED)
         if index % 3 == 0:
-            transactions.run(lambda: reservations.release(lines[::-1]), transactions.KEYED)
+            transactions.run(lambda: stock_levels.release(lines[::-1]), transactions.KEYED)
             return
-        transactions.run(lambda: reservations.sell({order: lines}, at=clock.now()), transactions.KEYED)
+        transactions.run(lambda: stock_levels.sell({order: lines}, at=clock.now()), transactions.KEYED)
         if index % 3 == 1:
-            transactions.run(lambda: reservations.restock({order: lines[::-1]}, "refund"), transactions.KEYED)
+            transactions.run(lambda: stock_levels.restock({order: lines[::-1]}, "refund"), transactions.KEYED)
 
     assert race([partial(live, order, index) for index, order in enumerate(orders)]) == [None] * 60
     sold_for_good = sum(1 + index % 3 for index in range(60) if index % 3 == 2)

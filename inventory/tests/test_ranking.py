@@ -12,9 +12,9 @@ from foundation import clock
 from foundation.operations.audits import laws
 from foundation.tests.factories import set_columns
 from foundation.tests.racing import wait_until
-from inventory import product_days, ranking
+from inventory import ranking, rows
 from inventory.models import Product, ProductDay
-from inventory.product_days import Change
+from inventory.product_counts import Change
 from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
 
@@ -26,7 +26,7 @@ def sold(product: Product, *units: int, refunded: int = 0, last: date | None = N
     """So many units were sold on the last day, on the one before it, and so on."""
     last = last or clock.today()
     with transaction.atomic():
-        product_days.add(
+        rows.add_to_days(
             Change(last - timedelta(days=back), product.pk, {"units_sold": sold, "units_refunded": refunded})
             for back, sold in enumerate(units)
         )

@@ -9,12 +9,11 @@ from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.models import JournalLine
 from foundation.tests.factories import OrderFactory, set_columns
-from inventory import adjustments, products, reservations, stock_checks
+from inventory import adjustments, availability, products, rows as stock_rows, stock_levels
+from inventory.availability import COLUMNS, Line, Stock
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
-from inventory.reservations import Line
-from inventory.stock import COLUMNS, Stock
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory, levels_of, reserve
 
@@ -28,9 +27,9 @@ def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
         ProductFactory(on_hand=0, is_active=False),
     ]
     ids = [products[1].id, 0, products[0].id, products[0].id]
-    for stock in (reservations.lock(ids), reservations.read(ids)):
+    for stock in (stock_rows.lock_stock(ids), stock_rows.read_stock(ids)):
         assert stock == {one.id: Stock(*(getattr(one, column) for column in COLUMNS)) for one in products}
-    assert reservations.lock([]) == reservations.read([]) == {}
+    assert stock_rows.lock_stock([]) == stock_rows.read_stock([]) == {}
 
 
 def test_a_product_in_two_lines_counts_as_their_sum():
@@ -45,11 +44,11 @@ def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_
     lines = [Line(product.id, number + 1) for number, product in enumerate(products[:50])]
     # The third writes the events of the products that sell out.
     with django_assert_num_queries(3):
-        stock = reservations.lock(product.id for product in products)
-        stock_checks.reserve(stock, lines)
-        reservations.save(stock)
+        stock = stock_rows.lock_stock(product.id for product in products)
+        availability.reserve(stock, lines)
+        stock_levels.save(stock)
     with django_assert_num_queries(0):
-        reservations.save(stock)
+        stock_levels.save(stock)
     found = Product.objects.order_by("id").values_list("on_hand", "reserved")
     assert list(found) == [(n + 1, n + 1 if n < 50 else 0) for n in range(60)]
 
@@ -57,7 +56,7 @@ def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_
 def test_released_stock_is_free_again_and_repeated_products_are_summed():
     product, other = ProductFactory(on_hand=10), ProductFactory(on_hand=10)
     reserve(Line(product.id, 7), Line(other.id, 2))
-    reservations.release([Line(product.id, 3), Line(other.id, 1), Line(product.id, 4)])
+    stock_levels.release([Line(product.id, 3), Line(other.id, 1), Line(product.id, 4)])
     assert levels_of(product) == (10, 0)
     assert levels_of(other) == (10, 1)
 
@@ -67,8 +66,8 @@ def test_the_database_refuses_more_reserved_than_on_hand_and_releases_and_sales_
     reserve(Line(product.id, 2))
     for write in (
         lambda: set_columns(product, reserved=11),
-        lambda: reservations.release([Line(product.id, 3)]),
-        lambda: reservations.sell({order: [Line(product.id, 3)]}, at=clock.now()),
+        lambda: stock_levels.release([Line(product.id, 3)]),
+        lambda: stock_levels.sell({order: [Line(product.id, 3)]}, at=clock.now()),
     ):
         with pytest.raises(DatabaseError), transaction.atomic():
             write()
@@ -79,7 +78,7 @@ def test_selling_takes_what_was_reserved_off_hand_line_by_line():
     first, second = ProductFactory(on_hand=10), ProductFactory(on_hand=5)
     reserve(Line(first.id, 4), Line(second.id, 5))
     one, two = OrderFactory().pk, OrderFactory().pk
-    reservations.sell(
+    stock_levels.sell(
         {one: [Line(first.id, 1), Line(second.id, 5)], two: [Line(first.id, 3)]}, at=clock.now()
     )
     assert levels_of(first) == (6, 0)
@@ -96,8 +95,8 @@ def test_returned_goods_are_restocked_with_a_movement():
     product = ProductFactory(on_hand=10)
     order = OrderFactory().pk
     reserve(Line(product.id, 4))
-    reservations.sell({order: [Line(product.id, 4)]}, at=clock.now())
-    reservations.restock({order: [Line(product.id, 3)]}, "wrong colour")
+    stock_levels.sell({order: [Line(product.id, 4)]}, at=clock.now())
+    stock_levels.restock({order: [Line(product.id, 3)]}, "wrong colour")
     movement = StockMovement.objects.latest("id")
     assert levels_of(product) == (9, 0)
     assert (movement.kind, movement.delta, movement.on_hand_after) == ("returned", 3, 9)
@@ -108,16 +107,16 @@ def test_returned_goods_are_restocked_with_a_movement():
 def test_nothing_changes_outside_of_a_transaction():
     product = ProductFactory(on_hand=3)
     with transaction.atomic():
-        stock = reservations.lock([product.id])
+        stock = stock_rows.lock_stock([product.id])
     stock[product.id].newly_reserved = 1
     line = Line(product.id, 1)
     assert not connection.in_atomic_block
     for call in (
-        lambda: reservations.lock([product.id]),
-        lambda: reservations.save(stock),
-        lambda: reservations.release([line]),
-        lambda: reservations.sell({UUID(int=1): [line]}, at=clock.now()),
-        lambda: reservations.restock({UUID(int=1): [line]}, "returned"),
+        lambda: stock_rows.lock_stock([product.id]),
+        lambda: stock_levels.save(stock),
+        lambda: stock_levels.release([line]),
+        lambda: stock_levels.sell({UUID(int=1): [line]}, at=clock.now()),
+        lambda: stock_levels.restock({UUID(int=1): [line]}, "returned"),
     ):
         with pytest.raises(transaction.TransactionManagementError):
             call()
@@ -154,14 +153,14 @@ def act(product: Product, what: str, number: int | None) -> None:
         case "hold", int():
             hold(product, number)
         case "release", int():
-            transactions.run(lambda: reservations.release([Line(product.id, number)]), transactions.KEYED)
+            transactions.run(lambda: stock_levels.release([Line(product.id, number)]), transactions.KEYED)
         case "adjust", int():
             adjustments.adjust(product_id=product.id, delta=number, reason="count")
         case "receive", int():
             adjustments.receive(product_id=product.id, quantity=number, reason="delivery")
         case "return", int():
             returned = {OrderFactory().pk: [Line(product.id, number)]}
-            transactions.run(lambda: reservations.restock(returned, "refund"), transactions.KEYED)
+            transactions.run(lambda: stock_levels.restock(returned, "refund"), transactions.KEYED)
         case "deliver", int():
             row = StockRow(sku=product.sku, quantity=number)
             importing.receive([row], delivery_id=uuid4(), reason="delivery")

@@ -25,7 +25,7 @@ from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from foundation.operations import dispatch
 from inventory import adjustments, products
-from inventory.reservations import Line
+from inventory.availability import Line
 from lab.simulation import shop
 from lab.simulation.outside import ASKING, DECLINED
 from lab.simulation.processes import Processes

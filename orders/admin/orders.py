@@ -32,7 +32,7 @@ from foundation.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_fil
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from foundation.operations import dispatch
-from inventory.reservations import Line
+from inventory.availability import Line
 from orders import cancellation, order_numbers, order_states, tasks
 from orders.admin import order_page
 from orders.models import Order, OrderLine, Refund, RefundLine

@@ -19,7 +19,7 @@ from foundation import clock
 from foundation.db import open_transaction
 from foundation.rates import rate_limits
 from foundation.redis import completion_notifications
-from inventory.reservations import Line
+from inventory.availability import Line
 from orders.models import Saga
 from orders.payment import card_limits, gateway_facts, rows as payment_rows
 from orders.payment.card_limits import Counts, Payer

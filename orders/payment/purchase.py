@@ -28,9 +28,9 @@ from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from foundation.journal import ActorContext
 from foundation.lazy_texts import mark
-from inventory import reservations
+from inventory import stock_levels
+from inventory.availability import Line
 from inventory.lost_demand import Reason
-from inventory.reservations import Line
 from orders import lost_demand, order_events, order_states, rows as order_rows
 from orders.models import Order
 from orders.order_states import OrderRow
@@ -166,7 +166,7 @@ def _kept(sagas: Sagas) -> set[UUID]:
 
 def _release_stock(sagas: Sagas) -> None:
     lines = order_rows.read_lines([saga.parent.id for saga in sagas])
-    reservations.release(list(chain.from_iterable(lines.values())))
+    stock_levels.release(list(chain.from_iterable(lines.values())))
     owners = {saga.parent.id: (saga.parent.account_id, _lost_by(saga)) for saga in sagas}
     lost_demand.note_ended(lines, owners)
 
@@ -219,7 +219,7 @@ def _settle(sagas: Sagas) -> list[str | Rejected]:
     with_coupon = [order.id for order in orders if order.coupon_code]
     coupon_ids = holding.held_ids(with_coupon)
     # Other orders of these products wait from here to the commit, so everything else is done before.
-    reservations.sell(lines, at=now)
+    stock_levels.sell(lines, at=now)
     holding.redeem(with_coupon, ids=coupon_ids)
     for order in orders:
         order_events.note_status(order, status=Order.Status.PAID, at=now)

@@ -10,8 +10,8 @@ from django.db.models import F
 from coupons import holding
 from foundation import clock
 from foundation.grouping import grouped
-from inventory import reservations, stock_levels
-from inventory.reservations import Line
+from inventory import stock_levels
+from inventory.availability import Line
 from orders import order_events, order_states, pricing, product_days, rows as order_rows
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment.refund_amounts import RefundableLine
@@ -166,6 +166,6 @@ def _restock(refunds: Sequence[Refund], lines: Mapping[UUID, Sequence[RefundLine
             of_order.append(Line(product_id=product_id, quantity=line.quantity))
     if len(returned) > 1:
         # All at first, in the order of their ids: each reason then has some of them.
-        stock_levels.lock(products)
+        stock_levels.lock_products(products)
     for reason, orders in returned.items():
-        reservations.restock(orders, reason)
+        stock_levels.restock(orders, reason)

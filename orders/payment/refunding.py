@@ -21,7 +21,7 @@ from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from foundation.lazy_texts import Text, mark
 from foundation.money import format_amount
-from inventory.reservations import Lines
+from inventory.availability import Lines
 from orders import order_events, order_states, rows as order_rows
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_amounts, refund_records, refund_saga

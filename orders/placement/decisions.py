@@ -26,9 +26,8 @@ from foundation.errors import FirstcomeError, Held, Unavailable
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 from foundation.journal import ActorContext
-from inventory import reservations, stock_checks
-from inventory.stock import Stock
-from inventory.stock_checks import Line
+from inventory import availability, rows as stock_rows, stock_levels
+from inventory.availability import Line, Stock
 from orders import cancellation, order_events, pricing, rows as order_rows
 from orders.metrics import counters
 from orders.order_states import NewLine, OrderRow, Status
@@ -36,8 +35,7 @@ from orders.payment import card_limits, charging, purchase, rows as payment_rows
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.placement import limits, own_terms, rows as placement_rows
-from orders.placement.first_orders import FirstOrders
-from orders.placement.limits import Holdings
+from orders.placement.limits import FirstOrders, Holdings
 from orders.placement.own_terms import OwnTerms
 from orders.rows import Numbers
 from payments import ledger
@@ -93,7 +91,7 @@ Decide = Callable[[Sequence[OrderRequest]], list[PlacementResult]]
 def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
     """The rows that the order's transaction locks, and that others may keep locked."""
     for line in order_request.lines:
-        yield reservations.locked_row(line.product_id)
+        yield stock_levels.locked_row(line.product_id)
     if order_request.coupon_code:
         yield from coupon_requests.locked_rows(order_request.coupon)
     yield sale_rows.locked_row(order_request.account_id)
@@ -167,7 +165,7 @@ def decide(
     Campaigns with a shared code are locked as the stock is: many orders compete for both. Raises
     `transactions.ChangedMeanwhile` when a row that was read without a lock was changed since.
     """
-    read_stock = (lock or reservations.lock) if lock_stock else reservations.read
+    read_stock = (lock or stock_rows.lock_stock) if lock_stock else stock_rows.read_stock
     state = _read_state(order_requests, read_stock, lock_stock, lock_coupons)
     # Last: a repeat is never refused for what its order, placed by a faster duplicate, has used up.
     seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
@@ -195,7 +193,7 @@ def decide(
         totals = [(counters.PLACED, one.order.total_amount) for one in placed]
         open_transaction.count_after_commit(counters.count_orders, totals)
         journal.note_all(state.noted)
-        reservations.save(state.stock, is_locked=lock_stock)
+        stock_levels.save(state.stock, is_locked=lock_stock)
         order_rows.insert_orders(
             [one.order for one in placed], [line for one in placed for line in one.lines]
         )
@@ -271,12 +269,12 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     queued: list[int] = []
     try:
         charging.check_card_limits(state.cards, order_request.payer)
-        stock_checks.check_sold(stock, lines)
+        availability.check_sold(stock, lines)
         if state.sales.sales:
             queued = order_checks.check(state.sales, account_id, _sales_of(lines, stock), state.now)
         if state.own_terms:
             own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
-        stock_checks.check_available(stock, lines)
+        availability.check_available(stock, lines)
         wanted = [
             (line.product_id, line.quantity, stock[line.product_id].limit_per_account) for line in lines
         ]
@@ -298,7 +296,7 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     except FirstcomeError as error:
         return error
     order = placed.order
-    stock_checks.reserve(stock, lines)
+    availability.reserve(stock, lines)
     limits.add(state.holdings[account_id], wanted)
     card_limits.add(state.cards, order_request.payer)
     if queued:

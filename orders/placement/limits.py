@@ -1,15 +1,19 @@
-"""Purchase limits: whether an account that holds this much may place one more order.
+"""What an account may place: its purchase limits, and whether an order is its first one.
 
 The units of a product with a `limit_per_account` are counted exactly. Concurrent orders of an account for
 different products, in different processes, may exceed `OPEN_UNITS_PER_ACCOUNT` and `OPEN_ORDERS_PER_ACCOUNT`.
+First orders need no lock: a concurrent order without such a coupon may have come later, and of two with one
+the unique key of `FirstOrderUse` refuses the second, which is decided again (`placement.rows.is_conflict`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from foundation import lazy_texts
 from foundation.errors import Held
 from foundation.lazy_texts import mark
+from orders.order_states import OPEN, Status
 
 
 @dataclass(slots=True)
@@ -70,3 +74,28 @@ def add(held: AccountHoldings, lines: Sequence[Wanted]) -> None:
     for units in (held.unpaid_units, held.limited_units):
         for id, quantity, _limit in lines:
             units[id] = units.get(id, 0) + quantity
+
+
+COUNTING = (*OPEN, Status.PAID, Status.REFUNDING)
+
+
+@dataclass(slots=True)
+class FirstOrders:
+    """Which of a batch's accounts have ordered, also in it; the uses of orders that no longer count, by
+    account; and the uses of this batch.
+    """
+
+    have_ordered: set[int] = field(default_factory=set)
+    past_uses: dict[int, int] = field(default_factory=dict)
+    new_uses: list[tuple[int, UUID]] = field(default_factory=list)
+
+    def add(self, account_id: int, order_id: UUID, *, is_use: bool) -> None:
+        """Add an order that was just placed, with or without a coupon for first orders."""
+        self.have_ordered.add(account_id)
+        if is_use:
+            self.new_uses.append((account_id, order_id))
+
+    def replaced_uses(self) -> list[int]:
+        """The past uses, by their ids in order, whose accounts have new ones."""
+        past = self.past_uses
+        return sorted(past[account_id] for account_id, _ in self.new_uses if account_id in past)

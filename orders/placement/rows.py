@@ -15,12 +15,10 @@ from django.db import IntegrityError
 from coupons.models import FirstOrderUse
 from foundation.db import bulk_sql
 from foundation.models import JournalLine
-from inventory.reservations import Line
-from inventory.stock import Stocks
+from inventory.availability import Line, Stocks
 from orders.order_states import OPEN, PAID
 from orders.placement import own_terms
-from orders.placement.first_orders import COUNTING, FirstOrders
-from orders.placement.limits import AccountHoldings, Holdings
+from orders.placement.limits import COUNTING, AccountHoldings, FirstOrders, Holdings
 from orders.placement.own_terms import OwnTerms
 
 # One row per account, from an index alone.

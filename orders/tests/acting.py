@@ -16,7 +16,7 @@ from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Answer, Replay
 from foundation.journal import Actor, ActorContext
 from inventory import adjustments
-from inventory.reservations import Line
+from inventory.availability import Line
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Saga

@@ -19,8 +19,8 @@ from foundation.operations.audits import laws
 from foundation.operations.audits.checks import LawReport, merge_reports
 from foundation.tests.factories import AccountFactory, reloaded
 from foundation.tests.racing import wait_until
+from inventory.availability import Line
 from inventory.models import Product
-from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import schemas
 from orders.models import Order, Refund, Saga

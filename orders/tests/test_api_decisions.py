@@ -14,8 +14,8 @@ from foundation.idempotency.recorded_answers import Replay
 from foundation.models import IdempotencyKey
 from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
 from foundation.tests.instants import ago
+from inventory.availability import Line
 from inventory.models import Product
-from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import schemas
 from orders.models import Order, Refund

@@ -386,7 +386,7 @@ def test_a_compensation_that_raises_counts_as_an_attempt_and_is_postponed(monkey
     """It was retried for ever without a pause, and its lease blocked every operator."""
     placed = bought("tok_declined")
     with monkeypatch.context() as patched:
-        patched.setattr(purchase.reservations, "release", explode)
+        patched.setattr(purchase.stock_levels, "release", explode)
         assert advanced(*saga_ids(placed)) < MOST_TASKS
         saga = Saga.objects.get()
         assert (saga.attempts, saga.lease_token, saga.state) == (1, "", "running")

@@ -19,9 +19,9 @@ from foundation.tests.second_connection import ask, holding
 from foundation.tests.second_process import starts_another_process
 from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import in_background
-from inventory import products, reservations
+from inventory import products, rows as stock_rows
+from inventory.availability import Line
 from inventory.models import Product
-from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, selectors
 from orders.models import Order, OrderLine
@@ -250,7 +250,7 @@ def test_an_account_with_thousands_of_orders_costs_its_neighbours_no_look_at_eac
     OrderLine.objects.bulk_create(OrderLine(order=copy, **line) for copy in copies)
     purchases = [(one.id, (Line(limited.pk, 1),)) for one in (buyer, neighbour)]
     found = []
-    stock = reservations.read([limited.pk])
+    stock = stock_rows.read_stock([limited.pk])
 
     reads = _reads_of(lambda: found.append(placement_rows.read_holdings(purchases, stock)))
 

@@ -16,7 +16,7 @@ from foundation.models import IdempotencyKey
 from foundation.redis import redis_client
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_process import another_process, read_line, send, starts_another_process
-from inventory import mirror, products as pausing, reservations, stock_checks
+from inventory import availability, mirror, products as pausing, rows as stock_rows
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
@@ -168,7 +168,7 @@ def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy, code)
 def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
     """The twin: all orders ask before the pause commits, and are written after it."""
     product = ProductFactory(on_hand=1_000)
-    lock = reservations.lock
+    lock = stock_rows.lock_stock
 
     def lock_and_ask_no_more(product_ids):
         stock = lock(product_ids)
@@ -177,10 +177,10 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
         return stock
 
     def ask_then_lock(order_request):
-        stock_checks.check_sold(reservations.read([product.pk]), order_request.lines)
+        availability.check_sold(stock_rows.read_stock([product.pk]), order_request.lines)
         return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
 
-    monkeypatch.setattr(reservations, "lock", lock_and_ask_no_more)
+    monkeypatch.setattr(stock_rows, "lock_stock", lock_and_ask_no_more)
     works = [partial(ask_then_lock, one) for one in requests_of(product)]
 
     outcomes = behind_a_pause(partial(pause, product), product, works, waiting=REQUESTS)

@@ -19,9 +19,9 @@ from foundation.operations.audits import laws
 from foundation.tests.factories import OrderFactory
 from foundation.tests.instants import ago
 from foundation.tests.racing import race
-from inventory import reservations, stock_checks
+from inventory import availability, rows as stock_rows, stock_levels
+from inventory.availability import Line
 from inventory.models import Product, ProductDay
-from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import product_days
 from orders.models import Order, Refund
@@ -245,9 +245,9 @@ def test_of_two_rebuilds_at_once_one_adds_what_is_missing(monkeypatch):
 def test_a_settlement_that_is_rolled_back_is_not_counted():
     tea = ProductFactory(on_hand=9, price=500)
     with pytest.raises(RuntimeError), transaction.atomic():
-        stock_checks.reserve(stock := reservations.lock([tea.pk]), [Line(tea.pk, 1)])
-        reservations.save(stock)
-        reservations.sell({OrderFactory().pk: [Line(tea.pk, 1, 500)]}, at=clock.now())
+        availability.reserve(stock := stock_rows.lock_stock([tea.pk]), [Line(tea.pk, 1)])
+        stock_levels.save(stock)
+        stock_levels.sell({OrderFactory().pk: [Line(tea.pk, 1, 500)]}, at=clock.now())
         assert stored(tea) == {clock.today().isoformat(): (1, 500, 0, 0)}
         raise RuntimeError
     assert stored(tea) == {}

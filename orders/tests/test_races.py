@@ -23,7 +23,7 @@ from foundation.idempotency.recorded_answers import Replay
 from foundation.tests.lost_replies import losing_reply_to_commit
 from foundation.tests.racing import race
 from foundation.tests.waiting import in_background
-from inventory import reservations
+from inventory import rows as stock_rows
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
@@ -215,7 +215,7 @@ def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch
 
     def place():
         order_request = buying.order_request(buyer.id, {product: 2})
-        stock = reservations.read([product.id])
+        stock = stock_rows.read_stock([product.id])
         counted[threading.get_ident()] = read([(buyer.id, order_request.lines)], stock)
         both_counted.wait()
         transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)

@@ -10,8 +10,8 @@ from coupons.models import Coupon
 from foundation.idempotency.recorded_answers import Replay
 from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import race
+from inventory.availability import Line
 from inventory.models import Product
-from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import schemas
 from orders.models import Order, Refund, RefundLine, Saga

@@ -33,7 +33,7 @@ from foundation.tests.second_connection import holding
 from foundation.tests.second_process import starts_another_process
 from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import in_background, waiting_at
-from inventory import adjustments, mirror, reservations
+from inventory import adjustments, mirror, stock_levels
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.mirror import IN_FLIGHT_SECONDS
@@ -318,7 +318,7 @@ def put_back(product: Product) -> Callable[[], Any]:
     order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
     lines = order_rows.read_lines([order.id])[order.id]
     return lambda: transactions.run(
-        lambda: reservations.restock({order.id: lines}, "wrong colour"), transactions.KEYED
+        lambda: stock_levels.restock({order.id: lines}, "wrong colour"), transactions.KEYED
     )
 
 

@@ -19,8 +19,7 @@ from foundation.account import TokenInvalid
 from foundation.concurrency import event_loop
 from foundation.errors import FirstcomeError
 from foundation.http import client_address, compression, json_format, problems, request_body, views
-from foundation.http.burst_request import BurstRequest
-from foundation.http.messages import JSONResponse
+from foundation.http.messages import BurstRequest, JSONResponse
 from foundation.http.pages import rendering
 from foundation.http.pages.rendering import Scope, Send
 from foundation.http.request_body import Headers, Receive

@@ -15,8 +15,7 @@ from accounts.tokens.authentication import BearerToken
 from foundation import journal
 from foundation.errors import NotAuthenticated
 from foundation.http import problems
-from foundation.http.burst_request import ANONYMOUS, BurstRequest
-from foundation.http.messages import JSONResponse
+from foundation.http.messages import ANONYMOUS, BurstRequest, JSONResponse
 from foundation.http.views import require_few_values
 from foundation.observability import logs, request_metrics
 from shop.burst.table import Call

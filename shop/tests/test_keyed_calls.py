@@ -15,7 +15,7 @@ from accounts.tests.clients import Api, client_of, problem_of
 from foundation.account import Account
 from foundation.errors import Rejected
 from foundation.http import keyed_calls
-from foundation.http.burst_request import BurstRequest
+from foundation.http.messages import BurstRequest
 from foundation.idempotency import claims, recorded_answers
 from foundation.idempotency.claims import InFlight
 from foundation.idempotency.recorded_answers import KeyedCall, Replay

@@ -19,7 +19,7 @@ from coupons.tests.factories import CampaignFactory, campaign_with_codes, campai
 from events.webhooks import deliveries, endpoints
 from foundation.account import Account
 from foundation.http import keyed_calls
-from foundation.http.burst_request import BurstRequest
+from foundation.http.messages import BurstRequest
 from foundation.models import IdempotencyKey
 from foundation.rates.rate import Rate
 from foundation.tests.asgi_client import send_request_blocking

@@ -21,7 +21,7 @@ from accounts.tokens import token_pairs
 from foundation.concurrency import event_loop
 from foundation.errors import Invalid
 from foundation.http import keyed_calls, problems, request_body
-from foundation.http.burst_request import BurstRequest
+from foundation.http.messages import BurstRequest
 from foundation.http.views import Request, View
 from foundation.idempotency.recorded_answers import Answer
 from foundation.scopes import Resource

@@ -13,8 +13,7 @@ from accounts.tokens import token_pairs
 from coupons.tests.factories import CampaignFactory
 from foundation.concurrency.event_loop import run_blocking
 from foundation.http import json_format
-from foundation.http.burst_request import BurstRequest
-from foundation.http.messages import JSONResponse
+from foundation.http.messages import BurstRequest, JSONResponse
 from foundation.tests.factories import AccountFactory
 from foundation.tests.instants import ago
 from inventory.tests.factories import ProductFactory
@@ -110,8 +109,8 @@ def test_issuing_a_coupon():
     Burst().post("coupons", {"campaign": campaign.pk})
     with following() as path:
         assert api.post("coupons", {"campaign": campaign.pk}).status_code == 201
-    check_length(path, modules=12, back=1, apps=("coupons",))
-    check_length(path, modules=33, back=2)
+    check_length(path, modules=11, back=1, apps=("coupons",))
+    check_length(path, modules=30, back=2)
 
 
 def order_call() -> tuple[Burst, dict[str, Any]]:
@@ -124,13 +123,14 @@ def order_call() -> tuple[Burst, dict[str, Any]]:
 @pytest.mark.usefixtures("numbers_at_hand")
 def test_a_paid_order():
     api, body = order_call()
+    assert api.post("orders", body, key="before").status_code == 202
     with following() as path:
         placed = api.post("orders", body, key="first")
         assert placed.status_code == 202, placed.body
-        stepping.advance(Saga.objects.get().id)
-    assert Order.objects.get().status == "paid"
-    check_length(path, modules=47, back=4, apps=APPS)
-    check_length(path, modules=80, back=14)
+        stepping.advance(Saga.objects.latest("id").id)
+    assert Order.objects.latest("placed_at").status == "paid"
+    check_length(path, modules=41, back=4, apps=APPS)
+    check_length(path, modules=71, back=13)
 
 
 def test_recovering_a_saga():
@@ -141,4 +141,4 @@ def test_recovering_a_saga():
     with following() as path:
         stepping.Delegate().wake()
     check_length(path, modules=11, back=0, apps=("orders",))
-    check_length(path, modules=45, back=9)
+    check_length(path, modules=40, back=9)

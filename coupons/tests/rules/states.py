@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from coupons.limits import CampaignState
+from coupons.eligibility import CampaignState
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)

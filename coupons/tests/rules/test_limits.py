@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from coupons import limits
+from coupons import eligibility
 from coupons.tests.rules.states import MOMENT, NOW, campaign
 
 pytestmark = pytest.mark.rules
@@ -23,7 +23,7 @@ EARLIER = NOW - timedelta(hours=1)
     ],
 )
 def test_a_campaign_can_issue_its_quantity_as_far_as_it_has_codes(quantity, codes_added, capacity):
-    assert limits.capacity(quantity, codes_added) == capacity
+    assert eligibility.capacity(quantity, codes_added) == capacity
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_campaign_can_issue_its_quantity_as_far_as_it_has_codes(quantity, code
     ],
 )
 def test_what_is_not_taken_is_left(capacity, taken, remaining):
-    assert limits.remaining(capacity, taken) == remaining
+    assert eligibility.remaining(capacity, taken) == remaining
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_is_not_taken_is_left(capacity, taken, remaining):
     ],
 )
 def test_a_number_is_left_if_so_many_are_not_taken(capacity, taken, number, has_left):
-    assert limits.has_left(capacity, taken, number) is has_left
+    assert eligibility.has_left(capacity, taken, number) is has_left
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_number_is_left_if_so_many_are_not_taken(capacity, taken, number, has_
     ],
 )
 def test_the_status_of_a_campaign(state, status):
-    assert limits.status_at(campaign(**state), NOW) == status
+    assert eligibility.status_at(campaign(**state), NOW) == status
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_status_of_a_campaign(state, status):
     ],
 )
 def test_of_two_states_the_one_that_ends_last_is_told(state, status):
-    assert limits.status_at(campaign(**state), NOW) == status
+    assert eligibility.status_at(campaign(**state), NOW) == status
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_of_two_states_the_one_that_ends_last_is_told(state, status):
     ],
 )
 def test_a_campaign_that_issues_nothing_says_why(state: Any, code: str, text: str):
-    refused = limits.refusal(campaign(**state), NOW)
+    refused = eligibility.refusal_of_campaign(campaign(**state), NOW)
 
     assert refused is not None
     assert (refused.code, str(refused), refused.retry_after) == (code, text, None)
@@ -123,7 +123,7 @@ def test_a_campaign_that_issues_nothing_says_why(state: Any, code: str, text: st
 def test_a_scheduled_campaign_says_when_it_opens(before_opening, seconds):
     opens_at = NOW + before_opening
 
-    refused = limits.refusal(campaign(opens_at=opens_at), NOW)
+    refused = eligibility.refusal_of_campaign(campaign(opens_at=opens_at), NOW)
 
     assert refused is not None
     assert (refused.code, refused.retry_after) == ("campaign_not_open", seconds)
@@ -131,4 +131,4 @@ def test_a_scheduled_campaign_says_when_it_opens(before_opening, seconds):
 
 
 def test_an_open_campaign_refuses_nothing():
-    assert limits.refusal(campaign(), NOW) is None
+    assert eligibility.refusal_of_campaign(campaign(), NOW) is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coupons import limits, redemption
+from coupons import eligibility, redemption
 from coupons.redemption import Discount, OpensSoon
 from coupons.tests.rules.states import MOMENT, NOW, campaign
 from foundation.errors import Held, Rejected
@@ -134,7 +134,9 @@ def test_an_order_takes_no_expired_coupon():
 def test_a_shared_code_is_not_found_before_its_campaign_opens(opens_in, kind):
     scheduled = campaign(opens_at=NOW + opens_in)
 
-    refused = refusal(redemption.require_new, scheduled, limits.refusal(scheduled, NOW), new=0, now=NOW)
+    refused = refusal(
+        redemption.require_new, scheduled, eligibility.refusal_of_campaign(scheduled, NOW), new=0, now=NOW
+    )
 
     assert (refused.extra["reason"], type(refused)) == ("not_found", kind)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inventory import stock
+from inventory import availability
 
 pytestmark = pytest.mark.rules
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.rules
     ],
 )
 def test_stock_gets_low_when(before, after, threshold, is_low):
-    assert stock.is_low(before, after, threshold) is is_low
+    assert availability.is_low(before, after, threshold) is is_low
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_stock_gets_low_when(before, after, threshold, is_low):
     ],
 )
 def test_a_product_is(before, after, is_turn):
-    assert stock.is_turn(before, after) is is_turn
+    assert availability.is_turn(before, after) is is_turn

@@ -3,9 +3,8 @@
 import pytest
 
 from foundation.errors import Held, NotFound, Rejected
-from inventory import stock_checks
-from inventory.stock import Stock
-from inventory.stock_checks import Line
+from inventory import availability
+from inventory.availability import Line, Stock
 
 pytestmark = pytest.mark.rules
 
@@ -33,11 +32,11 @@ def stock(*products):
 def test_lines_of_one_product_are_added_up_in_their_order():
     lines = [Line(2, 1), Line(1, 3), Line(2, 4)]
 
-    assert list(stock_checks.quantities(lines).items()) == [(2, 5), (1, 3)]
+    assert list(availability.quantities(lines).items()) == [(2, 5), (1, 3)]
 
 
 def test_a_product_that_is_sold_passes():
-    stock_checks.check_sold(stock(product()), [Line(1, 1)])
+    availability.check_sold(stock(product()), [Line(1, 1)])
 
 
 @pytest.mark.parametrize(
@@ -45,14 +44,14 @@ def test_a_product_that_is_sold_passes():
 )
 def test_there_is_no_product_that_is(products):
     with pytest.raises(NotFound) as refused:
-        stock_checks.check_sold(stock(product(2), *products), [Line(2, 1), Line(1, 1)])
+        availability.check_sold(stock(product(2), *products), [Line(2, 1), Line(1, 1)])
 
     assert (refused.value.code, refused.value.extra) == ("product_not_found", {"products": [1]})
 
 
 def test_a_paused_product_is_refused():
     with pytest.raises(Rejected) as refused:
-        stock_checks.check_sold(stock(product(paused_at="now"), product(2)), [Line(1, 1), Line(2, 1)])
+        availability.check_sold(stock(product(paused_at="now"), product(2)), [Line(1, 1), Line(2, 1)])
 
     assert (refused.value.code, refused.value.extra) == ("product_paused", {"items": [{"product": 1}]})
 
@@ -66,17 +65,17 @@ def test_a_paused_product_is_refused():
     ],
 )
 def test_there_is_enough_for(changes, quantity):
-    stock_checks.check_available(stock(product(**changes)), [Line(1, quantity)])
+    availability.check_available(stock(product(**changes)), [Line(1, quantity)])
 
     with pytest.raises(Rejected):
-        stock_checks.check_available(stock(product(**changes)), [Line(1, quantity), Line(1, 1)])
+        availability.check_available(stock(product(**changes)), [Line(1, quantity), Line(1, 1)])
 
 
 def test_the_refusal_names_each_product_that_is_short():
     products = stock(product(), product(2, on_hand=1), product(3, on_hand=0))
 
     with pytest.raises(Rejected) as refused:
-        stock_checks.check_available(products, [Line(1, 5), Line(2, 2), Line(3, 1)])
+        availability.check_available(products, [Line(1, 5), Line(2, 2), Line(3, 1)])
 
     assert refused.value.code == "insufficient_stock"
     assert refused.value.extra["items"] == [
@@ -96,7 +95,7 @@ def test_a_product_is_short(reserved, kind):
     products = stock(product(reserved=reserved), product(2, reserved=5))
 
     with pytest.raises(Rejected) as refused:
-        stock_checks.check_available(products, [Line(1, 6)])
+        availability.check_available(products, [Line(1, 6)])
 
     assert type(refused.value) is kind
 
@@ -104,6 +103,6 @@ def test_a_product_is_short(reserved, kind):
 def test_reserved_lines_leave_less_for_the_next_order():
     products = stock(product())
 
-    stock_checks.reserve(products, [Line(1, 2), Line(1, 1)])
+    availability.reserve(products, [Line(1, 2), Line(1, 1)])
 
     assert products[1].available == 2

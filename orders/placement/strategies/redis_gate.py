@@ -16,8 +16,8 @@ from foundation.errors import Held
 from foundation.idempotency import claims, recorded_answers
 from foundation.idempotency.recorded_answers import Replay
 from inventory import mirror
+from inventory.availability import insufficient_stock
 from inventory.mirror import GateReservation
-from inventory.stock import insufficient_stock
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
 

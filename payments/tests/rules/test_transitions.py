@@ -2,8 +2,7 @@
 
 import pytest
 
-from payments import transitions
-from payments.transitions import ENDED_UNPAID, TRANSITIONS, UNSETTLED, Status
+from payments.transitions import ENDED_UNPAID, SOURCES, TRANSITIONS, UNSETTLED, Status
 
 pytestmark = pytest.mark.rules
 
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.rules
     ],
 )
 def test_a_payment_becomes(target, sources):
-    assert transitions.sources_of(target) == sources
+    assert SOURCES[target] == sources
 
 
 @pytest.mark.parametrize("status", Status)

@@ -1,21 +1,21 @@
-"""The stock of products as orders read it: plain rows, because a batch reads hundreds of them. And what a
-change of its levels means for what is available.
+"""The stock of products as orders read it, what of an order's lines can be reserved, and what a change of its
+levels means for what is available.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import NamedTuple
 
 from foundation import lazy_texts
-from foundation.errors import Rejected
+from foundation.errors import Held, NotFound, Rejected
 from foundation.lazy_texts import mark
 
 
 @dataclass(slots=True)
 class Stock:
-    """A copy of a product's row, with `is_active` and `paused_at` as the driver returns them.
-    `newly_reserved` is reserved in memory and not written yet.
+    """A copy of a product's row, a plain one because a batch reads hundreds: `is_active` and `paused_at` are
+    as the driver returns them. `newly_reserved` is reserved in memory and not written yet.
     """
 
     id: int
@@ -80,3 +80,55 @@ def product_paused(product_ids: Sequence[int]) -> Rejected:
         code="product_paused",
         items=[{"product": id} for id in product_ids],
     )
+
+
+class Line(NamedTuple):
+    """A product, a quantity of it, and what that is sold for less discounts, where it is sold."""
+
+    product_id: int
+    quantity: int
+    sold_amount: int = 0
+
+
+Lines = Sequence[Line]
+
+
+def check_sold(stock: Stocks, lines: Lines) -> None:
+    """Check that each of these products is there, active and not paused.
+
+    Raises `NotFound` `product_not_found` with `products`, those that are missing or inactive, and `Rejected`
+    `product_paused` with `items`.
+    """
+    wanted = quantities(lines)
+    if missing := [id for id in wanted if id not in stock or not stock[id].is_active]:
+        text = mark("There is no product {products}.", products=", ".join(map(str, missing)))
+        raise NotFound(text, code="product_not_found", products=missing)
+    if paused := [id for id in wanted if stock[id].paused_at is not None]:
+        raise product_paused(paused)
+
+
+def check_available(stock: Stocks, lines: Lines) -> None:
+    """Check that enough of each is available. Raises `Rejected` `insufficient_stock` with `items`."""
+    wanted = quantities(lines)
+    short = [
+        {"product": id, "requested": quantity, "available": stock[id].available}
+        for id, quantity in wanted.items()
+        if quantity > stock[id].available
+    ]
+    if short:
+        is_held = any(stock[item["product"]].reserved for item in short)
+        raise insufficient_stock(short, Held if is_held else Rejected)
+
+
+def reserve(stock: Stocks, lines: Lines) -> None:
+    """Reserve checked lines in memory: `stock_levels.save` writes them."""
+    for line in lines:
+        stock[line.product_id].newly_reserved += line.quantity
+
+
+def quantities(lines: Iterable[Line]) -> dict[int, int]:
+    """The quantity of each product, in the order of the lines."""
+    wanted: dict[int, int] = {}
+    for line in lines:
+        wanted[line.product_id] = wanted.get(line.product_id, 0) + line.quantity
+    return wanted
