@@ -36,7 +36,7 @@ from foundation.errors import Invalid
 from foundation.http import problems
 from foundation.lazy_texts import Text
 from foundation.money import format_amount, format_number
-from inventory import stock_reports
+from inventory import selectors as stock_selectors
 from inventory.models import Product
 from orders import pricing, refund_parts, rows as order_rows
 from orders.models import Order, OrderLine, Refund
@@ -136,7 +136,7 @@ class Figures:
                 add(window)
         through = max(self.since, self.until - timedelta(microseconds=1))
         days = (clock.day_of(self.since), clock.day_of(through))
-        self.lost = windows.read_elsewhere(partial(stock_reports.lost_on, *days))
+        self.lost = windows.read_elsewhere(partial(stock_selectors.lost_on, *days))
 
     def by_product(self) -> dict[int, Amounts]:
         return _add_up((product_id, amounts) for (product_id, _), amounts in self.rows.items())

@@ -9,7 +9,7 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import campaigns, issued_coupons, issuing, schemas
+from coupons import campaigns, issuing, schemas, selectors
 from coupons.allocation.outcomes import Issued, Queued
 from coupons.codes import eligible_accounts, pool
 from coupons.models import Campaign, QueueTicket
@@ -259,7 +259,7 @@ class Coupons(View):
     def get(self, request: Request) -> Response:
         owner_id = listed_account_id(request, "coupons.view_coupon")
         given = read_query(schemas.ListCouponsQuery, request)
-        found = issued_coupons.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
+        found = selectors.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
         return (paginate_for_staff if _sees_all(request) else paginate)(
             request,
             found.coupons,
@@ -338,7 +338,7 @@ class OneCoupon(View):
         responses=schemas.CouponBody,
     )
     def get(self, request: Request, code: str) -> Response:
-        coupon = issued_coupons.get(code=code, owner_id=None if _sees_all(request) else account_id(request))
+        coupon = selectors.get(code=code, owner_id=None if _sees_all(request) else account_id(request))
         return Response(schemas.coupon_body(coupon))
 
 
@@ -397,7 +397,7 @@ class VoidCoupon(View):
     def post(self, request: Request, code: str) -> Response:
         require_staff_permission(request, "coupons.change_coupon")
         given = read(schemas.VoidCouponInput, request)
-        return Response(schemas.coupon_body(issued_coupons.void(code=code, reason=given.reason)))
+        return Response(schemas.coupon_body(issuing.void(code=code, reason=given.reason)))
 
 
 def _campaigns_of_customers(request: Request) -> Response:

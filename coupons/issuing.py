@@ -16,12 +16,12 @@ from django.db import DatabaseError, IntegrityError
 from structlog import get_logger
 
 from accounts.operating import own_account
-from coupons import eligibility, remembered
+from coupons import eligibility, remembered, selectors
 from coupons.allocation import outcomes
 from coupons.allocation.allocating import Applicants
 from coupons.allocation.outcomes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
 from coupons.metrics import counters
-from coupons.models import Campaign, Confirmation, Coupon
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.partners import confirmation
 from coupons.queue import tickets
 from coupons.strategies import (
@@ -37,8 +37,10 @@ from coupons.strategies import (
     spin_lock,
     unsafe,
 )
+from foundation import clock, journal
 from foundation.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
 from foundation.concurrency.thread_pool import LOOKUP_POOL
+from foundation.db import transactions
 from foundation.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable
 from foundation.lazy_texts import mark
 
@@ -219,3 +221,32 @@ def forget() -> None:
 
 def _no_account(user_id: int) -> NotFound:
     return NotFound(mark("There is no active account {user_id}.", user_id=user_id))
+
+
+def void(*, code: str, reason: str) -> Coupon:
+    """Void an issued coupon, for a reason; its owner can't get another of the campaign.
+
+    Durable on return. Raises `NotFound`, `NotAllowed` `own_account`, and `Rejected` `coupon_not_voidable` for
+    a coupon that is held, redeemed, expired or void already.
+    """
+    own_account.refuse_own(selectors.get(code=code, owner_id=None).account_id)
+    voidable = Coupon.objects.filter(code=code, status=Coupon.Status.ISSUED, expires_at__gt=clock.now())
+
+    def work() -> None:
+        if not voidable.update(status=Coupon.Status.VOID, void_reason=reason):
+            status = selectors.get(code=code, owner_id=None).status_at(clock.now())
+            raise Rejected(
+                mark("Coupon {code} is {status}; only issued ones are made void.", code=code, status=status),
+                code="coupon_not_voidable",
+            )
+        PoolCode.objects.filter(code=code).update(status=PoolCode.Status.VOID)
+        journal.note(
+            what="coupon.void",
+            subject=f"coupon {code}",
+            before={"status": Coupon.Status.ISSUED},
+            after={"status": Coupon.Status.VOID},
+            detail=reason,
+        )
+
+    transactions.run_or_savepoint(work, transactions.ONCE)
+    return selectors.get(code=code, owner_id=None)

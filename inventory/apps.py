@@ -13,7 +13,7 @@ class InventoryConfig(AppConfig):
 
         from foundation.observability import gauges
         from foundation.operations import housekeeping
-        from inventory import lost_demand, mirror, stock_reports
+        from inventory import lost_demand, mirror, selectors
         from inventory.imports import importing
 
         housekeeping.SWEEPERS.append(lost_demand.sweep)
@@ -28,7 +28,7 @@ class InventoryConfig(AppConfig):
         gauges.register(
             "firstcome_lost_today_amount",
             "What was asked for today and not sold, in minor units.",
-            stock_reports.lost_today_amount,
+            selectors.lost_today_amount,
         )
         gauges.register(
             "firstcome_deliveries_unfinished",

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-from coupons import issued_coupons, redemption
+from coupons import redemption, selectors as coupon_selectors
 from foundation.concurrency.event_loop import run_in_thread
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import Rejected, Throttled
@@ -36,7 +36,7 @@ async def counting(account_id: int, address: str, code: str) -> AsyncIterator[No
             if network is not None and rate_limits.WRONG_CODES.has_calls(account_id):
                 rate_limits.WRONG_CODES_OF_NETWORK.require_capacity(network)
         except Throttled:
-            if not await run_in_thread(issued_coupons.has_coupon, account_id, code, **_threads(account_id)):
+            if not await run_in_thread(coupon_selectors.has_coupon, account_id, code, **_threads(account_id)):
                 raise
         try:
             yield

@@ -34,7 +34,7 @@ from foundation.lazy_texts import Text
 from foundation.models import LawStatus
 from foundation.money import format_amount
 from foundation.operations.audits.laws import LAWS
-from inventory import products, stock_reports
+from inventory import products, selectors as stock_selectors
 from inventory.models import Product
 from orders.models import Saga
 from orders.payment import refunding
@@ -292,7 +292,7 @@ def running_sales(request: HttpRequest) -> Work:
 
 def products_low_on_stock(request: HttpRequest) -> Work:
     """Products of which no more is available than their threshold, the furthest below it first."""
-    number, low = _read(stock_reports.low())
+    number, low = _read(stock_selectors.low())
     text = gettext("%(available)s available, low at %(threshold)s")
     return _listed(
         number,
@@ -318,7 +318,7 @@ def lost_sales(request: HttpRequest) -> Work:
     text = gettext("%(amount)s, %(units)s units")
     return Work(
         state=State.CALM,
-        number=format_amount(stock_reports.lost_today_amount()),
+        number=format_amount(stock_selectors.lost_today_amount()),
         unit=gettext("lost today"),
         note=gettext(
             "It was sold out, over a limit, expired, declined or given up. Each account counts once a day."
@@ -328,7 +328,7 @@ def lost_sales(request: HttpRequest) -> Work:
                 link(one.product, "product-page", one.product_id),
                 text % {"amount": format_amount(one.lost_amount), "units": f"{one.lost_units:,}"},
             )
-            for one in stock_reports.lost_today()[:ROWS_SHOWN]
+            for one in stock_selectors.lost_today()[:ROWS_SHOWN]
         ],
     )
 

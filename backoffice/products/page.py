@@ -16,7 +16,7 @@ from foundation import clock
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
 from foundation.admin_base.display import admin_page, status_label
 from foundation.money import format_amount
-from inventory import products, stock_reports
+from inventory import products, selectors as stock_selectors
 from inventory.admin.products import limit_field
 from inventory.models import Product, StockMovement
 from orders import selectors
@@ -49,7 +49,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     }
     if may_view(request, StockMovement):
         sections.append(_movements(product))
-        sales = stock_reports.read_recent_sales(product.pk)
+        sales = stock_selectors.read_recent_sales(product.pk)
         sold = gettext("%(count)s sold")
         columns = [
             (f"{hour:%H:%M}: {sold % {'count': f'{units:,}'}}", units) for hour, units in sales.by_hour

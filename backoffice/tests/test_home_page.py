@@ -30,7 +30,7 @@ from foundation.tests.instants import ago
 from foundation.tests.plans import assert_read_by_index
 from foundation.tests.second_connection import connection_id, kill
 from foundation.tests.staff_groups import member_of
-from inventory import stock_reports
+from inventory import selectors as stock_selectors
 from inventory.models import Product, ProductDay
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
@@ -130,7 +130,7 @@ def test_what_was_lost_today_is_shown_by_product_the_largest_first():
     shown = section("lost")
     assert (shown.number, shown.state, len(shown.rows)) == ("7,500 KRW", State.CALM, 2)
     assert ">B" in shown.rows[0].link and shown.rows[0].detail == "7,000 KRW, 2 units"
-    assert stock_reports.lost_today_amount() == 7_500
+    assert stock_selectors.lost_today_amount() == 7_500
 
 
 def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded_one_never():

@@ -19,7 +19,7 @@ from unfold.widgets import (
 )
 
 from accounts.operating.pausing_admin import PausableAdmin
-from coupons import campaigns, issued_coupons, issuing, partners
+from coupons import campaigns, issuing, partners
 from coupons.admin import adding
 from coupons.campaigns import Terms
 from coupons.codes import eligible_accounts
@@ -340,7 +340,7 @@ class CouponAdmin(RecordsAdmin):
     @button(description=_("Make void"), icon="block", permissions=["coupons.change_coupon"])
     def void(self, request: HttpRequest, coupon: Coupon) -> Action:
         def perform(data: FormData) -> str:
-            voided = issued_coupons.void(code=coupon.code, reason=data["reason"])
+            voided = issuing.void(code=coupon.code, reason=data["reason"])
             self.log_change(request, voided, f"Made void: {data['reason']}")
             return gettext("Coupon %(code)s is void.") % {"code": voided.code}
 

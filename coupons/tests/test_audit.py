@@ -6,7 +6,7 @@ from django.db.models import F, QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import audit, issued_coupons
+from coupons import audit, issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.laws import broken
@@ -22,7 +22,7 @@ VOID = ["CODE-2", "CODE-3"]
 def campaign() -> Campaign:
     campaign = CampaignFactory(quantity=20)
     allocated(campaign, *accounts(10))
-    issued_coupons.void(code=coupon_at(campaign, 3).code, reason="A mistake.")
+    issuing.void(code=coupon_at(campaign, 3).code, reason="A mistake.")
     return campaign
 
 
@@ -31,7 +31,7 @@ def with_pool() -> Campaign:
     codes = [f"CODE-{number}" for number in range(1, 9)]
     campaign = CampaignFactory(quantity=20, code_source="pool", codes=codes)
     allocated(campaign, *accounts(5))
-    issued_coupons.void(code="CODE-3", reason="A mistake.")
+    issuing.void(code="CODE-3", reason="A mistake.")
     return campaign
 
 

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import issued_coupons, issuing, remembered
+from coupons import issuing, remembered
 from coupons.allocation.outcomes import Issued
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
@@ -62,7 +62,7 @@ def test_refusals_have_their_codes(strategy, account_id):
 def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy, account_id):
     campaign = campaign_with_strategy(strategy, quantity=2)
     issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-    issued_coupons.void(code=issued.coupon.code, reason="A mistake.")
+    issuing.void(code=issued.coupon.code, reason="A mistake.")
 
     assert refused(campaign, account_id) == "coupon_void"
     assert issuing.issue(campaign_id=campaign.pk, user_id=AccountFactory().pk).is_new
@@ -105,7 +105,7 @@ def test_a_batch_decides_in_the_order_of_its_requests():
     campaign = CampaignFactory(quantity=2)
     first, second, third = accounts(3)
     voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
-    issued_coupons.void(code=voided.code, reason="A mistake.")
+    issuing.void(code=voided.code, reason="A mistake.")
 
     outcomes = allocated(campaign, second, first, second, third)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coupons import campaigns, campaigns as pausing, issuing
+from coupons import campaigns, issuing
 from coupons.allocation import allocating
 from coupons.allocation.outcomes import IssueRequest
 from coupons.codes import pool
@@ -225,7 +225,7 @@ AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
 
 
 def pausing_of(campaign: Campaign) -> Callable[[], Campaign]:
-    return partial(pausing.set_paused, campaign_id=campaign.pk, is_paused=True, reason="stop")
+    return partial(campaigns.set_paused, campaign_id=campaign.pk, is_paused=True, reason="stop")
 
 
 def requests(issue: Callable[..., Any], campaign: Campaign) -> list[Callable[[], Any]]:
@@ -277,7 +277,7 @@ def test_an_issuer_that_waits_for_the_row_behind_a_pause_leaves_its_tickets_wait
 
     assert not Coupon.objects.exists()
     assert set(QueueTicket.objects.values_list("status", flat=True)) == {"waiting"}
-    pausing.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
+    campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
     assert worker.serve_once() == 5
     assert owners_in_order() == everyone
 
@@ -301,7 +301,7 @@ def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy,
 
     def pause():
         wait_until(lambda: Coupon.objects.count() >= REQUESTS // 2)
-        pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
+        campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
         return Coupon.objects.count()
 
     *answers, committed = race([*(partial(issue_until_paused, part) for part in parts), pause])
@@ -327,7 +327,7 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
         return Coupon.objects.filter(campaign=campaign).count()
 
     def pause(campaign):
-        pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
+        campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
         return committed(campaign)
 
     with Load(campaigns, everyone, folder=tmp_path, REDIS_URL=own_redis.url) as load:
@@ -345,7 +345,7 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
         assert {campaign.strategy: committed(campaign) for campaign in campaigns} == at_the_pause
 
         for campaign in campaigns:
-            pausing.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
+            campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
         load.issue_more(5)
 
     foreseen = {"new", "again", "queued", "campaign_paused", "unavailable", "conflict", "lock_not_acquired"}

@@ -35,14 +35,14 @@ LEASE_SECONDS = locks.LEASE_MILLISECONDS / 1000
 
 # Issues a coupon, and pauses between its read and its write until a line of input arrives.
 ISSUE_WITH_A_PAUSE = """
-from coupons.codes import codes
-from coupons.issuing import issuing
-make_several = codes.make_several
+from coupons.codes import code_format
+from coupons import issuing
+make_several = code_format.make_several
 def paused(count):
     print("ready", flush=True)
     sys.stdin.readline()
     return make_several(count)
-codes.make_several = paused
+code_format.make_several = paused
 issued = issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
 print(issued.is_new, flush=True)
 """

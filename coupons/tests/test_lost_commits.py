@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from coupons import campaigns, issued_coupons
+from coupons import campaigns, issuing
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
@@ -47,7 +47,7 @@ def test_a_campaign_that_was_changed_counts_one_change(campaign):
 
 
 def test_a_voided_coupon_is_not_refused_as_unvoidable(coupon):
-    assert issued_coupons.void(code=coupon.code, reason="A mistake.").status == "void"
+    assert issuing.void(code=coupon.code, reason="A mistake.").status == "void"
     assert JournalLine.objects.filter(what="coupon.void").count() == 1
 
 

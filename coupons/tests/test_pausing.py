@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coupons import campaigns, campaigns as pausing, issuing
+from coupons import campaigns, issuing
 from coupons.allocation.outcomes import Issued, Queued
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation
@@ -30,11 +30,11 @@ WHY = "The price is wrong."
 
 
 def pause(campaign: Campaign) -> Campaign:
-    return pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason=WHY)
+    return campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason=WHY)
 
 
 def resume(campaign: Campaign) -> Campaign:
-    return pausing.set_paused(campaign_id=campaign.pk, is_paused=False, reason="The price is right.")
+    return campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="The price is right.")
 
 
 def ask(campaign: Campaign, user_id: int) -> Any:
@@ -158,12 +158,12 @@ def test_a_reason_is_required_and_kept_whole():
     for reason, code in (("", "required"), (" \n", "required"), (f"{long}!", "too_long")):
         for is_paused in (True, False):
             with pytest.raises(Invalid) as wrong:
-                pausing.set_paused(campaign_id=campaign.pk, is_paused=is_paused, reason=reason)
+                campaigns.set_paused(campaign_id=campaign.pk, is_paused=is_paused, reason=reason)
             [fault] = wrong.value.extra["errors"]
             assert (fault["field"], fault["code"]) == ("reason", code)
     assert lines() == []
 
-    pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason=f" {long} ")
+    campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason=f" {long} ")
 
     [line] = lines()
     assert line.after

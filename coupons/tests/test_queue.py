@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from coupons import campaigns, issued_coupons, issuing
+from coupons import campaigns, issuing
 from coupons.allocation.outcomes import Issued, Queued
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from coupons.partners import confirmation
@@ -94,7 +94,7 @@ def test_an_account_with_a_void_coupon_is_refused_at_once():
     [account_id] = accounts(1)
     ask(campaign, account_id)
     worker.serve_once()
-    issued_coupons.void(code=Coupon.objects.get().code, reason="a trial")
+    issuing.void(code=Coupon.objects.get().code, reason="a trial")
 
     assert refused(campaign, account_id) == "coupon_void"
 

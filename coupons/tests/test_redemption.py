@@ -12,7 +12,7 @@ from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import coupon_requests, holding, issued_coupons, redemption, rows
+from coupons import coupon_requests, holding, issuing, redemption, rows
 from coupons.coupon_requests import BatchCoupons, CouponRequest
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, order_ids
@@ -229,7 +229,7 @@ def test_no_other_coupon_is_voided(status):
     coupon = coupon_of(CampaignFactory(), **columns)
 
     with pytest.raises(FirstcomeError, match=f"is {status}") as refused:
-        issued_coupons.void(code=coupon.code, reason="A mistake.")
+        issuing.void(code=coupon.code, reason="A mistake.")
 
     assert refused.value.code == "coupon_not_voidable"
     assert Coupon.objects.get(code=coupon.code).void_reason == ""
@@ -239,7 +239,7 @@ def test_no_other_coupon_is_voided(status):
 def test_voiding_and_holding_at_once_one_wins():
     for _ in range(10):
         coupon = coupon_of(CampaignFactory())
-        voiding = partial(issued_coupons.void, code=coupon.code, reason="A mistake.")
+        voiding = partial(issuing.void, code=coupon.code, reason="A mistake.")
         outcomes = race([partial(hold, coupon.code, order_ids(1)[0]), voiding])
 
         refusals = [one.code for one in outcomes if isinstance(one, FirstcomeError)]

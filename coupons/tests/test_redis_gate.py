@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from redis.crc import key_slot
 
 from accounts.tests.clients import client_of
-from coupons import campaigns, gate, issued_coupons, remembered, tasks
+from coupons import campaigns, gate, issuing, remembered, tasks
 from coupons.allocation.outcomes import Issued, PendingConfirmation
 from coupons.codes import pool
 from coupons.models import Campaign, Confirmation, Coupon
@@ -277,7 +277,7 @@ def test_without_redis_existing_coupons_are_returned_and_others_get_503(strategy
 
 def test_without_redis_a_void_coupon_is_refused_as_void(own_redis):
     campaign, [owner] = gated(quantity=2), accounts(1)
-    issued_coupons.void(code=issue(campaign, owner).coupon.code, reason="A mistake.")
+    issuing.void(code=issue(campaign, owner).coupon.code, reason="A mistake.")
     own_redis.stop()
 
     assert refusal(campaign, owner) == "coupon_void"

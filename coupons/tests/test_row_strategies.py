@@ -45,7 +45,7 @@ AT_THE_COUPONS = "INSERT INTO coupons_coupon%"
 # Requests coupons of all campaigns at once, for one account after the other: `CAMPAIGN,... ACCOUNT...`.
 ISSUE_SEVERAL = """
 from functools import partial
-from coupons.issuing import issuing
+from coupons import issuing
 from foundation.tests.racing import race
 
 def issue(campaign_id):

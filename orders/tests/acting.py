@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from accounts.operating import approvals
-from coupons import campaigns, issued_coupons
+from coupons import campaigns, issuing
 from coupons.codes import eligible_accounts
 from foundation import journal
 from foundation.approval_models import Approval
@@ -96,7 +96,7 @@ def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
 
 def void_coupon(shop: Shop, coupon: things.Coupon) -> None:
     expected = shop.void(coupon)
-    result = outcome(lambda: issued_coupons.void(code=coupon.code, reason="a mistake"))
+    result = outcome(lambda: issuing.void(code=coupon.code, reason="a mistake"))
     assert result == expected or not expected
 
 

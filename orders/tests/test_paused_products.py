@@ -16,7 +16,7 @@ from foundation.models import IdempotencyKey
 from foundation.redis import redis_client
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_process import another_process, read_line, send, starts_another_process
-from inventory import availability, mirror, products as pausing, rows as stock_rows
+from inventory import availability, mirror, products, rows as stock_rows
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
@@ -60,11 +60,11 @@ def _many_open_orders(settings: LazySettings):
 
 
 def pause(product: Product) -> Product:
-    return pausing.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
+    return products.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
 
 
 def resume(product: Product) -> Product:
-    return pausing.set_paused(product_id=product.pk, is_paused=False, reason="The price is right.")
+    return products.set_paused(product_id=product.pk, is_paused=False, reason="The price is right.")
 
 
 def buy(product: Product) -> Any:

@@ -28,7 +28,7 @@ from orders.placement.strategies import group_commit
 from orders.tests import buying
 from orders.tests.buying import kinds, refusal_of
 from orders.tests.waiting import behind_a_pause
-from sales import rows, terms, terms as pausing
+from sales import rows, terms
 from sales.models import Sale, SaleEntry
 from sales.order_checks import AdmittedEntry, SaleTerms
 from sales.tests import factories
@@ -47,7 +47,7 @@ def _many_orders_at_once(settings: LazySettings):
 
 
 def pause(sale: Sale) -> Sale:
-    return pausing.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
+    return terms.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
 
 
 def buy(product: Product, account_id: int | None = None) -> Any:
@@ -66,7 +66,7 @@ def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_or
         buy(product)
         pause(sale)
         assert refusal_of(partial(buy, product)).code == "sale_paused"
-        pausing.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
+        terms.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
         buy(product)
     with shifted(seconds=200):
         late = refusal_of(partial(buy, product))

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import campaigns, campaigns as pausing, coupon_requests, issued_coupons, issuing, rows
+from coupons import campaigns, coupon_requests, issuing, rows
 from coupons.allocation import allocating
 from coupons.codes import eligible_accounts
 from coupons.models import Campaign, Coupon
@@ -83,7 +83,7 @@ def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strat
     cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
 
     assert reason(other.id, product) == "sold_out"
-    pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason="A check.")
+    campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="A check.")
     second = buying.place(buyer.id, {product: 1}, coupon=CODE)
 
     assert second.order.coupon_code == first.order.coupon_code
@@ -116,7 +116,7 @@ def test_the_reasons_why_a_shared_code_is_refused(unlawful):
         shared_campaign(shared_code=code, **more)
         assert reason(buyer.id, product, code) == why
     void = shared_campaign(shared_code="VOID")
-    issued_coupons.void(code=coupon_of(void, buyer).code, reason="A mistake.")
+    issuing.void(code=coupon_of(void, buyer).code, reason="A mistake.")
     expired = shared_campaign(shared_code="EXPIRED")
     coupon_of(expired, buyer, expires_at=ago(seconds=1))
     redeemed = shared_campaign(shared_code="REDEEMED")

@@ -20,7 +20,7 @@ from foundation.tests.second_connection import ask, holding
 from foundation.tests.waiting import in_background, shifted, waiting_at
 from inventory import adjustments
 from inventory.tests.factories import ProductFactory
-from sales import audit, terms, terms as pausing
+from sales import audit, terms
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission, advancing, draw
@@ -207,13 +207,13 @@ def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries():
     admitted, waiting = factories.join_all(sale, 2)
     advancing.advance(sale.pk)
 
-    pausing.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
+    terms.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
     with shifted(seconds=100):
         assert advancing.advance(sale.pk) == 0
         paused = factories.read(admitted)
         assert paused.status == "admitted"
         assert 55 < (paused.admitted_until - clock.now()).total_seconds() <= 60
-        pausing.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
+        terms.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
         resumed = factories.read(admitted)
         assert 55 < (resumed.admitted_until - clock.now()).total_seconds() <= 60
         advancing.advance(sale.pk)

@@ -14,7 +14,7 @@ from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import shifted
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from sales import metrics, terms, terms as pausing
+from sales import metrics, terms
 from sales.metrics import ADMISSION_AGE, ADMITTED, ADMITTED_LATELY, PASSED_POSITION, WAITING
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
@@ -91,11 +91,11 @@ def test_nothing_waits_from_the_closing_on_although_memory_is_current():
 
 def test_while_a_sale_is_paused_the_wait_is_unknown_and_the_place_is_not():
     sale, entry, api = waiting_entry()
-    pausing.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
+    terms.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
     room_view.refresh()
     paused = api.get(f"/sale-entries/{entry.id}").json()
     assert (paused["status"], paused["ahead"], paused["estimated_wait_seconds"]) == ("waiting", 0, None)
-    pausing.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
+    terms.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
     room_view.refresh()
     assert api.get(f"/sale-entries/{entry.id}").json()["estimated_wait_seconds"] is not None
 
@@ -259,9 +259,9 @@ def test_the_age_of_the_last_admission_counts_from_the_opening_and_is_none_witho
     assert gauge(ADMISSION_AGE, sale) is None, "none waits"
     join(sale)
     assert gauge(ADMISSION_AGE, sale) == pytest.approx(600, abs=30)
-    pausing.set_paused(sale_id=sale.pk, is_paused=True, reason=WHY)
+    terms.set_paused(sale_id=sale.pk, is_paused=True, reason=WHY)
     assert gauge(ADMISSION_AGE, sale) is None
-    pausing.set_paused(sale_id=sale.pk, is_paused=False, reason=WHY)
+    terms.set_paused(sale_id=sale.pk, is_paused=False, reason=WHY)
     assert gauge(ADMISSION_AGE, sale) is not None
     Product.objects.update(reserved=1)
     assert gauge(ADMISSION_AGE, sale) is None

@@ -18,7 +18,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from accounts.tokens import disabled_accounts, token_pairs
 from accounts.tokens.disabled_accounts import DisabledAccounts
-from coupons import issued_coupons, issuing, remembered
+from coupons import issuing, remembered, selectors as coupon_selectors
 from coupons.allocation.outcomes import Issued
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.queue import worker
@@ -460,7 +460,7 @@ def test_an_accounts_concurrent_calls_are_bounded_and_others_continue(
         may_end.wait(20)
         raise NotFound("There is no such coupon.")
 
-    monkeypatch.setattr(issued_coupons, "get", find_slowly)
+    monkeypatch.setattr(coupon_selectors, "get", find_slowly)
     other = Caller(AccountFactory())
 
     async def call_all():
@@ -487,7 +487,7 @@ def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(p
     in_threads = []
     in_batches = []
     batching = orders_api.checkout.group_commit
-    together, get = batching.place_batch, issued_coupons.get
+    together, get = batching.place_batch, coupon_selectors.get
 
     def decide(order_requests):
         in_batches.append(journal.current_actor())
@@ -497,7 +497,7 @@ def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(p
         in_threads.append((logs.current_ids().get("request_id", ""), journal.current_actor().id, owner_id))
         return get(owner_id=owner_id, **arguments)
 
-    monkeypatch.setattr(issued_coupons, "get", get_and_note)
+    monkeypatch.setattr(coupon_selectors, "get", get_and_note)
     monkeypatch.setattr(batching.BATCHER, "_decide", decide)
 
     async def call_all(caller):

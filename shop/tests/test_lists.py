@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.clients import Api, client_of, faults
 from accounts.tokens import token_pairs
-from coupons import issued_coupons
+from coupons import selectors as coupon_selectors
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock
@@ -172,7 +172,7 @@ def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_othe
             issue(4)
         ask(connection, "ANALYZE TABLE coupons_coupon, coupons_campaign")
         ask(connection, "FLUSH STATUS")
-        assert list(issued_coupons.find(owner_id=account.pk).coupons.order_by("-id")[0:51])
+        assert list(coupon_selectors.find(owner_id=account.pk).coupons.order_by("-id")[0:51])
         counts = dict(ask(connection, "SHOW SESSION STATUS LIKE 'Handler\\_read\\_%%'"))
         # The rest are reads of temporary tables.
         rest = {"Handler_read_rnd_next", "Handler_read_rnd"}

@@ -19,7 +19,7 @@ from accounts.tests import api_keys, approving
 from accounts.tests.clients import Api, client_of, problem_of, signed_in
 from accounts.tests.one_time_codes import with_codes
 from accounts.tokens import token_pairs
-from coupons import issued_coupons
+from coupons import issuing
 from coupons.models import Coupon, EligibleAccount
 from coupons.tests.factories import CampaignFactory, coupon_of
 from events.models import WebhookDelivery, WebhookEndpoint
@@ -46,7 +46,7 @@ from payments.reconciliation import reconciling
 from payments.tests import granting
 from payments.tests.factories import PaymentFactory
 from payments.tests.test_reconciling import late
-from sales import terms as pausing
+from sales import terms
 from sales.models import Sale
 from sales.tests.factories import create_sale
 from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of as admin_client_of, right
@@ -85,7 +85,7 @@ def listing() -> Prepared:
 
 
 def paused_sale() -> Sale:
-    return pausing.set_paused(sale_id=create_sale().pk, is_paused=True, reason="The stage is late.")
+    return terms.set_paused(sale_id=create_sale().pk, is_paused=True, reason="The stage is late.")
 
 
 def stuck_at_the_charge() -> Prepared:
@@ -346,7 +346,7 @@ def test_commands_run_without_an_account_and_are_not_refused_as_a_request_withou
     acts = [
         lambda: points_grants.grant(**asked),
         lambda: buying.refund(order.pk),
-        lambda: issued_coupons.void(code=coupon.code, reason="me"),
+        lambda: issuing.void(code=coupon.code, reason="me"),
     ]
     with journal.acting(journal.unidentified("a-request")):
         for act in acts:

@@ -1,16 +1,14 @@
-"""Issued coupons: finding them by account, campaign and status, and voiding one."""
+"""Coupons as they are read for lists and pages, by account, campaign and status."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from django.db.models import Q, QuerySet
 
-from accounts.operating import own_account
-from coupons.models import Coupon, PoolCode
-from foundation import clock, journal
-from foundation.db import transactions
+from coupons.models import Coupon
+from foundation import clock
 from foundation.db.rows import present
-from foundation.errors import NotFound, Rejected
+from foundation.errors import NotFound
 from foundation.lazy_texts import mark
 
 EXPIRED = "expired"
@@ -55,35 +53,6 @@ def has_coupon(account_id: int, code: str) -> bool:
     """Whether the account has a coupon of this code, or of the campaign with this shared code."""
     own = Coupon.objects.filter(account_id=account_id)
     return own.filter(code=code).exists() or own.filter(campaign__shared_code=code).exists()
-
-
-def void(*, code: str, reason: str) -> Coupon:
-    """Void an issued coupon, for a reason; its owner can't get another of the campaign.
-
-    Durable on return. Raises `NotFound`, `NotAllowed` `own_account`, and `Rejected` `coupon_not_voidable` for
-    a coupon that is held, redeemed, expired or void already.
-    """
-    own_account.refuse_own(get(code=code, owner_id=None).account_id)
-    voidable = Coupon.objects.filter(code=code, status=Coupon.Status.ISSUED, expires_at__gt=clock.now())
-
-    def work() -> None:
-        if not voidable.update(status=Coupon.Status.VOID, void_reason=reason):
-            status = get(code=code, owner_id=None).status_at(clock.now())
-            raise Rejected(
-                mark("Coupon {code} is {status}; only issued ones are made void.", code=code, status=status),
-                code="coupon_not_voidable",
-            )
-        PoolCode.objects.filter(code=code).update(status=PoolCode.Status.VOID)
-        journal.note(
-            what="coupon.void",
-            subject=f"coupon {code}",
-            before={"status": Coupon.Status.ISSUED},
-            after={"status": Coupon.Status.VOID},
-            detail=reason,
-        )
-
-    transactions.run_or_savepoint(work, transactions.ONCE)
-    return get(code=code, owner_id=None)
 
 
 def _in_status(status: str) -> Q:
