@@ -84,7 +84,7 @@ async def find_key(secret: str) -> key_memory.KnownKey:
     try:
         return key_memory.verify(secret)
     except TokenInvalid:
-        # In a group, which holds one thread of the pool: anyone may send keys that nobody has.
+        # In a group, which holds one thread of the pool: anyone may send unknown keys.
         await event_loop.run_in_thread(
             key_memory.read_newer, time.monotonic(), group="API keys", pool=LOOKUP_POOL
         )

@@ -95,7 +95,7 @@ def close_if_due(sale: Sale) -> Sale:
 
 
 def claim(sale: Sale, now: datetime) -> bool:
-    """Whether this process is to order the draw: nobody does, as far as leases say."""
+    """Whether this process is to order the draw: no other one does, as far as leases say."""
     if sale.drawn_at is None or sale.is_ordered:
         return False
     # One too far ahead is of a clock that has gone back since; clocks of hosts differ by less than a lease.

@@ -108,7 +108,7 @@ async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
 
     The shop's own programs make many calls at once: they may hold half of the threads, each account a
     quarter, and a long queue. Calls of one kind by others hold half as well, and an account has few. Raises
-    `TokenInvalid` for a key that nobody has: it takes no thread.
+    `TokenInvalid` for an unknown key: it takes no thread.
     """
     authorization = request.header("Authorization") or ""
     group = path.removeprefix(views.API_PREFIX).partition("/")[0]

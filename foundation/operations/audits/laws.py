@@ -1,4 +1,4 @@
-"""The laws that the audit checks: `shop.laws` registers what they say and who checks them."""
+"""The laws that the audit checks: `shop.laws` registers what they say and which apps check them."""
 
 from collections.abc import Callable, Sequence
 
