@@ -318,9 +318,9 @@ def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy,
 
 def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own_redis, tmp_path):
     """By each strategy. While all are paused Redis is killed, comes back empty, and is emptied once more."""
-    campaigns = [campaign_with_strategy(name, quantity=400) for name in SAFE_STRATEGIES]
-    everyone, answers = accounts(440), 30 * len(campaigns)
-    [with_pool] = [one for one in campaigns if one.strategy == "code_pool"]
+    all_campaigns = [campaign_with_strategy(name, quantity=400) for name in SAFE_STRATEGIES]
+    everyone, answers = accounts(440), 30 * len(all_campaigns)
+    [with_pool] = [one for one in all_campaigns if one.strategy == "code_pool"]
     pool.generate(campaign_id=with_pool.pk, count=150)
 
     def committed(campaign):
@@ -330,10 +330,10 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
         campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
         return committed(campaign)
 
-    with Load(campaigns, everyone, folder=tmp_path, REDIS_URL=own_redis.url) as load:
-        wait_until(lambda: all(map(committed, campaigns)), seconds=60)
+    with Load(all_campaigns, everyone, folder=tmp_path, REDIS_URL=own_redis.url) as load:
+        wait_until(lambda: all(map(committed, all_campaigns)), seconds=60)
         load.issue_more(5)
-        at_the_pause = {campaign.strategy: pause(campaign) for campaign in campaigns}
+        at_the_pause = {campaign.strategy: pause(campaign) for campaign in all_campaigns}
         assert max(at_the_pause.values()) < 400
         load.answer_more(answers)
         own_redis.kill()
@@ -342,14 +342,14 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
         load.answer_more(answers)
         redis_client.client().flushall()
         load.answer_more(answers)
-        assert {campaign.strategy: committed(campaign) for campaign in campaigns} == at_the_pause
+        assert {campaign.strategy: committed(campaign) for campaign in all_campaigns} == at_the_pause
 
-        for campaign in campaigns:
+        for campaign in all_campaigns:
             campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
         load.issue_more(5)
 
     foreseen = {"new", "again", "queued", "campaign_paused", "unavailable", "conflict", "lock_not_acquired"}
     assert {answer.outcome for answer in load.answers()} <= foreseen
     paused = {answer.campaign_id for answer in load.answers() if answer.outcome == "campaign_paused"}
-    assert paused == {campaign.pk for campaign in campaigns}
+    assert paused == {campaign.pk for campaign in all_campaigns}
     assert load.untrue() == []

@@ -35,6 +35,7 @@ from foundation.rates.rate import Rate
 from foundation.redis import completion_notifications, redis_client
 from foundation.tests.asgi_client import Answer, send_request
 from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.racing import wait_until
 from foundation.tests.second_connection import another_connection, ask, holding
 from foundation.tests.second_process import another_process, read_line
 from inventory.models import Product
@@ -360,7 +361,8 @@ def test_a_slow_partner_delays_no_other_call(four_threads, caller, product, monk
 
 def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(monkeypatch, settings):
     settings.PARTNER_URL = "http://127.0.0.1:9"
-    monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("full", threads=1, max_waiting=0))
+    pool = ThreadPool("full", threads=1, max_waiting=0)
+    monkeypatch.setattr(event_loop, "CALL_POOL", pool)
     campaign, may_end = CampaignFactory(), threading.Event()
     first, second = (Caller(account) for account in AccountFactory.create_batch(2))
 
@@ -372,6 +374,8 @@ def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(mon
     async def call_all():
         assert (await first.post("/coupons", {"campaign": campaign.pk})).status == 201
         await asyncio.to_thread(give_partner)
+        # A thread that has answered counts as busy for a moment longer.
+        await asyncio.to_thread(wait_until, lambda: not pool.busy())
         held = asyncio.create_task(event_loop.run_in_thread(may_end.wait, 20))
         await asyncio.sleep(0)
         answer = await second.post("/coupons", {"campaign": campaign.pk})
