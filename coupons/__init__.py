@@ -1,6 +1,6 @@
 """Campaigns, and the coupons they issue: exactly as many as there are, one for an account.
 
-Start at `issuing.issuing`. Orders may import from here; coupons imports shop, accounts and the inventory.
+Start at `coupons.issuing`. Orders import from here; coupons import the inventory and what is below it.
 """
 
 CAMPAIGNS_AT_ONCE = 1_024

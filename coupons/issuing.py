@@ -72,7 +72,8 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
 
     Raises `NotFound` `campaign_not_found`, or `not_found` for an account that doesn't exist; `Rejected`
     `sold_out`, `campaign_not_open`, `campaign_closed`, `campaign_paused`, `coupon_void`, `conflict`,
-    `strategy_not_available`; `PartnerFailed`; `Overloaded`, `Unavailable`.
+    `not_eligible`, `lock_not_acquired`, `strategy_not_available`; `PartnerFailed`; `Overloaded`,
+    `Unavailable`.
     """
     return run_blocking(issue_async(campaign_id=campaign_id, user_id=user_id))
 

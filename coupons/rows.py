@@ -103,7 +103,7 @@ def lets_in(user_id: int) -> Q:
 
 
 def issues_at(now: datetime) -> Q:
-    """What `limits.refusal` demands of a campaign's own terms but its pool, as a condition on its row."""
+    """What `eligibility.refusal_of_campaign` demands of all but a pool, as a condition on the row."""
     is_running = Q(opens_at__lte=now, paused_at__isnull=True) & Campaign.not_closed_at(now)
     return is_running & (Q(quantity__isnull=True) | Q(quantity__gt=F("issued") + F("confirming")))
 

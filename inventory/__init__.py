@@ -1,4 +1,4 @@
 """Products and their stock: what is on hand and what open orders reserve, which is never more.
 
-Orders and sales may import from here; inventory imports shop alone.
+Coupons, sales, payments and orders may import from here; inventory imports events and what is below them.
 """

@@ -9,7 +9,7 @@ SOLD = ("units_sold", "sold_amount", "units_refunded", "refunded_amount")
 """The columns of what was sold and refunded."""
 
 
-class Change(NamedTuple):
+class DayChange(NamedTuple):
     """What is added to the row of a product and a day, by the names of its columns; amounts are in the
     currency's minor unit.
     """
@@ -30,7 +30,7 @@ class Loss(NamedTuple):
     amount: int | None = None
 
 
-def add_up(changes: Iterable[Change]) -> dict[tuple[date, int], Counter[str]]:
+def add_up(changes: Iterable[DayChange]) -> dict[tuple[date, int], Counter[str]]:
     """The numbers of each day and product together, in their order."""
     totals: dict[tuple[date, int], Counter[str]] = defaultdict(Counter)
     for day, product_id, numbers in changes:
@@ -51,7 +51,7 @@ def new_losses(
     ]
 
 
-def change_of(loss: Loss) -> Change:
+def change_of(loss: Loss) -> DayChange:
     """What a loss adds to its day."""
     numbers = {"lost_units": loss.units, "lost_amount": loss.amount or 0, f"lost_{loss.reason}": 1}
-    return Change(loss.day, loss.product_id, numbers)
+    return DayChange(loss.day, loss.product_id, numbers)

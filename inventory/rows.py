@@ -91,14 +91,14 @@ def insert_losses(losses: Iterable[Loss]) -> None:
     bulk_sql.insert(LOSSES, [(loss.day.isoformat(), *loss[1:]) for loss in losses])
 
 
-def add_to_days(changes: Iterable[product_counts.Change]) -> None:
+def add_to_days(changes: Iterable[product_counts.DayChange]) -> None:
     """Add these changes to the rows of products' days, by one statement just before the transaction commits:
     a popular product's row is locked no longer than that.
     """
     open_transaction.write_before_commit(_add_to_days, changes)
 
 
-def _add_to_days(changes: Iterable[product_counts.Change]) -> None:
+def _add_to_days(changes: Iterable[product_counts.DayChange]) -> None:
     totals = product_counts.add_up(changes)
     columns = sorted({name for numbers in totals.values() for name in numbers})
     cells: list[list[bulk_sql.Value]] = [

@@ -65,7 +65,7 @@ def sell(orders: LinesOfOrders, *, at: datetime) -> None:
     counted = []
     for line in chain.from_iterable(orders.values()):
         sold = {"units_sold": line.quantity, "sold_amount": line.sold_amount}
-        counted.append(product_counts.Change(day, line.product_id, sold))
+        counted.append(product_counts.DayChange(day, line.product_id, sold))
     rows.add_to_days(counted)
 
 

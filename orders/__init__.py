@@ -1,5 +1,4 @@
 """Orders: placing, paying, cancelling and refunding them.
 
-Start at `placement.checkout` and `payment.purchase`. Orders imports coupons, inventory and payments; no app
-imports orders.
+Start at `orders.placement.checkout` and `orders.payment.purchase`. Of the domain's apps none imports orders.
 """

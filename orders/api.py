@@ -70,7 +70,7 @@ from orders.schemas import (
 from payments import webhooks
 from payments.api import ListPayments
 from payments.gateways import GATEWAYS
-from payments.gateways.events import TOLERANCE_SECONDS
+from payments.gateways.signed_events import TOLERANCE_SECONDS
 from payments.schemas import PaymentBody, ReceivedBody, TopUpInput
 
 PLACING = {
@@ -438,7 +438,7 @@ class Webhooks(View):
         refused={400: ["signature_invalid"], 404: ["not_found"]},
     )
     def post(self, request: APIRequest, gateway: str) -> Response:
-        """The signature covers the exact bytes of the body, and may be five minutes old, or of the future.
+        """The signature covers the exact bytes of the body.
 
         Every signed body is 200: also an event that was received before, one of an unknown type, and a body
         that is no event. The creation time in an event is ignored.

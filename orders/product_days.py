@@ -12,7 +12,7 @@ from foundation.db import transactions
 from foundation.models import ProcessLease
 from inventory import ranking, rows as stock_rows
 from inventory.models import ProductDay
-from inventory.product_counts import Change
+from inventory.product_counts import DayChange
 from orders import refund_parts, rows as order_rows
 from orders.models import Order, Refund
 
@@ -24,17 +24,19 @@ def count_refunds(refunds: Collection[Refund], *, at: datetime, have_failed: boo
     """Count these refunds, just settled or just failed, on the day. Must be called inside a transaction."""
     lines = order_rows.read_refunds([refund.id for refund in refunds], have_failed=have_failed)
     day = clock.day_of(at)
-    stock_rows.add_to_days(Change(day, *change) for change in refund_parts.changes(refund_parts.split(lines)))
+    stock_rows.add_to_days(
+        DayChange(day, *change) for change in refund_parts.changes(refund_parts.split(lines))
+    )
 
 
-def differences(day: date) -> list[Change]:
+def differences(day: date) -> list[DayChange]:
     """What is missing in the table of that day, or negative where it has too much; by product."""
     sold, refunds = order_rows.read_day(day)
     refunded = refund_parts.changes(refund_parts.split(refunds))
     missing: dict[int, Counter[str]] = defaultdict(Counter)
     for product_id, numbers in chain(sold, refunded):
         missing[product_id].update(numbers)
-    return [Change(day, id, numbers) for id, numbers in sorted(missing.items()) if any(numbers.values())]
+    return [DayChange(day, id, numbers) for id, numbers in sorted(missing.items()) if any(numbers.values())]
 
 
 def rebuild(day: date) -> int:

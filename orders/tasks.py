@@ -8,6 +8,7 @@ from orders import cancellation, rows as order_rows
 from orders.payment import gateway_events
 from orders.saga import rows as saga_rows, run
 from payments import webhooks
+from payments.rows import is_webhook_due
 
 DUE_AT_ONCE = 500
 
@@ -36,7 +37,7 @@ def handle_webhook(event_id: int) -> None:
     gateway_events.handle(event_id)
 
 
-@shared_task(name="orders.handle_webhooks_due", is_due=staticmethod(webhooks.is_any_due))
+@shared_task(name="orders.handle_webhooks_due", is_due=staticmethod(is_webhook_due))
 def handle_webhooks_due() -> int:
     """Enqueue the gateway events that are due. Returns how many."""
     ids = webhooks.dequeue_due(limit=DUE_AT_ONCE)

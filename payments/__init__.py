@@ -1,4 +1,4 @@
 """Money: payments, the double-entry ledger with its wallets, gateways, reconciliation.
 
-Orders may import from here; payments imports shop alone.
+Orders import from here; payments import the inventory and what is below it.
 """

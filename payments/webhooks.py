@@ -14,7 +14,7 @@ from foundation.db import transactions
 from foundation.errors import NotFound
 from foundation.lazy_texts import mark
 from foundation.outbound import backoff
-from payments import gateways, rows
+from payments import gateways
 from payments.models import WebhookEvent
 
 log = get_logger(__name__)
@@ -23,7 +23,6 @@ HANDLING_SECONDS = 10
 # Gateways send an event again for some days; its id is not needed for longer.
 RETENTION = timedelta(days=90)
 SWEEP_BATCH = 1_000
-is_any_due = rows.is_webhook_due
 
 
 def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:

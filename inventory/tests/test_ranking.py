@@ -14,7 +14,7 @@ from foundation.tests.factories import set_columns
 from foundation.tests.racing import wait_until
 from inventory import ranking, rows
 from inventory.models import Product, ProductDay
-from inventory.product_counts import Change
+from inventory.product_counts import DayChange
 from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
 
@@ -27,7 +27,9 @@ def sold(product: Product, *units: int, refunded: int = 0, last: date | None = N
     last = last or clock.today()
     with transaction.atomic():
         rows.add_to_days(
-            Change(last - timedelta(days=back), product.pk, {"units_sold": sold, "units_refunded": refunded})
+            DayChange(
+                last - timedelta(days=back), product.pk, {"units_sold": sold, "units_refunded": refunded}
+            )
             for back, sold in enumerate(units)
         )
 

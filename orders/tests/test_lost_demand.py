@@ -19,7 +19,7 @@ from foundation.tests.racing import race
 from inventory import adjustments, lost_demand, rows
 from inventory.lost_demand import Loss
 from inventory.models import LostDemand, Product, ProductDay
-from inventory.product_counts import Change
+from inventory.product_counts import DayChange
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, product_days as days_of_orders
 from orders.tests import buying
@@ -156,7 +156,7 @@ def test_a_rebuild_keeps_what_was_lost():
     tea, day = ProductFactory(price=500), clock.today()
     with transaction.atomic():
         numbers = {"lost_units": 2, "lost_amount": 900, "lost_expired": 1}
-        rows.add_to_days([Change(day, tea.pk, numbers)])
+        rows.add_to_days([DayChange(day, tea.pk, numbers)])
     ProductDay.objects.update(units_sold=3)
     assert days_of_orders.rebuild(day) == 1
     assert lost(tea) == (2, 900, {"expired": 1})

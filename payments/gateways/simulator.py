@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from foundation.db.rows import present
 from foundation.errors import Unavailable
 from foundation.lazy_texts import mark
-from payments.gateways import events
+from payments.gateways import signed_events
 from payments.gateways.calls import (
     Address,
     Amount,
@@ -234,15 +234,15 @@ def charges(
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-    events.verify(signature, body=body, secret=webhook_secret(), now=now)
-    payload = events.parse(body)
+    signed_events.verify(signature, body=body, secret=webhook_secret(), now=now)
+    payload = signed_events.parse(body)
     if payload is None:
         return None
-    data = events.nested_object(payload, "data")
+    data = signed_events.nested_object(payload, "data")
     # Its key is the refund's.
-    reference = events.charge_key(data, "charge") if payload["type"] == "refund.failed" else ""
-    key = "" if reference else events.charge_key(data, "key")
-    return events.build(payload, type=payload["type"], key=key, reference=reference)
+    reference = signed_events.charge_key(data, "charge") if payload["type"] == "refund.failed" else ""
+    key = "" if reference else signed_events.charge_key(data, "key")
+    return signed_events.build(payload, type=payload["type"], key=key, reference=reference)
 
 
 def _read_charge(answer: JsonReply, key: str, expected: Answers) -> Charge:

@@ -21,7 +21,7 @@ from structlog import get_logger
 
 from foundation.errors import Unavailable
 from foundation.lazy_texts import mark
-from payments.gateways import events, stripe_calls
+from payments.gateways import signed_events, stripe_calls
 from payments.gateways.calls import NoAnswer, return_address
 from payments.gateways.configured import webhook_secret
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
@@ -144,20 +144,20 @@ def charges(
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-    events.verify(signature, body=body, secret=webhook_secret(), now=now)
-    payload = events.parse(body)
+    signed_events.verify(signature, body=body, secret=webhook_secret(), now=now)
+    payload = signed_events.parse(body)
     if payload is None:
         return None
-    about = events.nested_object(payload, "data", "object")
-    key = events.charge_key(events.nested_object(about, "metadata"), KEY)
+    about = signed_events.nested_object(payload, "data", "object")
+    key = signed_events.charge_key(signed_events.nested_object(about, "metadata"), KEY)
     kind = about.get("object")
     is_failed = kind == "refund" and about.get("status") in FAILED_REFUND
     by_reference = kind in NAMED_BY_REFERENCE and (is_failed or not key)
-    return events.build(
+    return signed_events.build(
         payload,
         type=EVENT_TYPES.get(payload["type"], payload["type"]),
         key="" if by_reference else key,
-        reference=events.charge_key(about, "payment_intent") if by_reference else "",
+        reference=signed_events.charge_key(about, "payment_intent") if by_reference else "",
     )
 
 

@@ -24,9 +24,7 @@ from scripts.tests import documented
 
 DOCS = places.PROJECT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *places.PROJECT.glob("[A-Z]*.md")])
-PATH = re.compile(
-    r"(?:shop|accounts|events|coupons|inventory|payments|sales|orders|backoffice|demo|scripts|docs|k6|ops|clients)/[\w./-]*"
-)
+PATH = re.compile(rf"(?:{'|'.join(places.APPS)}|scripts|lab|docs|k6|ops|clients)/[\w./-]*")
 SYMBOL = re.compile(r"([\w/.-]+\.py)::([\w:.]+)")
 NAME = re.compile(rf"(?:{'|'.join(places.APPS)})(?:\.\w+)+")
 MODULE = re.compile(r"python -m (scripts(?:\.\w+)+)")

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from inventory import product_counts
-from inventory.product_counts import Change, Loss
+from inventory.product_counts import DayChange, Loss
 
 pytestmark = pytest.mark.rules
 MONDAY = date(2026, 1, 5)
@@ -15,9 +15,9 @@ LOSS = Loss(MONDAY, 1, 42, "sold_out", 3)
 
 def test_changes_of_a_product_and_day_are_added_up_in_order():
     changes = [
-        Change(TUESDAY, 1, {"units_sold": 1}),
-        Change(MONDAY, 2, {"units_sold": 2, "sold_amount": 20}),
-        Change(MONDAY, 2, {"units_sold": 3}),
+        DayChange(TUESDAY, 1, {"units_sold": 1}),
+        DayChange(MONDAY, 2, {"units_sold": 2, "sold_amount": 20}),
+        DayChange(MONDAY, 2, {"units_sold": 3}),
     ]
 
     totals = product_counts.add_up(changes)
@@ -60,4 +60,4 @@ def test_losses_are_in_the_order_of_days_products_and_accounts():
 def test_a_loss_adds_to_its_day():
     change = product_counts.change_of(LOSS._replace(amount=300))
 
-    assert change == Change(MONDAY, 1, {"lost_units": 3, "lost_amount": 300, "lost_sold_out": 1})
+    assert change == DayChange(MONDAY, 1, {"lost_units": 3, "lost_amount": 300, "lost_sold_out": 1})
