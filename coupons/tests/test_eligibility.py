@@ -114,6 +114,7 @@ def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar):
         {"scheduled": True},
         {"closed": True},
         {"quantity": 1, "issued": 1},
+        {"quantity": 1, "confirming": 1},
         {"quantity": None, "issued": 1},
         {"paused_at": PAUSED_AT},
         {"paused_at": PAUSED_AT, "closed": True},

@@ -20,6 +20,7 @@ from orders.models import Saga, SagaLog
 from orders.saga import batch, rows as saga_rows, status
 from orders.saga.definitions import (
     DO,
+    LEASE_SECONDS,
     SAGA_TYPES,
     UNDO,
     Attempt,
@@ -415,6 +416,22 @@ def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world):
     stepping.advance(row.id)
     assert again(row.id).state == Saga.State.DONE
     assert world.counted == 11
+
+
+def test_a_lease_is_renewed_once_a_third_of_it_is_over(world):
+    row, executor = started(), stepping.SteppedExecutor()
+    half = from_now(seconds=LEASE_SECONDS / 2)
+    renewed = []
+
+    def renew():
+        set_columns(row, leased_until=half)
+        executor._sagas[row.id].leased_until = half
+        executor.renew_leases()
+        renewed.append(again(row.id).leased_until)
+
+    world.meanwhile = renew
+    executor.advance(row.id)
+    assert renewed and min(renewed) > half
 
 
 def test_a_lease_that_another_worker_has_taken_is_not_renewed(world):

@@ -56,6 +56,13 @@ def test_an_order_of_nothing_refunds_no_points():
     assert pricing.refund_points_amount(0, points_amount=0, total_amount=0, refundable_card_amount=0) == 0
 
 
+@pytest.mark.parametrize(("count", "amount"), [(0, 0), (1, 300), (2, 600), (3, 899)])
+def test_units_cost_their_price_less_their_share_of_the_discount_rounded_down(count, amount):
+    line = {"quantity": 3, "unit_price": 333, "discount_amount": 100}
+
+    assert pricing.discounted_amount(count, **line) == amount
+
+
 @given(st.integers(1, 1_000), st.integers(0, 10**12), st.data())
 def test_each_further_unit_refunds_between_nothing_and_its_price(quantity, unit_price, data):
     discount = data.draw(st.integers(0, quantity * unit_price))
