@@ -213,7 +213,7 @@ _plant(
 )
 _plant(
     "How old the signature of a webhook may be",
-    "payments/gateways/events.py::verify",
+    "payments/gateways/signed_events.py::verify",
     "abs(now.timestamp() - int(seconds))",
     "now.timestamp() - int(seconds)",
     "payments/tests/test_gateway_signatures.py"
