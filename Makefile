@@ -6,7 +6,7 @@ ifdef VAR
 export FIRSTCOME_VAR := $(VAR)
 endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
-# STATUS=0 is off, as lab/flags.py reads the flags that are handed over.
+# STATUS=0 is off, as scripts/options.py reads the flags that are handed over.
 on = $(filter-out 0 false no off,$(1))
 
 .DEFAULT_GOAL := help

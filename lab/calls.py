@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from scripts.stack import SetupError, ports
+from scripts.stack import Json, SetupError, ports
 from scripts.stack.children import say
 
 LATEST_SECONDS = 30
@@ -38,6 +38,9 @@ DECLINES = {"card_declined", "insufficient_funds", "authentication_failed", "aut
 
 class NoFinalAnswer(SetupError):
     """A call that got no final answer within its time."""
+
+
+Period = tuple[float, float]  # When something began and ended
 
 
 class Call(NamedTuple):
@@ -94,7 +97,7 @@ class Observations:
     slowest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     findings: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
-    outages: list[tuple[float, float]] = field(default_factory=list)
+    outages: list[Period] = field(default_factory=list)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
@@ -187,12 +190,17 @@ class Connection:
             headers |= {"Idempotency-Key": call.key}
         if call.wait:
             headers |= {"Prefer": f"wait={call.wait}"}
-        how: dict[str, Any] = {"headers": headers, "timeout": seconds, "allow_redirects": False}
-        found = self._session.request(call.method, f"{self._url}{call.path}", json=call.body, **how)
-        is_replay = found.headers.get("Idempotency-Replayed")
-        later = found.headers.get("Retry-After")
+        found = self._session.request(
+            call.method,
+            f"{self._url}{call.path}",
+            json=call.body,
+            headers=headers,
+            timeout=seconds,
+            allow_redirects=False,
+        )
+        is_replay = found.headers.get("Idempotency-Replayed") == "true"
         try:
-            return Answer(found.status_code, found.json(), is_replay == "true", later)
+            return Answer(found.status_code, found.json(), is_replay, found.headers.get("Retry-After"))
         except ValueError:
             return Answer(599, {"code": "not_json"})
 
@@ -279,7 +287,7 @@ class Account:
             found[made.order_id].append(made)
         return found
 
-    def coupons(self) -> dict[str, Any]:
+    def coupons(self) -> Json:
         result = {}
         for made in self.done("coupon"):
             result[made.answer.body["code"]] = made.answer.body
@@ -292,7 +300,7 @@ def coupon_call(account: Account, campaign: int) -> Call:
 
 def order_call(account: Account, product: int, *, card: str = "", wait: int = 0) -> Call:
     """The call that places an order of one unit, to be paid if there is a card."""
-    body: dict[str, Any] = {"items": [{"product": product, "quantity": 1}]}
+    body: Json = {"items": [{"product": product, "quantity": 1}]}
     if card:
         body |= {"payment": {"token": card}}
     return Call("POST", "/orders", account.token, body, str(uuid.uuid4()), wait)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.stack import children
 from scripts.stack.instance import Instance
@@ -15,12 +16,15 @@ K6 = [str(Path(sys.executable).parent / "k6"), "run", "--quiet", "--no-color"]
 # No usage report and no server of its own: the load goes to loopback and nothing else anywhere.
 K6 += ["--no-usage-report", "--address", ""]
 
+Settings = Mapping[str, Any]  # Of a script of k6
+Numbers = Mapping[str, float]  # By their names
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
     """One run of k6 in that many seconds: all of its metrics with k6's own sums."""
 
-    metrics: Mapping[str, Mapping[str, float]]
+    metrics: Mapping[str, Numbers]
     seconds: float
 
     @property

@@ -23,7 +23,7 @@ from redis import Redis
 
 from lab import stage
 from lab.stack import database
-from scripts.stack import places
+from scripts.stack import Json, places
 from scripts.stack.instance import Instance
 
 DOCS = places.PROJECT / "docs"
@@ -67,7 +67,7 @@ def git(*words: str) -> str:
     return ran.stdout.strip()
 
 
-def circumstances(instance: Instance) -> dict[str, Any]:
+def circumstances(instance: Instance) -> Json:
     """Kept with the figures, for rows of one report may be of different days."""
     commit = git("rev-parse", "--short", "HEAD")
     if git("status", "--porcelain", "--untracked-files=no"):

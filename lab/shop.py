@@ -11,7 +11,7 @@ from typing import Any
 from lab import calls
 from lab.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
 from lab.tables import declared
-from scripts.stack import SetupError, own_stack, ports
+from scripts.stack import Json, SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -119,7 +119,7 @@ class Shop:
             yield from page["results"]
             following = (page["next"] or "").partition("/api/v1")[2]
 
-    def orders(self, account: Account) -> dict[str, Any]:
+    def orders(self, account: Account) -> Json:
         return {order["id"]: order for order in self.everything("/orders", account.token)}
 
     def of_buyers(self, setup: Setup, path: str) -> Iterator[Any]:
@@ -127,7 +127,7 @@ class Shop:
         for account in setup.buyers:
             yield from self.everything(path, account.token)
 
-    def coupons(self, account: Account) -> dict[str, Any]:
+    def coupons(self, account: Account) -> Json:
         return {coupon["code"]: coupon for coupon in self.everything("/coupons", account.token)}
 
     def balance(self, account: Account) -> int:

@@ -17,7 +17,7 @@ from lab.calls import Observations
 from lab.shop import Shop
 from lab.stack import database
 from lab.stack.database import Row
-from scripts.stack import children, own_stack, places
+from scripts.stack import Json, children, own_stack, places
 from scripts.stack.instance import Instance
 
 SETTINGS = {"LAB": "1", "ORDER_HOLD_SECONDS": "86400"}
@@ -36,20 +36,22 @@ TICKS = os.sysconf("SC_CLK_TCK")
 BEGAN_AT = time.monotonic()
 LOAD_BEFORE = os.getloadavg()[0]
 
+User = Mapping[str, Any]  # With an `id` and an `access` token
+
 
 @dataclass(frozen=True, eq=False)
 class Stage:
     """A running stack: `users` have an `id` and an `access` token, and `shop` is as staff see it."""
 
     instance: Instance
-    users: Sequence[Mapping[str, Any]]
+    users: Sequence[User]
     shop: Shop
 
     def campaign(self, name: str, **terms: Any) -> int:
         """The id of a new campaign, open at once; without a quantity it has a coupon for every account."""
         return self.shop.create_campaign(name, **{"quantity": len(self.users), **terms})
 
-    def issue(self, name: str, accounts: int) -> dict[str, Any]:
+    def issue(self, name: str, accounts: int) -> Json:
         """A campaign with a coupon for each of the first accounts, and the file of codes in their order."""
         campaign = self.campaign(name, quantity=accounts)
         own = {"SECONDS": ISSUE_SECONDS, "VUS": 50, "CAMPAIGN": campaign, "ACCOUNTS": accounts}
@@ -75,7 +77,7 @@ class Stage:
         return [int(id) for (id,) in self.rows(IN_STOCK, ENOUGH_UNITS)]
 
     @cached_property
-    def files(self) -> Mapping[str, Any]:
+    def files(self) -> load.Settings:
         products = self.write("products", self.product_ids)
         return {"TOKENS": self.tokens_of(self.users, "all"), "PRODUCTS": products}
 
@@ -85,7 +87,7 @@ class Stage:
         places.write_whole(path, json.dumps(content), mode=0o600)
         return path
 
-    def tokens_of(self, users: Sequence[Mapping[str, Any]], name: str = "some") -> Path:
+    def tokens_of(self, users: Sequence[User], name: str = "some") -> Path:
         """A file with what k6 needs of these accounts: it reads all of it before each load."""
         return self.write(f"tokens-{name}", {"users": [{"access": user["access"]} for user in users]})
 

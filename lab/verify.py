@@ -4,7 +4,6 @@ One that this machine can't run is NOT RUN. docs/lab/verified.md keeps how each 
 is 1 after a failure, and 2 when none failed and something was not run.
 """
 
-import argparse
 import os
 import re
 import signal
@@ -13,9 +12,9 @@ import time
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from lab.tables import declared
+from scripts import options
 from scripts.stack import children, own_stack, places
 
 DECLARED = declared("lab/verify.toml")
@@ -25,9 +24,8 @@ COMMIT = "git describe --always; git diff --quiet HEAD -- . ':!docs/lab/verified
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make verify", description="What takes too long for each change.")
-    parser.add_argument("--only", default="", help=f"some of {','.join(STEPS)}")
-    parser.add_argument("--seed", default="", help="of the steps that draw faults or requests")
+    only = f"some of {','.join(STEPS)}"
+    parser = options.parser("make verify", only=only, seed="of the steps that draw faults or requests")
     asked = parser.parse_args()
     steps = STEPS
     if asked.only:
@@ -53,8 +51,9 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         if seed and command.startswith(tuple(DECLARED["takes_seed"])):
             words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
-        how: dict[str, Any] = {"environment": own, "when_parent_dies": signal.SIGTERM}
-        code = children.run_to_end(words, stop_seconds=120, log=log, **how)
+        code = children.run_to_end(
+            words, stop_seconds=120, log=log, environment=own, when_parent_dies=signal.SIGTERM
+        )
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.
         not_run = {}

@@ -1,10 +1,8 @@
 """The rules in ops/prometheus: where they are, which alerts they define, and the programs that check them."""
 
-from typing import Any
-
 import yaml
 
-from scripts.stack import places, system_packages
+from scripts.stack import Json, places, system_packages
 
 OPS = places.PROJECT / "ops"
 PROMETHEUS = OPS / "prometheus"
@@ -14,7 +12,7 @@ FILES = [PROMETHEUS / "recording.yml", *sorted((PROMETHEUS / "alerts").glob("*.y
 UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 
 
-def rules() -> list[dict[str, Any]]:
+def rules() -> list[Json]:
     groups = (group for path in FILES for group in yaml.safe_load(path.read_text())["groups"])
     result = []
     for group in groups:
@@ -23,7 +21,7 @@ def rules() -> list[dict[str, Any]]:
     return result
 
 
-def alerts() -> dict[str, dict[str, Any]]:
+def alerts() -> dict[str, Json]:
     """The rule of each alert, by its name."""
     result = {}
     for rule in rules():

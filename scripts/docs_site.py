@@ -1,6 +1,5 @@
 """`make docs`: builds the documentation's site from docs/ by Zensical, and serves it on loopback."""
 
-import argparse
 import contextlib
 import os
 import re
@@ -8,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path, PurePosixPath
 
+from scripts import options
 from scripts.stack import SetupError, children, places, ports
 
 CONFIGURATION = places.PROJECT / "mkdocs.yml"
@@ -17,8 +17,7 @@ LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTAL
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make docs")
-    parser.add_argument("--port", default="", help="where to serve it: 8009 by default")
+    parser = options.parser("make docs", port="where to serve it: 8009 by default")
     port = ports.parse(parser.parse_args().port or "8009")  # beside an instance of the shop, 8000 to 8006
     site = build(places.private_folder(places.state()) / "docs")
     ports.require_free(port, command="make docs")

@@ -4,12 +4,13 @@ import argparse
 import os
 import sys
 
+from scripts import options
 from scripts.stack import SetupError, children, environment, instance as instances, places, ports
 
 
 def main() -> int:
     """Become `manage.py`, so that its output and exit code are this command's own. Raises SetupError."""
-    parser = instances.parser("make manage")
+    parser = options.parser("make manage", **instances.OPTIONS)
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="command")
     asked = parser.parse_args()
     home = places.state()

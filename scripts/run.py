@@ -4,7 +4,9 @@ import contextlib
 import shutil
 import sys
 
+from scripts import options
 from scripts.stack import (
+    Settings,
     SetupError,
     children,
     environment as environments,
@@ -21,7 +23,7 @@ from scripts.stack.instance import Instance
 
 def main() -> int:
     """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt before that."""
-    asked = instances.parser("make run").parse_args()
+    asked = options.parser("make run", **instances.OPTIONS).parse_args()
     instance = instances.choose(home=places.state(), port=asked.port, database=asked.db)
     environment = environments.compose(instance, environments.given())
     places.private_folder(instance.home)
@@ -38,7 +40,7 @@ def main() -> int:
             supervision.clear_leftovers(instance)
 
 
-def _serve(instance: Instance, environment: dict[str, str]) -> int:
+def _serve(instance: Instance, environment: Settings) -> int:
     stores = environments.own_stores(instance, environment)
     for name in stores:
         processes.command(name, instance, environment)  # its program is there, or this says what to install

@@ -1,6 +1,5 @@
 """The embedded smoke: `make run` in an empty folder, the README's session, a queue, an audit, Ctrl-C."""
 
-import argparse
 import json
 import re
 import subprocess
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scripts import options
 from scripts.stack import SetupError, children, own_stack, places, ports, waiting, welcome
 from scripts.stack.instance import Instance
 
@@ -29,9 +29,7 @@ PAGES = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make smoke")
-    parser.add_argument("--db", default="", help="sqlite or mariadb")
-    database = parser.parse_args().db
+    database = options.parser("make smoke", db="sqlite or mariadb").parse_args().db
     folder = Path(tempfile.gettempdir())
     return own_stack.measure("smoke", "firstcome-smoke", smoke, database=database, folder=folder)
 

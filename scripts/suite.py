@@ -11,10 +11,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from scripts import check, in_debian
-from scripts.stack import SetupError, children, places, throwaway
+from scripts import check, in_debian, options
+from scripts.stack import Environment, SetupError, children, places, throwaway
 from scripts.stack.system_packages import Root
 
 IN_PARALLEL = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10")
@@ -22,12 +21,13 @@ PATIENCE_SECONDS = 30  # How long pytest may take to end its fixtures once it is
 
 
 def main() -> int:
-    parser = throwaway.parser("make test")
-    parser.add_argument("--circle", default="", help="first, other or long")
-    parser.add_argument("--part", default="", help="K/N: the Kth of N parts of it")
-    parser.add_argument("--seed", default="", help="of the order of modules and tests")
-    parser.add_argument(
-        "--since", default="", help="a commit: with a part, also what changes since then touch"
+    parser = options.parser(
+        "make test",
+        db=", ".join(throwaway.DATABASES),
+        circle="first, other or long",
+        part="K/N: the Kth of N parts of it",
+        seed="of the order of modules and tests",
+        since="a commit: with a part, also what changes since then touch",
     )
     parser.add_argument("--debian", default="", choices=("", "13"), help="with its Python and servers")
     parser.add_argument("--django", default="", choices=("", "6.1"), help="this release, in that Debian")
@@ -105,7 +105,7 @@ def _pytest_on(kind: str, *arguments: str) -> int:
     return code
 
 
-def _run(module: str, *arguments: str, environment: Mapping[str, str]) -> int:
+def _run(module: str, *arguments: str, environment: Environment) -> int:
     """The exit code, once the command has ended what it began."""
     # In a session of its own: a second Ctrl-C would interrupt the end of the fixtures. Compiled modules are
     # kept, whatever the system says: each process of the suite would compile them all again.
@@ -114,8 +114,9 @@ def _run(module: str, *arguments: str, environment: Mapping[str, str]) -> int:
     for name, value in environment.items():
         if name != "PYTHONDONTWRITEBYTECODE":
             kept[name] = value
-    how: dict[str, Any] = {"environment": kept, "when_parent_dies": signal.SIGINT}
-    return children.run_to_end(command, stop_seconds=PATIENCE_SECONDS, **how)
+    return children.run_to_end(
+        command, stop_seconds=PATIENCE_SECONDS, environment=kept, when_parent_dies=signal.SIGINT
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ of its own, and prints those that no test noticed. Exit code 1 for any that is n
 """
 
 import ast
-import copy
 import importlib
 import os
 import signal
@@ -40,8 +39,11 @@ TURNED = {
     ast.GtE: ast.Lt,
     ast.Gt: ast.LtE,
     ast.LtE: ast.Gt,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
 }
-TURNED |= {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
 
 
 class Change(NamedTuple):
@@ -60,57 +62,43 @@ def modules() -> list[str]:
 
 
 def changes(source: str) -> Iterator[Change]:
-    """The module once for each of its conditions, with that one turned."""
+    """The module once for each of its conditions, with that one turned; each tree up to the next one."""
     tree = ast.parse(source)
-    for position, node in enumerate(ast.walk(tree)):
-        for turn in _turns(node):
-            changed = copy.deepcopy(tree)
-            node_there = next(one for place, one in enumerate(ast.walk(changed)) if place == position)
-            turn(node_there)
-            yield Change(
-                ast.fix_missing_locations(changed), getattr(node, "lineno", 0), ast.unparse(node)[:90]
-            )
+    for node in list(ast.walk(tree)):
+        text = ast.unparse(node)[:90]
+        for turned in _turned(node):
+            usual = dict(vars(node))
+            vars(node).update(turned)
+            yield Change(ast.fix_missing_locations(tree), getattr(node, "lineno", 0), text)
+            vars(node).update(usual)
 
 
-def _turns(node: ast.AST) -> Iterator[Any]:
-    if isinstance(node, ast.If | ast.IfExp | ast.While):
-        yield _negate_test
-    elif isinstance(node, ast.comprehension):
-        yield from (_negated_condition(number) for number in range(len(node.ifs)))
-    elif isinstance(node, ast.Compare):
-        yield from (_turned_operator(number) for number in range(len(node.ops)))
-    elif isinstance(node, ast.BoolOp):
-        yield _exchange_and_or
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield _drop_not
+def _turned(node: ast.AST) -> Iterator[dict[str, Any]]:
+    """The fields of the node that are otherwise when one of its conditions is turned, for each of these."""
+    match node:
+        case ast.If() | ast.IfExp() | ast.While():
+            yield {"test": _negated(node.test)}
+        case ast.comprehension():
+            for number, condition in enumerate(node.ifs):
+                yield {"ifs": _with(node.ifs, number, _negated(condition))}
+        case ast.Compare():
+            for number, operator in enumerate(node.ops):
+                yield {"ops": _with(node.ops, number, TURNED[type(operator)]())}
+        case ast.BoolOp(op=ast.Or()):
+            yield {"op": ast.And()}
+        case ast.BoolOp():
+            yield {"op": ast.Or()}
+        case ast.UnaryOp(op=ast.Not()):
+            # `bool(x)` in place of `not x`.
+            yield {"operand": _negated(node.operand)}
 
 
-def _negate_test(node: Any) -> None:
-    node.test = ast.UnaryOp(ast.Not(), node.test)
+def _negated(condition: ast.expr) -> ast.expr:
+    return ast.UnaryOp(ast.Not(), condition)
 
 
-def _negated_condition(number: int) -> Any:
-    def turn(node: Any) -> None:
-        node.ifs[number] = ast.UnaryOp(ast.Not(), node.ifs[number])
-
-    return turn
-
-
-def _turned_operator(number: int) -> Any:
-    def turn(node: Any) -> None:
-        node.ops[number] = TURNED[type(node.ops[number])]()
-
-    return turn
-
-
-def _exchange_and_or(node: Any) -> None:
-    node.op = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
-
-
-def _drop_not(node: Any) -> None:
-    # `bool(x)` in place of `not x`.
-    node.op = ast.Not()
-    node.operand = ast.UnaryOp(ast.Not(), node.operand)
+def _with(items: list[Any], number: int, new: object) -> list[Any]:
+    return [*items[:number], new, *items[number + 1 :]]
 
 
 def put_in_place(module: types.ModuleType, tree: ast.Module) -> None:

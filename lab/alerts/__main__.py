@@ -6,7 +6,6 @@ together, the last one first. What one inhibits is in another phase; what keeps 
 last in its own.
 """
 
-import argparse
 import itertools
 import math
 import sys
@@ -18,7 +17,7 @@ from functools import partial
 from lab.alerts import stage as stages
 from lab.alerts.catalog import CAUSES, Cause
 from lab.alerts.stage import SLOWEST_SCRAPE_SECONDS, Fired, Stage
-from scripts import alert_rules
+from scripts import alert_rules, options
 from scripts.stack import SetupError, own_stack, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
@@ -30,8 +29,7 @@ RECEIVERS = {"page": "pager", "ticket": "tickets"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="lab alerts", description="Make each alert fire once.")
-    parser.add_argument("--alerts", default="", help="only these, separated by commas")
+    parser = options.parser("lab alerts", alerts="only these, separated by commas")
     names = set(filter(None, parser.parse_args().alerts.split(",")))
     unknown = names - alert_rules.alerts().keys()
     if unknown:

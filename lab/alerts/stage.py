@@ -102,13 +102,10 @@ def shortened(text: str) -> str:
 
     def short(found: re.Match[str]) -> str:
         before, number, unit, after = found.groups()
-        seconds = int(number) * UNITS[unit] // 60
-        least = 1
-        most = 86_400
+        seconds = max(1, int(number) * UNITS[unit] // 60)
         if after:
-            least = 10
-            most = 20
-        return f"{before}{min(most, max(least, seconds))}s{after}"
+            seconds = min(20, max(10, seconds))
+        return f"{before}{seconds}s{after}"
 
     waits = r"\bfor: |group_wait: |group_interval: |repeat_interval: "
     return re.sub(rf"(?m)(\[|{waits})(\d+)([smhd])(\]|$)", short, text)
@@ -228,23 +225,21 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         broker = started.enter_context(own_broker(instance))
         url = f"redis://{broker.address}/0"
         clock = started.enter_context(clocks.moved(instance, "issuer=issuer"))
-        settings = {**SETTINGS, **clock, "BROKER_URL": url}
-        started.enter_context(own_stack.running(instance, **settings))
+        started.enter_context(own_stack.running(instance, **SETTINGS, **clock, BROKER_URL=url))
         known = stages.seed(instance, ACCOUNTS, BROKER_URL=url)
         webhook = started.enter_context(receiving(alerts))
         alertmanager = started.enter_context(own_alertmanager(folder, webhook))
         redis = started.enter_context(prometheus.of_redis(instance, folder))
         mysql = started.enter_context(prometheus.of_mariadb(instance, folder, *exporter_options()))
-        targets = {
-            **instance.metrics_targets(),
-            "redis": [redis.address],
-            "mysql": [mysql.address],
-            "alertmanager": [alertmanager.address],
-        }
         busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
         watching = prometheus.running(
             folder / "prometheus",
-            targets=targets,
+            targets={
+                **instance.metrics_targets(),
+                "redis": [redis.address],
+                "mysql": [mysql.address],
+                "alertmanager": [alertmanager.address],
+            },
             rules=[folder / path.name for path in alert_rules.FILES],
             alertmanagers=[alertmanager.address],
             scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
@@ -282,5 +277,6 @@ def own_alertmanager(folder: Path, webhook: str) -> Program:
 def exporter_options() -> list[str]:
     """Those of Compose's exporter of MySQL, but where its server is."""
     compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
-    options: list[str] = compose["mysql_exporter"]["command"][1:]
-    return [option for option in options if not option.startswith("--mysqld.")]
+    return [
+        option for option in compose["mysql_exporter"]["command"][1:] if not option.startswith("--mysqld.")
+    ]

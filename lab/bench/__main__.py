@@ -5,7 +5,6 @@ It fails when a ratio of two of its loads misses its goal, a law is broken, a re
 should be, or the shop counts otherwise than its callers.
 """
 
-import argparse
 import filecmp
 import itertools
 import os
@@ -23,9 +22,8 @@ from lab.bench.judging import Measured, Rounds
 from lab.bench.loads import BenchStage
 from lab.bench.rows import BUDGET, COMPARED, MOST_PROCESSOR, ROWS
 from lab.bench.sizes import Size
-from lab.flags import is_on
 from lab.stack import database
-from scripts import in_debian
+from scripts import in_debian, options
 from scripts.stack import instance as instances, own_stack, places, ports
 from scripts.stack.instance import Instance
 
@@ -33,12 +31,15 @@ INSTALLED = ("requirements.txt", "requirements-embedded.txt")  # What `make run 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make bench", description="Measure the shop on MariaDB.")
-    parser.add_argument("--quick", type=is_on, help="1: three minutes instead of twenty")
-    parser.add_argument("--against", default="", help="a commit: the loads beside those of that one")
-    parser.add_argument("--budget", type=is_on, help="1: few rows beside the last release, by processor time")
-    parser.add_argument("--rows", default="", help="only these rows, separated by commas")
-    parser.add_argument("--rounds", default="", help="how often each row is measured that has rounds")
+    parser = options.parser(
+        "make bench",
+        flags=["quick", "budget"],
+        quick="1: three minutes instead of twenty",
+        against="a commit: the loads beside those of that one",
+        budget="1: few rows beside the last release, by processor time",
+        rows="only these rows, separated by commas",
+        rounds="how often each row is measured that has rounds",
+    )
     parser.add_argument("--debian", default="", choices=("", "13"), help="with its Python and servers")
     asked = parser.parse_args()
     if asked.debian:

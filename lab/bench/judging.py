@@ -9,8 +9,9 @@ from typing import Any
 
 from lab import report, stage as stages
 from lab.bench.rows import COMPARED, MOST_PROCESSOR, ROWS
-from lab.load import ratio
+from lab.load import Numbers, ratio
 from lab.report import number
+from scripts.stack import Json
 
 FILE = report.DOCS / "bench.json"
 AGAINST_FILE = report.DOCS / "bench-against.json"
@@ -50,7 +51,7 @@ A figure is the median of the rounds, a longest or largest one the largest; in b
 and the highest. `us` are µs of processor a request, of paid orders an order until it is settled.
 """
 PLOTTED = {"per_second": "coupons a second, by millions in the table", "of_null": "the same × null"}
-KeptRow = dict[str, Any]
+KeptRow = Json
 """A row as the files keep it: its figures, their spread, its goals, findings, remark and steps."""
 
 
@@ -59,7 +60,7 @@ class Measured:
     """A row measured once: figures, whose last word is their unit; errors; a remark; and what is drawn."""
 
     row: str
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Numbers = field(default_factory=dict)
     findings: Sequence[str] = ()
     says: str = ""
     steps: Sequence[Mapping[str, Any]] = ()
@@ -98,7 +99,7 @@ def _sum_up(row: str, runs: Sequence[Measured]) -> KeptRow:
     }
 
 
-def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def judged(goals: Mapping[str, str], figures: Numbers) -> dict[str, Json]:
     """The goals by figure, and whether these figures meet them."""
     found = {}
     for name, goal in goals.items():

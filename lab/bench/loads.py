@@ -12,10 +12,10 @@ from lab import load, stage as stages
 from lab.bench.judging import Measured
 from lab.bench.rows import ROWS, Needed
 from lab.bench.sizes import Size
-from lab.load import Figures, ratio
+from lab.load import Figures, Settings, ratio
 from lab.stack import database
 from lab.stage import Stage
-from scripts.stack import own_stack, places, waiting
+from scripts.stack import Json, own_stack, places, waiting
 from scripts.stack.instance import Instance
 
 SETTINGS = {
@@ -40,7 +40,6 @@ SETTLE_SECONDS = 300  # for the sagas to end after the load: a backlog of thousa
 LISTED_ACCOUNTS = 20
 LISTED_COUPONS = 50  # a page
 Run = Callable[[], Measured]
-Settings = Mapping[str, Any]  # of k6
 
 COUPONS_OF_ACCOUNT = "SELECT COUNT(*) FROM coupons_coupon WHERE account_id = %s"
 RUNNING_SAGAS = """
@@ -124,7 +123,7 @@ def measure(stage: BenchStage, row: str, **given: Any) -> Measured:
     return Measured(row=row, figures=figures, findings=findings)
 
 
-def settings_of(stage: BenchStage, row: str) -> dict[str, Any]:
+def settings_of(stage: BenchStage, row: str) -> Json:
     """Of k6: of every load, by the row, by the size, and by what the row needs."""
     terms = ROWS[row]
     run = f"bench-{time.time_ns()}"

@@ -13,7 +13,7 @@ from lab.bench.judging import Measured
 from lab.bench.loads import BenchStage
 from lab.bench.rows import BOARD, ORDERS_MADE, ROWS, Part
 from lab.calls import signed_in
-from lab.load import ratio
+from lab.load import Numbers, ratio
 from lab.stack import database
 from scripts.stack import children, own_stack, welcome
 
@@ -79,7 +79,7 @@ def fill_up_to(stage: BenchStage, coupons: int) -> None:
     stage.rows(f"FLUSH TABLES {tables} FOR EXPORT")
 
 
-def _processor(step: Mapping[str, float]) -> str:
+def _processor(step: Numbers) -> str:
     return f"{step['processor_us']:.0f} ({step['of_null_processor']:.2f} of null's)"
 
 

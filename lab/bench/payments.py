@@ -1,7 +1,7 @@
 """What no single load measures of payments: late attempts, refunds beside buyers, and buyers who wait."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from lab.bench import loads
 from lab.bench.judging import Measured
 from lab.bench.loads import RUNNING_SAGAS, BenchStage
 from lab.bench.rows import REFUNDS, WAITING
-from lab.load import ratio
+from lab.load import Numbers, ratio
 from lab.stack import database
 from scripts.stack import children, waiting
 
@@ -175,9 +175,7 @@ def ask_for_refunds(stage: BenchStage, orders: Sequence[str]) -> int:
     return load.run("refunds", stage.instance, within_seconds=within, **settings).succeeded
 
 
-def _beside_quiet(
-    beside: Mapping[str, float], quiet: Mapping[str, float], name: str, quotient: str
-) -> dict[str, float]:
+def _beside_quiet(beside: Numbers, quiet: Numbers, name: str, quotient: str) -> dict[str, float]:
     return {quotient: ratio(beside[name], quiet[name]), name: beside[name], f"quiet_{name}": quiet[name]}
 
 

@@ -1,7 +1,7 @@
 """What no single load measures of sales: a waiting room from its first entry to an order, and a draw."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from lab.bench import loads
 from lab.bench.judging import Measured
 from lab.bench.loads import BenchStage
 from lab.bench.rows import SALE_ORDER
-from lab.load import ratio
+from lab.load import Settings, ratio
 from scripts.stack import waiting
 
 ADMITTED_SECONDS = 3_600
@@ -88,7 +88,7 @@ def sales(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     yield from orders_of_a_sale(stage)
 
 
-def entries(stage: BenchStage, sale: int, first: int, most: int) -> Mapping[str, Any]:
+def entries(stage: BenchStage, sale: int, first: int, most: int) -> Settings:
     """Settings of k6: entries from that position on, and the tokens of their accounts."""
     user_of = {user["id"]: user for user in stage.users}
     found = stage.read(Entry, ENTRIES, sale, first, most)

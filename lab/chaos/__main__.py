@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from lab.chaos.campaigns.catalog import CAMPAIGNS, TRIALS
 from lab.chaos.campaigns.run import HEADER, Campaign
-from lab.flags import is_on
-from scripts import changes
+from scripts import changes, options
 from scripts.stack import children, own_stack, places, system_packages
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
@@ -24,29 +23,23 @@ from scripts.stack.instance import Instance
 STOP_SECONDS = 60
 LAST_LINES = 5  # How many lines of a campaign that failed without a finding are printed again in the end
 MOST_TOUCHED = 3  # How many campaigns run because a change touches them, beside those whose turn it is
-OPTIONS = {
-    "broker": "of chaos and soak: redis or rabbitmq",
-    "db": "of chaos: sqlite or mariadb",
-    "seconds": "how long chaos and soak make faults: 60 and 600",
-    "quick": "1: a tenth of a campaign's faults, and shorter ones",
-    "planted": "1: with the campaign's planted defect, which is to be found",
-    "seed": "the same faults in the same order again",
-    "part": "of all campaigns every twelfth from the third on: 3/12",
-    "since": "with a part: a commit; also the campaigns that changes since then touch",
-}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m lab chaos", description="Break the shop under load.")
+    parser = options.parser(
+        "python3 -m lab chaos",
+        flags=["quick", "planted"],
+        db="of chaos: sqlite or mariadb",
+        seconds="how long chaos and soak make faults: 60 and 600",
+        quick="1: a tenth of a campaign's faults, and shorter ones",
+        planted="1: with the campaign's planted defect, which is to be found",
+        seed="the same faults in the same order again",
+        part="of all campaigns every twelfth from the third on: 3/12",
+        since="with a part: a commit; also the campaigns that changes since then touch",
+    )
     parser.add_argument("--campaign", choices=[*TRIALS, *CAMPAIGNS, "all"], default="chaos")
-    for name, about in OPTIONS.items():
-        choices = None
-        if name == "broker":
-            choices = ["", "redis", "rabbitmq"]
-        parser.add_argument(f"--{name}", default="", help=about, choices=choices)
+    parser.add_argument("--broker", choices=["", "redis", "rabbitmq"], default="", help="of chaos and soak")
     asked = parser.parse_args()
-    asked.quick = "1" * is_on(asked.quick)
-    asked.planted = "1" * is_on(asked.planted)
     asked.seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     if asked.campaign == "all":
         return children.run_command("make chaos", partial(run_all, asked))
@@ -62,8 +55,8 @@ def run_campaign(campaign: Campaign, asked: argparse.Namespace, instance: Instan
         campaign,
         instance,
         asked.seed,
-        quick=asked.quick,
-        planted=asked.planted,
+        is_quick=asked.quick,
+        is_planted=asked.planted,
         seconds=asked.seconds,
         broker=asked.broker,
     )
@@ -80,7 +73,7 @@ class Ended(NamedTuple):
 
 def run_all(asked: argparse.Namespace) -> int:
     """The output of each campaign that can run here, then all rows and findings; the highest exit code."""
-    options = ["--quick", asked.quick, "--planted", asked.planted, "--seed", asked.seed]
+    words = [f"--quick={asked.quick:d}", f"--planted={asked.planted:d}", f"--seed={asked.seed}"]
     folder = places.private_folder(places.state())
     running: list[Popen[bytes]] = []
     chosen = []
@@ -90,16 +83,15 @@ def run_all(asked: argparse.Namespace) -> int:
 
     def run_apart(name: str) -> Ended:
         log = folder / f"campaign-{name}-{os.getpid()}.log"
-        command = [sys.executable, "-m", "lab.chaos", "--campaign", name, *options]
+        command = [sys.executable, "-m", "lab.chaos", "--campaign", name, *words]
         child = children.start(command, log=log, when_parent_dies=signal.SIGTERM)
         running.append(child)
         code = child.wait()
-        text = log.read_text()
+        text = log.read_text().rstrip()
         log.unlink()
-        failed = ""
+        say(text)
         if code:
-            failed = f"\n{name}: FAILED with exit code {code}"
-        say(f"{text.rstrip()}{failed}")
+            say(f"{name}: FAILED with exit code {code}")
         return ended(name, code, text.splitlines())
 
     threads = ThreadPoolExecutor(2 if asked.quick else 1)
@@ -109,12 +101,12 @@ def run_all(asked: argparse.Namespace) -> int:
         threads.shutdown(wait=False, cancel_futures=True)
         for child in running:
             children.stop(child, within_seconds=STOP_SECONDS)
-    lines = ["all campaigns:", HEADER]
+    say(f"all campaigns:\n{HEADER}")
     for result in results:
-        lines.append(result.row)
+        say(result.row)
     for result in results:
-        lines += result.wrong
-    say("\n".join(lines))
+        for line in result.wrong:
+            say(line)
     return max((result.code for result in results), default=0)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from lab.calls import Account, Answer, Call, Connection, Observations, RecordedCall, Setup
-from scripts.stack import ports
+from scripts.stack import Json, ports
 
 # A number is how often something is chosen of the sum of its table; of a tuple each value is chosen as often,
 # and one that is there twice twice as often.
@@ -117,7 +117,7 @@ class Buyer(Client):
     def order(self, account: Account) -> None:
         products = self.random.sample(self.setup.products, self.random.randint(1, 3))
         items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
-        body: dict[str, Any] = {"items": items, "points_amount": self.random.choice(self.points)}
+        body: Json = {"items": items, "points_amount": self.random.choice(self.points)}
         coupons = list(account.coupons())
         if coupons and self.random.random() < 0.4:
             body["coupon"] = self.random.choice(coupons)
@@ -191,7 +191,7 @@ class Buyer(Client):
             path = f"/sale-entries/{joined[-1].answer.body['id']}"
             status = self.get(account, path, wait=self.random.choice(WAITS)).body.get("status")
         if status == "admitted":
-            body: dict[str, Any] = {"items": [{"product": self.setup.stocked[-1].id, "quantity": 1}]}
+            body: Json = {"items": [{"product": self.setup.stocked[-1].id, "quantity": 1}]}
             if self.random.random() < 0.3:
                 body |= self._payment()
             answer = self.buy(account, "order", "/orders", body)
@@ -200,14 +200,14 @@ class Buyer(Client):
         elif status != "waiting":
             self.do(account, "entry", f"/sales/{self.setup.sale}/entries", None)
 
-    def _payment(self) -> dict[str, Any]:
+    def _payment(self) -> Json:
         card = self._card()
         return {"payment": {"token": card.pop("token")}} | card
 
-    def _card(self) -> dict[str, Any]:
+    def _card(self) -> Json:
         """Two payments of five are to keep their order on a decline, if cards may ask their owner."""
         asks = self.setup.has_3ds
-        card: dict[str, Any] = {"token": self.chosen({**CARDS, ASKING: 5 * asks})}
+        card: Json = {"token": self.chosen({**CARDS, ASKING: 5 * asks})}
         if asks and self.random.random() < 0.4:
             card["keep_on_decline"] = True
         return card
@@ -227,7 +227,7 @@ class Staff(Client):
         if not placed:
             return
         order = self.random.choice(placed)
-        body: dict[str, Any] = {"reason": "came back", "restock": self.random.random() < 0.5}
+        body: Json = {"reason": "came back", "restock": self.random.random() < 0.5}
         if self.random.random() < 0.6:
             body["items"] = []
             number = self.random.randint(1, len(order["items"]))
@@ -273,7 +273,7 @@ class FeedReader(Client):
 
     def read(self, *, wait: int) -> int:
         """How many events the next page has. Raises NoFinalAnswer."""
-        query: dict[str, Any] = {"limit": 200}
+        query: Json = {"limit": 200}
         if self.cursor:
             query["after"] = self.cursor
         answer = self.get(self.setup.staff, f"/events?{urlencode(query)}", wait=wait)

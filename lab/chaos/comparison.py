@@ -13,6 +13,7 @@ from typing import Any
 from lab.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
+from scripts.stack import Json
 from scripts.stack.children import say
 
 Rows = Mapping[str, Any]  # By their ids, or codes
@@ -26,7 +27,7 @@ MOST_NAMED = 5
 
 def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iterator[str]:
     """Each thing that is not as an answer said. The feed is read once more. Raises NoFinalAnswer."""
-    orders: dict[str, Any] = {}
+    orders: Json = {}
     for account in setup.buyers:
         own = shop.orders(account)
         orders |= own

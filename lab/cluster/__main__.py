@@ -1,17 +1,17 @@
 """`make cluster`: the shop on a cluster of each of its servers, from an empty folder to a line to paste."""
 
-import argparse
 import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 from lab.cluster import keepers, layout, processes, status
 from lab.cluster.layout import Cluster
-from scripts.stack import SetupError, children, places, ports, preparation, supervision, welcome
+from scripts import options
+from scripts.stack import Environment, SetupError, children, places, ports, preparation, supervision, welcome
 from scripts.stack.environment import defaults, given
 from scripts.stack.instance import held, remember
 from scripts.stack.supervision import Program
@@ -26,8 +26,7 @@ SHOWN = ("front", "gateway", "front-statistics", "database", "rabbitmq-managemen
 
 def main() -> int:
     """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt."""
-    parser = argparse.ArgumentParser(prog="make cluster", description=__doc__)
-    parser.add_argument("--port", default="", help=f"the first of {layout.PORTS} ports")
+    parser = options.parser("make cluster", port=f"the first of {layout.PORTS} ports")
     beyond = 65535 - ports.FOR_SERVERS.stop + layout.PORTS
     first = ports.parse(parser.parse_args().port or str(layout.DEFAULT_PORT), following=beyond)
     cluster = Cluster(home=places.private_folder(places.state() / "cluster"), port=first)
@@ -57,7 +56,7 @@ def main() -> int:
             supervision.clear_leftovers(cluster)
 
 
-def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
+def _serve(cluster: Cluster, composed: Environment) -> int:
     """Start each part when what it needs is there, and stay; MySQL's other members join meanwhile."""
     began_at = time.monotonic()
     programs = dict[str, list[Program]]()

@@ -21,7 +21,7 @@ import requests
 
 from lab.cluster import layout
 from lab.cluster.layout import Cluster
-from scripts.stack import children, ports
+from scripts.stack import Json, children, ports
 
 RABBITMQ_ERRORS = (requests.RequestException, ValueError)
 APART_SECONDS = 6.0
@@ -180,7 +180,7 @@ def ask_rabbitmq(cluster: Cluster, name: str, path: str) -> Any:
     return answer.json()
 
 
-def nodes(cluster: Cluster, name: str) -> dict[str, Any]:
+def nodes(cluster: Cluster, name: str) -> Json:
     """What this node says of each. Raises `RABBITMQ_ERRORS`."""
     result = {}
     for one in ask_rabbitmq(cluster, name, "nodes"):
@@ -196,7 +196,7 @@ def together(name: str, nodes: Mapping[str, Any]) -> set[str]:
     return {one for one, node in nodes.items() if node.get("running")} - apart
 
 
-def tasks_queue(cluster: Cluster) -> dict[str, Any]:
+def tasks_queue(cluster: Cluster) -> Json:
     """The queue of tasks, as the first node that answers has it; nothing when none does."""
     for name in layout.names("rabbitmq"):
         with suppress(*RABBITMQ_ERRORS):

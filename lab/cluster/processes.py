@@ -7,14 +7,21 @@ needs, and becomes the program: the id is the program's own.
 import os
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from lab.cluster import layout
 from lab.cluster.layout import Cluster
 from lab.stack import rabbitmq
 from lab.tables import declared
-from scripts.stack import children, environment as environments, places, processes, system_packages
+from scripts.stack import (
+    Environment,
+    Settings,
+    children,
+    environment as environments,
+    places,
+    processes,
+    system_packages,
+)
 
 CONTROL_GROUPS = "FIRSTCOME_CONTROL_GROUPS"
 """In the environment of a drill's cluster: the folder of the control groups, one for each process."""
@@ -23,7 +30,7 @@ CODE = "code"
 SETTINGS = declared("ops/cluster/shop.toml")
 
 
-def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
+def compose(cluster: Cluster, own: Environment) -> Settings:
     """The user's own settings, except for those that lead to the cluster's servers. Raises SetupError."""
     servers = {}
     for name, text in SETTINGS["servers"].items():

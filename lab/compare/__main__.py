@@ -6,31 +6,33 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from lab import report, stage as stages
 from lab.compare import cases, page
 from lab.compare.cases import UNSAFE, Case
 from lab.compare.scenarios import SCENARIOS
-from lab.flags import is_on
 from lab.stage import Stage, say
-from scripts.stack import own_stack, places
+from scripts import options
+from scripts.stack import Json, own_stack, places
 from scripts.stack.instance import Instance
 
 PRODUCTS = 100
 AUDIT_SECONDS = 900  # A whole run leaves a million rows to audit
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Json]
 OF_CAMPAIGNS = {"L1", "L2"}
 """The laws whose offenders are campaigns: a product, or an order, may have the number of one."""
 CONTROLS = "SELECT id FROM coupons_campaign WHERE strategy = %s"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make lab", description="Compare the strategies under load.")
-    parser.add_argument("--strategies", default="", help="by comma; all where none is named")
-    parser.add_argument("--scenario", default="", help=f"by comma: {', '.join(SCENARIOS)}")
-    parser.add_argument("--quick", type=is_on, help="1: seconds each, and the report goes to var/lab-quick")
-    parser.add_argument("--out", default="", help="another folder for the report")
+    parser = options.parser(
+        "make lab",
+        flags=["quick"],
+        strategies="by comma; all where none is named",
+        scenario=f"by comma: {', '.join(SCENARIOS)}",
+        quick="1: seconds each, and the report goes to var/lab-quick",
+        out="another folder for the report",
+    )
     asked = parser.parse_args()
     folder = Path(asked.out or (places.state() / "lab-quick" if asked.quick else page.FOLDER))
     run_asked = partial(run, folder=folder, asked=asked)
@@ -40,8 +42,7 @@ def main() -> int:
 def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
     """All of these cases, one stack after the other; the exit code. What is measured is written at once, and
     the report also where it is ended."""
-    is_quick = bool(asked.quick)
-    chosen = cases.chosen_by(strategies=asked.strategies, scenarios=asked.scenario, is_quick=is_quick)
+    chosen = cases.chosen_by(strategies=asked.strategies, scenarios=asked.scenario, is_quick=asked.quick)
     users = max(case.load.accounts for case in chosen)
     seeded = None
     findings: list[str] = []
@@ -67,7 +68,7 @@ def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
 def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
     """The findings of these cases. The whole shop is audited after each case with steps, and in the end."""
     circumstances = report.circumstances(stage.instance)
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     findings: list[str] = []
     for case in some:
         row = cases.run(stage, case) | circumstances

@@ -11,16 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lab import load, stage as stages
 from lab.bench import loads
 from lab.compare import crash, walls
 from lab.compare.scenarios import QUICK, SCENARIOS, Scenario, Variant
-from lab.load import Figures, ratio
+from lab.load import Figures, Numbers, Settings, ratio
 from lab.stack import database
 from lab.stage import Stage
-from scripts.stack import SetupError, own_stack, ports, supervision, waiting
+from scripts.stack import Json, SetupError, own_stack, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.places import PROJECT
 
@@ -59,8 +59,8 @@ SELECT COUNT(coupon.id) AS coupons,
 FROM coupons_campaign AS campaign LEFT JOIN coupons_coupon AS coupon ON coupon.campaign_id = campaign.id
 WHERE campaign.id = %s GROUP BY campaign.id
 """
-Row = dict[str, Any]  # What is measured of a case, as results.json keeps it
-Measure = Callable[[Mapping[str, Any]], Row]
+Row = Json  # What is measured of a case, as results.json keeps it
+Measure = Callable[[Settings], Row]
 
 
 class CampaignRows(NamedTuple):
@@ -159,7 +159,7 @@ def run(stage: Stage, case: Case) -> Row:
     return row | SORTS[case.load.sort](stage, case, partial(measure, stage, case))
 
 
-def measure(stage: Stage, case: Case, settings: Mapping[str, Any]) -> Row:
+def measure(stage: Stage, case: Case, settings: Settings) -> Row:
     """With these settings of k6, until the shop is ready again: callers that left would slow the next
     case down, and this one's rows would go on growing."""
     instance = stage.instance
@@ -185,7 +185,7 @@ def measure(stage: Stage, case: Case, settings: Mapping[str, Any]) -> Row:
     return measured
 
 
-def strike(stage: Stage, case: Case, settings: Mapping[str, Any], ended: threading.Event) -> str:
+def strike(stage: Stage, case: Case, settings: Settings, ended: threading.Event) -> str:
     if case.scenario != "crash":
         return ""
     return crash.strike(stage, settings["CAMPAIGN"], ended, has_issuer=case.strategy == "queue")
@@ -200,7 +200,7 @@ class Step(NamedTuple):
     too_much: str
 
 
-def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> Row:
+def ramp(stage: Stage, case: Case, settings: Settings) -> Row:
     """The figures of the load, or of its best step within the bounds; all answers; its steps and its wall."""
     instance = stage.instance
     patience = START_SECONDS + case.load.seconds + 2 * FINISH_SECONDS
@@ -229,7 +229,7 @@ def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> Row:
     return {**row, "steps": [each._asdict() for each in steps], **walls_met}
 
 
-def settings_of_step(stage: Stage, case: Case, settings: Mapping[str, Any], index: int) -> Row:
+def settings_of_step(stage: Stage, case: Case, settings: Settings, index: int) -> Row:
     """Each step has accounts of its own."""
     vus = case.load.vus[index]
     accounts = case.load.accounts // len(case.load.vus)
@@ -304,7 +304,7 @@ def step(figures: Figures, case: Case, vus: int) -> Step:
     return Step(vus, round(ratio(served, seconds), 1), p95_ms, too_much)
 
 
-def _counted(instance: Instance) -> dict[str, float]:
+def _counted(instance: Instance) -> Numbers:
     """The shop's own counters, over all processes and labels. Beat and issuer may still be starting."""
     sums: Counter[str] = Counter()
     for (target,) in instance.metrics_targets().values():
@@ -346,7 +346,7 @@ def coupons(stage: Stage, case: Case, measure: Measure) -> Row:
     return measured
 
 
-def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sells_out: bool) -> Iterator[str]:
+def differences(quantity: int, coupons: int, answers: Settings, *, sells_out: bool) -> Iterator[str]:
     """Rows = answers; a caller without a definite answer may have one or not."""
     if not answers["coupons"] <= coupons <= answers["coupons"] + answers["unsure"]:
         told = f"{answers['coupons']} callers have theirs, {answers['unsure']} are unsure"

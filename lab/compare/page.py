@@ -8,6 +8,7 @@ from typing import Any
 
 from lab import report
 from lab.compare.scenarios import SCENARIOS
+from lab.load import Numbers
 
 Row = Mapping[str, Any]
 FOLDER = report.DOCS / "lab"
@@ -33,7 +34,7 @@ def time(milliseconds: float) -> str:
     return f"{milliseconds:,.0f}\u00a0ms"
 
 
-def counts(of: Mapping[str, float], times: str = "") -> str:
+def counts(of: Numbers, times: str = "") -> str:
     return ", ".join(f"{number:,.0f} {times}{name}" for name, number in of.items())
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+Executor = Mapping[str, Any]  # As k6 has it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -24,7 +26,7 @@ class Variant:
 class Scenario:
     name: str
     says: str
-    k6: Mapping[str, Any]  # the executor
+    k6: Executor
     vus: Sequence[int]  # callers; several are steps, up to the first that is too slow
     seconds: int
     accounts: int
@@ -40,19 +42,19 @@ class Scenario:
     joins: str = ""  # it also runs where that scenario is asked for
 
 
-def _once_each(iterations: int) -> Mapping[str, Any]:
+def _once_each(iterations: int) -> Executor:
     return {"executor": "per-vu-iterations", "iterations": iterations, "maxDuration": "170s"}
 
 
-def _shared(iterations: int, seconds: int) -> Mapping[str, Any]:
+def _shared(iterations: int, seconds: int) -> Executor:
     return {"executor": "shared-iterations", "iterations": iterations, "maxDuration": f"{seconds}s"}
 
 
-def _constant(seconds: int) -> Mapping[str, Any]:
+def _constant(seconds: int) -> Executor:
     return {"executor": "constant-vus", "duration": f"{seconds}s"}
 
 
-def _ramp(callers: int, *, within_seconds: int, seconds: int) -> Mapping[str, Any]:
+def _ramp(callers: int, *, within_seconds: int, seconds: int) -> Executor:
     stages = [
         {"duration": f"{within_seconds}s", "target": callers},
         {"duration": f"{seconds}s", "target": callers},

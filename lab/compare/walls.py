@@ -2,9 +2,9 @@
 
 import os
 import resource
-from collections.abc import Mapping
 from pathlib import Path
 
+from lab.load import Numbers
 from lab.stack import database
 from lab.stage import TICKS, spent, web_workers
 from scripts.stack.instance import Instance
@@ -14,7 +14,7 @@ LOCK_WAITS = "lock waits"
 NEARLY_ALL = 0.9
 
 
-def used(instance: Instance) -> dict[str, float]:
+def used(instance: Instance) -> Numbers:
     """Seconds so far: of processor by process and of the whole machine, and of waiting for locks of rows."""
     taken = spent(instance)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # k6 is the only one in a step
@@ -27,7 +27,7 @@ def used(instance: Instance) -> dict[str, float]:
     return taken
 
 
-def wall(instance: Instance, vus: int, too_much: str, taken: Mapping[str, float]) -> str:
+def wall(instance: Instance, vus: int, too_much: str, taken: Numbers) -> str:
     """What so many callers ran into who were too many: the first rule that fits what was taken in each
     second. The processor comes first: while it is used up, more threads or fewer locks bring nothing."""
     own = {}

@@ -4,7 +4,6 @@ Each check does one thing to the containers, raises SetupError where what is pro
 what was seen. Exit code 1 when one failed, 2 when this machine can't run it, 130 after Ctrl-C.
 """
 
-import argparse
 import dataclasses
 import fcntl
 import json
@@ -31,8 +30,8 @@ from lab.chaos.faults import Fault
 from lab.cluster.drill.load import STOCKED, Reader
 from lab.containers import engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
-from lab.flags import is_on
 from lab.shop import Shop
+from scripts import options
 from scripts.stack import SetupError, children, own_stack, places, ports, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
@@ -252,9 +251,8 @@ class Tested:
 
 def main() -> int:
     """Run all checks in an engine of their own; the exit code. Raises SetupError."""
-    parser = argparse.ArgumentParser(prog=f"make {NAME}", description="Run the containers on a real engine.")
-    parser.add_argument("--keep", default="", help="1: leave everything up after the checks, until Ctrl-C")
-    is_kept = is_on(parser.parse_args().keep)
+    keep = "1: leave everything up after the checks, until Ctrl-C"
+    is_kept = options.parser(f"make {NAME}", flags=["keep"], keep=keep).parse_args().keep
     home = places.PROJECT / "var" / "containers"
     try:
         engine.require_roots()

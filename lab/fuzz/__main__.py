@@ -1,7 +1,6 @@
 """`python3 -m lab fuzz`: odd requests by operators' forms and by raw bytes to a stack of its own, then a look
 at its processes and an audit."""
 
-import argparse
 import random
 import sys
 import time
@@ -15,6 +14,7 @@ from lab.fuzz import raw
 from lab.fuzz.findings import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
 from lab.shop import Shop
+from scripts import options
 from scripts.stack import children, own_stack, supervision, welcome
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
@@ -25,19 +25,16 @@ SETTINGS = {**own_stack.NO_RATES, "OPEN_ORDERS_PER_ACCOUNT": "10000", "PARTNER_F
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="lab fuzz", description="Send the shop what it must refuse.")
-    parser.add_argument("--db", default="mariadb", help="or sqlite")
-    parser.add_argument("--seconds", default=600, type=int, help="how long requests are sent")
-    parser.add_argument("--seed", default="", help="to repeat a run's")
+    parser = options.parser("lab fuzz", seconds="how long requests are sent: 600", seed="to repeat a run's")
     asked = parser.parse_args()
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
-    run = partial(fuzz, seconds=asked.seconds, seed=seed)
-    return own_stack.measure("lab fuzz", "fuzz", run, database=asked.db, keeps_failed=True)
+    run = partial(fuzz, seconds=int(asked.seconds or 600), seed=seed)
+    return own_stack.measure("lab fuzz", "fuzz", run, keeps_failed=True)
 
 
 def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     """Send requests for so long, then look at processes and laws; the exit code. Raises SetupError."""
-    say(f"fuzz: --seed {seed} --seconds {seconds} --db {instance.database}")
+    say(f"fuzz: --seed {seed} --seconds {seconds}")
     findings = Findings()
     with findings.printed(), own_stack.running(instance, **SETTINGS):
         users = stage.seed(instance, 1)

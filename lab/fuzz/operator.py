@@ -14,6 +14,7 @@ import requests
 
 from lab.fuzz.findings import Findings
 from lab.fuzz.raw import DECLARED, joined
+from scripts.stack import Json
 
 ROOT = "/admin/"
 ANSWER_SECONDS = 30
@@ -185,7 +186,7 @@ class Operator:
         asked = f"{method} {shape(path)}"
         detail = f"{self.detail} {str(values)[:600]}"
         token = [(TOKEN, self.session.cookies.get("csrftoken") or "")]
-        sent: dict[str, Any] = {"params": values} if method == "GET" else {"data": token + (values or [])}
+        sent: Json = {"params": values} if method == "GET" else {"data": token + (values or [])}
         headers = {"Referer": self.url + (page or path), "Accept": "text/html"}
         sent |= {"files": files or None, "headers": headers, "timeout": ANSWER_SECONDS}
         try:

@@ -1,6 +1,5 @@
 """`make simulate SECONDS=180 SEED=…`: simulated runs, one seed after the other."""
 
-import argparse
 import os
 import sys
 import time
@@ -8,6 +7,7 @@ import time
 import django
 
 from lab.simulation import world
+from scripts import options
 
 # Nothing is called at these addresses: the models of `outside` stand in their place.
 SETTINGS = {
@@ -40,9 +40,7 @@ def main() -> int:
     django.setup()
     from lab.simulation import planted, trial
 
-    parser = argparse.ArgumentParser(prog="make simulate", description="Simulated runs of the shop.")
-    parser.add_argument("--seconds", default="")
-    parser.add_argument("--seed", default="")
+    parser = options.parser("make simulate", seconds="180", seed="4, or 4.17 for that run alone")
     parser.add_argument("--planted", default="", choices=["", *planted.DEFECTS], help="a defect to be found")
     parser.add_argument("--digest", action="store_true", help="print the digest of each run's trace")
     asked = parser.parse_args()

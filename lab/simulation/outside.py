@@ -15,6 +15,7 @@ from lab.simulation.world import SECONDS, SHARES, chance
 from orders import tasks
 from payments import webhooks
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
+from scripts.stack import Json
 
 DECLINED = "tok_declined"
 ASKING = "tok_3ds"  # A card that is declined, and one whose owner has to act
@@ -178,9 +179,9 @@ class Gateway:
 class Receiver:
     """Accepts events, drops those that it has, and keeps the order in which they came."""
 
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: dict[str, Json] = field(default_factory=dict)
 
-    def send(self, events: Sequence[dict[str, Any]]) -> Attempt:
+    def send(self, events: Sequence[Json]) -> Attempt:
         try:
             with chance.network(SHARES.lost_calls, TimeoutError):
                 for event in events:

@@ -63,7 +63,8 @@ class Process:
     incarnation: int = 0
 
 
-Task = tuple[float, Process, int, str, Callable[[], Any]]
+Work = Callable[[], Any]
+Task = tuple[float, Process, int, str, Work]
 """When it is due, a process, its incarnation, a name and the work, which runs if that process still lives."""
 
 
@@ -114,11 +115,11 @@ class Processes:
         self.last.append(f"{self.steps:5} {chance.seconds:.3f} {text}")
         self.trace.update(self.last[-1].encode() + b"\n")
 
-    def submit(self, process: Process, name: str, run: Callable[[], Any], *, after: float = 0.0) -> None:
+    def submit(self, process: Process, name: str, run: Work, *, after: float = 0.0) -> None:
         """Have it run by this process, once so much time has passed."""
         self._tasks.append((chance.seconds + after, process, process.incarnation, name, run))
 
-    def happen(self, name: str, run: Callable[[], Any], *between: float) -> None:
+    def happen(self, name: str, run: Work, *between: float) -> None:
         """Have something outside of the shop happen, after so many seconds."""
         self.submit(self._outside, name, run, after=chance.uniform(*between))
 
@@ -142,7 +143,7 @@ class Processes:
         is_long = chance.random() < SHARES.jumps
         chance.pass_time(chance.uniform(*(SECONDS.jump if is_long else SECONDS.step)))
 
-    def run_as(self, process: Process, task: Callable[[], Any]) -> BaseException | None:
+    def run_as(self, process: Process, task: Work) -> BaseException | None:
         """Run the task as the process, with faults by chance; an error, or the end of both, is noted."""
         before = self.present
         self.present = process
@@ -184,7 +185,7 @@ class Processes:
         if process.incarnation != incarnation:
             raise Crash
 
-    def call(self, work: Callable[[], Any]) -> list[Any]:
+    def call(self, work: Work) -> list[Any]:
         """What the call of the web process returns, or how it is refused; nothing where it has no answer."""
         outcomes = list[Any]()
         error = self.run_as(self._web, lambda: outcomes.append(work()))
@@ -239,7 +240,7 @@ class Processes:
         def watch() -> None:
             self._executor(process).watch()
 
-        repeated: dict[str, list[tuple[str, float, Callable[[], Any]]]] = {
+        repeated: dict[str, list[tuple[str, float, Work]]] = {
             "web": [("watch", 1.0, watch), ("waiting rooms", 2.0, ticking.tick)],
             "worker": [("watch", 1.0, watch), ("webhooks", 1.0, partial(_deliver, name))],
             "beat": [
@@ -257,7 +258,7 @@ class Processes:
         if saga_rows.due().exists():
             self.enqueue(order_tasks.advance)
 
-    def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:
+    def _repeat(self, process: Process, name: str, seconds: float, task: Work) -> None:
         def again() -> None:
             try:
                 task()

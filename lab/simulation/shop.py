@@ -2,7 +2,9 @@
 `world`."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from scripts.stack import Json
 
 PRICES = {1: 300, 2: 500, 3: 700, 4: 900}  # of products, in won
 STOCK = 60  # of each product
@@ -11,14 +13,14 @@ COUPONS = 5  # of each campaign
 # Each is drawn as often, so one that is here three times three times as often.
 CARDS = ("tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_3ds")
 SALE_PRODUCT = 4
-SALE: dict[str, Any] = {
+SALE: Json = {
     "product_ids": [SALE_PRODUCT],
     "admission": "queue",
     "rate_per_minute": 2,
     "admitted_for_seconds": 604_800,  # those who are admitted stay so for the run
 }
 USUAL_DISCOUNT = {"discount_type": "amount", "discount_value": 150}
-CAMPAIGNS: dict[int, dict[str, Any]] = {
+CAMPAIGNS: dict[int, Json] = {
     1: {"strategy": "pessimistic"},
     2: {"strategy": "queue"},
     3: {"strategy": "redis_gate"},

@@ -1,13 +1,14 @@
 """A connection of its own to a stack's database: counters, rows by SQL, and the work that is still to do."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 import MySQLdb
 from MySQLdb.cursors import DictCursor
 
+from lab.load import Numbers
 from scripts.stack import waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import DATABASE, USER
@@ -74,7 +75,7 @@ def counters(instance: Instance) -> dict[str, int]:
     return {COUNTERS[name]: int(value) for name, value in found}
 
 
-def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+def since(before: Numbers, now: Numbers) -> Numbers:
     result = {}
     for name, value in now.items():
         result[name] = value - before.get(name, 0)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import SupportsIndex
 
-from scripts.stack import SetupError, places, system_packages
+from scripts.stack import Settings, SetupError, places, system_packages
 
 CLOCKS = "FAKE_CLOCKS"
 """`worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
@@ -29,7 +29,7 @@ def require() -> None:
         raise SetupError(f"{system_packages.FAKETIME} is missing; run this first: {line}")
 
 
-def environment(folder: Path, clock: str) -> dict[str, str]:
+def environment(folder: Path, clock: str) -> Settings:
     """What a process needs in its environment; the clock must have its file in that folder before."""
     return {
         "LD_PRELOAD": str(system_packages.FAKETIME),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from scripts.stack import SetupError, children, places, ports, system_packages, waiting
+from scripts.stack import Json, SetupError, children, places, ports, system_packages, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
@@ -39,10 +39,16 @@ class Program(ExitStack):
             return False
 
         own = [word.format(address=self.address, port=port) for word in words]
-        given = os.environ | {name: text.replace("{port}", str(port)) for name, text in environment.items()}
-        how: dict[str, Any] = {"name": log.stem, "log": log, "environment": given, "stop_seconds": 20}
-        how["is_ready"] = is_ready if page else (ports.HOST, port)
-        self.started = partial(children.running, own, **how)
+        given = {name: text.replace("{port}", str(port)) for name, text in environment.items()}
+        self.started = partial(
+            children.running,
+            own,
+            name=log.stem,
+            log=log,
+            is_ready=is_ready if page else (ports.HOST, port),
+            environment=os.environ | given,
+            stop_seconds=20,
+        )
         self.child = self.enter_context(self.started())
 
     @contextmanager
@@ -122,14 +128,14 @@ def running(
         yield Prometheus(program.address)
 
 
-def dashboards() -> list[dict[str, Any]]:
+def dashboards() -> list[Json]:
     result = []
     for path in sorted((OPS / "grafana/dashboards").glob("*.json")):
         result.append(json.loads(path.read_text()))
     return result
 
 
-def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, str]]:
+def queries(dashboard: Json, seconds: float) -> Iterator[tuple[str, str]]:
     """Each panel's title, with an expression as Grafana sends it to show so many seconds."""
     times = {"interval": SCRAPE_SECONDS, "rate_interval": 4 * SCRAPE_SECONDS, "range": seconds}
     values = {f"__{name}": f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
@@ -154,24 +160,24 @@ def beside(instance: Instance) -> Iterator[Prometheus]:
 def empty_queries(found: Prometheus, since: float) -> Iterator[str]:
     """Each query without a number since then (in seconds since 1970), and each variable without a value."""
     for board in dashboards():
-
-        def look(board: dict[str, Any] = board) -> list[str]:
-            now = time.time()
-            empty = list[str]()
-            for panel, expression in queries(board, now - since):
-                times = {"start": since, "end": now, "step": SCRAPE_SECONDS}
-                series = found.get("query_range", query=expression, **times)["result"]
-                # NaN is the quantile of nothing.
-                if all(value == "NaN" for one in series for _, value in one["values"]):
-                    empty.append(f"{panel}: {expression}")
-            for variable in board["templating"]["list"]:
-                metric, label = re.findall(r"\w+", variable["definition"])[1:]
-                if not found.get(f"label/{label}/values", **{"match[]": metric}):
-                    empty.append(f"the variable {variable['name']}: {variable['definition']}")
-            return empty
-
+        look = partial(_empty, found, board, since)
         empty = waiting.left(look, within_seconds=PATIENCE_SECONDS, pause_seconds=SCRAPE_SECONDS)
         count = len(list(queries(board, 1)))
         say(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data")
         for query in empty:
             yield f"dashboard query without data: {board['title']} / {query}"
+
+
+def _empty(found: Prometheus, board: Json, since: float) -> list[str]:
+    now = time.time()
+    empty = list[str]()
+    for panel, expression in queries(board, now - since):
+        series = found.get("query_range", query=expression, start=since, end=now, step=SCRAPE_SECONDS)
+        # NaN is the quantile of nothing.
+        if all(value == "NaN" for one in series["result"] for _, value in one["values"]):
+            empty.append(f"{panel}: {expression}")
+    for variable in board["templating"]["list"]:
+        metric, label = re.findall(r"\w+", variable["definition"])[1:]
+        if not found.get(f"label/{label}/values", **{"match[]": metric}):
+            empty.append(f"the variable {variable['name']}: {variable['definition']}")
+    return empty

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from lab.tables import declared
-from scripts.stack import children, places, ports, system_packages
+from scripts.stack import Settings, children, places, ports, system_packages
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
@@ -18,7 +18,7 @@ USER = "firstcome"
 ENVIRONMENT = declared("lab/stack/rabbitmq.toml")
 
 
-def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int) -> dict[str, str]:
+def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int) -> Settings:
     """A node's identity, folders and ports, which are bound to loopback alone; and those of its epmd."""
     own = {"folder": folder, "name": name, "host": ports.HOST}
     own |= {"epmd_port": epmd_port, "peers_port": peers_port}

@@ -5,11 +5,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from starlette.requests import Request
 
-from scripts.simulators.process import Answer, Handler, invalid, moment
+from scripts.simulators.process import Answer, Handler, Json, invalid, moment
 
 Book = sqlite3.Connection
 Row = sqlite3.Row
@@ -70,9 +70,7 @@ def find(book: Book, table: str, **cells: str) -> Row | None:
     return None
 
 
-def listing(
-    book: Book, table: str, filters: Mapping[str, str], as_json: Callable[[Row], dict[str, Any]]
-) -> Handler:
+def listing(book: Book, table: str, filters: Mapping[str, str], as_json: Callable[[Row], Json]) -> Handler:
     """Answers with the rows of the table; with `limit` one page of them, and in `next` the id for `after`.
 
     `filters` has the condition of each query parameter. A parameter that is not known is refused: if it were

@@ -12,7 +12,7 @@ from pydantic import StringConstraints
 
 from scripts.simulators import process, webhooks
 from scripts.simulators.books import Book, Row, find, rows
-from scripts.simulators.process import Amount, Currency, Refused, Text
+from scripts.simulators.process import Amount, Currency, Json, Refused, Text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempts (
@@ -178,7 +178,7 @@ def require_left(book: Book, charge: Row, amount: int | None, *, code: str) -> i
     return int(asked)
 
 
-def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
+def charge_as_json(book: Book, row: Row) -> Json:
     """The charge as clients see it: with `next_action` while it waits for its owner, and its `disputes`."""
     names = ("id", "key", "status", "amount", "refunded_amount", "currency", "created_at")
     fields = {name: row[name] for name in names} | {"order": row["order_id"]}
@@ -192,13 +192,13 @@ def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
     return fields
 
 
-def refund_as_json(book: Book, row: Row) -> dict[str, Any]:
+def refund_as_json(book: Book, row: Row) -> Json:
     fields = {name: row[name] for name in ("id", "key", "amount", "created_at")}
     failed = book.execute("SELECT 1 FROM refund_failures WHERE refund_id = ?", [row["id"]]).fetchone()
     return {**fields, "charge": row["charge_id"], "status": "failed" if failed else "succeeded"}
 
 
-def dispute_as_json(book: Book, row: Row) -> dict[str, Any]:
+def dispute_as_json(book: Book, row: Row) -> Json:
     fields = {name: row[name] for name in ("id", "key", "status", "amount", "due_at", "created_at")}
     currency = existing(book, row["charge_id"])["currency"]
     return {**fields, "charge": row["charge_id"], "currency": currency}

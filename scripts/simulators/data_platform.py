@@ -7,7 +7,7 @@ import os
 import random
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from pydantic import Field
@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from scripts.simulators import books, process, webhooks
 from scripts.simulators.books import Row, now
-from scripts.simulators.process import Answer, Instant, Refused, Text
+from scripts.simulators.process import Answer, Instant, Json, Refused, Text
 
 MOST_EVENTS = 500
 SCHEMA = """
@@ -39,14 +39,14 @@ class Event(process.Body):
     id: Text
     type: Text
     occurred_at: Instant
-    data: dict[str, Any]
+    data: Json
 
 
 class Batch(process.Body):
     events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
-def as_json(row: Row) -> dict[str, Any]:
+def as_json(row: Row) -> Json:
     fields = {name: row[name] for name in ("id", "type", "occurred_at")}
     return {**fields, "data": orjson.loads(row["data"]), "received_at": row["received_at"]}
 

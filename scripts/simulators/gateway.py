@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from html import escape
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
 from pydantic import Field
@@ -33,7 +33,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from scripts.simulators import books, charges, process, webhooks
 from scripts.simulators.books import Book, Row, find, insert, new_id, now, written
-from scripts.simulators.process import Answer, Cancellation, Handler, Refused, Routes, no_reply
+from scripts.simulators.process import Answer, Cancellation, Handler, Json, Refused, Routes, no_reply
 
 KEY = {"key": "key = ?"}
 ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
@@ -146,7 +146,7 @@ class Gateway:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was charged.")
         return Answer(ANSWERS[row["status"]], charges.charge_as_json(self.book, row))
 
-    def _insert_charge(self, card: charges.Card, fields: dict[str, Any], *, key: str) -> Row:
+    def _insert_charge(self, card: charges.Card, fields: Json, *, key: str) -> Row:
         fields |= {"order_id": fields.pop("order"), "failure": card.failure, "created_at": now()}
         status = "succeeded"
         if card.failure:

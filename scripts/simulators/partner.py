@@ -10,14 +10,13 @@ import os
 import random
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 
 from scripts.simulators import books, process
 from scripts.simulators.books import Row, find, insert, new_id, now
-from scripts.simulators.process import Answer, Cancellation, Refused, Text, no_reply
+from scripts.simulators.process import Answer, Cancellation, Json, Refused, Text, no_reply
 
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
 """The status of POST /registrations for what became of the key."""
@@ -43,7 +42,7 @@ class Registration(Cancellation):
     code: Text
 
 
-def as_json(row: Row) -> dict[str, Any]:
+def as_json(row: Row) -> Json:
     """The registration as clients see it; `asked` is how often it was asked for."""
     return {name: row[name] for name in ("id", "key", "code", "status", "asked", "created_at")}
 

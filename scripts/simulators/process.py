@@ -48,6 +48,7 @@ class Refused(HTTPException):
         self.content = {"code": code, "detail": detail, **more}
 
 
+Json = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
 Routes = Mapping[str, Handler]  # `METHOD /path` to the function that answers
 

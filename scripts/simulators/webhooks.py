@@ -9,13 +9,13 @@ import hmac
 import random
 import re
 import time
-from typing import Any
 
 import orjson
 import urllib3
 
 from scripts.simulators import process
 from scripts.simulators.books import Book, Row, age_seconds, insert, new_id, now
+from scripts.simulators.process import Json
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS webhooks (
@@ -105,7 +105,7 @@ class Sender:
         return 200 <= response.status < 300
 
 
-def as_json(row: Row) -> dict[str, Any]:
+def as_json(row: Row) -> Json:
     """The event as it is sent, when it was delivered, and whether it is not sent any more."""
     is_given_up = row["delivered_at"] is None and age_seconds(row) >= GIVE_UP_SECONDS
     return {**orjson.loads(row["body"]), "delivered_at": row["delivered_at"], "is_given_up": is_given_up}

@@ -1,5 +1,12 @@
 """One stack of the shop on this machine: what starts, supervises, finds and ends its processes."""
 
+from collections.abc import Mapping
+from typing import Any
+
+Json = dict[str, Any]  # An object as JSON has it
+Settings = dict[str, str]  # By their names, which are those of environment variables
+Environment = Mapping[str, str]  # The same, which is only read
+
 
 class SetupError(Exception):
     """Ends the command with exit code 1; its text is the line that is printed, and no traceback: what is

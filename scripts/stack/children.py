@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, ports, waiting
+from scripts.stack import Environment, SetupError, ports, waiting
 from scripts.stack.places import PROJECT
 
 Child = subprocess.Popen[Any]
@@ -66,7 +66,7 @@ def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = 
 def start(
     command: Sequence[str],
     *,
-    environment: Mapping[str, str] = os.environ,
+    environment: Environment = os.environ,
     log: Path | None = None,
     when_parent_dies: int = signal.SIGKILL,
     folder: Path = PROJECT,

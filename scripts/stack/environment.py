@@ -2,13 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import environ
 
-from scripts.stack import SetupError, places, ports
+from scripts.stack import Environment, Settings, SetupError, places, ports
 from scripts.stack.instance import METRICS_PORTS, Instance
 
 OWN_STORES = "OWN_STORES"
@@ -18,12 +17,12 @@ _VALUE = r"""'.*'|".*"|(?!['"\s])(?!.*\s#).*(?<!\s)"""
 """Programs that read `.env` differ in what an open quote, a comment or a space beside a value means."""
 
 
-def given() -> dict[str, str]:
+def given() -> Settings:
     """The user's own settings: what is exported, then what `.env` says. Raises SetupError."""
     return read_file(places.PROJECT / ".env") | os.environ
 
 
-def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
+def compose(instance: Instance, own: Environment) -> Settings:
     """The user's own settings, and the instance's where those say nothing. Raises SetupError."""
     environment = defaults(instance)
     environment |= {name: value for name, value in own.items() if value or name not in environment}
@@ -40,7 +39,7 @@ def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def defaults(instance: Instance) -> dict[str, str]:
+def defaults(instance: Instance) -> Settings:
     redis = quote(str(instance.redis_socket))
     return {
         "DATABASE_URL": database_url(instance),
@@ -68,7 +67,7 @@ def defaults(instance: Instance) -> dict[str, str]:
     }
 
 
-def for_process(name: str, instance: Instance, environment: Mapping[str, str]) -> dict[str, str]:
+def for_process(name: str, instance: Instance, environment: Environment) -> Settings:
     """The environment of one process: web processes share a folder of metrics, others have a port for them.
 
     What a worker counts in that folder would be added to what web processes expose.
@@ -88,7 +87,7 @@ def database_url(instance: Instance) -> str:
     return f"sqlite:///{quote(str(instance.data / 'firstcome.sqlite3'))}"
 
 
-def own_stores(instance: Instance, environment: Mapping[str, str]) -> list[str]:
+def own_stores(instance: Instance, environment: Environment) -> list[str]:
     """The servers that the instance has to start, because the settings point to them."""
     chosen = {name for name, value in defaults(instance).items() if environment[name] == value}
     lead_to = {"redis": {"REDIS_URL", "BROKER_URL"}, instance.database: {"DATABASE_URL"}}
@@ -100,11 +99,11 @@ def own_stores(instance: Instance, environment: Mapping[str, str]) -> list[str]:
     return result
 
 
-def read_file(path: Path) -> dict[str, str]:
+def read_file(path: Path) -> Settings:
     """The settings in the file as django-environ reads them. Raises SetupError for a line that it skips."""
 
     class Reader(environ.Env):
-        ENVIRON: dict[str, str] = {}
+        ENVIRON: Settings = {}
 
     for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
         if not re.fullmatch(rf"#.*|\s*|(export )?\w+=({_VALUE})", line):

@@ -3,7 +3,6 @@
 A state folder has one runner at a time: its lock ends with the runner's process, however that ends.
 """
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -71,11 +70,8 @@ class Instance:
         return self.server(home=self.data, socket=socket, password=password, root=self.root, **options)
 
 
-def parser(command: str) -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(prog=command)
-    found.add_argument("--port", default="", help="of the web server; the next six are taken as well")
-    found.add_argument("--db", default="", help="sqlite or mariadb")
-    return found
+OPTIONS = {"port": "of the web server; the next six are taken as well", "db": "sqlite or mariadb"}
+"""What chooses an instance."""
 
 
 def choose(*, home: Path, port: str, database: str, project: Path = places.PROJECT) -> Instance:

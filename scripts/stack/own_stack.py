@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scripts.stack import (
+    Environment,
+    Json,
+    Settings,
     SetupError,
     children,
     environment,
@@ -102,12 +105,12 @@ def manage(
     return children.run(words, within_seconds=within_seconds, environment=own, folder=instance.project)
 
 
-def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[dict[str, Any]]:
+def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[Json]:
     """The result of `manage.py audit` for every law. Raises SetupError when there is none."""
     ran = manage(instance, "audit --json", within_seconds=within_seconds)
     if not ran.stdout.startswith("{"):
         raise SetupError(f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    laws: list[dict[str, Any]] = json.loads(ran.stdout)["laws"]
+    laws: list[Json] = json.loads(ran.stdout)["laws"]
     return laws
 
 
@@ -136,7 +139,7 @@ def chosen(items: Sequence[Item], part: str) -> list[Item]:
     return [*items[int(first) - 1 :: int(step)]]
 
 
-def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
+def own_environment(instance: Instance, settings: Environment) -> Settings:
     """Exported settings win over a developer's `.env`, so this never meets a database of theirs.
 
     Another checkout has no `.env` and chooses defaults of its own, so none are exported to it.

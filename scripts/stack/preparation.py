@@ -4,14 +4,13 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.stack import children, environment, instance as instances, places
+from scripts.stack import Environment, children, environment, instance as instances, places
 from scripts.stack.instance import Instance
 
 
-def prepare_apart(home: Path, settings: Mapping[str, str]) -> None:
+def prepare_apart(home: Path, settings: Environment) -> None:
     """Migrate, collect static files, and seed an empty database, in a process that says why it fails."""
     command = [sys.executable, "-m", "scripts.stack.preparation"]
     # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.stack import (
+    Environment,
     children,
     environment as environments,
     instance as instances,
@@ -39,7 +40,7 @@ BACKGROUND_CONNECTIONS = 160
 """Of the database, for the worker, beat, management commands and people; web has one for each thread."""
 
 
-def command(name: str, instance: Instance, environment: Mapping[str, str]) -> list[str]:
+def command(name: str, instance: Instance, environment: Environment) -> list[str]:
     """The command line of the process in the foreground. Raises SetupError where its program is missing."""
     data = instance.data
     match name:

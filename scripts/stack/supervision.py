@@ -14,7 +14,16 @@ from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from scripts.stack import SetupError, children, instance as instances, places, ports, waiting
+from scripts.stack import (
+    Environment,
+    Settings,
+    SetupError,
+    children,
+    instance as instances,
+    places,
+    ports,
+    waiting,
+)
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE, SHOP
 
@@ -59,7 +68,7 @@ class Program:
 
 
 def supervisor(
-    instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
+    instance: Instance, environment: Environment, stores: Sequence[str]
 ) -> contextlib.AbstractContextManager[children.Child]:
     """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
     names = {"stores": stores, "shop": [*OUTSIDE, *SHOP]}
@@ -72,7 +81,7 @@ def supervisor(
 @contextlib.contextmanager
 def supervised(
     instance: Instance,
-    environment: Mapping[str, str],
+    environment: Environment,
     groups: Mapping[str, Sequence[Program]],
     *,
     stop_seconds: float,
@@ -134,7 +143,7 @@ def states(instance: Instance) -> dict[str, str]:
     return {process["name"]: process["statename"] for process in calls(instance).getAllProcessInfo()}
 
 
-def environment(instance: Instance) -> dict[str, str]:
+def environment(instance: Instance) -> Settings:
     """What every process of the running instance has in its environment, which is supervisor's own."""
     pid = (instance.run / "supervisor.pid").read_text().strip()
     entries = Path("/proc", pid, "environ").read_text().split("\0")

@@ -5,7 +5,6 @@
 `SLOT=3 source var/test/env`.
 """
 
-import argparse
 import contextlib
 import fcntl
 import os
@@ -13,10 +12,13 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
+from scripts import options
 from scripts.stack import (
+    Environment,
+    Settings,
     SetupError,
     children,
     environment as environments,
@@ -44,7 +46,7 @@ KIND = "TEST_DATABASE_KIND"  # The setting that names the kind, for tests that s
 
 
 @contextlib.contextmanager
-def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
+def servers(home: Path, *, kind: str = "") -> Iterator[Settings]:
     """Start all four in an emptied folder, yield the settings that point to them. Raises SetupError."""
     kind = kind or "mariadb"
     if kind not in DATABASES:
@@ -88,7 +90,7 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
         yield settings
 
 
-def _shell_lines(settings: Mapping[str, str]) -> str:
+def _shell_lines(settings: Environment) -> str:
     """The settings for a shell; a slot has a test database and two Redis numbers of its own."""
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
     database = "${SLOT:+test_firstcome_}${SLOT:-${TEST_DATABASE_NAME:-test_firstcome_0}}"
@@ -99,14 +101,8 @@ def _shell_lines(settings: Mapping[str, str]) -> str:
     return "".join(lines)
 
 
-def parser(command: str) -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(prog=command, allow_abbrev=False)
-    found.add_argument("--db", default="", help=", ".join(DATABASES))
-    return found
-
-
 def _keep_up() -> int:
-    kind = parser("make test SERVE=1").parse_args().db
+    kind = options.parser("make test SERVE=1", db=", ".join(DATABASES)).parse_args().db
     home = places.state() / "test"
     home.parent.mkdir(parents=True, exist_ok=True)
     with (home.parent / "test.lock").open("w") as lock:

@@ -2,9 +2,8 @@
 
 import json
 import shlex
-from collections.abc import Mapping
 
-from scripts.stack import ports
+from scripts.stack import Environment, ports
 from scripts.stack.instance import Instance
 
 DEMO_USER = "demo"
@@ -15,7 +14,7 @@ LOGIN = json.dumps({"username": DEMO_USER, "password": DEMO_PASSWORD})
 JSON = {"Content-Type": "application/json"}
 
 
-def text(instance: Instance, environment: Mapping[str, str]) -> str:
+def text(instance: Instance, environment: Environment) -> str:
     """The whole greeting; it promises no demo user and no open campaign that the database does not hold."""
     database = environment["DATABASE_URL"].partition(":")[0]
     return f"""

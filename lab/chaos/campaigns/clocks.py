@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from lab.stack import database, faketime
-from scripts.stack import children, places, processes, supervision, waiting
+from scripts.stack import Settings, children, places, processes, supervision, waiting
 from scripts.stack.instance import Instance
 
 FAR_SECONDS = 150  # How far a clock is off in the end: two that drift apart are five minutes apart
@@ -109,7 +109,7 @@ def stepped(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
 
 
 @contextmanager
-def moved(instance: Instance, clocks: str) -> Iterator[dict[str, str]]:
+def moved(instance: Instance, clocks: str) -> Iterator[Settings]:
     """The settings with which processes of a stack have clocks that can be moved, as `worker=late redis=all`
     says; right at first. Raises SetupError without libfaketime, whose rest it removes."""
     faketime.require()

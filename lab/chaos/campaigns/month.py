@@ -17,7 +17,7 @@ from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
 from lab.stack import database
-from scripts.stack import places, ports, waiting, welcome
+from scripts.stack import Json, places, ports, waiting, welcome
 
 COUPONS_A_DAY = 3
 GATEWAY_AWAY = Fault("down", "gateway", 1.5)
@@ -101,7 +101,7 @@ class Month(Run):
     def sell(self, day: int) -> None:
         """Some seconds of load; then leases lapse. On some days the gateway is away at the end."""
         closes_at = (self.now() + timedelta(hours=20)).isoformat()
-        terms: dict[str, Any] = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
+        terms: Json = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
         self.setup.campaigns = []
         for number in range(COUPONS_A_DAY):
             kind = STRATEGIES[(day * COUPONS_A_DAY + number) % len(STRATEGIES)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from scripts.stack import ports
+from scripts.stack import Settings, ports
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE
 
@@ -136,11 +136,11 @@ def outside(instance: Instance) -> dict[str, int]:
     return dict(zip(OUTSIDE, instance.ports[1:4], strict=True))
 
 
-def start(instance: Instance, links: Sequence[str]) -> dict[str, str]:
+def start(instance: Instance, links: Sequence[str]) -> Settings:
     """Have a proxy listen for each of these links; the settings that lead through it."""
     server = instance.mariadb()
     password = quote(server.password)
-    settings: dict[str, str] = {}
+    settings: Settings = {}
     servers: dict[str, int | Path] = {**outside(instance), "webhooks": instance.port}
     servers |= {"database": server.socket, "redis": instance.redis_socket}
     threading.Thread(target=LOOP.run_forever, daemon=True).start()

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from lab.calls import Connection, Observations, order_call
+from lab.calls import Connection, Observations, Period, order_call
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns.run import Run
 from lab.chaos.faults import Fault
 from lab.stack import database
-from scripts.stack import own_stack, waiting
+from scripts.stack import Settings, own_stack, waiting
 from scripts.stack.children import say
 
 WAITING = 30
@@ -47,7 +47,7 @@ class Payments(Gateway):
 
     load = Run.make_faults
 
-    def prepare(self) -> dict[str, str]:
+    def prepare(self) -> Settings:
         steps = []
         for clock in ("mariadb", "worker"):
             for sort in faults.STEPS:
@@ -98,7 +98,7 @@ class Stores(Run):
         return unanswered(self.seen, spans)
 
 
-def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iterator[str]:
+def unanswered(seen: Observations, spans: Sequence[Period]) -> Iterator[str]:
     """Each path whose requests in these spans, but those that need Redis, had no answer; prints how many."""
     for path in WITHOUT_REDIS:
         met = []

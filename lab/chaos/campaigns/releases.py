@@ -20,11 +20,20 @@ from typing import Any
 import requests
 
 from lab import stage
-from lab.calls import NO_ANSWER, Request
+from lab.calls import NO_ANSWER, Period, Request
 from lab.chaos import comparison
 from lab.chaos.campaigns.run import Run, say
 from lab.cluster import layout
-from scripts.stack import children, own_stack, ports, processes, supervision, system_packages, waiting
+from scripts.stack import (
+    Environment,
+    children,
+    own_stack,
+    ports,
+    processes,
+    supervision,
+    system_packages,
+    waiting,
+)
 from scripts.stack.environment import compose
 from scripts.stack.instance import remember
 from scripts.stack.places import PROJECT
@@ -55,7 +64,7 @@ class Releases(Run):
     command_seconds = 600
 
     @contextmanager
-    def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
+    def stack(self, settings: Environment) -> Iterator[None]:
         """The previous release serves, on its own schema. Raises SetupError."""
         instance = self.instance
         remember(instance)
@@ -64,7 +73,7 @@ class Releases(Run):
         self.environment = compose(instance, own_stack.own_environment(instance, settings))
         self.environment[children.MARK] = str(instance.home)
         self.running: dict[str, Popen[bytes]] = {}
-        self.undrained: list[tuple[float, float]] = []
+        self.undrained: list[Period] = []
         self.previous = stage.code_of(stage.PREVIOUS, instance.home / "previous")
         self.write_balancer()
         instance.mariadb().prepare()
@@ -248,7 +257,7 @@ class Releases(Run):
         return bool(wrong or failures(self.seen.requests))
 
 
-def failures(requests: Iterable[Request], undrained: Iterable[tuple[float, float]] = ()) -> Counter[str]:
+def failures(requests: Iterable[Request], undrained: Iterable[Period] = ()) -> Counter[str]:
     """The requests that were answered 5xx but 503, or not, by path without ids.
 
     A web server that is stopped without draining closes what is idle, and a request may be on its way.

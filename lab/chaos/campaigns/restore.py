@@ -25,7 +25,16 @@ from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.comparison import Effects
 from lab.stack import database
-from scripts.stack import SetupError, children, own_stack, ports, supervision, system_packages, waiting
+from scripts.stack import (
+    Settings,
+    SetupError,
+    children,
+    own_stack,
+    ports,
+    supervision,
+    system_packages,
+    waiting,
+)
 from scripts.stack.mariadb import DATABASE, USER
 from scripts.stack.processes import SHOP
 
@@ -101,7 +110,7 @@ class Restore(Run):
             command, name=name, log=log, environment=self.environment(), is_ready=lambda: True
         )
 
-    def environment(self) -> dict[str, str]:
+    def environment(self) -> Settings:
         return os.environ | {"MYSQL_PWD": self.instance.mariadb().password, "TZ": "UTC"}
 
     def back_up(self) -> None:

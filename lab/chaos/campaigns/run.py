@@ -3,7 +3,7 @@
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from lab.chaos.faults import Fault, Faults
 from lab.shop import Shop
 from lab.stack import database
 from lab.stack.rabbitmq import RunningNode
-from scripts.stack import children, own_stack, supervision
+from scripts.stack import Environment, Settings, children, own_stack, supervision
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -46,7 +46,7 @@ class Terms:
     has_3ds: bool = True  # buyers whose card asks them, and who keep declined orders
     has_sale: bool = True  # buyers who join one
     has_reader: bool = True  # of the feed
-    settings: Mapping[str, str] = field(default_factory=dict)  # of the shop, beside those of lab/shop.toml
+    settings: Environment = field(default_factory=dict)  # of the shop, beside those of lab/shop.toml
     patches: Sequence[str] = ()  # changes of the shop's code, by their names in `patches`
     planted_patches: Sequence[str] = ()  # those of a planted run alone
     clocks: str = ""  # of the processes whose clocks are moved, as `faketime.CLOCKS` has them
@@ -67,15 +67,26 @@ class Run:
 
     manage: Any = staticmethod(own_stack.manage)  # What runs the command that makes the first rows
 
-    def __init__(self, campaign: "Campaign", instance: Instance, seed: str, **asked: str) -> None:
-        """As is asked by the options `quick`, `planted`, `seconds` and `broker` of the command line."""
+    def __init__(
+        self,
+        campaign: "Campaign",
+        instance: Instance,
+        seed: str,
+        *,
+        is_quick: bool = False,
+        is_planted: bool = False,
+        seconds: str = "",
+        broker: str = "",
+    ) -> None:
+        """As the command line asks for it."""
         self.campaign = campaign
         self.terms = campaign.terms
         self.instance = instance
         self.seed = seed
-        self.asked = asked
-        self.is_quick = bool(asked.get("quick"))
-        self.is_planted = bool(asked.get("planted"))
+        self.is_quick = is_quick
+        self.is_planted = is_planted
+        self.seconds = seconds
+        self.needs = [broker, *campaign.needs]
         self.seen = Observations()
         self.record = self.seen.record_all
         self.opened = ExitStack()
@@ -121,11 +132,11 @@ class Run:
             return 1
         return 0
 
-    def prepare(self) -> dict[str, str]:
+    def prepare(self) -> Settings:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
         terms = self.terms
         settings = dict(terms.settings)
-        if "rabbitmq" in (self.asked.get("broker"), *self.campaign.needs):
+        if "rabbitmq" in self.needs:
             self.broker = RunningNode(self.instance.home / "rabbitmq")
             self.opened.callback(self.broker.end)
             settings |= self.broker.settings
@@ -142,7 +153,7 @@ class Run:
             settings |= patches.settings(*names)
         return settings
 
-    def stack(self, settings: Mapping[str, str]) -> AbstractContextManager[Any]:
+    def stack(self, settings: Environment) -> AbstractContextManager[Any]:
         return own_stack.running(self.instance, **settings)
 
     def set_up(self) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from lab.chaos import comparison
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
-from scripts.stack import children, supervision
+from scripts.stack import Environment, Settings, children, supervision
 
 LONGEST_SECONDS = 60.0
 QUICK_LONGEST_SECONDS = 8.0
@@ -44,13 +44,13 @@ SELECT (SELECT MIN(id) FROM auth_user), SHA2(CONCAT('campaign ', seq), 256), REP
 class Tasks(Run):
     """The relay, the second worker and the clocks, beside the usual load."""
 
-    def prepare(self) -> dict[str, str]:
+    def prepare(self) -> Settings:
         redis = quote(str(self.instance.redis_socket))
         read = {"CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}"}
         return super().prepare() | read
 
     @contextmanager
-    def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
+    def stack(self, settings: Environment) -> Iterator[None]:
         """With the relay from the start on: what waits for it expires."""
         instance = self.instance
         longest = LONGEST_SECONDS

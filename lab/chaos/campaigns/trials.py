@@ -4,7 +4,7 @@ measures the availability, and has a Prometheus beside it, from which every dash
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from lab.chaos import comparison, faults
 from lab.chaos.campaigns.run import Run
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
 from lab.stack import faketime, prometheus
-from scripts.stack import waiting
+from scripts.stack import Environment, Settings, waiting
 from scripts.stack.children import say
 
 SHORT_SECONDS = (0.3, 5.0)
@@ -76,8 +76,8 @@ JUMP_PAUSES = (5.0, 30.0)
 class Chaos(Run):
     """Sequences of faults run at once, so that those of the shop and of what is outside overlap."""
 
-    def prepare(self) -> dict[str, str]:
-        seconds = float(self.asked.get("seconds") or self.terms.client_seconds)
+    def prepare(self) -> Settings:
+        seconds = float(self.seconds or self.terms.client_seconds)
         self.terms = replace(self.terms, client_seconds=seconds, minutes=max(1, int(seconds) // 60))
         return super().prepare()
 
@@ -112,7 +112,7 @@ class Soak(Chaos):
         return [*super().sequences(), slow, jump]
 
     @contextmanager
-    def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
+    def stack(self, settings: Environment) -> Iterator[None]:
         faketime.require()
         with super().stack(settings), prometheus.beside(self.instance) as self.prometheus:
             self.began_at = time.time()

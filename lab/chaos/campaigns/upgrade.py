@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lab import filling
 from lab.chaos.campaigns.releases import Releases
 from lab.stack import database
-from scripts.stack import waiting
+from scripts.stack import Settings, waiting
 from scripts.stack.children import say
 from scripts.stack.places import PROJECT
 
@@ -92,7 +92,7 @@ class Upgrade(Releases):
     quick_orders = 20_000
     command_seconds = 3_600
 
-    def prepare(self) -> dict[str, str]:
+    def prepare(self) -> Settings:
         self.faults *= ROUNDS
         return super().prepare()
 

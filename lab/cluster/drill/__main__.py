@@ -1,6 +1,5 @@
 """`make cluster-drill`: faults of a cluster of its own under load, and a table of what each cost."""
 
-import argparse
 import ctypes
 import json
 import os
@@ -22,9 +21,9 @@ from lab.cluster.drill import faults, load
 from lab.cluster.drill.faults import Fault
 from lab.cluster.drill.load import Seen
 from lab.cluster.layout import Cluster, names
-from lab.flags import is_on
 from lab.shop import Shop
-from scripts.stack import SetupError, children, own_stack, system_packages, waiting
+from scripts import options
+from scripts.stack import Json, SetupError, children, own_stack, system_packages, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -60,7 +59,7 @@ COLUMNS = (
     "load average",
 )
 # Whose coupons are asked for beside each fault. Most of them sell out.
-CAMPAIGNS: tuple[dict[str, Any], ...] = (
+CAMPAIGNS: tuple[Json, ...] = (
     {"strategy": "code_pool", "code_source": "pool", "quantity": 30},
     {"quantity": 30},
     {"strategy": "queue", "quantity": 10000},
@@ -71,11 +70,14 @@ CLONE_NEWNET = 0x40000000
 
 def main() -> int:
     """Run the drill; its exit code. Raises SetupError."""
-    parser = argparse.ArgumentParser(prog="make cluster-drill", description=__doc__)
-    parser.add_argument("--seed", default="", help="the same faults at the same moments again")
-    parser.add_argument("--minutes", default="", help="repeat the faults; none begins after so many minutes")
-    parser.add_argument("--only", default="", help="faults, actions or components, with commas between them")
-    parser.add_argument("--quick", type=is_on, help="1: up to twelve faults")
+    parser = options.parser(
+        "make cluster-drill",
+        flags=["quick"],
+        seed="the same faults at the same moments again",
+        minutes="repeat the faults; none begins after so many minutes",
+        only="faults, actions or components, with commas between them",
+        quick="1: up to twelve faults",
+    )
     asked = parser.parse_args()
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     chosen = faults.chosen(asked.only) or (faults.QUICK if asked.quick else faults.NAMES)

@@ -1,0 +1,18 @@
+"""Options of commands as make hands them over: each is a text, which is empty where nothing is said."""
+
+import argparse
+from collections.abc import Sequence
+
+
+def is_on(text: str) -> bool:
+    """`QUICK=1` is on; `QUICK=`, `QUICK=0` and `QUICK=no` are off."""
+    return text.lower() not in {"", "0", "false", "no", "off"}
+
+
+def parser(command: str, *, flags: Sequence[str] = (), **about: str) -> argparse.ArgumentParser:
+    """What reads these options, each with the help that is given; those that are flags are on or off."""
+    found = argparse.ArgumentParser(prog=command, allow_abbrev=False)
+    for name, means in about.items():
+        kind = is_on if name in flags else str
+        found.add_argument(f"--{name}", default="", type=kind, help=means)
+    return found
