@@ -83,6 +83,9 @@ class Request(NamedTuple):
     result: str
     detail: str = ""
 
+    def overlaps(self, periods: Iterable[Period]) -> bool:
+        return any(began <= self.ended and self.began <= ended for began, ended in periods)
+
     @property
     def is_good(self) -> bool:
         """A refusal is. Bad is every 5xx, no answer, and a 409 that the shop's own locks cause."""
@@ -288,10 +291,7 @@ class Account:
         return found
 
     def coupons(self) -> Json:
-        result = {}
-        for made in self.done("coupon"):
-            result[made.answer.body["code"]] = made.answer.body
-        return result
+        return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
 
 
 def coupon_call(account: Account, campaign: int) -> Call:
@@ -327,10 +327,9 @@ class Setup:
 
     @property
     def calls(self) -> list[RecordedCall]:
-        result = []
-        for account in (self.staff, *self.buyers):
-            for made in account.calls:
-                result.append(made)
+        result = [*self.staff.calls]
+        for account in self.buyers:
+            result += account.calls
         return result
 
     @property
@@ -341,12 +340,10 @@ class Setup:
         return [made.answer.body for made in self.staff.done("refund")]
 
 
-def await_final_answer(made: RecordedCall, connection: Connection, *, within_seconds: float) -> Iterator[str]:
-    """Repeat an open call until it is answered for good: a queue's ticket takes a moment. Or a finding."""
+def await_final_answer(made: RecordedCall, connection: Connection, *, within_seconds: float) -> None:
+    """Repeat an open call until it is answered for good or this is over: a queue's ticket takes a moment."""
     until = time.monotonic() + within_seconds
     with suppress(NoFinalAnswer):
         while made.is_open and time.monotonic() < until:
             made.answer = connection.call_until_final(made.call, until=until)
             time.sleep(0.1 * made.is_open)
-    if made.is_open:
-        yield f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"

@@ -12,9 +12,16 @@ from scripts.stack import children
 from scripts.stack.instance import Instance
 from scripts.stack.places import PROJECT
 
-K6 = [str(Path(sys.executable).parent / "k6"), "run", "--quiet", "--no-color"]
-# No usage report and no server of its own: the load goes to loopback and nothing else anywhere.
-K6 += ["--no-usage-report", "--address", ""]
+K6 = [
+    str(Path(sys.executable).parent / "k6"),
+    "run",
+    "--quiet",
+    "--no-color",
+    # No usage report and no server of its own: the load goes to loopback and nothing else anywhere.
+    "--no-usage-report",
+    "--address",
+    "",
+]
 
 Settings = Mapping[str, Any]  # Of a script of k6
 Numbers = Mapping[str, float]  # By their names
@@ -41,11 +48,10 @@ class Figures:
         return int(self.metrics.get(name, {}).get("count", 0))
 
     def counts(self, prefix: str) -> dict[str, int]:
-        names = (name for name in sorted(self.metrics) if name.startswith(prefix))
         result = {}
-        for name in names:
-            if count := self.count(name):
-                result[name.removeprefix(prefix)] = count
+        for name in sorted(self.metrics):
+            if name.startswith(prefix) and self.count(name):
+                result[name.removeprefix(prefix)] = self.count(name)
         return result
 
     def number(self, name: str, sum_of: str) -> float:

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from redis import Redis
 
 from lab import stage
 from lab.stack import database
-from scripts.stack import Json, places
+from scripts.stack import Json, children, places
 from scripts.stack.instance import Instance
 
 DOCS = places.PROJECT / "docs"
@@ -62,9 +61,7 @@ def put_inside(page: Path, name: str, new: str) -> None:
 
 
 def git(*words: str) -> str:
-    command = ["git", *words]
-    ran = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True, check=True, timeout=120)
-    return ran.stdout.strip()
+    return children.printed(children.run(["git", *words], within_seconds=120)).strip()
 
 
 def circumstances(instance: Instance) -> Json:
@@ -94,8 +91,7 @@ def processor() -> str:
 
 
 def versions(instance: Instance) -> dict[str, str]:
-    with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
-        server: Any = redis.info()
+    server: Any = Redis(unix_socket_path=str(instance.redis_socket)).info()
     python = platform.python_version()
     # Debian's and the image's are built with profiles; without, the shop's code takes a fifth longer.
     options = sysconfig.get_config_var("CONFIG_ARGS") or ""

@@ -27,6 +27,7 @@ SETTLED = {"succeeded", "failed", "reversed"}
 DECLARED = declared("lab/shop.toml")
 SETTINGS = DECLARED["settings"] | own_stack.NO_RATES
 STRATEGIES = DECLARED["campaigns"]
+USUAL_STRATEGIES = ({"strategy": "group_commit"}, {"strategy": "pessimistic"})
 SALE = DECLARED["sale"]
 BUYERS = 7
 ACCOUNTS_EACH = 6
@@ -84,23 +85,26 @@ class Shop:
         """The id of a new campaign; where its codes come from a pool, that has one for each coupon."""
         terms = {"name": name, "strategy": strategy, "discount": {"type": "amount", "value": 700}}
         campaign_id = int(self.call("POST", "/campaigns", terms | own)["id"])
-        left = 0
         if own.get("code_source") == "pool":
-            left = own["quantity"]
-        while left > 0:
-            self.call("POST", f"/campaigns/{campaign_id}/codes", {"count": min(left, CODES_AT_ONCE)})
-            left -= CODES_AT_ONCE
+            for given in range(0, own["quantity"], CODES_AT_ONCE):
+                count = min(own["quantity"] - given, CODES_AT_ONCE)
+                self.call("POST", f"/campaigns/{campaign_id}/codes", {"count": count})
         return campaign_id
 
     def create_sale(self, product: int, *, in_seconds: float = 0, **own: Any) -> int:
         """The id of a new sale of the product with a waiting room: it opens soon, and closes in 30 days."""
         opens_at = datetime.now(UTC) + timedelta(seconds=in_seconds)
-        times = {"opens_at": opens_at.isoformat(), "closes_at": (opens_at + timedelta(days=30)).isoformat()}
-        terms = {"name": f"Sale of {product}", "products": [product], "admission": "queue"}
-        return int(self.call("POST", "/sales", terms | times | own)["id"])
+        terms = {
+            "name": f"Sale of {product}",
+            "products": [product],
+            "admission": "queue",
+            "opens_at": opens_at.isoformat(),
+            "closes_at": (opens_at + timedelta(days=30)).isoformat(),
+        }
+        return int(self.call("POST", "/sales", terms | own)["id"])
 
     def create_campaigns(self, minutes: int) -> list[int]:
-        kinds = [*({"strategy": one} for one in ("group_commit", "pessimistic") * minutes), *STRATEGIES]
+        kinds = [*USUAL_STRATEGIES * minutes, *STRATEGIES]
         return [self.create_campaign("Trial", **{"quantity": COUPONS, **own}) for own in kinds]
 
     def stocked(self, known: Any, word: str, *, products: int, on_hand: int, plenty: int) -> Setup:
@@ -121,6 +125,9 @@ class Shop:
 
     def orders(self, account: Account) -> Json:
         return {order["id"]: order for order in self.everything("/orders", account.token)}
+
+    def orders_of(self, setup: Setup) -> Json:
+        return {order["id"]: order for order in self.of_buyers(setup, "/orders")}
 
     def of_buyers(self, setup: Setup, path: str) -> Iterator[Any]:
         """As each lists its own: staff may see a million others."""
@@ -149,34 +156,31 @@ class Shop:
         return json.loads(ports.ask(self.instance.gateway_port, "GET", path)[1])
 
     def unsettled(self, setup: Setup) -> Iterator[str]:
-        orders = {order["id"]: order for order in self.of_buyers(setup, "/orders")}
+        orders = self.orders_of(setup)
         for id, order in orders.items():
             if order["status"] not in ENDS:
                 yield f"order {id} is {order['status']}"
         # An order is shown as expired once its time is over; the sweep that frees its stock comes later.
-        for id in (product.id for product in setup.stocked):
-            reserved = self.get(f"/products/{id}/stock")["reserved"]
+        for product in setup.stocked:
+            reserved = self.get(f"/products/{product.id}/stock")["reserved"]
             if reserved:
-                yield f"{reserved} of product {id} are reserved"
+                yield f"{reserved} of product {product.id} are reserved"
         for payment in self.of_buyers(setup, "/payments"):
             if payment["status"] not in SETTLED:
                 yield f"payment {payment['id']} is {payment['status']}"
         delivered = Counter(event["type"] for event in self.events())
         statuses = Counter(order["status"] for order in orders.values())
-        due = {"order.paid": statuses["paid"] + statuses["refunded"]}
-        due |= {"order.cancelled": statuses["cancelled"], "order.refunded": len(setup.refunds())}
+        due = {
+            "order.paid": statuses["paid"] + statuses["refunded"],
+            "order.cancelled": statuses["cancelled"],
+            "order.refunded": len(setup.refunds()),
+        }
         for kind, number in due.items():
             if delivered[kind] != number:
                 yield f"of {number} x {kind} the data platform has {delivered[kind]}"
         for one in self.gateway("/webhooks")["results"]:
             if one["delivered_at"] is None and not one["is_given_up"]:
                 yield f"webhook {one['id']} of the gateway is not delivered yet"
-
-    def sums(self, setup: Setup) -> str:
-        statuses = Counter(order["status"] for order in self.of_buyers(setup, "/orders"))
-        book = self.gateway("/summary")
-        refunds = len(setup.refunds())
-        return f"orders: {dict(statuses)}; {refunds} refunds; the gateway's book: {book}"
 
     def settle(
         self, setup: Setup, within_seconds: float = SETTLE_SECONDS, operate: Any = int, awaits: bool = True
@@ -202,9 +206,12 @@ class Shop:
 
     def await_final_answers(self, setup: Setup) -> None:
         """Repeat calls of buyers that are open until they are answered for good; else that is a finding."""
-        for made in (made for account in setup.buyers for made in account.calls):
-            late = calls.await_final_answer(made, self.connection, within_seconds=FINAL_SECONDS)
-            self.seen.record_all(late)
+        for account in setup.buyers:
+            for made in account.calls:
+                calls.await_final_answer(made, self.connection, within_seconds=FINAL_SECONDS)
+                if made.is_open:
+                    late = f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
+                    self.seen.record_finding(late)
 
     def audit(self) -> None:
         """Check every law; one that is broken is a finding. Raises SetupError for an audit that can't run."""

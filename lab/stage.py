@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -54,8 +55,16 @@ class Stage:
     def issue(self, name: str, accounts: int) -> Json:
         """A campaign with a coupon for each of the first accounts, and the file of codes in their order."""
         campaign = self.campaign(name, quantity=accounts)
-        own = {"SECONDS": ISSUE_SECONDS, "VUS": 50, "CAMPAIGN": campaign, "ACCOUNTS": accounts}
-        load.run("coupons", self.instance, within_seconds=2 * ISSUE_SECONDS, **self.files, **own)
+        load.run(
+            "coupons",
+            self.instance,
+            within_seconds=2 * ISSUE_SECONDS,
+            **self.files,
+            SECONDS=ISSUE_SECONDS,
+            VUS=50,
+            CAMPAIGN=campaign,
+            ACCOUNTS=accounts,
+        )
         code_of = dict(self.rows(CODES, campaign))
         codes = [code_of[user["id"]] for user in self.users[:accounts]]
         return {"CAMPAIGN": campaign, "CODES": self.write("codes", codes)}
@@ -158,16 +167,13 @@ def spent(instance: Instance) -> dict[str, float]:
 
 def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
     """The kernel's figure of that name for each process that is alive."""
-    lines: list[str] = []
+    found: list[float] = []
     for pid in pids:
         with suppress(OSError):
-            lines += Path(f"/proc/{pid}/{file}").read_text().splitlines()
-    result = []
-    for line in lines:
-        if line.startswith(mark):
-            result.append(float(line.split()[1]))
-    return result
+            text = Path(f"/proc/{pid}/{file}").read_text()
+            found += map(float, re.findall(rf"(?m)^{mark}:\s*(\d+)", text))
+    return found
 
 
 def peak_mib(pids: Collection[int]) -> float:
-    return max(kib(pids, "status", "VmHWM:"), default=0) / 1024
+    return max(kib(pids, "status", "VmHWM"), default=0) / 1024

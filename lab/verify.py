@@ -4,7 +4,6 @@ One that this machine can't run is NOT RUN. docs/lab/verified.md keeps how each 
 is 1 after a failure, and 2 when none failed and something was not run.
 """
 
-import os
 import re
 import signal
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from lab.tables import declared
 from scripts import options
-from scripts.stack import children, own_stack, places
+from scripts.stack import children, environment, own_stack, places
 
 DECLARED = declared("lab/verify.toml")
 STEPS: Mapping[str, str] = DECLARED["steps"]
@@ -38,10 +37,7 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     folder = places.private_folder(places.state()) / "verify"
     folder.mkdir(exist_ok=True)
     # What this make was given is not for the step's own make.
-    own = {}
-    for key, value in os.environ.items():
-        if key not in own_stack.OF_MAKE:
-            own[key] = value
+    own = environment.exported(without=own_stack.OF_MAKE)
     codes = [0]
     for name, command in steps.items():
         log = folder / f"{name}.log"
@@ -56,16 +52,16 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         )
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.
-        not_run = {}
-        for found in re.finditer(DECLARED["not_run"], log.read_text(errors="replace")):
-            not_run[found[1]] = found[0]
+        said = re.finditer(DECLARED["not_run"], log.read_text(errors="replace"))
+        not_run = {found[1]: found[0] for found in said}
+        target = words[3] if words[1] == "-m" else words[1]
         verdict = "ok"
-        if code:
-            target = words[3] if words[1] == "-m" else words[1]
+        codes.append(2 * bool(not_run))
+        if code and not_run.keys() & {target, None}:
+            verdict = "NOT RUN"
+        elif code:
             verdict = f"FAILED ({code})"
-            if not_run.keys() & {target, None}:
-                verdict = "NOT RUN"
-        codes.append(1 if verdict.startswith("FAILED") else 2 * bool(not_run))
+            codes.append(1)
         print(f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values(), sep="\n       ", flush=True)
         # The step's row replaces its row before.
         rows = []
@@ -73,8 +69,8 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
             rows = page.read_text().removeprefix(DECLARED["head"]).splitlines()
         kept = [row for row in rows if not row.startswith(f"| {name} |")]
         commit = " ".join(children.run(["sh", "-c", COMMIT], within_seconds=60).stdout.split())
-        said = "; ".join([verdict, *not_run.values()])
-        row = f"| {name} | `{command}` | {commit} | {date.today()} | {said} | {seconds / 60:.0f} |"
+        ended = "; ".join([verdict, *not_run.values()])
+        row = f"| {name} | `{command}` | {commit} | {date.today()} | {ended} | {seconds / 60:.0f} |"
         page.write_text(DECLARED["head"] + "".join(f"{one}\n" for one in [*kept, row]))
     if 1 in codes:
         return 1

@@ -48,12 +48,7 @@ def main() -> int:
     parser.add_argument("--write", choices=["", *WRITTEN], help="write what is generated, and end")
     what = parser.parse_args().write
     if what is not None:
-        names = []
-        for name in WRITTEN:
-            if name != "clients":
-                names.append(name)
-        if what:
-            names = [what]
+        names = [what] if what else [name for name in WRITTEN if name != "clients"]
         return max(_run(*WRITTEN[name].split(), capture_output=False).returncode for name in names)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         made = f"{folder}/openapi.yaml"

@@ -115,9 +115,7 @@ def _queue_for_coupon(instance: Instance) -> None:
 
 def _check_pages(instance: Instance) -> None:
     """The pages, a style sheet of ours, and the metrics of each kind of process; two of these start late."""
-    pages = {}
-    for path, expected in PAGES.items():
-        pages[path] = _page(instance.port, path, expected)
+    pages = {path: _page(instance.port, path, expected) for path, expected in PAGES.items()}
     style = re.search(r'"(/static/[^"]+\.css)"', pages["/api/docs/"])
     _page(instance.port, style[1] if style else "/no-style-sheet-of-ours", "swagger")
     for job, (target,) in instance.metrics_targets().items():

@@ -45,10 +45,7 @@ def main() -> int:
     if arguments and not asked.circle:
         return _pytest_on(asked.db, *arguments)
     print(f"The order of the tests is that of SEED={seed}.", flush=True)
-    others = {}
-    for kind, (_, root) in throwaway.DATABASES.items():
-        if root:
-            others[kind] = root
+    others = {kind: root for kind, (_, root) in throwaway.DATABASES.items() if root}
     circle = asked.circle or "first"
     words = ("--circle", circle, "--seed", seed, *part, *IN_PARALLEL, *arguments)
     if asked.db == "others":
@@ -110,10 +107,8 @@ def _run(module: str, *arguments: str, environment: Environment) -> int:
     # In a session of its own: a second Ctrl-C would interrupt the end of the fixtures. Compiled modules are
     # kept, whatever the system says: each process of the suite would compile them all again.
     command = [sys.executable, "-m", module, *arguments]
-    kept = {}
-    for name, value in environment.items():
-        if name != "PYTHONDONTWRITEBYTECODE":
-            kept[name] = value
+    kept = dict(environment)
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return children.run_to_end(
         command, stop_seconds=PATIENCE_SECONDS, environment=kept, when_parent_dies=signal.SIGINT
     )

@@ -46,28 +46,23 @@ class Cause:
     the words of the table that a run prints. Its blocks are entered one after the other, and left in the
     reverse order. `fires` are the alerts that have to fire by it; `explains` those that may, and need not."""
 
-    phase: int
     what: str
     blocks: Callable[[Stage], Iterable[Block]]
     fires: Sequence[str]
     explains: Sequence[str] = ()
+    phase: int = 1
 
 
 EXPORTER_STOPPED = Cause(
-    phase=1,
-    what="The exporter of Redis is stopped",
-    blocks=Lasting("down", "redis exporter"),
-    fires=["ExporterDown"],
+    what="The exporter of Redis is stopped", blocks=Lasting("down", "redis exporter"), fires=["ExporterDown"]
 )
 CLOCK_AHEAD = Cause(
-    phase=1,
     what="The clock of the issuer drifts minutes ahead",
     blocks=Lasting("clock ahead of", "issuer"),
     fires=["ClockSkew"],
 )
 # The statements switch off the constraints that forbid it.
 NEGATIVE_STOCK = Cause(
-    phase=1,
     what="A product's `reserved` is set above `on_hand` by SQL",
     blocks=Statements(
         do="""
@@ -83,7 +78,6 @@ UPDATE inventory_product SET reserved = 0 WHERE id = %s
     fires=["StockNegative", "LawBroken"],
 )
 OVERSOLD_CAMPAIGN = Cause(
-    phase=1,
     what="A campaign's `issued` is set above its `quantity` by SQL",
     blocks=Statements(
         do="""
@@ -100,7 +94,6 @@ UPDATE coupons_campaign SET issued = 0 WHERE id = %s
     explains=["LawBroken"],
 )
 FORCED_STEP = Cause(
-    phase=1,
     what="A step of a saga is forced, by a line of the journal",
     blocks=Statements(
         do="""
@@ -114,7 +107,6 @@ VALUES (UTC_TIMESTAMP(6), 'staff', 'alerts', '', 'saga.forced', 'purchase alerts
     fires=["SagaStepForced"],
 )
 LARGE_GRANTS = Cause(
-    phase=1,
     what="An operator granted two millions today, by SQL",
     blocks=Statements(
         do="""
@@ -126,13 +118,11 @@ VALUES (0, DATE(UTC_TIMESTAMP() + INTERVAL 9 HOUR), 1, 2000000)
     fires=["GrantsByOperator"],
 )
 LARGE_DISCOUNTS = Cause(
-    phase=1,
     what="An order is paid with a coupon of 20,000,000",
     blocks=causes.large_discounts,
     fires=["CampaignDiscounts"],
 )
 LOST_SALES = Cause(
-    phase=1,
     what="A buyer asks for 20,000,000 that are sold out",
     blocks=Statements(
         do="""
@@ -145,17 +135,15 @@ ON DUPLICATE KEY UPDATE lost_amount = lost_amount + 20000000
     fires=["LostSales"],
 )
 ORDERS_OF_STAFF = Cause(
-    phase=1, what="A member of staff places orders", blocks=causes.orders_of_staff, fires=["StaffOrders"]
+    what="A member of staff places orders", blocks=causes.orders_of_staff, fires=["StaffOrders"]
 )
 DECLINED_CARDS = Cause(
-    phase=1,
     what="Orders are paid by cards that are declined",
     blocks=causes.declined_cards,
     fires=["PaymentFailureRate"],
     explains=["NothingSold"],
 )
 FAILING_ENDPOINTS = Cause(
-    phase=1,
     what=(
         "Two webhook endpoints have a refused address; SQL adds to the age of what waits for one, "
         "and days to the time for which the other has failed"
@@ -164,7 +152,6 @@ FAILING_ENDPOINTS = Cause(
     fires=["WebhookLag", "WebhookEndpointDisabled"],
 )
 ODD_CHARGES = Cause(
-    phase=1,
     what=(
         "The gateway has an old charge that belongs to no payment, removed by `reconcile --fix`, "
         "and another one is disputed; the shop wins"
@@ -174,7 +161,6 @@ ODD_CHARGES = Cause(
     explains=["LawBroken"],
 )
 REFUSED_EVENT = Cause(
-    phase=1,
     what=(
         "Another data platform refuses an event for good; SQL adds to the refusal's age; removed "
         "by `replay_events --all`"
@@ -183,7 +169,6 @@ REFUSED_EVENT = Cause(
     fires=["EventsDead"],
 )
 MANY_CONNECTIONS = Cause(
-    phase=1,
     what=("A client keeps 85 % of the connections to the database open, with those that the shop needs"),
     blocks=causes.many_connections,
     fires=["ConnectionsSaturated"],

@@ -103,10 +103,7 @@ def refused_event(stage: Stage) -> Blocks:
 def many_connections(stage: Stage) -> Blocks:
     most = database.value(stage.instance, "SELECT @@global.max_connections")
     connected = database.status(stage.instance, "Threads_connected")
-    result = []
-    for _ in range(int(most * TAKEN_SHARE) - connected):
-        result.append(database.connected(stage.instance))
-    return result
+    return [database.connected(stage.instance) for _ in range(int(most * TAKEN_SHARE) - connected)]
 
 
 def locked_rows(stage: Stage) -> Blocks:

@@ -24,7 +24,7 @@ from lab.bench.rows import BUDGET, COMPARED, MOST_PROCESSOR, ROWS
 from lab.bench.sizes import Size
 from lab.stack import database
 from scripts import in_debian, options
-from scripts.stack import instance as instances, own_stack, places, ports
+from scripts.stack import SetupError, instance as instances, own_stack, places, ports
 from scripts.stack.instance import Instance
 
 INSTALLED = ("requirements.txt", "requirements-embedded.txt")  # What `make run DB=mariadb` installs
@@ -50,7 +50,7 @@ def main() -> int:
     if commit:
         try:
             commit = short(commit)
-        except subprocess.CalledProcessError:
+        except SetupError:
             parser.error(f"AGAINST={commit} is no commit")
     size = sizes.FULL
     known = [*ROWS]
@@ -61,9 +61,7 @@ def main() -> int:
     if asked.budget:
         size = sizes.SMALL
         known = BUDGET
-    rows = known
-    if asked.rows:
-        rows = asked.rows.split(",")
+    rows = asked.rows.split(",") if asked.rows else known
     unknown = set(rows) - set(known)
     if unknown:
         parser.error(f"ROWS={','.join(unknown)} is not measured: choose from {','.join(known)}")
@@ -76,7 +74,7 @@ def main() -> int:
 
 
 def short(commit: str) -> str:
-    """The commit's short name. Raises CalledProcessError where there is none."""
+    """The commit's short name. Raises SetupError where there is none."""
     # A name that starts with a dash would be an option of git.
     return report.git("rev-parse", "--short", "--verify", "--end-of-options", f"{commit}^{{commit}}")
 
@@ -183,9 +181,7 @@ def measure_alone(stage: BenchStage, row: str, both: Sequence[BenchStage]) -> Me
         database.wait_until_worked_off(each.instance)
         left = database.left(each.instance)
         if sum(left) > database.FEW:
-            findings.append(
-                f"{row}: began beside {left.events} events and {left.sagas} sagas of a load before"
-            )
+            findings.append(f"{row}: began beside {left}, of a load before")
     web = stages.processes(stage.instance, "web")
     for pid in web:
         with suppress(OSError):  # have the kernel count its peak memory from now on, if it allows that

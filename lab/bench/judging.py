@@ -142,9 +142,7 @@ def show() -> None:
     if full:
         report.put_inside(PAGE, "figures of make bench", table(full))
         [growth] = [row for row in full["rows"] if row["row"] == "growth"]
-        steps = []
-        for step in growth["steps"]:
-            steps.append(step | {"millions": step["coupons"] / 1_000_000})
+        steps = [step | {"millions": step["coupons"] / 1_000_000} for step in growth["steps"]]
         report.curves(PLOT, {"coupons": steps}, "millions", PLOTTED)
     full = report.read(AGAINST_FILE).get("full")
     if full:
@@ -157,26 +155,28 @@ def compared(row: str, rounds: Rounds, *, has_budget: bool = False) -> KeptRow:
     this = _sum_up(row, [here for here, _ in rounds])
     other = _sum_up(row, [there for _, there in rounds])
     ratios = _sum_up(row, [quotient(here, there) for here, there in rounds])
-    goals = {}
     if has_budget:
         goals = judged({PROCESSOR: f"< {MOST_PROCESSOR}"}, {PROCESSOR: least_processor(rounds)})
     else:
         bounds = ROWS[row]
-        for name, goal in judged(bounds.ratios, ratios["figures"]).items():
-            goals[f"{name} ×"] = goal
-        goals |= judged(bounds.against, this["figures"])
-        if bounds.ratios:
-            goals |= judged(MEMORY_GOAL, this["figures"])
-    findings = [f"this commit, {finding}" for finding in this["findings"]]
-    for finding in other["findings"]:
-        findings.append(f"other commit, {finding}")
-    return {"row": row, "this": this, "other": other, "ratios": ratios, "goals": goals, "findings": findings}
+        of_ratios = judged(bounds.ratios, ratios["figures"])
+        own = {**bounds.against, **(MEMORY_GOAL if bounds.ratios else {})}
+        goals = {f"{name} ×": goal for name, goal in of_ratios.items()} | judged(own, this["figures"])
+    return {
+        "row": row,
+        "this": this,
+        "other": other,
+        "ratios": ratios,
+        "goals": goals,
+        "findings": [
+            *(f"this commit, {finding}" for finding in this["findings"]),
+            *(f"other commit, {finding}" for finding in other["findings"]),
+        ],
+    }
 
 
 def quotient(this: Measured, other: Measured) -> Measured:
-    figures = {}
-    for name, value in this.figures.items():
-        figures[name] = ratio(value, other.figures[name])
+    figures = {name: ratio(value, other.figures[name]) for name, value in this.figures.items()}
     return Measured(row=this.row, figures=figures)
 
 
@@ -205,13 +205,11 @@ def table(kept: Mapping[str, Any]) -> str:
     command = "make bench"
     if kept.get("against"):
         command += f" AGAINST={kept['against']}"
-    day = kept["measured_at"][:10]
     machine = report.machine(kept["circumstances"])
-    minutes = kept["seconds"] / 60
     figures = report.markdown(("row", "figures", "goals"), [cells(row) for row in kept["rows"]])
     return (
-        f"`{command}` on {day}, commit {kept['commit']}: {machine}.\n"
-        f"{size['rounds']} rounds of {size['seconds']} s a row, {minutes:.0f} minutes in all.\n"
+        f"`{command}` on {kept['measured_at'][:10]}, commit {kept['commit']}: {machine}.\n"
+        f"{size['rounds']} rounds of {size['seconds']} s a row, {kept['seconds'] / 60:.0f} minutes in all.\n"
         f"{LEGEND}\n{figures}"
     )
 

@@ -93,7 +93,7 @@ def measure(stage: BenchStage, row: str, **given: Any) -> Measured:
     counts = [statement.format(**settings) for statement in terms.makes]
     database.wait_until_worked_off(stage.instance)
     since = stage.now()
-    counted = [stage.number(statement) for statement in counts]
+    counted = {statement: stage.number(statement) for statement in counts}
     before = used(stage)
     patience = settings["SECONDS"] + GRACE_SECONDS
     load_of_k6 = load.run(terms.script, stage.instance, within_seconds=patience, **settings)
@@ -113,9 +113,7 @@ def measure(stage: BenchStage, row: str, **given: Any) -> Measured:
         figures["settled_per_second"] = ratio(orders.paid, max(load_of_k6.seconds, orders.seconds))
         figures["longest_seconds"] = orders.longest
         figures["overloaded"] = load_of_k6.count("overloaded")
-    made = []
-    for statement, earlier in zip(counts, counted, strict=True):
-        made.append(stage.number(statement) - earlier)
+    made = [stage.number(statement) - earlier for statement, earlier in counted.items()]
     share = 1.0
     if stage.instance.project != places.PROJECT:
         share = LEAST_OF_ANOTHER
@@ -135,11 +133,8 @@ def settings_of(stage: BenchStage, row: str) -> Json:
 
 def used(stage: Stage) -> dict[str, float]:
     """So far: µs of processor of each process, and the statements that the database counts."""
-    taken = {}
-    for name, seconds in stages.spent(stage.instance).items():
-        taken[f"{name}_us"] = 1e6 * seconds
-    taken["statements"] = database.status(stage.instance, "Questions")
-    return taken
+    taken = {f"{name}_us": 1e6 * seconds for name, seconds in stages.spent(stage.instance).items()}
+    return {**taken, "statements": database.status(stage.instance, "Questions")}
 
 
 def cores_of(stage: Stage, seconds: float) -> dict[str, float]:
@@ -147,12 +142,9 @@ def cores_of(stage: Stage, seconds: float) -> dict[str, float]:
     before = stages.spent(stage.instance)
     began_at = time.monotonic()
     time.sleep(seconds)
-    after = stages.spent(stage.instance)
+    taken = database.since(before, stages.spent(stage.instance))
     lasted = time.monotonic() - began_at
-    result = {}
-    for name in after:
-        result[f"{name}_cores"] = (after[name] - before[name]) / lasted
-    return result
+    return {f"{name}_cores": seconds / lasted for name, seconds in taken.items()}
 
 
 def errors(
@@ -183,10 +175,7 @@ def errors(
 
 def beside_null(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     """These rows in rounds between loads of null, which run too."""
-    runs = []
-    for row in rows:
-        if row != "null":
-            runs.append(partial(measure, stage, row))
+    runs = [partial(measure, stage, row) for row in rows if row != "null"]
     return between(stage, runs, partial(measure, stage, "null"))
 
 
@@ -208,15 +197,15 @@ def between(stage: BenchStage, loads: Sequence[Run], null: Run) -> Iterator[Meas
 
 def beside(run: Measured, before: Measured, after: Measured) -> Measured:
     """The run, its figures also as shares of the mean of both null runs."""
-    null = {}
-    for name in before.figures:
-        null[name] = (before.figures[name] + after.figures[name]) / 2
+    null = {name: (figure + after.figures[name]) / 2 for name, figure in before.figures.items()}
     # The rest of the shop sends as many a second beside null calls, which send none.
     others = ratio(null["statements"] * null["per_second"], run.figures["per_second"])
-    figures = dict(run.figures)
-    figures["of_null"] = ratio(run.figures["per_second"], null["per_second"])
-    figures["of_null_processor"] = ratio(run.figures["processor_us"], null["processor_us"])
-    figures["statements"] = max(0.0, run.figures["statements"] - others)
+    figures = {
+        **run.figures,
+        "of_null": ratio(run.figures["per_second"], null["per_second"]),
+        "of_null_processor": ratio(run.figures["processor_us"], null["processor_us"]),
+        "statements": max(0.0, run.figures["statements"] - others),
+    }
     return replace(run, figures=figures)
 
 
@@ -232,15 +221,9 @@ def wrong_orders(
 ) -> Iterator[str]:
     """Each order that was answered is in the database, and paid with its coupon redeemed where it should be;
     a request that failed for k6 may have placed its order all the same, of `most` in all."""
-    paid = 0.0
-    if pays:
-        paid = made.placed
-    redeemed = 0.0
-    if has_coupon:
-        redeemed = made.placed
-    if not answered <= made.placed <= most or made.paid != paid or made.redeemed != redeemed:
-        found = made._asdict()
-        yield f"{row}: {answered} of {most} orders were answered, and in the database are {found}"
+    due = (made.placed * pays, made.placed * has_coupon)
+    if not answered <= made.placed <= most or (made.paid, made.redeemed) != due:
+        yield f"{row}: {answered} of {most} orders were answered, and in the database are {made}"
 
 
 def _sold_out(stage: BenchStage, row: str) -> Settings:

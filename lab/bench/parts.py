@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
-from typing import Any
 
 from lab import filling, load, stage as stages
 from lab.bench import loads, payments, sales
@@ -135,21 +134,28 @@ def sign_ins(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     """Sign-ins at once beside readers, who read alone before."""
     # A cookie that names no session, and no token: anonymous.
     anonymous = stage.tokens_of([{"access": ""}], "anonymous")
-    addresses = []
-    for number in range(stage.size.signing_in):
-        addresses.append(f"127.7.{number // 250}.{number % 250 + 1}")
+    addresses = [f"127.7.{number // 250}.{number % 250 + 1}" for number in range(stage.size.signing_in)]
 
     def readers_p95_ms(seconds: int) -> float:
-        settings: dict[str, Any] = {"LIST": "/api/v1/products", "VUS": READERS, "SECONDS": seconds}
-        settings |= {"TOKENS": anonymous, "SESSIONS": 1, "AGAIN": 1}
-        read = load.run("list", stage.instance, within_seconds=2 * seconds, **settings)
+        read = load.run(
+            "list",
+            stage.instance,
+            within_seconds=2 * seconds,
+            LIST="/api/v1/products",
+            VUS=READERS,
+            SECONDS=seconds,
+            TOKENS=anonymous,
+            SESSIONS=1,
+            AGAIN=1,
+        )
         return read.number("http_req_duration", "p(95)")
 
     quiet_ms = readers_p95_ms(QUIET_SECONDS)
     with ThreadPoolExecutor(1) as threads:
         beside_ms = threads.submit(readers_p95_ms, BESIDE_SECONDS)
-        terms = {"PASSWORD": welcome.DEMO_PASSWORD, "K6_LOCAL_IPS": ",".join(addresses)}
-        signed = loads.measure(stage, "sign_ins", **terms)
+        signed = loads.measure(
+            stage, "sign_ins", PASSWORD=welcome.DEMO_PASSWORD, K6_LOCAL_IPS=",".join(addresses)
+        )
     readers = {"readers_quiet_p95_ms": quiet_ms, "readers_p95_ms": beside_ms.result()}
     yield replace(signed, figures={**signed.figures, **readers})
 

@@ -1,7 +1,7 @@
 """What no single load measures of payments: late attempts, refunds beside buyers, and buyers who wait."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -139,9 +139,7 @@ def refunds(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     for _ in range(stage.size.rounds):
         since = stage.now()
         quiet = loads.measure(stage, "refunds")
-        orders = []
-        for (id,) in stage.rows(PAID_ORDERS, since, stage.size.refunds):
-            orders.append(str(id))
+        orders = [str(id) for (id,) in stage.rows(PAID_ORDERS, since, stage.size.refunds)]
         with ThreadPoolExecutor(1) as threads:
             buying = threads.submit(loads.measure, stage, "refunds")
             time.sleep(REFUNDS_BEGIN_SECONDS)
@@ -164,15 +162,17 @@ def refunds(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
 def ask_for_refunds(stage: BenchStage, orders: Sequence[str]) -> int:
     """Ask for a refund of each order, many at once; how many were accepted."""
     staff = [{"access": stage.shop.token}] * len(orders)
-    settings = {
-        "ORDERS": stage.write("orders", orders),
-        "TOKENS": stage.tokens_of(staff, "staff"),
-        "VUS": min(int(REFUNDS.k6["VUS"]), len(orders)),
-        "SECONDS": REFUNDS_SECONDS,
-        "RUN": f"refunds-{time.time_ns()}",
-    }
-    within = REFUNDS_SECONDS + loads.GRACE_SECONDS
-    return load.run("refunds", stage.instance, within_seconds=within, **settings).succeeded
+    refunding = load.run(
+        "refunds",
+        stage.instance,
+        within_seconds=REFUNDS_SECONDS + loads.GRACE_SECONDS,
+        ORDERS=stage.write("orders", orders),
+        TOKENS=stage.tokens_of(staff, "staff"),
+        VUS=min(int(REFUNDS.k6["VUS"]), len(orders)),
+        SECONDS=REFUNDS_SECONDS,
+        RUN=f"refunds-{time.time_ns()}",
+    )
+    return refunding.succeeded
 
 
 def _beside_quiet(beside: Numbers, quiet: Numbers, name: str, quotient: str) -> dict[str, float]:
@@ -192,12 +192,19 @@ def buyers_waiting(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]
 
     def held_kib() -> float:
         """The memory of web (PSS): a page that several processes hold counts once."""
-        return sum(stages.kib(web, "smaps_rollup", "Pss:"))
+        return sum(stages.kib(web, "smaps_rollup", "Pss"))
 
     def null_p95_ms() -> float:
         """Of calls by few buyers: how long another call takes while all those wait."""
-        settings = {"SECONDS": NULL_SECONDS, "VUS": NULL_VUS, "AGAIN": 1, "TOKENS": tokens}
-        figures = load.run("null", stage.instance, within_seconds=60, **settings)
+        figures = load.run(
+            "null",
+            stage.instance,
+            within_seconds=60,
+            SECONDS=NULL_SECONDS,
+            VUS=NULL_VUS,
+            AGAIN=1,
+            TOKENS=tokens,
+        )
         return figures.number("http_req_duration", "p(95)")
 
     database.wait_until_worked_off(stage.instance)
@@ -206,8 +213,12 @@ def buyers_waiting(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]
     open_orders = partial(stage.number, RUNNING_SAGAS, stage.now())
     with ThreadPoolExecutor(1) as threads:
         with stages.frozen(children.group_of(stage.instance.run, "worker")):
-            sent = send_orders(stage, threads, tokens=tokens, number=number)
-            wait_for_orders(open_orders, number)
+            # Until no saga has a live lease payments are refused, as the worker seems too slow.
+            waiting.left(partial(stage.number, LEASED_SAGAS), within_seconds=UNLEASED_SECONDS)
+            each = number // int(WAITING.k6["VUS"])
+            sent = threads.submit(loads.measure, stage, "waiting", TOKENS=tokens, EACH=each)
+            waiting.left(lambda: not open_orders(), within_seconds=PLACED_SECONDS)
+            waiting.left(lambda: open_orders() < number, within_seconds=PLACED_SECONDS)
             figures = loads.cores_of(stage, WATCHED_SECONDS)
             kib = held_kib() - idle_kib
             at_once = open_orders()
@@ -219,17 +230,3 @@ def buyers_waiting(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]
     figures["waiting"] = at_once
     figures["of_null_alone"] = ratio(beside_ms, alone_ms)
     yield Measured(row="waiting", figures=figures, findings=answered.findings)
-
-
-def send_orders(
-    stage: BenchStage, threads: ThreadPoolExecutor, *, tokens: object, number: int
-) -> "Future[Measured]":
-    """Until no saga has a live lease payments are refused, as the worker seems too slow."""
-    waiting.left(partial(stage.number, LEASED_SAGAS), within_seconds=UNLEASED_SECONDS)
-    each = number // int(WAITING.k6["VUS"])
-    return threads.submit(loads.measure, stage, "waiting", TOKENS=tokens, EACH=each)
-
-
-def wait_for_orders(open_orders: Callable[[], int], number: int) -> None:
-    waiting.left(lambda: not open_orders(), within_seconds=PLACED_SECONDS)
-    waiting.left(lambda: open_orders() < number, within_seconds=PLACED_SECONDS)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -44,6 +45,16 @@ WAITS = (0, 0, 3, 10)  # Seconds of `Prefer: wait`
 PATIENCE_SECONDS = 90  # How long a client repeats its calls after the load has ended
 
 
+@dataclass(frozen=True)
+class Work:
+    """What all clients of a load have in common; `ends_at` is of the monotonic clock."""
+
+    setup: Setup
+    port: int
+    seen: Observations
+    ends_at: float
+
+
 class Client:
     """One thread: it makes calls until their answer is final, and records them in the account's own."""
 
@@ -51,13 +62,14 @@ class Client:
     mix: dict[str, int]  # What it does for one of these accounts, and how often of all
     pauses = (0.0, 0.15)
 
-    def __init__(self, setup: Setup, *, port: int, seed: str, ends_at: float, seen: Observations) -> None:
-        self.setup = setup
-        self.seen = seen
-        self.accounts = setup.buyers
+    def __init__(self, work: Work, seed: str) -> None:
+        self.work = work
+        self.setup = work.setup
+        self.seen = work.seen
+        self.accounts = work.setup.buyers
         self.random = random.Random(seed)
-        self.connection = Connection(port, seen, seed=seed)
-        self.until = ends_at + PATIENCE_SECONDS
+        self.connection = Connection(work.port, work.seen, seed=seed)
+        self.until = work.ends_at + PATIENCE_SECONDS
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -66,9 +78,8 @@ class Client:
 
     def do(self, account: Account, sort: str, path: str, body: Any, *, wait: int = 0) -> Answer:
         """A new call of the account, to its final answer. Raises NoFinalAnswer."""
-        has_key = sort not in {*WITHOUT_KEY, "entry"}
         key = ""
-        if has_key:
+        if sort not in {*WITHOUT_KEY, "entry"}:
             key = str(uuid.UUID(int=self.random.getrandbits(128)))
         call = Call("POST", path, account.token, body, key, wait)
         answer = self.connection.call_until_final(call, until=self.until)
@@ -97,14 +108,14 @@ class Buyer(Client):
 
     points: Sequence[int] = POINTS
 
-    def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
-        super().__init__(setup, **settings)
+    def __init__(self, accounts: list[Account], work: Work, seed: str) -> None:
+        super().__init__(work, seed)
         self.accounts = accounts
         sale = 0
-        if setup.sale:
+        if work.setup.sale:
             sale = OF_A_SALE
         follow = 0
-        if setup.has_3ds:
+        if work.setup.has_3ds:
             follow = OF_ASKING_CARDS
         self.mix = {**BUYER_MIX, "order_in_sale": sale, "follow": follow}
         self.unpaid: list[tuple[Account, str]] = []
@@ -255,8 +266,8 @@ class FeedReader(Client):
     mix = {"follow": 1}
     pauses = (0.0, 0.1)
 
-    def __init__(self, setup: Setup, **settings: Any) -> None:
-        super().__init__(setup, **settings)
+    def __init__(self, work: Work, seed: str) -> None:
+        super().__init__(work, seed)
         self.events: list[Any] = []
         self.cursor = ""
 
@@ -299,9 +310,9 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
         client.result()
 
 
-def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Client]:
+def staff_and_buyers(work: Work, *, count: int, seed: str) -> list[Client]:
     """One client of the staff, and so many buyers."""
-    clients: list[Client] = [Staff(setup, seed=f"{seed} staff", **common)]
+    clients: list[Client] = [Staff(work, f"{seed} staff")]
     for number in range(count):
-        clients.append(Buyer(setup.buyers[number::count], setup, seed=f"{seed} {number}", **common))
+        clients.append(Buyer(work.setup.buyers[number::count], work, f"{seed} {number}"))
     return clients

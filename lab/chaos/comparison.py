@@ -14,7 +14,6 @@ from lab.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
 from scripts.stack import Json
-from scripts.stack.children import say
 
 Rows = Mapping[str, Any]  # By their ids, or codes
 UNPAID = {"cancelled", "expired"}  # What an order is in the end that was kept on each decline, and not paid
@@ -37,10 +36,9 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iter
     yield from of_stock(setup, orders, shop)
     yield from of_outside(setup, shop, orders)
     if reader:
-        again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
+        again = FeedReader(reader.work, "again")
         reader.read_to_end()
         again.read_to_end()
-        say(f"the feed has {len(again.events)} events, each once")
         yield from of_readings(reader.events, again.events)
 
 
@@ -152,14 +150,10 @@ def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
         yield from unlike({what: (on_hand[product.id], 0)}, {what: (stock["on_hand"], stock["reserved"])})
 
 
-def of_outside(setup: Setup, shop: Shop, orders: Rows | None = None) -> Iterator[str]:
+def of_outside(setup: Setup, shop: Shop, orders: Rows) -> Iterator[str]:
     """Each amount at the gateway and event at the data platform that is not as orders and answers are."""
-    known = dict(orders or {})
-    if not known:
-        for account in setup.buyers:
-            known |= shop.orders(account)
-    yield from of_money(setup, known, shop)
-    yield from of_order_events(setup, known, shop.events())
+    yield from of_money(setup, orders, shop)
+    yield from of_order_events(setup, orders, shop.events())
 
 
 def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple
@@ -193,13 +194,13 @@ def _rows_held(_: str, instance: Instance) -> Iterator[None]:
         yield
 
 
+@dataclass
 class Locker:
     """A client that locks products one by one in random order, again and again."""
 
-    def __init__(self, instance: Instance, products: Sequence[int], chance: Random) -> None:
-        self.instance = instance
-        self.products = products
-        self.chance = chance
+    instance: Instance
+    products: Sequence[int]
+    chance: Random
 
     def run(self, stop: threading.Event) -> None:
         with database.connected(self.instance) as connection, connection.cursor() as cursor:

@@ -42,13 +42,10 @@ def main() -> int:
         layout.write_all(cluster)
         # What management commands need that a shell doesn't have, or may not have next time.
         ours = {*defaults(cluster), "FIRSTCOME_VAR"}
-        own = {}
-        for key, text in composed.items():
-            if key in ours or os.environ.get(key) != text:
-                own[key] = text
         lines = []
-        for name, value in sorted(own.items()):
-            lines.append(f"export {name}={shlex.quote(value)}\n")
+        for name, value in sorted(composed.items()):
+            if name in ours or os.environ.get(name) != value:
+                lines.append(f"export {name}={shlex.quote(value)}\n")
         places.write_whole(cluster.home / "env", "".join(lines), mode=0o600)
         try:
             return _serve(cluster, composed)
@@ -62,8 +59,13 @@ def _serve(cluster: Cluster, composed: Environment) -> int:
     programs = dict[str, list[Program]]()
     for name, (of, spec) in layout.PROGRAMS.items():
         # supervisor starts again what ends: cloning a member ends with a shutdown.
-        own = {"stop_signal": spec.get("stop_signal", "TERM"), "stop_seconds": spec.get("stop_seconds", 6)}
-        program = Program(name=name, module=processes.__name__, is_started_at_once="at_once" in spec, **own)
+        program = Program(
+            name=name,
+            module=processes.__name__,
+            is_started_at_once="at_once" in spec,
+            stop_signal=spec.get("stop_signal", "TERM"),
+            stop_seconds=spec.get("stop_seconds", 6),
+        )
         programs.setdefault(of, []).append(program)
 
     def start(groups: str, name: str, *parts: str) -> None:

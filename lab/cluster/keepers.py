@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -63,9 +64,16 @@ def ask(
 
     As administrator a member answers in any state. Raises MySQLdb's errors.
     """
-    times = {"connect_timeout": QUESTION_SECONDS, "read_timeout": seconds, "write_timeout": seconds}
-    account = {"user": user, "passwd": cluster.password(PASSWORDS[user])}
-    connection = MySQLdb.connect(ports.HOST, port=cluster.port_of(name), autocommit=True, **account, **times)
+    connection = MySQLdb.connect(
+        ports.HOST,
+        port=cluster.port_of(name),
+        user=user,
+        passwd=cluster.password(PASSWORDS[user]),
+        autocommit=True,
+        connect_timeout=QUESTION_SECONDS,
+        read_timeout=seconds,
+        write_timeout=seconds,
+    )
     with closing(connection), closing(connection.cursor()) as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -145,8 +153,8 @@ def keep_mysql(cluster: Cluster) -> None:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, step))}", flush=True)
         for name in step.members if step.action in ("found", "join") else ():
             if name not in acting or not acting[name].is_alive():
-                how = (cluster, name, step.action == "found")
-                acting[name] = Thread(target=_start, args=how, daemon=True)
+                start = partial(_start, cluster, name, step.action == "found")
+                acting[name] = Thread(target=start, daemon=True)
                 acting[name].start()
         time.sleep(PERIOD_SECONDS)
 
@@ -182,17 +190,13 @@ def ask_rabbitmq(cluster: Cluster, name: str, path: str) -> Any:
 
 def nodes(cluster: Cluster, name: str) -> Json:
     """What this node says of each. Raises `RABBITMQ_ERRORS`."""
-    result = {}
-    for one in ask_rabbitmq(cluster, name, "nodes"):
-        result[one["name"].partition("@")[0]] = one
-    return result
+    return {one["name"].partition("@")[0]: one for one in ask_rabbitmq(cluster, name, "nodes")}
 
 
 def together(name: str, nodes: Mapping[str, Any]) -> set[str]:
     """The nodes that this one counts as running and not partitioned from it, by what it says."""
-    apart = set()
-    for node in nodes.get(name, {}).get("partitions") or ():
-        apart.add(node.partition("@")[0])
+    partitions = nodes.get(name, {}).get("partitions") or ()
+    apart = {node.partition("@")[0] for node in partitions}
     return {one for one, node in nodes.items() if node.get("running")} - apart
 
 

@@ -5,9 +5,11 @@ All ports lie below 32768, where Linux begins to give ports to outgoing connecti
 have a server's port when the server comes back.
 """
 
+import csv
 import os
 import sys
 import uuid
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from string import Template
@@ -57,11 +59,12 @@ class Cluster(Instance):
 
 def names(*kinds: str) -> list[str]:
     """The names of the processes of these kinds: `mysql-1`, …; a kind of one process is its own name."""
-    sizes = {kind: SIZES.get(kind, 1) for kind in kinds}
     result = []
-    for kind, size in sizes.items():
-        for one in range(size):
-            result.append(f"{kind}-{one + 1}" if size > 1 else kind)
+    for kind in kinds:
+        if SIZES.get(kind, 1) > 1:
+            result += [f"{kind}-{number}" for number in range(1, SIZES[kind] + 1)]
+        else:
+            result.append(kind)
     return result
 
 
@@ -124,13 +127,29 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
                 return cluster.port_of(f"{of}-{number}" if SIZES.get(of, 0) > 1 else of)
             return {"password": cluster.password, "uuid": member_uuid}[what](of)
 
-    known = Known(os.environ, host=ports.HOST, home=cluster.home, settings=cluster.settings)
-    known |= {"project": places.PROJECT, "python": sys.executable, "group_name": GROUP}
-    known |= {"group_seeds": ",".join(cluster.addresses("mysql-group"))}
-    known |= {"name": name, "number": number, "folder": folder, "metrics": cluster.metrics / name}
-    known["socket"] = places.socket_path(folder, "mysql.sock")
-    known["replicaof"] = f"replicaof {ports.HOST} {cluster.port_of('redis-1')}" if number > 1 else ""
+    known = Known(
+        os.environ,
+        host=ports.HOST,
+        home=cluster.home,
+        settings=cluster.settings,
+        project=places.PROJECT,
+        python=sys.executable,
+        group_name=GROUP,
+        group_seeds=",".join(cluster.addresses("mysql-group")),
+        name=name,
+        number=number,
+        folder=folder,
+        metrics=cluster.metrics / name,
+        socket=places.socket_path(folder, "mysql.sock"),
+        replicaof=f"replicaof {ports.HOST} {cluster.port_of('redis-1')}" if number > 1 else "",
+    )
     return Template(text).substitute(known)
+
+
+def balanced(port: int) -> Iterable[Mapping[str, str]]:
+    """The rows of HAProxy's page of statistics at this port. Raises OSError."""
+    _, page = ports.ask(port, "GET", "/statistics;csv")
+    return csv.DictReader(page.removeprefix("# ").splitlines())
 
 
 def member_uuid(name: str) -> str:

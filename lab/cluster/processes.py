@@ -32,12 +32,12 @@ SETTINGS = declared("ops/cluster/shop.toml")
 
 def compose(cluster: Cluster, own: Environment) -> Settings:
     """The user's own settings, except for those that lead to the cluster's servers. Raises SetupError."""
-    servers = {}
-    for name, text in SETTINGS["servers"].items():
-        servers[name] = layout.filled(cluster, text)
-    servers["METRICS_TOKEN"] = places.secret(cluster.home, "metrics-token")
-    servers["FIRSTCOME_VAR"] = str(cluster.home.parent)
-    return environments.compose(cluster, {**SETTINGS["defaults"], **own}) | servers
+    return {
+        **environments.compose(cluster, {**SETTINGS["defaults"], **own}),
+        **{name: layout.filled(cluster, text) for name, text in SETTINGS["servers"].items()},
+        "METRICS_TOKEN": places.secret(cluster.home, "metrics-token"),
+        "FIRSTCOME_VAR": str(cluster.home.parent),
+    }
 
 
 def prepare(cluster: Cluster, name: str, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """`make cluster STATUS=1`: the members, roles, lag, routes, queue leaders, web nodes and the acting beat."""
 
-import csv
 import json
 import sys
 from collections.abc import Mapping
@@ -26,10 +25,19 @@ _LEASE = """
 SELECT holder, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), leased_until) / 1000000
 FROM firstcome.shop_processlease WHERE name = 'beat'
 """
-PARTS = {"processes": ["supervisor"], "database": names("mysql"), "group": ["mysql-keeper"]}
-PARTS |= {"routes": names("router", "database"), "Redis": names("redis"), "Sentinel": names("sentinel")}
-PARTS |= {"RabbitMQ": names("rabbitmq"), "queue": ["celery"], "web": ["haproxy-front"], "beat": ["lease"]}
-PARTS |= {"targets": ["prometheus"]}
+PARTS = {
+    "processes": ["supervisor"],
+    "database": names("mysql"),
+    "group": ["mysql-keeper"],
+    "routes": names("router", "database"),
+    "Redis": names("redis"),
+    "Sentinel": names("sentinel"),
+    "RabbitMQ": names("rabbitmq"),
+    "queue": ["celery"],
+    "web": ["haproxy-front"],
+    "beat": ["lease"],
+    "targets": ["prometheus"],
+}
 
 
 class Finding(NamedTuple):
@@ -95,13 +103,11 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             text = f"{kind}, leader {found.get('leader')}, {online} of {len(found['members'])} copies"
             return text, kind == "quorum" and online == len(names("rabbitmq"))
         case "web":
-            _, page = ports.ask(cluster.port_of("front-statistics"), "GET", "/statistics;csv")
-            rows = csv.DictReader(page.removeprefix("# ").splitlines())
             states = {}
-            for row in rows:
-                if row["pxname"] == "ready":
-                    states[row["svname"]] = row["status"]
-            return _listed("ready", {one: states[one].partition(" ")[0] for one in names("web")}, "UP")
+            for row in layout.balanced(cluster.port_of("front-statistics")):
+                if row["pxname"] == "ready" and row["svname"] in names("web"):
+                    states[row["svname"]] = row["status"].partition(" ")[0]
+            return _listed("ready", states, "UP")
         case "targets":
             return _listed("up", Prometheus(cluster.address(name)).targets(), "up")
     beat, left = beat_lease(cluster)
@@ -119,9 +125,15 @@ def redis_primary(cluster: Cluster) -> str:
 
 def ask_redis(cluster: Cluster, name: str, *words: str) -> Any:
     """The answer of a Redis or Sentinel. Raises redis' errors."""
-    how: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
-    how |= {"password": cluster.password(layout.split(name)[0]), "retry": Retry(NoBackoff(), 0)}
-    with Redis(ports.HOST, cluster.port_of(name), **how) as client:
+    client = Redis(
+        ports.HOST,
+        cluster.port_of(name),
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
+        password=cluster.password(layout.split(name)[0]),
+        retry=Retry(NoBackoff(), 0),
+    )
+    with client:
         return client.execute_command(*words)
 
 

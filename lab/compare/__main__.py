@@ -75,8 +75,7 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
         rows.append(row)
         say(page.line(row))
         if not (case.is_control and row["asked"]):
-            for text in row["findings"]:
-                findings.append(f"{case.name}: {text}")
+            findings += [f"{case.name}: {text}" for text in row["findings"]]
         if row["steps"] or case is some[-1]:
             findings += audit(stage, case, rows)
         keep(folder / "results.json", rows)
@@ -87,9 +86,8 @@ def audit(stage: Stage, case: Case, rows: Rows) -> list[str]:
     """The findings of an audit, which become those of all rows but the control's."""
     laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
     controls = {str(id) for (id,) in stage.rows(CONTROLS, UNSAFE)}
-    findings = []
-    for text in judge(rows, laws, excepted=controls):
-        findings.append(f"audit after {case.name}: {text}")
+    broken = judge(rows, laws, excepted=controls)
+    findings = [f"audit after {case.name}: {text}" for text in broken]
     for row in rows:
         if not row["is_control"]:
             row["findings"] += findings
@@ -98,9 +96,8 @@ def audit(stage: Stage, case: Case, rows: Rows) -> list[str]:
 
 def keep(file: Path, rows: Rows) -> None:
     """In the place of those before them, in the scenarios' order."""
-    by_key = {}
-    for row in [*report.read(file).get("rows", []), *rows]:
-        by_key[row["scenario"], row["strategy"], row["variant"]] = row
+    known = [*report.read(file).get("rows", []), *rows]
+    by_key = {(row["scenario"], row["strategy"], row["variant"]): row for row in known}
     order = [*SCENARIOS]
     kept = sorted(by_key.values(), key=lambda row: order.index(row["scenario"]))
     report.write(file, {"rows": kept})

@@ -121,10 +121,7 @@ class Case:
 def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
     """In the order in which they run: a stack's together, that of everything but orders last, and the control
     last of all. Raises SetupError for a name that there isn't."""
-    known = set()
-    for each in STRATEGIES.values():
-        for strategy in each:
-            known.add(strategy)
+    known = set().union(*STRATEGIES.values())
     asked = {*strategies.split(",")} - {""}
     named = {*scenarios.split(",")} - {""}
     unknown = asked - known | named - SCENARIOS.keys()
@@ -176,13 +173,15 @@ def measure(stage: Stage, case: Case, settings: Settings) -> Row:
     is_busy = partial(supervision.readiness_problem, instance.port)
     waiting.left(is_busy, within_seconds=FINISH_SECONDS)
     more = database.since(counted, _counted(instance))
-    measured["counted"] = {name: number for name, number in more.items() if number}
-    measured["database"] = database.since(before, database.counters(instance))
-    measured["faults"] = striking.result()
-    measured["wrong"] = {}
-    measured["broken"] = []
-    measured["findings"] = [] if measured["asked"] else ["no request was answered"]
-    return measured
+    return {
+        **measured,
+        "counted": {name: number for name, number in more.items() if number},
+        "database": database.since(before, database.counters(instance)),
+        "faults": striking.result(),
+        "wrong": {},
+        "broken": [],
+        "findings": [] if measured["asked"] else ["no request was answered"],
+    }
 
 
 def strike(stage: Stage, case: Case, settings: Settings, ended: threading.Event) -> str:
@@ -217,16 +216,19 @@ def ramp(stage: Stage, case: Case, settings: Settings) -> Row:
         steps.append(step(figures, case, vus))
         if steps[-1].too_much:
             taken = database.since(before, walls.used(instance))
-            a_second = {}
-            for name, seconds in taken.items():
-                a_second[name] = seconds / max(figures.seconds, 1)
+            a_second = {name: seconds / max(figures.seconds, 1) for name, seconds in taken.items()}
             walls_met["wall"] = walls.wall(instance, vus, steps[-1].too_much, a_second)
             break
     if len(case.load.vus) == 1:
         return {**rows[0], "steps": []}
     best = best_of(steps)
-    row = {**rows[best], **sums_of(rows), "per_second": steps[best].per_second}
-    return {**row, "steps": [each._asdict() for each in steps], **walls_met}
+    return {
+        **rows[best],
+        **sums_of(rows),
+        "per_second": steps[best].per_second,
+        "steps": [each._asdict() for each in steps],
+        **walls_met,
+    }
 
 
 def settings_of_step(stage: Stage, case: Case, settings: Settings, index: int) -> Row:
@@ -267,18 +269,18 @@ def sums_of(rows: Iterable[Row]) -> Row:
 
 def read(figures: Figures) -> Row:
     """The figures of one load: times of a call, and until the caller knew what its request came to."""
-    answers = {}
-    for name, count in figures.counts("answer_").items():
+    answers = figures.counts("answer_")
+    return {
         # `answer_409_sold_out` counts the answers `409 sold_out`.
-        answers[name.replace("_", " ", 1)] = count
-    row: Row = {"answers": answers, "tickets": figures.counts("ticket_"), "asked": figures.count("answered")}
-    row["coupons"] = figures.count("coupons")
-    row["unsure"] = figures.count("unsure")
-    row["per_second"] = round(ratio(figures.count("iterations"), lasted(figures)), 1)
-    for name, sum_of in TIMES.items():
-        row[name] = figures.number("took", sum_of)
-    row["settled_p95_ms"] = figures.number("settled", "p(95)")
-    return row
+        "answers": {name.replace("_", " ", 1): count for name, count in answers.items()},
+        "tickets": figures.counts("ticket_"),
+        "asked": figures.count("answered"),
+        "coupons": figures.count("coupons"),
+        "unsure": figures.count("unsure"),
+        "per_second": round(ratio(figures.count("iterations"), lasted(figures)), 1),
+        **{name: figures.number("took", sum_of) for name, sum_of in TIMES.items()},
+        "settled_p95_ms": figures.number("settled", "p(95)"),
+    }
 
 
 def lasted(figures: Figures) -> float:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import cycle
 
 from redis import Redis
@@ -68,21 +69,17 @@ def kill_web(instance: Instance) -> None:
     children.kill({max(web_workers(instance))})
 
 
-def kill_redis(instance: Instance) -> None:
-    children.kill(processes(instance, "redis"))
-
-
 def empty_redis(instance: Instance) -> None:
     Redis(unix_socket_path=str(instance.redis_socket)).flushall()
 
 
-def kill_issuer(instance: Instance) -> None:
-    children.kill(processes(instance, "issuer"))
+def kill(name: str, instance: Instance) -> None:
+    children.kill(processes(instance, name))
 
 
 FAULTS: Mapping[str, Callable[[Instance], None]] = {
     "web killed": kill_web,
-    "redis killed": kill_redis,
+    "redis killed": partial(kill, "redis"),
     "redis emptied": empty_redis,
-    ISSUER_KILLED: kill_issuer,
+    ISSUER_KILLED: partial(kill, "issuer"),
 }

@@ -7,25 +7,21 @@ what was seen. Exit code 1 when one failed, 2 when this machine can't run it, 13
 import dataclasses
 import fcntl
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from lab.calls import NO_ANSWER, Observations, RecordedCall, await_final_answer, order_call
+from lab.calls import Observations, RecordedCall, await_final_answer, order_call
 from lab.chaos import comparison, faults
-from lab.chaos.clients import at_work, staff_and_buyers
+from lab.chaos.clients import Work, at_work, staff_and_buyers
 from lab.chaos.faults import Fault
 from lab.cluster.drill.load import STOCKED, Reader
 from lab.containers import engine
@@ -113,7 +109,7 @@ class Tested:
 
     def until_paid(self, made: RecordedCall) -> str:
         """Repeat the order's call until it is paid; its id. Raises SetupError."""
-        list(await_final_answer(made, self.shop.connection, within_seconds=PAID_SECONDS))
+        await_final_answer(made, self.shop.connection, within_seconds=PAID_SECONDS)
         is_paid = made.answer.status == 201 and made.answer.body["status"] == "paid"
         require(is_paid, f"the order was answered {made.answer.status}: {made.answer.body}")
         return str(made.answer.body["id"])
@@ -149,9 +145,9 @@ class Tested:
         """Clients that buy, refund and read inside the block, each to the final answer of its last call.
         Raises SetupError afterwards for one without it, and for an answer that no client should get."""
         setup = dataclasses.replace(self.setup, buyers=self.setup.buyers[:-1])
-        common: dict[str, Any] = {"port": self.instance.port, "seen": self.shop.seen}
-        common |= {"seed": f"containers {seed}", "ends_at": time.monotonic() + LOAD_SECONDS}
-        with at_work([*staff_and_buyers(setup, count=BUYERS, **common), Reader(setup, **common)]):
+        work = Work(setup, self.instance.port, self.shop.seen, time.monotonic() + LOAD_SECONDS)
+        seed = f"containers {seed}"
+        with at_work([*staff_and_buyers(work, count=BUYERS, seed=seed), Reader(work, seed)]):
             yield
         self.require_no_findings()
 
@@ -166,18 +162,17 @@ class Tested:
         """After kill -9 the service is started again by the engine, all are healthy again, and an order is
         paid."""
         pid = partial(self.docker, f"inspect --format {{{{.State.Pid}}}} firstcome-{service}-1")
+        old = pid()
         # To the engine, in whose count that is, it ended by itself.
-        self.containers.run("sh", "-c", f"kill -9 {(old := pid())}")
+        self.containers.run("sh", "-c", f"kill -9 {old}")
         waiting.until(
             lambda: pid() not in ("0", old), "it was not started again", within_seconds=SAID_SECONDS
         )
         self.containers.wait_until_healthy()
         return self.order_is_paid()
 
-    def update(self) -> str:
-        """Do what docs/operations.md says while clients buy, and wait until all is healthy; says how many of
-        their requests were answered meanwhile, and how long none was."""
-        before = len(self.shop.seen.requests)
+    def update(self) -> None:
+        """Do what docs/operations.md says while clients buy, and wait until all is healthy."""
         change_source(self.containers.folder)
         time.sleep(BESIDE_SECONDS)
         self.paste(documented(self.containers.folder, "upgrading.md", UPDATE)[0])
@@ -187,12 +182,6 @@ class Tested:
             require(printed == "True", f"{service} still has the old source: {printed}")
         self.inside("web python manage.py migrate --check")
         time.sleep(BESIDE_SECONDS)
-        made = self.shop.seen.requests[before:]
-        results = Counter("none" if one.result == NO_ANSWER else one.result[0] for one in made)
-        served = sorted(one.ended for one in made if one.is_good)
-        longest = max((after - before for before, after in pairwise(served)), default=0.0)
-        others = f"{results['none']} got no answer and {results['5']} a 5xx, and were repeated"
-        return f"{len(served)} requests were answered, {others}; none was answered for {longest:.1f} s"
 
     def stops_in_time(self, service: str) -> None:
         """The service ends by itself, with exit code 0: after its `stop_grace_period` it would be killed."""
@@ -216,12 +205,11 @@ class Tested:
         # None had to be repeated. The lists of orders are 200.
         answered = self.shop.seen.statuses - before
         require(answered.keys() <= {"200", "201", "202"}, f"waiting clients were answered {dict(answered)}")
-        words = Counter(made.answer.word for made in orders)
         self.docker("compose up --detach")
         self.containers.wait_until_healthy()
         for made in orders:
             self.until_paid(made)
-        return f"waiting clients were answered {dict(words)}, and all {WAITERS} orders are paid"
+        return f"waiting clients were answered {dict(answered)}, and all {WAITERS} orders are paid"
 
     def back_up(self) -> str:
         """Back up the database while the shop runs, as docs/howto/restore-a-backup.md says."""
@@ -276,7 +264,7 @@ def main() -> int:
     with engine.running(home, home / "shared" / "project", instance) as containers:
         say("\n".join(f"left out: {service}, {reason}" for service, reason in LEFT_OUT.items()))
         for name, act, *arguments in plan(containers, failed):
-            number = number + 1
+            number += 1
             began = time.monotonic()
             word = "ok"
             try:
@@ -285,17 +273,13 @@ def main() -> int:
                 what = str(error) or repr(error)
                 word = "FAIL"
                 failed.append(f"{name}: {what}")
-            what = f": {what}".replace("\n", "\n            ") if what else ""
-            say(f"{word:4} {time.monotonic() - began:6.1f} s  {name}{what}")
+            what = what.replace("\n", "\n            ")
+            say(f"{word:4} {time.monotonic() - began:6.1f} s  {name}: {what}")
         if is_kept:
             say(f"{instance.url} is kept up (KEEP=1). Ctrl-C stops everything.")
             signal.pause()
-    word = "passed"
-    if failed:
-        word = "\n".join([f"{len(failed)} checks failed", *failed])
-    machine = f"{os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
     minutes = (time.monotonic() - started) / 60
-    say(f"{NAME}: {number} checks in {minutes:.1f} min; {time.strftime('%Y-%m-%d')}, {machine}; {word}")
+    say("\n".join([f"{NAME}: {number} checks in {minutes:.1f} min, {len(failed)} failed", *failed]))
     if failed:
         return 1
     return 0

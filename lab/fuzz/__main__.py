@@ -66,23 +66,18 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
                 send = partial(send_raw, random.Random(f"{seed} {name}"))
                 senders.append(threads.submit(repeat, send, name))
             sent = sum(one.result() for one in senders)
-        of_reason = []
-        for form in operator.forms.values():
-            if form.reason:
-                of_reason.append(form)
-        reasons, _ = (operator.check(of_reason, "reason", reason) for reason in ("", " \t"))
+        of_reason = [form for form in operator.forms.values() if form.reason]
+        reasons = operator.check(of_reason, "reason", "")
+        operator.check(of_reason, "reason", " \t")
         permissions = clerk.check(operator.forms.values(), "permission", "fuzz")
         # Though supervisor has started another in its place.
         died = running - children.of_state(instance.home)
         if died:
             findings.record("processes died", f"{sorted(died)}")
-        for name, state in supervision.states(instance).items():
-            if state != "RUNNING":
-                findings.record(f"{name} is {state} in the end", "")
+        findings.record_all(supervision.not_running(instance))
         shop.audit()
     pages = len(operator.known) - len(operator.unseen)
-    forms = len(operator.forms)
-    say(f"{pages} pages of operators have {forms} kinds of forms")
+    say(f"{pages} pages of operators have {len(operator.forms)} kinds of forms")
     say(f"{reasons} forms were sent without a reason, {permissions} without a permission")
     say(f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}")
     if findings.findings or not sent:

@@ -171,10 +171,11 @@ class Operator:
             if answer is None:
                 continue
             led = answer.headers.get("Location", "")
-            # Django leads to the index where the row of the form has been deleted meanwhile.
-            refused = {"reason": led in ("", ROOT)}
-            refused["permission"] = "/login/" in led or answer.status_code in REFUSED
-            if not refused[what]:
+            is_refused = "/login/" in led or answer.status_code in REFUSED
+            if what == "reason":
+                # Django leads to the index where the row of the form has been deleted meanwhile.
+                is_refused = led in ("", ROOT)
+            if not is_refused:
                 accepted = f"{shape(form.action)} was accepted without a {what}"
                 self.findings.record(accepted, f"{values} answered {answer.status_code} {led}")
         return len(checked)

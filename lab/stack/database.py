@@ -13,8 +13,11 @@ from scripts.stack import waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import DATABASE, USER
 
-COUNTERS = {"Innodb_deadlocks": "deadlocks", "Innodb_row_lock_waits": "row_lock_waits"}
-COUNTERS |= {"Innodb_row_lock_time": "row_lock_ms"}
+COUNTERS = {
+    "Innodb_deadlocks": "deadlocks",
+    "Innodb_row_lock_waits": "row_lock_waits",
+    "Innodb_row_lock_time": "row_lock_ms",
+}
 WORK_OFF_SECONDS = 180
 FEW = 10  # Beat's own business may always be under way
 Row = TypeVar("Row")
@@ -33,8 +36,14 @@ RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 def connected(instance: Instance) -> Iterator["MySQLdb.Connection[Any]"]:
     """A connection of its own, each statement its own transaction."""
     server = instance.mariadb()
-    own = {"unix_socket": str(server.socket), "user": USER, "password": server.password}
-    with contextlib.closing(MySQLdb.connect(**own, database=DATABASE, autocommit=True)) as connection:
+    connection = MySQLdb.connect(
+        unix_socket=str(server.socket),
+        user=USER,
+        password=server.password,
+        database=DATABASE,
+        autocommit=True,
+    )
+    with contextlib.closing(connection):
         yield connection
 
 
@@ -76,10 +85,7 @@ def counters(instance: Instance) -> dict[str, int]:
 
 
 def since(before: Numbers, now: Numbers) -> Numbers:
-    result = {}
-    for name, value in now.items():
-        result[name] = value - before.get(name, 0)
-    return result
+    return {name: value - before.get(name, 0) for name, value in now.items()}
 
 
 class Left(NamedTuple):

@@ -87,10 +87,8 @@ class Prometheus:
 
     def targets(self) -> dict[str, str]:
         """The health of each target: `up`, `down` or `unknown` by its address."""
-        result = {}
-        for one in self.get("targets")["activeTargets"]:
-            result[one["labels"]["instance"]] = one["health"]
-        return result
+        active = self.get("targets")["activeTargets"]
+        return {one["labels"]["instance"]: one["health"] for one in active}
 
     def get(self, path: str, **parameters: object) -> Any:
         """The `data` of a call of its API. Raises OSError, and SetupError where it refuses."""
@@ -129,10 +127,8 @@ def running(
 
 
 def dashboards() -> list[Json]:
-    result = []
-    for path in sorted((OPS / "grafana/dashboards").glob("*.json")):
-        result.append(json.loads(path.read_text()))
-    return result
+    paths = sorted((OPS / "grafana/dashboards").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths]
 
 
 def queries(dashboard: Json, seconds: float) -> Iterator[tuple[str, str]]:

@@ -20,12 +20,14 @@ ENVIRONMENT = declared("lab/stack/rabbitmq.toml")
 
 def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int) -> Settings:
     """A node's identity, folders and ports, which are bound to loopback alone; and those of its epmd."""
-    own = {"folder": folder, "name": name, "host": ports.HOST}
-    own |= {"epmd_port": epmd_port, "peers_port": peers_port}
-    result = {}
-    for key, text in ENVIRONMENT.items():
-        result[key] = Template(text).substitute(own)
-    return result
+    own = {
+        "folder": folder,
+        "name": name,
+        "host": ports.HOST,
+        "epmd_port": epmd_port,
+        "peers_port": peers_port,
+    }
+    return {key: Template(text).substitute(own) for key, text in ENVIRONMENT.items()}
 
 
 class RunningNode:
@@ -47,8 +49,9 @@ class RunningNode:
         places.write_whole(folder / ".erlang.cookie", self.password, mode=0o600)
         command = ["epmd", "-port", str(self.epmd_port), "-address", ports.HOST]
         log = folder / "epmd.log"
-        own = {"epmd_port": self.epmd_port, "peers_port": self.peers_port}
-        self._environment = os.environ | node_environment(folder, "rabbitmq", **own)
+        self._environment = os.environ | node_environment(
+            folder, "rabbitmq", epmd_port=self.epmd_port, peers_port=self.peers_port
+        )
         self._epmd = children.start(command, log=log, environment=self._environment)
         address = (ports.HOST, self.epmd_port)
         children.wait_until(address, name="epmd", child=self._epmd, log=log, within_seconds=20)
@@ -58,11 +61,11 @@ class RunningNode:
 
     def start(self) -> None:
         log = self.folder / "rabbitmq.log"
-        environment = self._environment
-        starting = self._starter.submit(children.start, [SERVER], log=log, environment=environment)
+        starting = self._starter.submit(children.start, [SERVER], log=log, environment=self._environment)
         self._child = starting.result()
-        within = {"within_seconds": START_SECONDS}
-        children.wait_until((ports.HOST, self.port), name="rabbitmq", child=self._child, log=log, **within)
+        children.wait_until(
+            (ports.HOST, self.port), name="rabbitmq", child=self._child, log=log, within_seconds=START_SECONDS
+        )
 
     def kill(self) -> None:
         self._child.kill()

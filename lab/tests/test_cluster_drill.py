@@ -5,6 +5,7 @@ import pytest
 from foundation.tests.case_tables import in_one_test
 from lab.calls import Account, Answer, Call, Product, RecordedCall, Setup
 from lab.chaos import comparison
+from lab.chaos.clients import Work
 from lab.cluster import keepers, layout
 from lab.cluster.drill import faults
 from lab.cluster.drill.faults import REFUSED
@@ -59,7 +60,7 @@ def test_answers_are_counted_by_status_and_a_503_without_a_time_to_come_again_is
 
 
 def test_the_outage_is_that_of_the_kind_of_write_that_was_away_for_longest(setup):
-    steady = Steady([1], setup, port=1, seed="7", ends_at=0.0, seen=Seen())
+    steady = Steady([1], Work(setup, port=1, seen=Seen(), ends_at=0.0), "7")
     steady.acknowledged_at = {"coupon": [9.0, 10.2, 12.0], "order": [10.1, 11.0], "grant": [12.4, 15.0]}
     steady.ended = 12.5  # What was acknowledged later had waited alone.
     assert steady.outage_seconds(since=10.0) == pytest.approx(2.4)

@@ -27,7 +27,7 @@ def test_every_alert_has_a_cause_and_no_cause_names_another():
     ],
 )
 def test_what_is_wrong_is_found(sent, finding):
-    cause = Cause(1, "a test", lambda _: [], ["EventsDead"], ["LawBroken"])
+    cause = Cause("a test", lambda _: [], ["EventsDead"], ["LawBroken"])
     taken = {}
     for words in f"LawBroken firing pager, LawBroken resolved pager, {sent}".strip(", ").split(", "):
         name, status, receiver = words.split()

@@ -20,6 +20,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from html import escape
@@ -80,14 +81,14 @@ class Latency(process.Body):
     ms: Annotated[float, Field(ge=0, le=60_000)]
 
 
+@dataclass
 class Gateway:
     """The open book, the options, the sender of webhooks, and the latency of every call if one is set."""
 
-    def __init__(self, book: Book, options: Namespace, sender: webhooks.Sender):
-        self.book = book
-        self.options = options
-        self.sender = sender
-        self.every_call_ms: float | None = None
+    book: Book
+    options: Namespace
+    sender: webhooks.Sender
+    every_call_ms: float | None = None
 
     def routes(self) -> Routes:
         book = self.book
@@ -131,8 +132,13 @@ class Gateway:
                 row = self._insert_charge(card, fields, key=key)
                 if card.is_confirmed:
                     pages_at = self.options.public_url or f"http://{request.headers['host']}"
-                    cells = {"url": f"{pages_at.rstrip('/')}/3ds/{row['id']}", "return_url": asked.return_url}
-                    insert(self.book, "confirmations", charge_id=row["id"], **cells)
+                    insert(
+                        self.book,
+                        "confirmations",
+                        charge_id=row["id"],
+                        url=f"{pages_at.rstrip('/')}/3ds/{row['id']}",
+                        return_url=asked.return_url,
+                    )
         if row and row["status"] == "pending":
             ending = process.in_background(self._end_in_time(row))
             row = await asyncio.shield(ending) if card.is_awaited else row
@@ -182,8 +188,15 @@ class Gateway:
                 if attempt > charges.card(charge["token"]).failed_refunds:
                     statement = "UPDATE charges SET refunded_amount = refunded_amount + ? WHERE id = ?"
                     self.book.execute(statement, [asked.amount, asked.charge])
-                    cells = {"id": new_id("re"), "key": key, "created_at": now(), "charge_id": asked.charge}
-                    row = insert(self.book, "refunds", amount=asked.amount, **cells)
+                    row = insert(
+                        self.book,
+                        "refunds",
+                        id=new_id("re"),
+                        key=key,
+                        charge_id=asked.charge,
+                        amount=asked.amount,
+                        created_at=now(),
+                    )
                     webhooks.write(self.book, charge, type="charge.refunded", amount=asked.amount)
         if row is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
@@ -216,8 +229,17 @@ class Gateway:
                 amount = charges.require_left(self.book, charge, asked.amount, code=code)
                 # So long the shop has for its answer, which the simulator doesn't take.
                 due_at = written(datetime.now(UTC) + timedelta(days=7))
-                cells = {"id": new_id("dp"), "key": key, "charge_id": charge["id"], "status": "open"}
-                row = insert(self.book, "disputes", amount=amount, due_at=due_at, created_at=now(), **cells)
+                row = insert(
+                    self.book,
+                    "disputes",
+                    id=new_id("dp"),
+                    key=key,
+                    charge_id=charge["id"],
+                    amount=amount,
+                    status="open",
+                    due_at=due_at,
+                    created_at=now(),
+                )
                 webhooks.write(self.book, charge, type="charge.disputed", amount=amount)
         self.sender.send_undelivered()
         return Answer(201, charges.dispute_as_json(self.book, row))

@@ -68,11 +68,9 @@ def application(routes: Routes, book: Any, on_start: Callable[[], None] = lambda
         on_start()
         yield
 
-    named = []
-    for name, handler in {"GET /healthz": health, **routes}.items():
-        named.append((name.split(), handler))
     served = []
-    for (method, path), handler in named:
+    for name, handler in {"GET /healthz": health, **routes}.items():
+        method, path = name.split()
         served.append(Route(path, handler, methods=[method]))
     app = Starlette(routes=served, exception_handlers={HTTPException: refused}, lifespan=lifespan)
     app.state.book = book

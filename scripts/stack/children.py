@@ -84,9 +84,15 @@ def start(
             os._exit(1)
 
     with log.open("ab") if log else contextlib.nullcontext() as output:
-        own: dict[str, Any] = {"cwd": folder, "env": dict(environment), "start_new_session": True}
-        own |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT if log else None}
-        return subprocess.Popen(command, preexec_fn=die_with_parent, **own | pipes)
+        usual = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT if log else None}
+        return subprocess.Popen(
+            command,
+            preexec_fn=die_with_parent,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+            **usual | pipes,
+        )
 
 
 def run(
@@ -96,8 +102,8 @@ def run(
 
     One that goes on is killed with all that it runs. Raises SetupError then.
     """
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    child = start(words, text=True, **pipes, **how)
+    pipe = subprocess.PIPE
+    child = start(words, text=True, stdin=pipe, stdout=pipe, stderr=pipe, **how)
     try:
         out, error = child.communicate(text, timeout=within_seconds)
     except subprocess.TimeoutExpired:

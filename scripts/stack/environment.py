@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +21,11 @@ _VALUE = r"""'.*'|".*"|(?!['"\s])(?!.*\s#).*(?<!\s)"""
 def given() -> Settings:
     """The user's own settings: what is exported, then what `.env` says. Raises SetupError."""
     return read_file(places.PROJECT / ".env") | os.environ
+
+
+def exported(*, without: Collection[str]) -> Settings:
+    """What is exported but for these."""
+    return {name: value for name, value in os.environ.items() if name not in without}
 
 
 def compose(instance: Instance, own: Environment) -> Settings:
@@ -72,12 +78,12 @@ def for_process(name: str, instance: Instance, environment: Environment) -> Sett
 
     What a worker counts in that folder would be added to what web processes expose.
     """
-    own = {}
+    own = dict(environment)
     if name == "web":
-        own = {"PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)}
+        own["PROMETHEUS_MULTIPROC_DIR"] = str(instance.metrics)
     if name in METRICS_PORTS:
-        own = {"METRICS_PORT": str(instance.port + METRICS_PORTS[name])}
-    return {**environment, **own}
+        own["METRICS_PORT"] = str(instance.port + METRICS_PORTS[name])
+    return own
 
 
 def database_url(instance: Instance) -> str:

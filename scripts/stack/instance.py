@@ -58,10 +58,7 @@ class Instance:
     def metrics_targets(self) -> dict[str, list[str]]:
         """Where Prometheus finds the metrics of each kind of process: `host:port` by the job's name."""
         offsets = {"web": 0} | METRICS_PORTS
-        result = {}
-        for job, offset in offsets.items():
-            result[job] = [f"{ports.HOST}:{self.port + offset}"]
-        return result
+        return {job: [f"{ports.HOST}:{self.port + offset}"] for job, offset in offsets.items()}
 
     def mariadb(self, **options: Any) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""

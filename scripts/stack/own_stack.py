@@ -78,11 +78,19 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     log = instance.home / "make-run.log"
     own = own_environment(instance, settings)
     log.write_bytes(b"")
-    how: dict[str, Any] = {"environment": own, "folder": instance.project, "when_parent_dies": signal.SIGTERM}
-    how |= {"within_seconds": READY_SECONDS, "stop_seconds": STOP_SECONDS}
-    is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
+    making = children.running(
+        words,
+        name="make run",
+        log=log,
+        is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
+        within_seconds=READY_SECONDS,
+        stop_seconds=STOP_SECONDS,
+        environment=own,
+        folder=instance.project,
+        when_parent_dies=signal.SIGTERM,
+    )
     try:
-        with children.running(words, name="make run", log=log, is_ready=is_ready, **how) as child:
+        with making as child:
             yield log.read_text()
             os.killpg(child.pid, signal.SIGINT)  # as a terminal does
             late = f"make run goes on {STOP_SECONDS} s after Ctrl-C"
@@ -145,8 +153,7 @@ def own_environment(instance: Instance, settings: Environment) -> Settings:
     Another checkout has no `.env` and chooses defaults of its own, so none are exported to it.
     """
     defaults = environment.defaults(instance)
-    own = {}
-    for name, value in os.environ.items():
-        if name not in (*defaults, *OF_MAKE):
-            own[name] = value
-    return {**own, **(defaults if instance.project == places.PROJECT else {}), **settings}
+    own = environment.exported(without=(*defaults, *OF_MAKE))
+    if instance.project == places.PROJECT:
+        own |= defaults
+    return {**own, **settings}

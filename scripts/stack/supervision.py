@@ -71,10 +71,10 @@ def supervisor(
     instance: Instance, environment: Environment, stores: Sequence[str]
 ) -> contextlib.AbstractContextManager[children.Child]:
     """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
-    names = {"stores": stores, "shop": [*OUTSIDE, *SHOP]}
-    groups = {}
-    for group, of_group in names.items():
-        groups[group] = [Program(name=name, is_started_at_once=name not in SHOP) for name in of_group]
+    groups = {
+        "stores": [Program(name=name, is_started_at_once=True) for name in stores],
+        "shop": [Program(name=name, is_started_at_once=name not in SHOP) for name in (*OUTSIDE, *SHOP)],
+    }
     return supervised(instance, environment, groups, stop_seconds=2 * STOP_SECONDS + 3)
 
 
@@ -103,9 +103,16 @@ def supervised(
     places.write_whole(path, "".join(sections), mode=0o600)
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
-    how: dict[str, Any] = {"environment": own, "when_parent_dies": signal.SIGTERM}
-    how |= {"log": log, "is_ready": socket, "stop_seconds": stop_seconds}
-    with children.running(command, name="supervisor", **how) as daemon:
+    supervising = children.running(
+        command,
+        name="supervisor",
+        log=log,
+        is_ready=socket,
+        stop_seconds=stop_seconds,
+        environment=own,
+        when_parent_dies=signal.SIGTERM,
+    )
+    with supervising as daemon:
         try:
             yield daemon
         finally:
@@ -141,6 +148,11 @@ def calls(instance: Instance) -> Any:
 def states(instance: Instance) -> dict[str, str]:
     """The state of each process in supervisor's words: `RUNNING`, `BACKOFF` when it died right away, …"""
     return {process["name"]: process["statename"] for process in calls(instance).getAllProcessInfo()}
+
+
+def not_running(instance: Instance) -> list[str]:
+    """Each process that does not run, for supervisor restarts what dies."""
+    return [f"{name} is {state}" for name, state in states(instance).items() if state != "RUNNING"]
 
 
 def environment(instance: Instance) -> Settings:

@@ -37,10 +37,18 @@ PROGRAMS = {
     "libfaketime": "",
 }
 """What is needed by each name that isn't a program's own."""
-PACKAGES = {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server", "epmd": "rabbitmq-server"}
-PACKAGES |= {"mariadb_config": "default-libmysqlclient-dev", "mariadb-binlog": "mariadb-client"}
-PACKAGES |= {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
-PACKAGES |= {"node": "nodejs", "nft": "nftables", "ip": "iproute2"}
+PACKAGES = {
+    "mariadbd": "mariadb-server",
+    "mariadb-install-db": "mariadb-server",
+    "epmd": "rabbitmq-server",
+    "mariadb_config": "default-libmysqlclient-dev",
+    "mariadb-binlog": "mariadb-client",
+    "promtool": "prometheus",
+    "amtool": "prometheus-alertmanager",
+    "node": "nodejs",
+    "nft": "nftables",
+    "ip": "iproute2",
+}
 """The package of each program that isn't in one of its own name."""
 _INSTALL = ("install", "-y", "--no-install-recommends")
 FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")

@@ -40,8 +40,17 @@ DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
 """What `DB` may name: the kind of server, and the Debian root that it comes from."""
 CONNECTIONS = 1000  # Race tests open hundreds, and several developers share one server
 ROOT_SECONDS = 600  # One takes 40 s, and four minutes beside other work
-SETTINGS = ["DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG", "STAFF_OTP_REQUIRED"]
-SETTINGS += ["WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET"]  # What the tests have in common with an instance
+# What the tests have in common with an instance.
+SETTINGS = (
+    "DATABASE_URL",
+    "GATEWAY_URL",
+    "DATA_PLATFORM_URL",
+    "SECRET_KEY",
+    "DEBUG",
+    "STAFF_OTP_REQUIRED",
+    "WEBHOOK_SECRET_SIMULATOR",
+    "EVENT_SECRET",
+)
 KIND = "TEST_DATABASE_KIND"  # The setting that names the kind, for tests that start a server of their own
 
 

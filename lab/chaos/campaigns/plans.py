@@ -39,7 +39,8 @@ class Gateway(Run):
         say(f"{own_stack.manage(self.instance, 'retry_saga --all-stuck --reason gateway-is-back')}")
 
     def finds_planted(self, wrong: list[str]) -> bool:
-        return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
+        orders = self.shop.orders_of(self.setup)
+        return bool(wrong or [*comparison.of_outside(self.setup, self.shop, orders)])
 
 
 class Payments(Gateway):

@@ -3,7 +3,6 @@
 Two of each of the shop's processes run, so that one works while the other is replaced.
 """
 
-import csv
 import random
 import re
 import sys
@@ -98,13 +97,10 @@ class Releases(Run):
         """The configuration of HAProxy, from the template of a cluster's."""
         first = ports.free(len(PORTS))
         self.ports = {name: port for port, name in enumerate(PORTS, first)}
-        known = {}
-        for name, port in self.ports.items():
-            known[f"{name.replace('-', '_')}_port"] = str(port)
-        known["host"] = ports.HOST
-        known["settings"] = str(layout.TEMPLATES)
-        known["front_port"] = str(self.instance.port)
-        text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(known)
+        known = {f"{name.replace('-', '_')}_port": port for name, port in self.ports.items()}
+        text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(
+            known, host=ports.HOST, settings=layout.TEMPLATES, front_port=self.instance.port
+        )
         # The page of statistics, its last section, also takes commands.
         (self.instance.home / "haproxy.cfg").write_text(f"{text}  stats admin if TRUE\n")
 
@@ -233,10 +229,8 @@ class Releases(Run):
         return self.balanced(name)["ready"]["status"] == "UP"
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
-        _, text = ports.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
-        rows = csv.DictReader(text.removeprefix("# ").splitlines())
         result = {}
-        for row in rows:
+        for row in layout.balanced(self.ports["front-statistics"]):
             if row["svname"] == name:
                 result[row["pxname"]] = row
         return result
@@ -264,8 +258,8 @@ def failures(requests: Iterable[Request], undrained: Iterable[Period] = ()) -> C
     """
     found: Counter[str] = Counter()
     for request in requests:
-        is_closed = any(began <= request.ended and request.began <= ended for began, ended in undrained)
-        if re.match("[1-4]|503", request.result) or (is_closed and request.result == NO_ANSWER):
+        is_closed = request.result == NO_ANSWER and request.overlaps(undrained)
+        if is_closed or re.match("[1-4]|503", request.result):
             continue
         path = re.sub("[0-9a-f-]{36}|(?<=/)[0-9]+", "…", request.path)
         found[f"{request.method} {path}: {request.result}"] += 1

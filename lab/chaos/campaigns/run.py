@@ -13,7 +13,7 @@ from lab import shop as shops, stage
 from lab.calls import Observations
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns import clocks, network, patches
-from lab.chaos.clients import FeedReader, at_work, staff_and_buyers
+from lab.chaos.clients import Client, FeedReader, Work, at_work, staff_and_buyers
 from lab.chaos.faults import Fault, Faults
 from lab.shop import Shop
 from lab.stack import database
@@ -175,17 +175,13 @@ class Run:
         with at_work(self.clients()):
             return self.make_faults()
 
-    def clients(self, more_seed: str = "") -> list[Any]:
+    def clients(self, more_seed: str = "") -> list[Client]:
         """Staff and buyers, who draw their calls and keys by the seed and this, and a reader of the feed."""
-        common: dict[str, Any] = {
-            "port": self.instance.port,
-            "seen": self.seen,
-            "ends_at": time.monotonic() + self.terms.client_seconds,
-        }
-        seed = self.seed + more_seed
-        clients: list[Any] = staff_and_buyers(self.setup, count=shops.BUYERS, seed=seed, **common)
+        ends_at = time.monotonic() + self.terms.client_seconds
+        work = Work(self.setup, self.instance.port, self.seen, ends_at)
+        clients = staff_and_buyers(work, count=shops.BUYERS, seed=self.seed + more_seed)
         if self.terms.has_reader:
-            self.reader = FeedReader(self.setup, seed=f"{self.seed} feed", **common)
+            self.reader = FeedReader(work, f"{self.seed} feed")
             clients.append(self.reader)
         return clients
 
@@ -248,15 +244,11 @@ class Run:
         self.record(self.ended())
         self.shop.audit()
         self.record(comparison.findings(self.setup, self.shop, self.reader))
-        say(self.shop.sums(self.setup))
         self.record(self.findings())
         self.record(unmet(self.campaign, self.seen))
 
-    def ended(self) -> Iterator[str]:
-        """Each process that does not run, for supervisor restarts what dies."""
-        for process, state in supervision.states(self.instance).items():
-            if state != "RUNNING":
-                yield f"{process} is {state} in the end"
+    def ended(self) -> Iterable[str]:
+        return supervision.not_running(self.instance)
 
     def findings(self) -> Iterable[str]:
         """What the campaign alone checks, once all is settled."""

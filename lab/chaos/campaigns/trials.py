@@ -154,7 +154,7 @@ class Soak(Chaos):
 
 
 def availability(seen: Observations) -> Iterator[str]:
-    outside = [request for request in seen.requests if not _is_in_outage(request, seen)]
+    outside = [request for request in seen.requests if not request.overlaps(seen.outages)]
     paying = []
     for request in outside:
         if request.method == "POST" and request.path in SERVICE_LEVEL_PATHS:
@@ -165,10 +165,6 @@ def availability(seen: Observations) -> Iterator[str]:
     _say_share("with outages", seen.requests)
     if not outside or share < GOAL:
         yield f"the availability outside of outages is below {GOAL:.1%}"
-
-
-def _is_in_outage(request: Request, seen: Observations) -> bool:
-    return any(began <= request.ended and request.began <= ended for began, ended in seen.outages)
 
 
 def _say_share(name: str, requests: Sequence[Request]) -> float:

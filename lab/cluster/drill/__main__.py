@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from lab import report, stage
 from lab.calls import Connection, Observations
 from lab.chaos import clients, comparison
+from lab.chaos.clients import Work
 from lab.cluster import keepers, layout, processes, status
 from lab.cluster.drill import faults, load
 from lab.cluster.drill.faults import Fault
@@ -93,14 +93,15 @@ def main() -> int:
 
     def drill(instance: Instance) -> int:
         home = instance.home
-        cluster = Cluster(home=instance.home / "cluster", port=layout.DEFAULT_PORT)
+        log = home / "cluster.log"
+        cluster = Cluster(home=home / "cluster", port=layout.DEFAULT_PORT)
         say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
         with faults.control_groups() as groups:
             own = {"FIRSTCOME_VAR": str(home), processes.CONTROL_GROUPS: str(groups)}
             with children.running(
                 [sys.executable, "-m", "lab.cluster", "--port", str(cluster.port)],
                 name="make cluster",
-                log=(log := home / "cluster.log"),
+                log=log,
                 is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
                 environment=os.environ | SETTINGS | own,
                 within_seconds=READY_SECONDS,
@@ -173,8 +174,8 @@ class Trial:
         earlier = comparison.acknowledged(self.setup)
         campaigns = [new_campaign(quantity=load.COUPONS) for _ in range(load.CAMPAIGNS)]
         # A repeated fault has other moments, and so other keys: the first ones are answered already.
-        common: dict[str, Any] = {"seed": f"{self.seed} {fault}", "port": self.cluster.port, "seen": seen}
-        working = load.clients(self.setup, campaigns, ends_at=time.monotonic() + LONGEST_SECONDS, **common)
+        work = Work(self.setup, self.cluster.port, seen, time.monotonic() + LONGEST_SECONDS)
+        working = load.clients(work, campaigns, f"{self.seed} {fault}")
         with clients.at_work(working) as stop:
             time.sleep(fault.lead_seconds)
             began = time.monotonic()
@@ -231,7 +232,6 @@ class Trial:
         """Once all is settled: every answer of the whole run, and the outside systems' books."""
         self.watch(seen := Observations())
         self.shop.settle(self.setup, within_seconds=SETTLE_SECONDS)
-        say(self.shop.sums(self.setup))
         return [*seen.findings, *comparison.findings(self.setup, self.shop)]
 
 

@@ -15,8 +15,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from lab.calls import Account, Call, Connection, Observations, RecordedCall, Setup
-from lab.chaos.clients import Buyer, Client, Staff
+from lab.calls import Account, Call, Connection, Observations, RecordedCall
+from lab.chaos.clients import Buyer, Client, Staff, Work
 from lab.cluster.drill.faults import REFUSED
 
 BUYERS = 2
@@ -76,9 +76,7 @@ class Reader(Client):
     def read(self, account: Account) -> None:
         path = self.random.choice(READS)
         sort, field = OWN_LISTS.get(path, ("", ""))
-        bodies = []
-        for made in account.done(sort)[-NEWEST:]:
-            bodies.append(made.answer.body)
+        bodies = [made.answer.body for made in account.done(sort)[-NEWEST:]]
         known = {str(body.get(field) or body["order"]) for body in bodies}
         answer = self.get(account, path)
         missing = known - {str(one.get(field)) for one in answer.body.get("results", ())}
@@ -90,11 +88,11 @@ class Reader(Client):
 class Steady(Client):
     """Writes at a steady rate, each in a thread of its own, and the moment of each acknowledgement."""
 
-    def __init__(self, campaigns: Sequence[int], setup: Setup, **settings: Any) -> None:
-        super().__init__(setup, **settings)
-        self.accounts = setup.buyers[-WRITERS:]
+    def __init__(self, campaigns: Sequence[int], work: Work, seed: str) -> None:
+        super().__init__(work, seed)
+        self.accounts = work.setup.buyers[-WRITERS:]
         self.campaigns = campaigns
-        self.connect = partial(Connection, settings["port"], self.seen)
+        self.connect = partial(Connection, work.port, self.seen)
         # Of each kind, so that one kind of write that fails is not hidden by the others.
         self.acknowledged_at: dict[str, list[float]] = {sort: [] for sort in STEADY}
         self.ended = 0.0
@@ -146,12 +144,12 @@ class Steady(Client):
         owner.calls.append(RecordedCall(sort, call, answer))
 
 
-def clients(setup: Setup, campaigns: Sequence[int], *, seed: str, **common: Any) -> list[Any]:
+def clients(work: Work, campaigns: Sequence[int], seed: str) -> list[Any]:
     """What is at work beside a fault, first the steady writes."""
-    own = setup.buyers[:-WRITERS]
+    own = work.setup.buyers[:-WRITERS]
     return [
-        Steady(campaigns, setup, seed=f"{seed} steady", **common),
-        Staff(setup, seed=f"{seed} staff", **common),
-        Reader(setup, seed=f"{seed} reader", **common),
-        *(DrillBuyer(own[one::BUYERS], setup, seed=f"{seed} {one}", **common) for one in range(BUYERS)),
+        Steady(campaigns, work, f"{seed} steady"),
+        Staff(work, f"{seed} staff"),
+        Reader(work, f"{seed} reader"),
+        *(DrillBuyer(own[one::BUYERS], work, f"{seed} {one}") for one in range(BUYERS)),
     ]
