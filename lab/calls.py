@@ -41,6 +41,7 @@ class NoFinalAnswer(SetupError):
 
 
 Period = tuple[float, float]  # When something began and ended
+Findings = Iterator[str]  # What is wrong, a sentence each
 
 
 class Call(NamedTuple):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lab import calls
-from lab.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
+from lab.calls import Account, Answer, Call, Connection, Findings, Observations, Product, RecordedCall, Setup
 from lab.tables import declared
 from scripts.stack import Json, SetupError, own_stack, ports
 from scripts.stack.children import say
@@ -155,7 +155,7 @@ class Shop:
     def gateway(self, path: str) -> Any:
         return json.loads(ports.ask(self.instance.gateway_port, "GET", path)[1])
 
-    def unsettled(self, setup: Setup) -> Iterator[str]:
+    def unsettled(self, setup: Setup) -> Findings:
         orders = self.orders_of(setup)
         for id, order in orders.items():
             if order["status"] not in ENDS:

@@ -15,6 +15,7 @@ from pathlib import Path
 from lab.tables import declared
 from scripts import options
 from scripts.stack import children, environment, own_stack, places
+from scripts.stack.children import say
 
 DECLARED = declared("lab/verify.toml")
 STEPS: Mapping[str, str] = DECLARED["steps"]
@@ -46,7 +47,7 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         words = command.split()
         if seed and command.startswith(tuple(DECLARED["takes_seed"])):
             words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
-        print(f"{name}: {' '.join(words)} > {log}", flush=True)
+        say(f"{name}: {' '.join(words)} > {log}")
         code = children.run_to_end(
             words, stop_seconds=120, log=log, environment=own, when_parent_dies=signal.SIGTERM
         )

@@ -73,7 +73,7 @@ def update(app: str) -> None:
 
 def find_faults() -> Iterator[str]:
     """What is wrong with the catalogs, a line each."""
-    translations: dict[tuple[str, Any], tuple[str, str]] = {}
+    translations: dict[Any, tuple[str, str]] = {}
     for app, language in itertools.product(places.APPS, LANGUAGES):
         path = po_path(app, language)
         expected = _as_the_code_says(app, language)
@@ -87,7 +87,8 @@ def find_faults() -> Iterator[str]:
         for message in _texts(expected):
             # A text with a plural in one app and without in another has the same singular.
             singular = _forms(message.string)[0]
-            first = translations.setdefault((language, _key(message)), (name, singular))
+            key = (language, message.context, _forms(message.id)[0])
+            first = translations.setdefault(key, (name, singular))
             if first[1] != singular:
                 yield f"{name}: {message.id!r} is translated otherwise than in {first[0]}"
 
@@ -167,11 +168,7 @@ def _written(catalog: _Catalog) -> tuple[bytes, bytes]:
 
 def _texts(catalog: Catalog) -> list[Message]:
     """The messages of a catalog without its header."""
-    result = []
-    for message in catalog:
-        if message.id:
-            result.append(message)
-    return result
+    return [message for message in catalog if message.id]
 
 
 def _forms(text: str | Sequence[str] | None) -> Sequence[str]:
@@ -179,10 +176,6 @@ def _forms(text: str | Sequence[str] | None) -> Sequence[str]:
     if text is None or isinstance(text, str):
         return [text or ""]
     return list(text)
-
-
-def _key(message: Message) -> tuple[str | None, str]:
-    return message.context, _forms(message.id)[0]
 
 
 if __name__ == "__main__":

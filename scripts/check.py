@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scripts import alert_rules
 from scripts.stack import SetupError, places
+from scripts.stack.children import say
 
 SETTINGS = {
     "DJANGO_SETTINGS_MODULE": "shop.settings",
@@ -63,7 +64,7 @@ def rules() -> dict[str, list[list[str]]]:
     except SetupError as missing:
         if os.environ.get("CI"):
             return {"rules": [["python", "-c", f"raise SystemExit({str(missing)!r})"]]}
-        print(f"SKIPPED rules\n{missing}", flush=True)
+        say(f"SKIPPED rules\n{missing}")
         return {}
 
 
@@ -80,9 +81,9 @@ def run_all(checks: Mapping[str, Sequence[Sequence[str]]]) -> int:
                 if ran.returncode == 0:
                     break
             else:
-                print(f"FAILED  {name}\n{(ran.stdout + ran.stderr).strip()}", flush=True)
+                say(f"FAILED  {name}\n{(ran.stdout + ran.stderr).strip()}")
                 return False
-        print(f"ok      {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        say(f"ok      {name} ({time.monotonic() - started:.1f} s)")
         return True
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:

@@ -21,7 +21,7 @@ def main() -> int:
     port = ports.parse(parser.parse_args().port or "8009")  # beside an instance of the shop, 8000 to 8006
     site = build(places.private_folder(places.state()) / "docs")
     ports.require_free(port, command="make docs")
-    print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
+    children.say(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.")
     words = ("http.server", str(port), "--bind", ports.HOST, "--directory", str(site))
     with contextlib.suppress(KeyboardInterrupt):
         children.start([sys.executable, "-m", *words], log=site.parent / "server.log").wait()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from scripts import options
 from scripts.stack import Json, SetupError, children, places, system_packages
+from scripts.stack.children import say
 from scripts.stack.system_packages import NPM_PINS as NPM
 
 ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
@@ -199,7 +200,7 @@ def report(results: Mapping[str, Result], accepted: Mapping[Pin, str]) -> int:
             print(f"UNUSED     {package}: {name} matches nothing: remove it from {ACCEPTED.name}")
             findings += 1
     counts = ", ".join(f"{result.looked_up} {name}" for name, result in results.items())
-    print(f"packages looked up: {counts}; {findings} findings", flush=True)
+    say(f"packages looked up: {counts}; {findings} findings")
     if unchecked and not findings:
         print("packages: NOT CHECKED: this is no clean result", file=sys.stderr, flush=True)
         return 2

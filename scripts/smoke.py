@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -74,7 +73,7 @@ def _signed_in(
     return call
 
 
-def paste_session_twice(paste: Callable[[], "subprocess.CompletedProcess[str]"]) -> str:
+def paste_session_twice(paste: Callable[[], children.Ran]) -> str:
     """Run the README's session, and again: then nothing new happens. Its order. Raises SetupError."""
     orders = []
     for text in (children.printed(paste()), children.printed(paste())):
@@ -144,7 +143,7 @@ def _require(is_so: bool, otherwise: str) -> None:
 
 
 def _step(text: str) -> None:
-    print(f"smoke: {text}", flush=True)
+    children.say(f"smoke: {text}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scripts import check, in_debian, options
 from scripts.stack import Environment, SetupError, children, places, throwaway
+from scripts.stack.children import say
 from scripts.stack.system_packages import Root
 
 IN_PARALLEL = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10")
@@ -41,10 +42,13 @@ def main() -> int:
         part = ("--part", asked.part, "--since", asked.since)
     seed = asked.seed or str(secrets.randbelow(10**6))
     if arguments[:2] == ["-m", "rules"]:
-        return _pytest_of_rules(*arguments)
+        # The tests of rules need no server.
+        folders = sorted(str(folder) for folder in places.PROJECT.glob("*/tests/rules"))
+        own = os.environ | check.SETTINGS
+        return _run("pytest", "--noconftest", *folders, *arguments, environment=own)
     if arguments and not asked.circle:
         return _pytest_on(asked.db, *arguments)
-    print(f"The order of the tests is that of SEED={seed}.", flush=True)
+    say(f"The order of the tests is that of SEED={seed}.")
     others = {kind: root for kind, (_, root) in throwaway.DATABASES.items() if root}
     circle = asked.circle or "first"
     words = ("--circle", circle, "--seed", seed, *part, *IN_PARALLEL, *arguments)
@@ -76,12 +80,6 @@ def _on_other_servers(roots: Mapping[str, Root], *arguments: str) -> int:
     return max(codes)
 
 
-def _pytest_of_rules(*arguments: str) -> int:
-    """The exit code of the tests of rules, which need no server."""
-    folders = sorted(str(folder) for folder in places.PROJECT.glob("*/tests/rules"))
-    return _run("pytest", "--noconftest", *folders, *arguments, environment=os.environ | check.SETTINGS)
-
-
 def _pytest_on(kind: str, *arguments: str) -> int:
     """The exit code of pytest on throwaway servers, whose logs are kept when it fails.
 
@@ -97,7 +95,7 @@ def _pytest_on(kind: str, *arguments: str) -> int:
                 kept.mkdir(parents=True, exist_ok=True)
                 for log in home.glob("*.log"):
                     shutil.copy(log, kept)
-                print(f"The servers' logs of this run are in {kept}.", flush=True)
+                say(f"The servers' logs of this run are in {kept}.")
                 print(failed.read_text() if failed.exists() else "", end="", flush=True)
     return code
 

@@ -10,13 +10,14 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
 from lab.alerts import stage as stages
 from lab.alerts.catalog import CAUSES, Cause
 from lab.alerts.stage import SLOWEST_SCRAPE_SECONDS, Fired, Stage
+from lab.calls import Findings
 from scripts import alert_rules, options
 from scripts.stack import SetupError, own_stack, waiting
 from scripts.stack.children import say
@@ -67,7 +68,7 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
     return 0
 
 
-def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> Iterator[str]:
+def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> Findings:
     """Make the causes, wait for their alerts, remove the causes, and wait until nothing fires; the table's
     rows."""
     alerts = running.alerts
@@ -99,7 +100,7 @@ def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> I
         yield f"| `{name}` | {cause.what} | {fired.at - began_at[cause.what]:.0f} | {cleared:.0f} |"
 
 
-def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float) -> Iterator[str]:
+def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float) -> Findings:
     """Wait until no alert is pending or firing, and the webhook knows that these are resolved, or say which.
 
     Of the others it may not get to know: Alertmanager does not send that an alert is resolved which was
@@ -118,7 +119,7 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
         yield f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s"
 
 
-def find_faults(alerts: Mapping[str, Fired], phase: Sequence[Cause]) -> Iterator[str]:
+def find_faults(alerts: Mapping[str, Fired], phase: Sequence[Cause]) -> Findings:
     """What the webhook got, against what the causes of the phase must and may make fire."""
     wanted = {name for cause in phase for name in cause.fires}
     explained = wanted.union(*(cause.explains for cause in phase))

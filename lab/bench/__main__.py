@@ -119,10 +119,10 @@ def against(instance: Instance, *, name: str, size: Size, rows: Collection[str])
 
 def measure_rounds(
     this: BenchStage, other: BenchStage, size: Size, rows: Collection[str]
-) -> dict[str, list[tuple[Measured, Measured]]]:
+) -> dict[str, Rounds]:
     # First what the shop takes while nobody calls: an audit of what the loads make would be in it.
     wanted = sorted((row for row in ROWS if row in rows), key=lambda row: row != "idle")
-    rounds: dict[str, list[tuple[Measured, Measured]]] = {row: [] for row in wanted}
+    rounds: dict[str, Rounds] = {row: [] for row in wanted}
     for number, row in itertools.product(range(size.rounds), wanted):
         if is_due(row, rounds[row], number=number, size=size):
             # The order changes from round to round, so that a drift of the machine favours neither.

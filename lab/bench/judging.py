@@ -2,7 +2,7 @@
 docs/bench-against.json with the last run of each size, and docs/bench/report.md.
 `python -m lab.bench.judging` writes the page again from both files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -12,6 +12,7 @@ from lab.bench.rows import COMPARED, MOST_PROCESSOR, ROWS
 from lab.load import Numbers, ratio
 from lab.report import number
 from scripts.stack import Json
+from scripts.stack.children import say
 
 FILE = report.DOCS / "bench.json"
 AGAINST_FILE = report.DOCS / "bench-against.json"
@@ -66,7 +67,8 @@ class Measured:
     steps: Sequence[Mapping[str, Any]] = ()
 
 
-Rounds = Sequence[tuple[Measured, Measured]]  # a row on this commit and on the other, in each round
+Runs = Iterator[Measured]
+Rounds = list[tuple[Measured, Measured]]  # a row on this commit and on the other, in each round
 
 
 def summed_up(measured: Iterable[Measured]) -> list[KeptRow]:
@@ -126,9 +128,9 @@ def write(rows: Sequence[KeptRow], **circumstances: Any) -> int:
         if size == "full":
             show()
     failed = failures(rows)
-    print(f"\n{table(kept)}", flush=True)
+    say(f"\n{table(kept)}")
     for failure in failed:
-        print(f"bench: FAILED {failure}", flush=True)
+        say(f"bench: FAILED {failure}")
     if failed:
         return 1
     return 0

@@ -1,7 +1,7 @@
 """The loads of k6 by row: each runs once, and compares the rows it made with the answers that k6 counted."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from lab import load, stage as stages
-from lab.bench.judging import Measured
-from lab.bench.rows import ROWS, Needed
+from lab.bench.judging import Measured, Runs
+from lab.bench.rows import ROWS
 from lab.bench.sizes import Size
+from lab.calls import Findings
 from lab.load import Figures, Settings, ratio
 from lab.stack import database
 from lab.stage import Stage
@@ -75,9 +76,9 @@ class BenchStage(Stage):
 
 
 @contextmanager
-def running(instance: Instance, size: Size, **settings: str) -> Iterator[BenchStage]:
+def running(instance: Instance, size: Size) -> Iterator[BenchStage]:
     """A stack of its own, seeded and warm."""
-    with own_stack.running(instance, **SETTINGS, **settings):
+    with own_stack.running(instance, **SETTINGS):
         seeded = stages.seeded(instance, users=size.users, products=PRODUCTS)
         stage = BenchStage(seeded.instance, seeded.users, seeded.shop, size)
         for row in ("coupon", "paid_card"):  # the first request of each thread opens its connection
@@ -128,7 +129,7 @@ def settings_of(stage: BenchStage, row: str) -> Json:
     settings = {**stage.files, "SECONDS": stage.size.seconds, "VUS": VUS, "RUN": run, **terms.k6}
     for name, number in terms.sized.items():
         settings[name] = getattr(stage.size, number)
-    return {**settings, **NEEDS[terms.needs](stage, row)}
+    return {**settings, **needed(stage, row)}
 
 
 def used(stage: Stage) -> dict[str, float]:
@@ -149,7 +150,7 @@ def cores_of(stage: Stage, seconds: float) -> dict[str, float]:
 
 def errors(
     row: str, figures: Figures, made: Iterable[int], orders: Orders | None, share: float = 1
-) -> Iterator[str]:
+) -> Findings:
     """At least this share of the answers must be the right one: every account sent one request, and there was
     enough for all. Of buyers that pay, those that wait may be answered 202, and others 503 `overloaded`."""
     terms = ROWS[row]
@@ -173,13 +174,13 @@ def errors(
         yield from wrong_orders(row, orders, answered=answered, most=most, pays=True, has_coupon=has_coupon)
 
 
-def beside_null(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def beside_null(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """These rows in rounds between loads of null, which run too."""
     runs = [partial(measure, stage, row) for row in rows if row != "null"]
     return between(stage, runs, partial(measure, stage, "null"))
 
 
-def between(stage: BenchStage, loads: Sequence[Run], null: Run) -> Iterator[Measured]:
+def between(stage: BenchStage, loads: Sequence[Run], null: Run) -> Runs:
     """These loads in each round, with null before and after each, for the machine drifts: rates and processor
     times as shares of null's, and statements of a request beyond null's. The null runs too."""
     before = null()
@@ -218,7 +219,7 @@ def settled(stage: Stage, since: datetime) -> Orders:
 
 def wrong_orders(
     row: str, made: Orders, *, answered: int, most: int, pays: bool, has_coupon: bool = False
-) -> Iterator[str]:
+) -> Findings:
     """Each order that was answered is in the database, and paid with its coupon redeemed where it should be;
     a request that failed for k6 may have placed its order all the same, of `most` in all."""
     due = (made.placed * pays, made.placed * has_coupon)
@@ -226,43 +227,25 @@ def wrong_orders(
         yield f"{row}: {answered} of {most} orders were answered, and in the database are {made}"
 
 
-def _sold_out(stage: BenchStage, row: str) -> Settings:
-    campaign = stage.campaign(f"Bench {row}", quantity=1)
-    stage.shop.call("POST", "/coupons", {"campaign": campaign})
-    return {"CAMPAIGN": campaign}
-
-
-def _page_of_coupons(stage: BenchStage, row: str) -> Settings:
-    users = stage.users[-LISTED_ACCOUNTS:]
-    for _ in range(LISTED_COUPONS - stage.number(COUPONS_OF_ACCOUNT, users[-1]["id"])):
-        campaign = stage.campaign(f"Bench {row}", quantity=len(users))
-        for user in users:
-            stage.shop.call("POST", "/coupons", {"campaign": campaign, "user": user["id"]})
-    return {"TOKENS": stage.tokens_of(users)}
-
-
-def _nothing(stage: BenchStage, row: str) -> Settings:
+def needed(stage: BenchStage, row: str) -> Settings:
+    """What the load of the row has to find is made; its settings."""
+    name = f"Bench {row}"
+    match ROWS[row].needs:
+        case "a campaign":
+            return {"CAMPAIGN": stage.campaign(name)}
+        case "a campaign sold out":
+            campaign = stage.campaign(name, quantity=1)
+            stage.shop.call("POST", "/coupons", {"campaign": campaign})
+            return {"CAMPAIGN": campaign}
+        case "coupons of its buyers":
+            return stage.issue(name, stage.size.accounts)
+        case "accounts with a page of coupons":
+            users = stage.users[-LISTED_ACCOUNTS:]
+            for _ in range(LISTED_COUPONS - stage.number(COUPONS_OF_ACCOUNT, users[-1]["id"])):
+                campaign = stage.campaign(name, quantity=len(users))
+                for user in users:
+                    stage.shop.call("POST", "/coupons", {"campaign": campaign, "user": user["id"]})
+            return {"TOKENS": stage.tokens_of(users)}
+        case "staff":
+            return {"TOKENS": stage.tokens_of([{"access": stage.shop.token}])}
     return {}
-
-
-def _campaign(stage: BenchStage, row: str) -> Settings:
-    return {"CAMPAIGN": stage.campaign(f"Bench {row}")}
-
-
-def _coupons(stage: BenchStage, row: str) -> Settings:
-    return stage.issue(f"Bench {row}", stage.size.accounts)
-
-
-def _staff(stage: BenchStage, row: str) -> Settings:
-    return {"TOKENS": stage.tokens_of([{"access": stage.shop.token}])}
-
-
-NEEDS: Mapping[Needed, Callable[[BenchStage, str], Settings]] = {
-    "": _nothing,
-    "a campaign": _campaign,
-    "a campaign sold out": _sold_out,
-    "coupons of its buyers": _coupons,
-    "accounts with a page of coupons": _page_of_coupons,
-    "staff": _staff,
-}
-"""The settings of a load by what its row needs."""

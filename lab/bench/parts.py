@@ -1,14 +1,14 @@
 """What measures the rows, by their part: loads of k6, and what no single load measures."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
 
 from lab import filling, load, stage as stages
 from lab.bench import loads, payments, sales
-from lab.bench.judging import Measured
+from lab.bench.judging import Measured, Runs
 from lab.bench.loads import BenchStage
 from lab.bench.rows import BOARD, ORDERS_MADE, ROWS, Part
 from lab.calls import signed_in
@@ -36,12 +36,12 @@ def run_once(stage: BenchStage, row: str) -> Measured:
     return next(run for run in PARTS[part](stage, [row]) if run.row == row)
 
 
-def once(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def once(stage: BenchStage, rows: Sequence[str]) -> Runs:
     for row in rows:
         yield loads.measure(stage, row)
 
 
-def growth(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def growth(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """Fill the tables step by step, and measure coupons at each. Shares of null are compared, because the
     machine is quicker in one half hour than in the next."""
     steps = []
@@ -82,7 +82,7 @@ def _processor(step: Numbers) -> str:
     return f"{step['processor_us']:.0f} ({step['of_null_processor']:.2f} of null's)"
 
 
-def board(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def board(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """The processor time of more viewers of the board."""
     staff = signed_in(stage.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
     shown = staff.get(f"{stage.instance.url}{BOARD.k6['LIST']}", timeout=60).text
@@ -101,7 +101,7 @@ def board(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="board", figures={"viewers_cores": after - before}, findings=findings, says=says)
 
 
-def idle(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def idle(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """What each process takes while nobody calls, once the worker has nothing left."""
     database.wait_until_worked_off(stage.instance)
     cores = loads.cores_of(stage, stage.size.idle_seconds)
@@ -109,7 +109,7 @@ def idle(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="idle", figures={"cores": total, "processor_us": 1e6 * total, **cores})
 
 
-def audit(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def audit(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """Every law over all that was made, as an operator would audit it; a broken one is a finding."""
     coupons = stage.number(COUPONS)
     orders = stage.number(ORDERS_MADE)
@@ -120,7 +120,7 @@ def audit(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="audit", figures=figures, findings=own_stack.broken(laws), says=says)
 
 
-def memory(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def memory(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """The peak of web processes and connections since the stack was started: no row restarts one."""
     connections = database.status(stage.instance, "Max_used_connections")
     allowed = stage.number(MOST_CONNECTIONS)
@@ -130,7 +130,7 @@ def memory(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="memory", figures=figures, says=says)
 
 
-def sign_ins(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def sign_ins(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """Sign-ins at once beside readers, who read alone before."""
     # A cookie that names no session, and no token: anonymous.
     anonymous = stage.tokens_of([{"access": ""}], "anonymous")

@@ -1,7 +1,7 @@
 """What no single load measures of payments: late attempts, refunds beside buyers, and buyers who wait."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lab import load, stage as stages
 from lab.bench import loads
-from lab.bench.judging import Measured
+from lab.bench.judging import Measured, Runs
 from lab.bench.loads import RUNNING_SAGAS, BenchStage
 from lab.bench.rows import REFUNDS, WAITING
 from lab.load import Numbers, ratio
@@ -108,7 +108,7 @@ class Arrivals:
         return sorted(late)
 
 
-def recovery(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def recovery(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """How late payments are tried again whose first calls failed, while more arrive than are settled."""
     for _ in range(stage.size.rounds):
         since = stage.now()
@@ -134,7 +134,7 @@ def recovery(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
         yield Measured(row="recovery", figures=figures, findings=findings)
 
 
-def refunds(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def refunds(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """What refunds asked for at once cost buyers who wait, and how soon they are settled."""
     for _ in range(stage.size.rounds):
         since = stage.now()
@@ -179,7 +179,7 @@ def _beside_quiet(beside: Numbers, quiet: Numbers, name: str, quotient: str) -> 
     return {quotient: ratio(beside[name], quiet[name]), name: beside[name], f"quiet_{name}": quiet[name]}
 
 
-def buyers_waiting(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def buyers_waiting(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """How many buyers wait for their payment at once, and what that takes above an idle shop.
 
     The worker is stopped while orders with points, a card and `Prefer: wait` are sent on a connection each;

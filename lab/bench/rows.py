@@ -66,7 +66,7 @@ class Row:
     k6: Mapping[str, int | str] = field(default_factory=dict)
     sized: Mapping[str, NumberOfSize] = field(default_factory=dict)  # settings of k6 that depend on the size
     times: str = "http_req_duration"  # the trend of k6 with the times of a call
-    needs: Needed = ""  # what the load has to find (`loads.NEEDS`)
+    needs: Needed = ""  # what the load has to find (`loads.needed`)
     makes: Sequence[str] = ()  # what its answers have to make, by SQL
     goals: Goals = field(default_factory=dict)  # of a run by itself
     ratios: Goals = field(default_factory=dict)  # of figures divided by those of the other commit

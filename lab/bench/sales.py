@@ -1,7 +1,7 @@
 """What no single load measures of sales: a waiting room from its first entry to an order, and a draw."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lab import filling, stage as stages
 from lab.bench import loads
-from lab.bench.judging import Measured
+from lab.bench.judging import Measured, Runs
 from lab.bench.loads import BenchStage
 from lab.bench.rows import SALE_ORDER
 from lab.load import Settings, ratio
@@ -64,7 +64,7 @@ def _open(stage: BenchStage, sale: int) -> None:
     stage.shop.call("PATCH", f"/sales/{sale}", {"opens_at": datetime.now(UTC).isoformat()})
 
 
-def sales(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def sales(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """Every row of sales; takes two minutes and the time in which the accounts join."""
     users = stage.users
     rate = min(HIGHEST_RATE, len(users) // ENTRIES_LAST_MINUTES)
@@ -97,7 +97,7 @@ def entries(stage: BenchStage, sale: int, first: int, most: int) -> Settings:
     return {"ENTRIES": file, "TOKENS": stage.tokens_of(users)}
 
 
-def orders_of_a_sale(stage: BenchStage) -> Iterator[Measured]:
+def orders_of_a_sale(stage: BenchStage) -> Runs:
     """Rounds of orders under admission between orders without, each round by other accounts."""
     a_round = min(ORDERS_A_ROUND, len(stage.users) // stage.size.rounds)
     sale = _create(stage, stage.product_ids[-2], rate_per_minute=ENOUGH_RATE)
@@ -126,7 +126,7 @@ class Beside(NamedTuple):
     seconds_an_admission: float
 
 
-def draw(stage: BenchStage, rows: Sequence[str]) -> Iterator[Measured]:
+def draw(stage: BenchStage, rows: Sequence[str]) -> Runs:
     """How long a large draw takes, and what it costs another sale and payments; accounts join by SQL."""
     entrants = stage.size.entrants
     drawn = _create(stage, stage.product_ids[-3], in_seconds=3_600, rate_per_minute=DRAW_RATE)

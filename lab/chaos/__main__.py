@@ -46,21 +46,20 @@ def main() -> int:
     campaign = (TRIALS | CAMPAIGNS)[asked.campaign]
     # On a stack in a new folder, which is kept when it fails.
     database = asked.db or campaign.terms.database
-    run = partial(run_campaign, campaign, asked)
+
+    def run(instance: Instance) -> int:
+        made = campaign.kind(
+            campaign,
+            instance,
+            asked.seed,
+            is_quick=asked.quick,
+            is_planted=asked.planted,
+            seconds=asked.seconds,
+            broker=asked.broker,
+        )
+        return made.run()
+
     return own_stack.measure(campaign.name, "campaign", run, database=database, keeps_failed=True)
-
-
-def run_campaign(campaign: Campaign, asked: argparse.Namespace, instance: Instance) -> int:
-    run = campaign.kind(
-        campaign,
-        instance,
-        asked.seed,
-        is_quick=asked.quick,
-        is_planted=asked.planted,
-        seconds=asked.seconds,
-        broker=asked.broker,
-    )
-    return run.run()
 
 
 class Ended(NamedTuple):
@@ -76,10 +75,7 @@ def run_all(asked: argparse.Namespace) -> int:
     words = [f"--quick={asked.quick:d}", f"--planted={asked.planted:d}", f"--seed={asked.seed}"]
     folder = places.private_folder(places.state())
     running: list[Popen[bytes]] = []
-    chosen = []
-    for campaign in chosen_by(asked):
-        if can_run(campaign):
-            chosen.append(campaign.name)
+    chosen = with_touched(own_stack.chosen([*CAMPAIGNS.values()], asked.part), asked.since)
 
     def run_apart(name: str) -> Ended:
         log = folder / f"campaign-{name}-{os.getpid()}.log"
@@ -96,7 +92,7 @@ def run_all(asked: argparse.Namespace) -> int:
 
     threads = ThreadPoolExecutor(2 if asked.quick else 1)
     try:
-        results = [*threads.map(run_apart, chosen)]
+        results = [*threads.map(run_apart, [one.name for one in chosen if can_run(one)])]
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         for child in running:
@@ -110,19 +106,11 @@ def run_all(asked: argparse.Namespace) -> int:
     return max((result.code for result in results), default=0)
 
 
-def chosen_by(asked: argparse.Namespace) -> list[Campaign]:
-    return with_touched(own_stack.chosen([*CAMPAIGNS.values()], asked.part), asked.since)
-
-
 def can_run(campaign: Campaign) -> bool:
     """Whether what it needs is here; says what isn't."""
-    packages = []
-    for need in campaign.needs:
-        if need != "root":
-            packages.append(need)
-    missing = system_packages.missing("mariadb", *packages)
+    missing = system_packages.missing("mariadb", *{*campaign.needs} - {"root"})
     if "root" in campaign.needs and os.getuid() != 0:
-        missing = [*missing, "root"]
+        missing.append("root")
     if missing:
         say(f"{campaign.name}: NOT RUN: it needs {', '.join(missing)}")
     return not missing
@@ -144,13 +132,9 @@ def ended(name: str, code: int, lines: list[str]) -> Ended:
 
 def with_touched(chosen: list[Campaign], since: str) -> list[Campaign]:
     """These, and before them others that the commits since then touch; what is left of those is noted."""
-    others = []
-    for one in CAMPAIGNS.values():
-        if one not in chosen:
-            others.append(one)
     touched = []
-    for one in others:
-        if since and changes.is_touched(one.touched_by, since):
+    for one in CAMPAIGNS.values():
+        if since and one not in chosen and changes.is_touched(one.touched_by, since):
             touched.append(one)
     changes.note_not_run("campaign", [one.name for one in touched[MOST_TOUCHED:]])
     return touched[:MOST_TOUCHED] + chosen

@@ -7,10 +7,10 @@ an answer: one that has not was made a second time. The amounts and units of one
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from lab.calls import Account, Connection, RecordedCall, Setup
+from lab.calls import Account, Connection, Findings, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
 from scripts.stack import Json
@@ -24,7 +24,7 @@ COUPON_STATES = {0: "issued", 1: "redeemed"}  # By how many paid orders have red
 MOST_NAMED = 5
 
 
-def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iterator[str]:
+def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Findings:
     """Each thing that is not as an answer said. The feed is read once more. Raises NoFinalAnswer."""
     orders: Json = {}
     for account in setup.buyers:
@@ -42,7 +42,7 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iter
         yield from of_readings(reader.events, again.events)
 
 
-def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
+def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Findings:
     """Each thing that is not as it is due, or is there without being due; of a set one is due."""
     for what in sorted(due.keys() | found.keys()):
         wanted = due.get(what)
@@ -54,7 +54,7 @@ def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Iterator[s
             yield f"{what}: {wanted} by the answers, is {is_now}"
 
 
-def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Iterator[str]:
+def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Findings:
     """One key, one final answer: the repeat gets it to the letter."""
     for made in calls:
         if made.call.key and made.was_done:
@@ -64,7 +64,7 @@ def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Iterator[s
                 yield f"key {made.call.key} of {made.sort}: first {made.answer}, now {again}"
 
 
-def of_orders(account: Account, orders: Rows) -> Iterator[str]:
+def of_orders(account: Account, orders: Rows) -> Findings:
     """Those in the answers, with the items that were asked for, and as their payments were answered."""
     due: dict[str, object] = {}
     ends: dict[str, set[str]] = {}
@@ -92,7 +92,7 @@ def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     yield from unlike(due, found)
 
 
-def of_belongings(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
+def of_belongings(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Findings:
     """Its coupons, free or redeemed by one order that is not fully refunded; and its wallet, with all that
     was granted, bought and spent by the answers."""
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
@@ -132,7 +132,7 @@ def points_due(account: Account, setup: Setup, orders: Rows) -> int:
     return points
 
 
-def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
+def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Findings:
     """Once all is settled nothing is reserved, and what is gone is sold."""
     on_hand = Counter({product.id: product.on_hand for product in setup.stocked})
     for made in setup.staff.done("adjustment"):
@@ -150,13 +150,13 @@ def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
         yield from unlike({what: (on_hand[product.id], 0)}, {what: (stock["on_hand"], stock["reserved"])})
 
 
-def of_outside(setup: Setup, shop: Shop, orders: Rows) -> Iterator[str]:
+def of_outside(setup: Setup, shop: Shop, orders: Rows) -> Findings:
     """Each amount at the gateway and event at the data platform that is not as orders and answers are."""
     yield from of_money(setup, orders, shop)
     yield from of_order_events(setup, orders, shop.events())
 
 
-def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
+def of_money(setup: Setup, orders: Rows, shop: Shop) -> Findings:
     """What is charged and not refunded, by order, and of the top-ups together."""
     bought = {id: order["card_amount"] for id, order in orders.items() if order["status"] in BOUGHT}
     due: Counter[str | None] = Counter(bought)
@@ -187,7 +187,7 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
             yield f"order {id}: charged {number[id]} times instead of {wanted}"
 
 
-def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterator[str]:
+def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Findings:
     """At the data platform each order has its events once and in sequence, and no other has a buyer's."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     buyers = {None, *(account.id for account in setup.buyers)}
@@ -207,7 +207,7 @@ def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterat
         yield f"order {id}: the data platform got {kinds}, and it is not there"
 
 
-def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
+def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Findings:
     """The feed as it was followed and as it is read later: the same events in the same order, each once."""
     types = {}
     for event in (*again, *followed):

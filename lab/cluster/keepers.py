@@ -23,6 +23,7 @@ import requests
 from lab.cluster import layout
 from lab.cluster.layout import Cluster
 from scripts.stack import Json, children, ports
+from scripts.stack.children import say
 
 RABBITMQ_ERRORS = (requests.RequestException, ValueError)
 APART_SECONDS = 6.0
@@ -150,7 +151,7 @@ def keep_mysql(cluster: Cluster) -> None:
     while True:
         last, (_, step) = step, look(cluster)
         if step != last:
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, step))}", flush=True)
+            say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, step))}")
         for name in step.members if step.action in ("found", "join") else ():
             if name not in acting or not acting[name].is_alive():
                 start = partial(_start, cluster, name, step.action == "found")
@@ -172,7 +173,7 @@ def _start(cluster: Cluster, name: str, is_first: bool) -> None:
     try:
         ask(cluster, name, *statements, f"START GROUP_REPLICATION {account}", seconds=JOIN_SECONDS)
     except MySQLdb.Error as error:
-        print(f"{name} did not finish: {error}", flush=True)
+        say(f"{name} did not finish: {error}")
     finally:
         if is_first:  # Or its next start would found a second group beside the first.
             ask(cluster, name, f"{bootstrap} FALSE")
@@ -232,7 +233,7 @@ def keep_rabbitmq(cluster: Cluster) -> None:
         now = time.monotonic()
         before, since = name, since if name == before else now
         if name and now - since >= APART_SECONDS:
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name} is apart, and is restarted", flush=True)
+            say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name} is apart, and is restarted")
             children.kill(children.group_of(cluster.run, name))
             time.sleep(RESTART_SECONDS)
         time.sleep(PERIOD_SECONDS)

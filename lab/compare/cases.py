@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from lab import load, stage as stages
 from lab.bench import loads
+from lab.calls import Findings
 from lab.compare import crash, walls
 from lab.compare.scenarios import QUICK, SCENARIOS, Scenario, Variant
 from lab.load import Figures, Numbers, Settings, ratio
@@ -203,13 +204,23 @@ def ramp(stage: Stage, case: Case, settings: Settings) -> Row:
     """The figures of the load, or of its best step within the bounds; all answers; its steps and its wall."""
     instance = stage.instance
     patience = START_SECONDS + case.load.seconds + 2 * FINISH_SECONDS
+    accounts = case.load.accounts // len(case.load.vus)
     rows: list[Row] = []
     steps: list[Step] = []
     walls_met = {}
     if case.variant.slowest_p95_ms:
         walls_met["wall"] = f"none up to {case.load.vus[-1]:,} buyers"
     for index, vus in enumerate(case.load.vus):
-        own = settings_of_step(stage, case, settings, index)
+        # Each step has accounts of its own.
+        users = stage.users[index * accounts : (index + 1) * accounts]
+        own = {
+            **settings,
+            "TOKENS": stage.tokens_of(users),
+            "RUN": f"{settings.get('RUN')}-{vus}",
+            "LOADS": case.executors(vus),
+            "PAUSE": case.load.pause,
+            "WARM_UP": case.load.warm_up,
+        }
         before = walls.used(instance)
         figures = load.run(f"lab/{case.load.sort}", instance, within_seconds=patience, **own)
         rows.append(read(figures))
@@ -221,7 +232,10 @@ def ramp(stage: Stage, case: Case, settings: Settings) -> Row:
             break
     if len(case.load.vus) == 1:
         return {**rows[0], "steps": []}
-    best = best_of(steps)
+    # The most served a second, of the steps within the bounds if there are any.
+    best = max(
+        range(len(steps)), key=lambda index: (not steps[index].too_much, steps[index].per_second, index)
+    )
     return {
         **rows[best],
         **sums_of(rows),
@@ -229,30 +243,6 @@ def ramp(stage: Stage, case: Case, settings: Settings) -> Row:
         "steps": [each._asdict() for each in steps],
         **walls_met,
     }
-
-
-def settings_of_step(stage: Stage, case: Case, settings: Settings, index: int) -> Row:
-    """Each step has accounts of its own."""
-    vus = case.load.vus[index]
-    accounts = case.load.accounts // len(case.load.vus)
-    users = stage.users[index * accounts : (index + 1) * accounts]
-    return {
-        **settings,
-        "TOKENS": stage.tokens_of(users),
-        "RUN": f"{settings.get('RUN')}-{vus}",
-        "LOADS": case.executors(vus),
-        "PAUSE": case.load.pause,
-        "WARM_UP": case.load.warm_up,
-    }
-
-
-def best_of(steps: Sequence[Step]) -> int:
-    """The step with the most served a second, of those within the bounds if there are any."""
-
-    def merit(index: int) -> tuple[bool, float, int]:
-        return not steps[index].too_much, steps[index].per_second, index
-
-    return max(range(len(steps)), key=merit)
 
 
 def sums_of(rows: Iterable[Row]) -> Row:
@@ -348,7 +338,7 @@ def coupons(stage: Stage, case: Case, measure: Measure) -> Row:
     return measured
 
 
-def differences(quantity: int, coupons: int, answers: Settings, *, sells_out: bool) -> Iterator[str]:
+def differences(quantity: int, coupons: int, answers: Settings, *, sells_out: bool) -> Findings:
     """Rows = answers; a caller without a definite answer may have one or not."""
     if not answers["coupons"] <= coupons <= answers["coupons"] + answers["unsure"]:
         told = f"{answers['coupons']} callers have theirs, {answers['unsure']} are unsure"

@@ -31,6 +31,7 @@ from scripts import options
 from scripts.stack import SetupError, children, own_stack, places, ports, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
+from scripts.stack.system_packages import Root
 
 NAME = "test-containers"
 Row = tuple[str, Callable[..., object], *tuple[str, ...]]
@@ -243,7 +244,8 @@ def main() -> int:
     is_kept = options.parser(f"make {NAME}", flags=["keep"], keep=keep).parse_args().keep
     home = places.PROJECT / "var" / "containers"
     try:
-        engine.require_roots()
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Root.require, engine.ROOTS.values()))
     except SetupError as error:
         # `make verify` knows by this line that it is no failure.
         say(f"{NAME}: NOT RUN: {str(error).partition(chr(10))[0]}")

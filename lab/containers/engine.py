@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -73,12 +72,6 @@ ROOTS = {
     name: Root(name=f"containers-{name}", finish=partial(configure, DECLARED["installed"][name]), **row)
     for name, row in DECLARED["roots"].items()
 }
-
-
-def require_roots() -> None:
-    """Make the Debian roots that are missing, beside each other. Raises SetupError."""
-    with ThreadPoolExecutor() as threads:
-        list(threads.map(Root.require, ROOTS.values()))
 
 
 @dataclass(frozen=True, kw_only=True)

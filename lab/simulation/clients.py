@@ -156,11 +156,14 @@ class Client:
         """Pay any order, or one of one's own with another card, in case that its card was declined."""
         orders = chance.choice([self.answers.orders, self.kept])
         if orders:
-            order_id = chance.choice(orders)
-            token = chance.choice(shop.CARDS)
-            of: Any = {"account_id": self.account_id, "order_id": order_id, "token": token}
-            of["keep_on_decline"] = chance.random() < SHARES.kept_orders
-            yield from self._start(key, purchase.pay, **of)
+            yield from self._start(
+                key,
+                purchase.pay,
+                account_id=self.account_id,
+                order_id=chance.choice(orders),
+                token=chance.choice(shop.CARDS),
+                keep_on_decline=chance.random() < SHARES.kept_orders,
+            )
 
     def cancel(self, key: str) -> Story:
         orders = self.answers.orders
@@ -170,14 +173,23 @@ class Client:
     def refund(self, key: str) -> Story:
         orders = self.answers.orders
         if orders:
-            of: Any = {"order_id": chance.choice(orders), "wanted": None, "reason": "back", "restock": True}
-            yield from self._start(key, refunding.start_refund, **of)
+            yield from self._start(
+                key,
+                refunding.start_refund,
+                order_id=chance.choice(orders),
+                wanted=None,
+                reason="back",
+                restock=True,
+            )
 
     def top_up(self, key: str) -> Story:
-        amount = chance.randint(100, 900)
-        token = chance.choice(shop.CARDS)
-        of: Any = {"account_id": self.account_id, "amount": amount, "token": token}
-        return self._start(key, top_ups.start, **of)
+        return self._start(
+            key,
+            top_ups.start,
+            account_id=self.account_id,
+            amount=chance.randint(100, 900),
+            token=chance.choice(shop.CARDS),
+        )
 
     def coupon(self, key: str) -> Story:
         campaign_id = chance.choice(list(CAMPAIGNS))
@@ -212,17 +224,15 @@ class Client:
         campaign_id = 0
         if chance.random() < SHARES.coupons:
             code, campaign_id = chance.choice(codes)
-        points_amount = chance.choice([0, 0, 100])
-        keep_on_decline = token is not None and chance.random() < SHARES.kept_orders
         request = OrderRequest(
             account_id=self.account_id,
             lines=lines,
             coupon_code=code,
-            points_amount=points_amount,
+            points_amount=chance.choice([0, 0, 100]),
             token=token,
             keyed=self._keyed(key, schemas.placed_order_answer),
             by=journal.current_actor(),
-            keep_on_decline=keep_on_decline,
+            keep_on_decline=token is not None and chance.random() < SHARES.kept_orders,
         )
         try:
             placed = yield partial(checkout.place, request)
@@ -252,9 +262,8 @@ class Operator(Client):
         """Grant points, perhaps so many that they have to be asked for."""
         limit = settings.GRANT_LIMIT_AMOUNT
         user_id = chance.choice([*ACCOUNTS, *OPERATORS])
-        is_large = chance.random() < SHARES.large_grants
         bounds = (1, limit)
-        if is_large:
+        if chance.random() < SHARES.large_grants:
             bounds = (limit + 1, 10 * limit)
         amount = chance.randint(*bounds)
         keyed = self._keyed(key, lambda _: Answer(200, b"{}"))
@@ -272,7 +281,7 @@ class Operator(Client):
         unfinished = Saga.objects.filter(ended_at=None).order_by("id").values_list("id", flat=True)
         ids = list(unfinished.filter(state=Saga.State.STUCK)) or list(unfinished[:3])
         if ids:
-            of: dict[str, Any] = {"saga_id": chance.choice(ids), "reason": key, "by": self.by}
+            of: Any = {"saga_id": chance.choice(ids), "reason": key, "by": self.by}
             act = chance.choice(["retry", "force_complete", "force_compensate"])
             if act == "force_complete" and chance.random() < SHARES.invented_references:
                 of["reference"] = "ch_invented"

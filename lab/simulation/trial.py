@@ -41,6 +41,7 @@ from payments.models import Entry, Transfer
 from payments.reconciliation import reconciling
 from sales.models import SaleEntry
 
+Findings = Iterator[str]  # What is wrong, a sentence each
 CUSTOMERS = 4  # of the accounts; the others are collectors
 BLANK = sqlite3.connect(":memory:")  # The tables of a shop in which nothing has happened
 
@@ -65,7 +66,7 @@ def prepare() -> None:
 def run(seed: str) -> Outcome:
     """Run one seed in a process of its own: what the shop remembers of a run is in no other one."""
     receiving, sending_end = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_run_and_send, args=(seed, sending_end))
+    child = multiprocessing.get_context("fork").Process(target=_run, args=(seed, sending_end))
     child.start()
     # Else the end of one that fails would not be the end of what it sends.
     sending_end.close()
@@ -76,13 +77,8 @@ def run(seed: str) -> Outcome:
     return outcome
 
 
-def _run_and_send(seed: str, outcomes: Connection) -> None:
-    findings, ran, answers = _run(seed)
-    outcomes.send(Outcome(findings, len(answers.orders), ran.steps, ran.trace.hexdigest(), [*ran.last]))
-
-
-def _run(seed: str) -> tuple[list[str], Processes, Answers]:
-    """Run one seed from the beginning; what was found, and what came of it."""
+def _run(seed: str, outcomes: Connection) -> None:
+    """Run one seed from the beginning, and send what was found, and what came of it."""
     connection.ensure_connection()
     BLANK.backup(connection.connection)
     chance.begin(seed)
@@ -101,8 +97,13 @@ def _run(seed: str) -> tuple[list[str], Processes, Answers]:
     processes.start()
     for id in OPERATORS:
         User.objects.create(username=f"operator-{id}", is_staff=True, is_superuser=True)
-    endpoint: dict[str, Any] = {"url": "http://127.0.0.1:1/", "secret": "not read", "events": ["order.*"]}
-    WebhookEndpoint.objects.create(owner_id=OPERATORS[0], created_at=clock.now(), **endpoint)
+    WebhookEndpoint.objects.create(
+        owner_id=OPERATORS[0],
+        created_at=clock.now(),
+        url="http://127.0.0.1:1/",
+        secret="not read",  # noqa: S106
+        events=["order.*"],
+    )
     answers = Answers()
     people = [Client(processes, answers, id, shop.CUSTOMER) for id in ACCOUNTS[:CUSTOMERS]]
     people += [Client(processes, answers, id, shop.COLLECTOR) for id in ACCOUNTS[CUSTOMERS:]]
@@ -123,7 +124,8 @@ def _run(seed: str) -> tuple[list[str], Processes, Answers]:
     findings += _of_events("data platform", platform, events.filter(type__in=DATA_PLATFORM_EVENTS))
     findings += _of_events("program", program, events.filter(type__startswith="order."))
     findings += _sell_the_rest()
-    return findings, processes, answers
+    digest = processes.trace.hexdigest()
+    outcomes.send(Outcome(findings, len(answers.orders), processes.steps, digest, [*processes.last]))
 
 
 def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> list[str]:
@@ -167,16 +169,14 @@ def _open_rows() -> list[str]:
     return result
 
 
-def _of_answers(answers: Answers, partner: Partner) -> Iterator[str]:
+def _of_answers(answers: Answers, partner: Partner) -> Findings:
     """What clients were answered is there, and nothing is of which no client, or no partner, knows."""
 
     def ids(model: Any, *columns: str, **which: Any) -> set[Any]:
         return set(model.objects.filter(**which).values_list(*columns or ["pk"], flat=len(columns) < 2))
 
-    registered = set()
-    for key, reply in partner.replies.items():
-        if reply is PartnerReply.REGISTERED:
-            registered.add(key)
+    replies = partner.replies.items()
+    registered = {partner.codes[key] for key, reply in replies if reply is PartnerReply.REGISTERED}
     coupons = ids(Coupon, "account_id", "campaign_id", "code", account_id__in=ACCOUNTS)
     differences: dict[str, set[Any]] = {
         "order": {*answers.orders} ^ ids(Order),
@@ -184,7 +184,7 @@ def _of_answers(answers: Answers, partner: Partner) -> Iterator[str]:
         "entry": answers.entries ^ ids(SaleEntry),
         "ticket": answers.tickets - ids(QueueTicket),
         "coupon": {(*owned, code) for owned, code in answers.coupons.items()} ^ coupons,
-        "code": {partner.codes[key] for key in registered} ^ ids(Coupon, "code", campaign__partner__gt=""),
+        "code": registered ^ ids(Coupon, "code", campaign__partner__gt=""),
     }
     yield from answers.contradictions
     for name, rows in differences.items():
@@ -192,7 +192,7 @@ def _of_answers(answers: Answers, partner: Partner) -> Iterator[str]:
             yield f"{name} {row} is on one side only"
 
 
-def _of_operators(answers: Answers) -> Iterator[str]:
+def _of_operators(answers: Answers) -> Findings:
     """What operators were answered that is not so, and points that nobody granted, or granted once more."""
     asked = Approval.objects.filter(kind=points_grants.GRANT)
     if sorted(asked.values_list("reason", flat=True)) != sorted(answers.asked):
@@ -210,23 +210,17 @@ def _of_operators(answers: Answers) -> Iterator[str]:
         yield f"points granted: {due} by the answers, {found} by the ledger"
 
 
-def _of_events(name: str, receiver: Receiver, events: "QuerySet[FeedEvent]") -> Iterator[str]:
+def _of_events(name: str, receiver: Receiver, events: "QuerySet[FeedEvent]") -> Findings:
     """Whether it got each of these events, and those of an order in the sequence in which they happened."""
     order_of = {str(id): order_id for id, order_id in events.values_list("event_id", "order_id")}
     for order in {*order_of.values(), None}:
-        sent = []
-        for id in order_of:
-            if order_of[id] == order:
-                sent.append(id)
-        got = []
-        for id in receiver.events:
-            if order_of.get(id) == order:
-                got.append(id)
+        sent = [id for id in order_of if order_of[id] == order]
+        got = [id for id in receiver.events if order_of.get(id) == order]
         if sorted(sent) != sorted(got) or (order and sent != got):
             yield f"{name}: {len(got)} of {len(sent)} events of {order}, or out of sequence"
 
 
-def _sell_the_rest() -> Iterator[str]:
+def _sell_the_rest() -> Findings:
     """Each campaign still issues as many coupons as it has left, and no more."""
     chance.pass_time(SECONDS.healing)
     tasks.sweep()

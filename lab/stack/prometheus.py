@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from lab.calls import Findings
 from scripts.stack import Json, SetupError, children, places, ports, system_packages, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
@@ -153,7 +154,7 @@ def beside(instance: Instance) -> Iterator[Prometheus]:
             yield found
 
 
-def empty_queries(found: Prometheus, since: float) -> Iterator[str]:
+def empty_queries(found: Prometheus, since: float) -> Findings:
     """Each query without a number since then (in seconds since 1970), and each variable without a value."""
     for board in dashboards():
         look = partial(_empty, found, board, since)

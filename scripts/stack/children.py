@@ -17,6 +17,7 @@ from scripts.stack import Environment, SetupError, ports, waiting
 from scripts.stack.places import PROJECT
 
 Child = subprocess.Popen[Any]
+Ran = subprocess.CompletedProcess[str]
 MARK = "FIRSTCOME_RUN"
 """In the environment of everything that supervisor starts: the state folder that it belongs to."""
 Ready = Callable[[], bool] | ports.Address  # Whether a process is ready, or where it answers then
@@ -95,9 +96,7 @@ def start(
         )
 
 
-def run(
-    words: Sequence[str], *, within_seconds: float, text: str | None = None, **how: Any
-) -> subprocess.CompletedProcess[str]:
+def run(words: Sequence[str], *, within_seconds: float, text: str | None = None, **how: Any) -> Ran:
     """Run the command to its end, with the text as its input, and otherwise as `start` has it.
 
     One that goes on is killed with all that it runs. Raises SetupError then.
@@ -112,7 +111,7 @@ def run(
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-    return subprocess.CompletedProcess(words, child.returncode, out, error)
+    return Ran(words, child.returncode, out, error)
 
 
 def run_to_end(words: Sequence[str], *, stop_seconds: float, **how: Any) -> int:
@@ -125,7 +124,7 @@ def run_to_end(words: Sequence[str], *, stop_seconds: float, **how: Any) -> int:
             stop(child, within_seconds=stop_seconds, number=signal.SIGINT)
 
 
-def printed(ran: subprocess.CompletedProcess[str], *, codes: Collection[int] = (0,)) -> str:
+def printed(ran: Ran, *, codes: Collection[int] = (0,)) -> str:
     """What the command printed. Raises SetupError with all of it where it ended with another code."""
     if ran.returncode not in codes:
         what = " ".join(ran.args[1:])[:100]

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from scripts.stack import (
     supervision,
     waiting,
 )
+from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
 READY_SECONDS = 240
@@ -64,7 +64,7 @@ def measure(
         code = children.run_command(f"{command}: failed", run_there, more=ends_of_logs)
     finally:
         if code == 1 and keeps_failed:
-            print(f"{command}: the stack's state and logs are kept in {home}", flush=True)
+            say(f"{command}: the stack's state and logs are kept in {home}")
         else:
             shutil.rmtree(home, ignore_errors=True)
     return code
@@ -106,7 +106,7 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
 
 def manage(
     instance: Instance, arguments: str, *, within_seconds: float = MANAGE_SECONDS, **settings: str
-) -> subprocess.CompletedProcess[str]:
+) -> children.Ran:
     """`make manage ARGS=…` in that stack, to its end. Raises SetupError when that takes too long."""
     words = ["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"]
     own = own_environment(instance, settings)
@@ -131,7 +131,7 @@ def broken(laws: Iterable[Mapping[str, Any]]) -> list[str]:
     return result
 
 
-def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
+def paste(instance: Instance, lines: str) -> children.Ran:
     """Shell lines in the project beside that stack, up to the first that fails. Raises SetupError."""
     own = own_environment(instance, {"FIRSTCOME_VAR": str(instance.home)})
     words = ["sh", "-euc", lines]

@@ -29,6 +29,7 @@ from scripts.stack import (
     processes,
     system_packages,
 )
+from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
 
@@ -122,7 +123,7 @@ def _keep_up() -> int:
             return 0
         with contextlib.suppress(KeyboardInterrupt), servers(home, kind=kind) as settings:
             (home / "env").write_text(_shell_lines(settings))
-            print(f"up, until Ctrl-C; in another shell: source {home}/env && .venv/bin/pytest", flush=True)
+            say(f"up, until Ctrl-C; in another shell: source {home}/env && .venv/bin/pytest")
             signal.pause()
     return 0
 

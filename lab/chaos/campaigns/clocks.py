@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
+from lab.calls import Findings
 from lab.stack import database, faketime
 from scripts.stack import Settings, children, places, processes, supervision, waiting
 from scripts.stack.instance import Instance
@@ -170,7 +171,7 @@ def watch_early(instance: Instance) -> None:
         database.rows(instance, f"CREATE TRIGGER {trigger}")
 
 
-def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
+def early(instance: Instance, seen: Sequence[str] = ()) -> Findings:
     """Each that happened earlier than it may, and each of these kinds that has not happened at all."""
     kinds = Counter(kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}"))  # noqa: S608
     children.say(f"written: {dict(kinds)}")

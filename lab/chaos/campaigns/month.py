@@ -1,7 +1,7 @@
 """The campaign `month`: thirty days of the shop's time, by jumps of all its clocks between bursts of load."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,6 +11,7 @@ import jwt
 from redis import Redis
 
 from lab import calls, shop
+from lab.calls import Findings
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import Run, say
@@ -145,7 +146,7 @@ class Month(Run):
                 overdue.append(f"not bounded: {number} rows of {table} after their time")
         return overdue
 
-    def findings(self) -> Iterator[str]:
+    def findings(self) -> Findings:
         yield from growth(self.sizes)
         yield from clocks.early(self.instance, self.terms.has_to_happen)
 
@@ -157,7 +158,7 @@ class Month(Run):
         return is_early and is_kept
 
 
-def growth(days: Sequence[Mapping[str, int]]) -> Iterator[str]:
+def growth(days: Sequence[Mapping[str, int]]) -> Findings:
     """What of Redis has grown from around day 10 to the last days, by more than a quarter and some."""
     if len(days) < FEWEST_DAYS:
         return

@@ -3,10 +3,10 @@
 import itertools
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from lab.calls import Connection, Observations, Period, order_call
+from lab.calls import Connection, Findings, Observations, Period, order_call
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns.run import Run
 from lab.chaos.faults import Fault
@@ -91,7 +91,7 @@ class Stores(Run):
         faults.copy_redis(self.instance)
         return super().load()
 
-    def findings(self) -> Iterator[str]:
+    def findings(self) -> Findings:
         spans = []
         for span in self.spans:
             if span.fault.name == "redis" and span.fault.sort in REDIS_AWAY:
@@ -99,7 +99,7 @@ class Stores(Run):
         return unanswered(self.seen, spans)
 
 
-def unanswered(seen: Observations, spans: Sequence[Period]) -> Iterator[str]:
+def unanswered(seen: Observations, spans: Sequence[Period]) -> Findings:
     """Each path whose requests in these spans, but those that need Redis, had no answer; prints how many."""
     for path in WITHOUT_REDIS:
         met = []

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from string import Template
-from subprocess import CompletedProcess, Popen
+from subprocess import Popen
 from typing import Any
 
 import requests
 
 from lab import stage
-from lab.calls import NO_ANSWER, Period, Request
+from lab.calls import NO_ANSWER, Findings, Period, Request
 from lab.chaos import comparison
 from lab.chaos.campaigns.run import Run, say
 from lab.cluster import layout
@@ -52,10 +52,6 @@ ADD_COLUMN = "ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL"
 DROP_COLUMN = "ALTER TABLE orders_order DROP COLUMN added_since"
 
 
-def all_answer(sockets: Iterable[str]) -> bool:
-    return all(ports.answers(socket) for socket in sockets)
-
-
 class Releases(Run):
     """Rounds: this release in the place of the previous one, the previous one again, and this one; the later
     ones restart this release, without draining web servers. The planted migration is made alone."""
@@ -79,14 +75,15 @@ class Releases(Run):
         try:
             for name in ("redis", "mariadb", *processes.OUTSIDE):
                 self.start(name, PROJECT)
-            stores = [str(instance.redis_socket), str(instance.mariadb_socket)]
-            waiting.until(partial(all_answer, stores), "no stores", within_seconds=READY_SECONDS)
+            for socket in (instance.redis_socket, instance.mariadb_socket):
+                answers = partial(ports.answers, str(socket))
+                waiting.until(answers, "no stores", within_seconds=READY_SECONDS)
             self.manage(instance, "migrate --no-input")
             for name in NAMES:
                 self.start(name, self.previous)
             self.start("front", PROJECT)
-            front = (ports.HOST, self.ports["front-statistics"])
-            waiting.until(lambda: ports.answers(front), "no HAProxy", within_seconds=READY_SECONDS)
+            answers = partial(ports.answers, (ports.HOST, self.ports["front-statistics"]))
+            waiting.until(answers, "no HAProxy", within_seconds=READY_SECONDS)
             for name in WEB:
                 self.balance(name, "ready")
             yield
@@ -104,7 +101,7 @@ class Releases(Run):
         # The page of statistics, its last section, also takes commands.
         (self.instance.home / "haproxy.cfg").write_text(f"{text}  stats admin if TRUE\n")
 
-    def manage(self, _: Any, words: str, code: Path | None = None) -> CompletedProcess[str]:
+    def manage(self, _: Any, words: str, code: Path | None = None) -> children.Ran:
         """A management command, by default of the previous release. Raises SetupError."""
         command = [sys.executable, "manage.py", *words.split()]
         folder = code or self.previous
@@ -139,7 +136,10 @@ class Releases(Run):
         time.sleep(ALONE_SECONDS)
         self.migrate()
         if self.is_planted:
-            self.plant_column()
+            # Both releases write: a migration adds a column that the previous one doesn't know.
+            self.rows(ADD_COLUMN)
+            time.sleep(ALONE_SECONDS)
+            self.rows(DROP_COLUMN)
             return 0.0
         chance = random.Random(f"{self.seed} rolls")
         longest = 0.0
@@ -148,12 +148,6 @@ class Releases(Run):
             self.repeat_calls(chance)
         self.finish()
         return longest
-
-    def plant_column(self) -> None:
-        """Both releases write: a migration adds a column that the previous one doesn't know."""
-        self.rows(ADD_COLUMN)
-        time.sleep(ALONE_SECONDS)
-        self.rows(DROP_COLUMN)
 
     def roll(self, number: int, chance: random.Random) -> float:
         """Replace every process once; the longest time until one was ready."""
@@ -171,10 +165,7 @@ class Releases(Run):
 
     def repeat_calls(self, chance: random.Random) -> None:
         """Calls that either release has answered: each gets its own answer again."""
-        made = []
-        for call in self.setup.calls:
-            if call.call.key and call.was_done:
-                made.append(call)
+        made = [call for call in self.setup.calls if call.call.key and call.was_done]
         chosen = chance.sample(made, min(REPEATED, len(made)))
         self.record(comparison.repeats(chosen, self.shop.connection))
 
@@ -197,8 +188,11 @@ class Releases(Run):
         self.start(name, code)
         self.made += 1
         if name in WEB:
-            is_ready = partial(self.is_ready, name)
-            waiting.until(is_ready, f"{name} was not ready", within_seconds=READY_SECONDS)
+            waiting.until(
+                lambda: not supervision.readiness_problem(self.ports[name]),
+                f"{name} was not ready",
+                within_seconds=READY_SECONDS,
+            )
             self.balance(name, "ready")
         else:
             time.sleep(1)
@@ -214,19 +208,15 @@ class Releases(Run):
             form = {"s": name, "action": state, "b": backend}
             requests.post(url, form, allow_redirects=False, timeout=DRAIN_SECONDS)
         if state != "drain":
-            is_up = partial(self.is_up, name)
-            waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
+            waiting.until(
+                lambda: self.balanced(name)["ready"]["status"] == "UP",
+                f"{name} was not found ready",
+                within_seconds=READY_SECONDS,
+            )
 
     def under_way(self, name: str) -> int:
         """How many requests the web server has."""
         return sum(int(row["scur"]) for row in self.balanced(name).values())
-
-    def is_ready(self, name: str) -> bool:
-        return not supervision.readiness_problem(self.ports[name])
-
-    def is_up(self, name: str) -> bool:
-        """Whether the balancer has found it ready."""
-        return self.balanced(name)["ready"]["status"] == "UP"
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
         result = {}
@@ -235,7 +225,7 @@ class Releases(Run):
                 result[row["pxname"]] = row
         return result
 
-    def ended(self) -> Iterator[str]:
+    def ended(self) -> Findings:
         for name, child in self.running.items():
             if child.poll() is not None:
                 yield f"{name} has ended by itself"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lab import shop as shops, stage
-from lab.calls import Observations
+from lab.calls import Findings, Observations
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns import clocks, network, patches
 from lab.chaos.clients import Client, FeedReader, Work, at_work, staff_and_buyers
@@ -298,7 +298,7 @@ class Campaign:
         return plan
 
 
-def unmet(campaign: Campaign, seen: Observations) -> Iterator[str]:
+def unmet(campaign: Campaign, seen: Observations) -> Findings:
     """A fault that no request has met proves nothing."""
     for word in campaign.required_answers:
         if not seen.statuses[word]:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from redis import Redis
 
+from lab.calls import Findings
 from lab.chaos import comparison
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import Run, say
@@ -66,7 +67,7 @@ class Tasks(Run):
                 children.printed(children.run(call, within_seconds=60, environment=environment))
             yield
 
-    def findings(self) -> Iterator[str]:
+    def findings(self) -> Findings:
         """Each task that was not run as the campaign promises, and all that happened early."""
         # Supervisor keeps one log more, where the first has become too long.
         logs = [*self.instance.logs.glob("worker.log*"), self.instance.logs / clocks.SECOND_LOG]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from lab import shop
-from lab.calls import Call, Observations, Request, coupon_call
+from lab.calls import Call, Findings, Observations, Request, coupon_call
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns.run import Run
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
@@ -130,16 +130,17 @@ class Soak(Chaos):
                 for campaign in setup.campaigns:
                     call = coupon_call(account, campaign)
                     self.shop.make(account, "coupon", call, within_seconds=CALL_SECONDS)
-            waiting.left(self.has_no_ticket, within_seconds=SEEN_SECONDS, pause_seconds=1)
+            waiting.left(
+                lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0"),
+                within_seconds=SEEN_SECONDS,
+                pause_seconds=1,
+            )
         product = self.shop.create_product("Sale", 0, shop.PLENTY)
         sale = self.shop.create_sale(product.id, rate_per_minute=1)
         for account in setup.buyers:
             call = Call("POST", f"/sales/{sale}/entries", account.token)
             self.shop.ask(call, within_seconds=CALL_SECONDS)
         self.before = comparison.stored(setup, self.rows)
-
-    def has_no_ticket(self) -> bool:
-        return not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")
 
     def load(self) -> float:
         longest = super().load()
@@ -149,11 +150,11 @@ class Soak(Chaos):
         self.record(availability(self.seen))
         return longest
 
-    def findings(self) -> Iterator[str]:
+    def findings(self) -> Findings:
         return prometheus.empty_queries(self.prometheus, self.began_at)
 
 
-def availability(seen: Observations) -> Iterator[str]:
+def availability(seen: Observations) -> Findings:
     outside = [request for request in seen.requests if not request.overlaps(seen.outages)]
     paying = []
     for request in outside:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lab import filling
+from lab.calls import Findings
 from lab.chaos.campaigns.releases import Releases
 from lab.stack import database
 from scripts.stack import Settings, waiting
@@ -157,7 +158,7 @@ class Upgrade(Releases):
             most = waits[-1 - len(waits) // 100]
             say(f"{len(waits)} requests, of which 99 % took {most:.2f} s at most, and one {waits[-1]:.2f} s")
 
-    def findings(self) -> Iterator[str]:
+    def findings(self) -> Findings:
         say(f"as before: {self.kept}")
         now = self.rows(KEPT)
         if now != self.kept:

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 
 from lab import report, stage
-from lab.calls import Connection, Observations
+from lab.calls import Connection, Findings, Observations
 from lab.chaos import clients, comparison
 from lab.chaos.clients import Work
 from lab.cluster import keepers, layout, processes, status
@@ -116,7 +116,7 @@ def main() -> int:
     return own_stack.measure("cluster-drill", "cluster-drill", drill, keeps_failed=True)
 
 
-def _manage(cluster: Instance, words: str) -> subprocess.CompletedProcess[str]:
+def _manage(cluster: Instance, words: str) -> children.Ran:
     """A management command beside the cluster, to its end. Raises SetupError when that takes too long."""
     line = ["sh", "-c", f'. "$0/env" && exec "$1" manage.py {words}', str(cluster.home), sys.executable]
     return children.run(line, within_seconds=COMMAND_SECONDS)
@@ -201,7 +201,7 @@ class Trial:
         found += [*(f"lost: {one}" for one in lost), *(f"doubled: {one}" for one in doubled), *seen.findings]
         return row, found
 
-    def _judge(self) -> Iterator[str]:
+    def _judge(self) -> Findings:
         """Once every call has its final answer and all members have the same: what does not hold."""
         self.shop.await_final_answers(self.setup)
         sums = f"CHECKSUM TABLE {comparison.TRUTH}"

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from lab import stage
-from lab.calls import NO_ANSWER
+from lab.calls import NO_ANSWER, Findings
 from lab.cluster import keepers, layout, processes, status
 from lab.cluster.layout import Cluster, names
 from scripts.stack import SetupError, children, supervision, system_packages, waiting
@@ -103,9 +103,7 @@ class Fault:
             return self.seconds + 3.0
         return 10.0 + (NOTICE_SECONDS if self.seconds else 0.0)
 
-    def failures(
-        self, statuses: Mapping[str, int], *, outage_seconds: float, acknowledged: int
-    ) -> Iterator[str]:
+    def failures(self, statuses: Mapping[str, int], *, outage_seconds: float, acknowledged: int) -> Findings:
         """What of that did not hold, and answers that no client of a cluster may get; `acknowledged` are the
         effects that were compared."""
         if outage_seconds > (most := self.most_outage_seconds):
