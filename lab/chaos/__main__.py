@@ -45,7 +45,7 @@ def main() -> int:
         return children.run_command("make chaos", partial(run_all, asked))
     campaign = (TRIALS | CAMPAIGNS)[asked.campaign]
     # On a stack in a new folder, which is kept when it fails.
-    database = asked.db or campaign.terms.database
+    database = asked.db or campaign.database
 
     def run(instance: Instance) -> int:
         made = campaign.kind(

@@ -118,7 +118,7 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(answered, stored
 def test_a_fault_that_can_not_be_made_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
     run = Run(CAMPAIGNS["gateway"], Instance(home=tmp_path, port=ports.free(2), database="sqlite"), "1")
-    run.terms = replace(run.terms, ready_seconds=1)
+    run.campaign = replace(run.campaign, ready_seconds=1)
     with pytest.raises(NoFinalAnswer, match="POST /latency"):
         run.make(Fault("slow", "gateway", 0.1))
     assert run.made == 0
@@ -208,7 +208,7 @@ def test_a_soak_below_the_goal_has_a_finding(bad, is_below, capsys):
 
 class Calm(trials.Soak):
     def make_faults(self) -> float:
-        time.sleep(self.terms.client_seconds)
+        time.sleep(self.campaign.client_seconds)
         self.made = 1  # to be calm is what is done here
         return 0.0
 
@@ -217,7 +217,7 @@ class Calm(trials.Soak):
 def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(tmp_path, capsys):
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=tmp_path, port=port, database="mariadb")
-    code = Calm(Campaign("calm", {}, terms=replace(SOAK.terms, client_seconds=30)), instance, "1").run()
+    code = Calm(replace(SOAK, name="calm", client_seconds=30), instance, "1").run()
     said = capsys.readouterr().out
     assert code == 0, said
     boards = re.findall(r"(\d+) of (\d+) queries have data", said)

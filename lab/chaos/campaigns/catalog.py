@@ -5,6 +5,8 @@ A fault's last word is what it is about, and the words before it are its sort: t
 that happens at once lasts no time: `kill`, `flush`, `replace` (`releases`), `lose` (`restore`).
 """
 
+from dataclasses import replace
+
 from lab import shop
 from lab.chaos.campaigns import defects
 from lab.chaos.campaigns.month import Month
@@ -12,7 +14,7 @@ from lab.chaos.campaigns.network import State
 from lab.chaos.campaigns.plans import Gateway, Payments, Sales, Stores
 from lab.chaos.campaigns.releases import NAMES, Releases
 from lab.chaos.campaigns.restore import Restore
-from lab.chaos.campaigns.run import Campaign, Terms
+from lab.chaos.campaigns.run import Campaign
 from lab.chaos.campaigns.tasks import Tasks
 from lab.chaos.campaigns.trials import Chaos, Soak
 from lab.chaos.campaigns.upgrade import Upgrade
@@ -43,7 +45,7 @@ SALES = Campaign(
     {"kill worker": 5, "kill beat": 5, "flush redis": 5, "kill web": 10, "kill mariadb": 3, "kill redis": 3},
     Sales,
     touched_by=["sales/*"],
-    terms=Terms(planted_patches=["admissions-in-memory"]),
+    planted_patches=["admissions-in-memory"],
 )
 STORES = Campaign(
     "stores",
@@ -79,7 +81,8 @@ GATEWAY = Campaign(
     links=["webhooks"],
     touched_by=["payments/*", "orders/payment/*", "orders/saga/*", "foundation/outbound/*"],
     # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
-    terms=Terms(settle_seconds=120, planted_settle_seconds=120),
+    settle_seconds=120,
+    planted_settle_seconds=120,
 )
 # `Payments` adds the steps of clocks after these.
 PAYMENTS = Campaign(
@@ -103,15 +106,13 @@ PAYMENTS = Campaign(
     planted=defects.renew_charge_keys,
     needs=["rabbitmq", "libfaketime"],
     touched_by=["orders/saga/*", "orders/payment/*", "payments/*", "foundation/clock.py"],
-    terms=Terms(
-        has_3ds=False,
-        has_sale=False,
-        has_reader=False,
-        patches=["frequently-measured-clock"],  # a step is met by payments in flight
-        clocks="mariadb=mariadb worker=worker",
-        minutes=3,
-        settings={**USUAL_TIMES, "WEB_WORKERS": "1"},
-    ),
+    has_3ds=False,
+    has_sale=False,
+    has_reader=False,
+    patches=["frequently-measured-clock"],  # a step is met by payments in flight
+    clocks="mariadb=mariadb worker=worker",
+    minutes=3,
+    settings={**USUAL_TIMES, "WEB_WORKERS": "1"},
 )
 LOCKS = Campaign(
     "locks",
@@ -143,7 +144,8 @@ DISK = Campaign(
     needs=["root"],
     touched_by=["foundation/db/*"],
     # A server that starts on a full disk waits for a minute before it writes its system tables again.
-    terms=Terms(disk_megabytes=1024, ready_seconds=90),
+    disk_megabytes=1024,
+    ready_seconds=90,
 )
 NETWORK = Campaign(
     "network",
@@ -154,13 +156,6 @@ NETWORK = Campaign(
     links=LINKS,
     touched_by=["foundation/outbound/*", "foundation/db/*", "foundation/redis/*"],
 )
-RELEASES_TERMS = Terms(
-    has_3ds=False,
-    has_sale=False,
-    minutes=6,
-    pauses=(1.0, 5.0),
-    settings={"WEB_WORKERS": "1", "TRUSTED_PROXIES": "1"},
-)
 # Six rounds, each of which replaces every process once, in an order of the seed: three rolls between the
 # releases, then three rounds of restarts. `Releases` counts the rounds by the number of faults. A quick run
 # makes one round.
@@ -170,17 +165,20 @@ RELEASES = Campaign(
     Releases,
     needs=["haproxy"],
     touched_by=["*/migrations/*", "orders/saga/*", "shop/web_server.py"],
-    terms=RELEASES_TERMS,
+    has_3ds=False,
+    has_sale=False,
+    minutes=6,
+    pauses=(1.0, 5.0),
+    settings={"WEB_WORKERS": "1", "TRUSTED_PROXIES": "1"},
 )
 # The previous release's database has orders and coupons of months, a fiftieth of them in a quick run. The
 # faults are those of one round, of which each run makes three.
-UPGRADE = Campaign(
-    "upgrade",
-    {f"replace {name}": 1 for name in NAMES},
-    Upgrade,
-    needs=["haproxy"],
+UPGRADE = replace(
+    RELEASES,
+    name="upgrade",
+    faults={f"replace {name}": 1 for name in NAMES},
+    kind=Upgrade,
     touched_by=["*/migrations/*", "shop/management/commands/migrate.py"],
-    terms=RELEASES_TERMS,
 )
 TASKS = Campaign(
     "tasks",
@@ -188,16 +186,14 @@ TASKS = Campaign(
     Tasks,
     needs=["libfaketime"],
     touched_by=["*/tasks.py", "foundation/operations/*", "orders/saga/*", "orders/cancellation.py"],
-    terms=Terms(
-        has_sale=False,
-        planted_patches=["host-clock", "no-leases"],
-        clocks="worker=worker beat=beat",  # a clock for each
-        has_to_happen=["order expired", "payment given up", "saga retried", "shop_idempotencykey swept"],
-        # Each message of what is left to do may be a minute late, and one leads to another.
-        settle_seconds=180,
-        planted_settle_seconds=60,
-        settings={"IDEMPOTENCY_RETENTION_SECONDS": "86400", "LOG_LEVEL": "INFO"},
-    ),
+    has_sale=False,
+    planted_patches=["host-clock", "no-leases"],
+    clocks="worker=worker beat=beat",  # a clock for each
+    has_to_happen=["order expired", "payment given up", "saga retried", "shop_idempotencykey swept"],
+    # Each message of what is left to do may be a minute late, and one leads to another.
+    settle_seconds=180,
+    planted_settle_seconds=60,
+    settings={"IDEMPOTENCY_RETENTION_SECONDS": "86400", "LOG_LEVEL": "INFO"},
 )
 # A fault is a day, after which the clocks jump to the next one. Its numbers are no seconds but hours: the
 # jump stops once in between, 2 to 20 hours on. A quick run makes three days, and stops after 8 hours at most.
@@ -206,33 +202,29 @@ MONTH = Campaign(
     {"next day of clocks": (30, 2, 20)},
     Month,
     needs=["libfaketime"],
-    terms=Terms(
-        has_sale=False,
-        has_reader=False,  # events are deleted meanwhile
-        patches=["frequently-measured-clock"],
-        planted_patches=["early-sweep", "no-sweep-of-marks"],
-        # One clock, named `all`.
-        clocks=(
-            "redis=all mariadb=all gateway=all sink=all partner=all web=all worker=all beat=all issuer=all"
-        ),
-        has_to_happen=[
-            "order expired",
-            "payment given up",
-            "shop_idempotencykey swept",
-            "shop_committedtransaction swept",
-        ],
-        client_seconds=4.0,
-        minutes=6,
-        settle_seconds=120,
-        planted_settle_seconds=120,
-        # As a shop has them, but for the last; it waits for none of them, because the clocks jump.
-        settings={
-            **USUAL_TIMES,
-            "IDEMPOTENCY_LEASE_SECONDS": "30",
-            "IDEMPOTENCY_RETENTION_SECONDS": "86400",
-            "SWEEP_SECONDS": "1",
-        },
-    ),
+    has_sale=False,
+    has_reader=False,  # events are deleted meanwhile
+    patches=["frequently-measured-clock"],
+    planted_patches=["early-sweep", "no-sweep-of-marks"],
+    # One clock, named `all`.
+    clocks=("redis=all mariadb=all gateway=all sink=all partner=all web=all worker=all beat=all issuer=all"),
+    has_to_happen=[
+        "order expired",
+        "payment given up",
+        "shop_idempotencykey swept",
+        "shop_committedtransaction swept",
+    ],
+    client_seconds=4.0,
+    minutes=6,
+    settle_seconds=120,
+    planted_settle_seconds=120,
+    # As a shop has them, but for the last; it waits for none of them, because the clocks jump.
+    settings={
+        **USUAL_TIMES,
+        "IDEMPOTENCY_LEASE_SECONDS": "30",
+        "IDEMPOTENCY_RETENTION_SECONDS": "86400",
+        "SWEEP_SECONDS": "1",
+    },
 )
 # The database is lost once, so a run can't be made shorter by fewer faults: a quick one has less load.
 RESTORE = Campaign(
@@ -240,23 +232,22 @@ RESTORE = Campaign(
     {"lose mariadb": 1},
     Restore,
     touched_by=["*/management/commands/*", "events/feed/*"],
-    terms=Terms(
-        has_3ds=False,
-        has_sale=False,
-        has_reader=False,  # the feed goes back with the database
-        client_seconds=600,
-        settings={"MARIADB_BINARY_LOG": "1"},
-    ),
+    has_3ds=False,
+    has_sale=False,
+    has_reader=False,  # the feed goes back with the database
+    client_seconds=600,
+    settings={"MARIADB_BINARY_LOG": "1"},
 )
 CHAOS = Campaign(
     "chaos",
     {},
     Chaos,
-    terms=Terms(database="sqlite", client_seconds=60, settle_seconds=shop.SETTLE_SECONDS, pauses=(0.3, 3.0)),
+    database="sqlite",
+    client_seconds=60,
+    settle_seconds=shop.SETTLE_SECONDS,
+    pauses=(0.3, 3.0),
 )
-SOAK = Campaign(
-    "soak", {}, Soak, terms=Terms(client_seconds=600, settle_seconds=shop.SETTLE_SECONDS, pauses=(2.0, 8.0))
-)
+SOAK = Campaign("soak", {}, Soak, client_seconds=600, settle_seconds=shop.SETTLE_SECONDS, pauses=(2.0, 8.0))
 
 _ALL = (
     PROCESSES,

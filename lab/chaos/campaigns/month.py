@@ -78,7 +78,7 @@ class Month(Run):
         since = self.now()
         self.move(timedelta(minutes=1))  # more than to the next scheduled audit
         is_unchecked = partial(database.value, self.instance, UNCHECKED, since)
-        if waiting.left(is_unchecked, within_seconds=self.terms.settle_seconds):
+        if waiting.left(is_unchecked, within_seconds=self.campaign.settle_seconds):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
         for broken in database.read(self.instance, BrokenLaw, BROKEN):
             self.record([f"day {day}: {broken.law} is broken: {broken.offenders}"])
@@ -110,7 +110,7 @@ class Month(Run):
         self.campaigns += self.setup.campaigns
         with ExitStack() as outage:
             with at_work(self.clients(f" {day}")):
-                time.sleep(self.terms.client_seconds)
+                time.sleep(self.campaign.client_seconds)
                 if day % DAYS_BETWEEN_OUTAGES == 1:
                     outage.enter_context(faults.lasting(GATEWAY_AWAY, self.instance))
                     time.sleep(GATEWAY_AWAY.seconds)
@@ -148,7 +148,7 @@ class Month(Run):
 
     def findings(self) -> Findings:
         yield from growth(self.sizes)
-        yield from clocks.early(self.instance, self.terms.has_to_happen)
+        yield from clocks.early(self.instance, self.campaign.has_to_happen)
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: keys that are deleted early, and marks that are never deleted."""

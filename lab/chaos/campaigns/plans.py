@@ -70,7 +70,7 @@ class Payments(Gateway):
             time.sleep(chance.uniform(0, 1))
             struck = self.open()
             super().make(fault)
-            waiting.left(self.open, within_seconds=self.terms.settle_seconds)
+            waiting.left(self.open, within_seconds=self.campaign.settle_seconds)
             seconds = time.monotonic() - self.spans[-1].ended
         say(f"| {fault} | {struck} were open | settled after {seconds:.1f} s |")
         if seconds > GOAL_SECONDS:

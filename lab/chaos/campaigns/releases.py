@@ -160,7 +160,7 @@ class Releases(Run):
         longest = 0.0
         for name in chance.sample(NAMES, len(NAMES)):
             longest = max(longest, self.replace(name, code, is_drained=not is_restart))
-            time.sleep(chance.uniform(*self.terms.pauses))
+            time.sleep(chance.uniform(*self.campaign.pauses))
         return longest
 
     def repeat_calls(self, chance: random.Random) -> None:

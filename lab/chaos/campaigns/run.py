@@ -14,7 +14,7 @@ from lab.calls import Findings, Observations
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns import clocks, network, patches
 from lab.chaos.clients import Client, FeedReader, Work, at_work, staff_and_buyers
-from lab.chaos.faults import Fault, Faults
+from lab.chaos.faults import PATIENCE_SECONDS, Fault, Faults
 from lab.shop import Shop
 from lab.stack import database
 from lab.stack.rabbitmq import RunningNode
@@ -38,32 +38,8 @@ class Span(NamedTuple):
     ready: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What is otherwise in the runs of one campaign than in most."""
-
-    database: str = "mariadb"
-    has_3ds: bool = True  # buyers whose card asks them, and who keep declined orders
-    has_sale: bool = True  # buyers who join one
-    has_reader: bool = True  # of the feed
-    settings: Environment = field(default_factory=dict)  # of the shop, beside those of lab/shop.toml
-    patches: Sequence[str] = ()  # changes of the shop's code, by their names in `patches`
-    planted_patches: Sequence[str] = ()  # those of a planted run alone
-    clocks: str = ""  # of the processes whose clocks are moved, as `faketime.CLOCKS` has them
-    has_to_happen: Sequence[str] = ()  # kinds of changes, for it is to be seen that they aren't early
-    disk_megabytes: int = 0  # of the database's own disk; 0 for none
-    minutes: int = 1  # of load for which there are stock and coupons
-    pauses: tuple[float, float] = (0.3, 2.0)  # from and to how many seconds pass before each fault
-    client_seconds: float = (
-        3600.0  # for which clients repeat calls, and 90 s more; of `month` the load of a day
-    )
-    ready_seconds: float = faults.PATIENCE_SECONDS  # within which the shop has to be ready after a fault
-    settle_seconds: int = 60  # within which all has to be settled after the load
-    planted_settle_seconds: int = 5  # what a planted defect has lost never settles
-
-
 class Run:
-    """A run as most campaigns have it; the campaign's terms or a class has what is otherwise."""
+    """A run as most campaigns have it; the campaign or a class has what is otherwise."""
 
     manage: Any = staticmethod(own_stack.manage)  # What runs the command that makes the first rows
 
@@ -80,7 +56,6 @@ class Run:
     ) -> None:
         """As the command line asks for it."""
         self.campaign = campaign
-        self.terms = campaign.terms
         self.instance = instance
         self.seed = seed
         self.is_quick = is_quick
@@ -134,7 +109,7 @@ class Run:
 
     def prepare(self) -> Settings:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
-        terms = self.terms
+        terms = self.campaign
         settings = dict(terms.settings)
         if "rabbitmq" in self.needs:
             self.broker = RunningNode(self.instance.home / "rabbitmq")
@@ -160,11 +135,11 @@ class Run:
         """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
         known = stage.seed(self.instance, shops.BUYERS * shops.ACCOUNTS_EACH, manage=self.manage)
         self.shop = Shop(self.instance, known["staff"], self.seen)
-        stock = shops.STOCK * self.terms.minutes
+        stock = shops.STOCK * self.campaign.minutes
         setup = self.shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)
-        setup.campaigns = self.shop.create_campaigns(self.terms.minutes)
-        setup.has_3ds = self.terms.has_3ds
-        if self.terms.has_sale:
+        setup.campaigns = self.shop.create_campaigns(self.campaign.minutes)
+        setup.has_3ds = self.campaign.has_3ds
+        if self.campaign.has_sale:
             setup.sold = self.shop.create_product("Trial", shops.PRODUCTS + 1, shops.PLENTY)
             setup.sale = self.shop.create_sale(setup.sold.id, **shops.SALE)
         self.setup = setup
@@ -177,10 +152,10 @@ class Run:
 
     def clients(self, more_seed: str = "") -> list[Client]:
         """Staff and buyers, who draw their calls and keys by the seed and this, and a reader of the feed."""
-        ends_at = time.monotonic() + self.terms.client_seconds
+        ends_at = time.monotonic() + self.campaign.client_seconds
         work = Work(self.setup, self.instance.port, self.seen, ends_at)
         clients = staff_and_buyers(work, count=shops.BUYERS, seed=self.seed + more_seed)
-        if self.terms.has_reader:
+        if self.campaign.has_reader:
             self.reader = FeedReader(work, f"{self.seed} feed")
             clients.append(self.reader)
         return clients
@@ -209,7 +184,7 @@ class Run:
             # Before each fault, because a database that starts again has its own settings.
             if self.is_planted and self.campaign.planted:
                 self.campaign.planted(self.instance)
-            time.sleep(chance.uniform(*self.terms.pauses))
+            time.sleep(chance.uniform(*self.campaign.pauses))
             yield fault
 
     def make(self, fault: Fault) -> float:
@@ -219,17 +194,17 @@ class Run:
         faults.make(fault, self.instance, self.broker)
         ended = time.monotonic()
         self.made += 1
-        waited = faults.wait_until_ready(fault, leader, self.instance, self.terms.ready_seconds)
+        waited = faults.wait_until_ready(fault, leader, self.instance, self.campaign.ready_seconds)
         self.spans.append(Span(fault, began, ended, time.monotonic()))
         say(f"{fault}; ready after {waited:.1f} s")
         return waited
 
     def settle(self) -> float:
         """Wait until nothing is open; the seconds that took."""
-        seconds = self.terms.settle_seconds
+        seconds = self.campaign.settle_seconds
         if self.is_planted:
-            seconds = self.terms.planted_settle_seconds
-        is_usual = seconds == self.terms.settle_seconds
+            seconds = self.campaign.planted_settle_seconds
+        is_usual = seconds == self.campaign.settle_seconds
         return self.shop.settle(self.setup, seconds, self.operate, is_usual)
 
     def operate(self) -> None:
@@ -270,7 +245,6 @@ class Campaign:
     name: str
     faults: Faults
     kind: type[Run] = Run
-    terms: Terms = Terms()
     planted: Callable[[Instance], None] | None = None  # a defect, made anew before each fault
     planted_faults: Sequence[Fault] = ()  # that break a promise
     quick_name: str = ""
@@ -278,6 +252,25 @@ class Campaign:
     links: Sequence[str] = ()  # whose calls go through a proxy
     needs: Sequence[str] = ()  # system packages, or root
     touched_by: Sequence[str] = ()  # a change of one of these files has CI run the campaign (SINCE=)
+    # What is otherwise in its runs than in most:
+    database: str = "mariadb"
+    has_3ds: bool = True  # buyers whose card asks them, and who keep declined orders
+    has_sale: bool = True  # buyers who join one
+    has_reader: bool = True  # of the feed
+    settings: Environment = field(default_factory=dict)  # of the shop, beside those of lab/shop.toml
+    patches: Sequence[str] = ()  # changes of the shop's code, by their names in `patches`
+    planted_patches: Sequence[str] = ()  # those of a planted run alone
+    clocks: str = ""  # of the processes whose clocks are moved, as `faketime.CLOCKS` has them
+    has_to_happen: Sequence[str] = ()  # kinds of changes, for it is to be seen that they aren't early
+    disk_megabytes: int = 0  # of the database's own disk; 0 for none
+    minutes: int = 1  # of load for which there are stock and coupons
+    pauses: tuple[float, float] = (0.3, 2.0)  # from and to how many seconds pass before each fault
+    client_seconds: float = (
+        3600.0  # for which clients repeat calls, and 90 s more; of `month` the load of a day
+    )
+    ready_seconds: float = PATIENCE_SECONDS  # within which the shop has to be ready after a fault
+    settle_seconds: int = 60  # within which all has to be settled after the load
+    planted_settle_seconds: int = 5  # what a planted defect has lost never settles
 
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed."""

@@ -77,7 +77,7 @@ class Tasks(Run):
         registered = set(re.findall(REGISTERED, text)) or {"any task"}
         for task in registered - twice:
             yield f"the messages of {task} were not run twice"
-        yield from clocks.early(self.instance, self.terms.has_to_happen)
+        yield from clocks.early(self.instance, self.campaign.has_to_happen)
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: workers that are early by their own clocks, and charges made twice."""

@@ -77,20 +77,20 @@ class Chaos(Run):
     """Sequences of faults run at once, so that those of the shop and of what is outside overlap."""
 
     def prepare(self) -> Settings:
-        seconds = float(self.seconds or self.terms.client_seconds)
-        self.terms = replace(self.terms, client_seconds=seconds, minutes=max(1, int(seconds) // 60))
+        seconds = float(self.seconds or self.campaign.client_seconds)
+        self.campaign = replace(self.campaign, client_seconds=seconds, minutes=max(1, int(seconds) // 60))
         return super().prepare()
 
     def sequences(self) -> list[Iterator[Fault]]:
         self.seen.requests = []
-        self.ends_at = time.monotonic() + self.terms.client_seconds
+        self.ends_at = time.monotonic() + self.campaign.client_seconds
         outside = OUTSIDE_SHARES
         if self.instance.database == "mariadb":
             outside = outside | MARIADB_SHARES
         tables = [SHOP_SHARES, outside]
         if self.broker:
             tables.append(BROKER_SHARES)
-        return [self.drawn(self.terms.pauses, shares) for shares in tables]
+        return [self.drawn(self.campaign.pauses, shares) for shares in tables]
 
     def drawn(self, pauses: tuple[float, float], shares: Faults) -> Iterator[Fault]:
         """Faults by their shares up to the end, with a pause of so many seconds after each."""
