@@ -7,9 +7,9 @@ import sys
 
 from scripts.stack import places
 
+# What bootstrap.py installs for it, its module and first arguments, and what it does. As JSON, because a
+# Python without `tomllib` has to get as far as bootstrap.py, which finds a newer one.
 COMMANDS = json.loads((places.PROJECT / "lab" / "commands.json").read_text())
-"""What bootstrap.py installs for it, its module and first arguments, and what it does. As JSON, because a
-Python without `tomllib` has to get as far as bootstrap.py, which finds a newer one."""
 
 
 def main() -> None:

@@ -20,19 +20,19 @@ import requests
 from scripts.stack import Json, SetupError, ports
 from scripts.stack.children import say
 
+# What an answer may take on top of the wait that was asked for: past it the call counts as hung.
 LATEST_SECONDS = 30
-"""What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
+# A share of calls is repeated before its answer can have come, so that a call runs beside its repeat.
 IMPATIENT_SECONDS = 0.2
-"""A share of calls is repeated before its answer can have come, so that a call runs beside its repeat."""
 MOST_FINDINGS = 50
+# Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached.
 PASSING_CODES = {"unavailable", "overloaded", "partner_failed"}
-"""Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached."""
 NO_ANSWER = "no answer"
 OWN_CONTENTION = "409 lock_not_acquired"
+# Answers that had an effect, or name one: those of a keyed call are repeated for good.
 RECORDED = {200, 201, 402}
-"""Answers that had an effect, or name one: those of a keyed call are repeated for good."""
+# Calls whose 202 is final: it names what has begun, and how that ends is to be looked up.
 ACCEPTED = {"refund", "entry"}
-"""Calls whose 202 is final: it names what has begun, and how that ends is to be looked up."""
 DECLINES = {"card_declined", "insufficient_funds", "authentication_failed", "authentication_expired"}
 
 

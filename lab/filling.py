@@ -20,14 +20,14 @@ from scripts.stack import instance as instances, places
 from scripts.stack.instance import Instance
 
 BITE = 50_000  # Rows of a transaction: enough to be quick, few enough for its undo log to stay small
+# Within the retention of idempotency keys, which the housekeeping would clear away otherwise.
 RETAINED_HOURS = 20
-"""Within the retention of idempotency keys, which the housekeeping would clear away otherwise."""
 CAMPAIGNS = 20
 ORDERS_OF_AN_ACCOUNT = 10
 UNITS_OF_AN_ORDER = 10  # on hand, together
 CURRENCY = os.environ.get("CURRENCY", "KRW")
+# What the statements have in common: products, amounts of discounts and points, and their currency.
 SHARED = {"products": 1_000, "discount": 1_000, "points": 500, "currency": CURRENCY}
-"""What the statements have in common: products, amounts of discounts and points, and their currency."""
 # Codes of 14 characters, as spread over their index as real ones that were issued hour after hour for weeks.
 CODE = "CONCAT(LPAD(CONV(LEFT(MD5(UUID()), 15), 16, 32), 12, '0'), LPAD(MOD({number}, 100), 2, '0'))"
 

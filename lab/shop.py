@@ -19,8 +19,8 @@ PATIENCE_SECONDS = 60
 FINAL_SECONDS = 90
 LARGEST_PAGE = 200
 CODES_AT_ONCE = 10_000
+# An order that was paid; `refunding` is on its way from one of these to one of these.
 BOUGHT = {"paid", "refunded"}
-"""An order that was paid; `refunding` is on its way from one of these to one of these."""
 UNPAID = ("payment_failed", "cancelled", "expired")
 ENDS = dict.fromkeys(BOUGHT, "order.paid") | {status: f"order.{status}" for status in UNPAID}
 SETTLED = {"succeeded", "failed", "reversed"}

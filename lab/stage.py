@@ -21,11 +21,11 @@ from lab.stack.database import Row
 from scripts.stack import Json, children, own_stack, places
 from scripts.stack.instance import Instance
 
+# Orders that are placed here and not paid stay: expiring thousands would slow the next rows down.
 SETTINGS = {"LAB": "1", "ORDER_HOLD_SECONDS": "86400"}
-"""Orders that are placed here and not paid stay: expiring thousands would slow the next rows down."""
+# On hand of each product that is seeded, and of those that are ordered: the demo's own have less.
 STOCK = 10_000_000
 ENOUGH_UNITS = 1_000_000
-"""On hand of each product that is seeded, and of those that are ordered: the demo's own have less."""
 DEMO_PRODUCTS = 20
 IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"

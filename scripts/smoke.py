@@ -16,8 +16,8 @@ from scripts.stack.instance import Instance
 
 SERVED_SECONDS = 20  # The issuer and beat start last, on a machine that may be busy
 SESSION = re.compile(r"^## A session\n.*?^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# What the session prints.
 PROMISED = ("is paid", "idempotency-replayed: true", "the gateway charged 20000\n", "Every law holds.")
-"""What the session prints."""
 PAGES = {
     "/": "Coupons left",
     "/api/docs/": "swagger",

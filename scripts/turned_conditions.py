@@ -21,17 +21,17 @@ import pytest
 from scripts import check
 from scripts.stack import places
 
+# How the name of the contract begins that lists the modules of rules.
 CONTRACT = "Rules know one another"
-"""How the name of the contract begins that lists the modules of rules."""
 OF_A_COLUMN = "Without it the statements that read stock name a column that is none."
+# Conditions that no test has to notice, by module and text, each with the reason.
 SURVIVORS: dict[tuple[str, str], str] = {
     ("inventory.availability", " for field in fields(Stock) if field.name != 'newly_reserved'"): OF_A_COLUMN,
     ("inventory.availability", "field.name != 'newly_reserved'"): OF_A_COLUMN,
 }
-"""Conditions that no test has to notice, by module and text, each with the reason."""
 MOST_SURVIVORS = 10
+# For the tests of rules, which take some seconds.
 PATIENCE_SECONDS = 60
-"""For the tests of rules, which take some seconds."""
 TURNED = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,

@@ -51,10 +51,10 @@ SETTINGS = {
     "RECONCILE_SECONDS": "5",
     "PAYMENT_GIVE_UP_SECONDS": "6",
 }
+# Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:
+# a process that answers late there is not down. A scrape may take as long. Rules are evaluated as often.
 SCRAPE_SECONDS = 2.0
 SLOWEST_SCRAPE_SECONDS = 4.0
-"""Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:
-a process that answers late there is not down. A scrape may take as long. Rules are evaluated as often."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 Block = AbstractContextManager[object]
 

@@ -20,8 +20,9 @@ PAGE = report.DOCS / "bench" / "report.md"
 PLOT = report.DOCS / "bench" / "table.svg"
 PROCESSOR = "processor_us ×"
 MEMORY_GOAL = {"peak_mib": "< 250"}
+# Figures of which the largest of several rounds counts; of all others the median.
 LARGEST = {"max_ms", "longest_seconds", "late_max_seconds", "overloaded", "peak_mib"}
-"""Figures of which the largest of several rounds counts; of all others the median."""
+# Figures that are shown of every row that has them, beside those with a goal; of a row without any, all.
 SHOWN = (
     "per_second",
     "settled_per_second",
@@ -46,14 +47,13 @@ SHOWN = (
     "quiet_per_second",
     "quiet_p95_ms",
 )
-"""Figures that are shown of every row that has them, beside those with a goal; of a row without any, all."""
 LEGEND = """\
 A figure is the median of the rounds, a longest or largest one the largest; in brackets the lowest
 and the highest. `us` are µs of processor a request, of paid orders an order until it is settled.
 """
 PLOTTED = {"per_second": "coupons a second, by millions in the table", "of_null": "the same × null"}
+# A row as the files keep it: its figures, their spread, its goals, findings, remark and steps.
 KeptRow = Json
-"""A row as the files keep it: its figures, their spread, its goals, findings, remark and steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -160,6 +160,7 @@ def sign_ins(stage: BenchStage, rows: Sequence[str]) -> Runs:
     yield replace(signed, figures={**signed.figures, **readers})
 
 
+# How each part measures some of its rows, or all.
 PARTS: Mapping[Part, Callable[[BenchStage, Sequence[str]], Iterable[Measured]]] = {
     "beside null": loads.beside_null,
     "once": once,
@@ -175,4 +176,3 @@ PARTS: Mapping[Part, Callable[[BenchStage, Sequence[str]], Iterable[Measured]]] 
     "idle": idle,
     "audit": audit,
 }
-"""How each part measures some of its rows, or all."""

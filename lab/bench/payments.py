@@ -75,8 +75,8 @@ class Arrivals:
     def __init__(self, since: datetime) -> None:
         self.last = since  # when the last payment arrived
         self.waiting_new = [0]
+        # When each attempt was due, by its saga and the attempts before it.
         self.due: dict[tuple[str, int], datetime] = {}
-        """When each attempt was due, by its saga and the attempts before it."""
 
     def watch(self, stage: BenchStage, since: datetime, arriving: "Future[Measured]") -> None:
         while not arriving.done():

@@ -401,8 +401,8 @@ _ALL = (
     AUDIT,
 )
 ROWS = {row.name: row for row in _ALL}
+# The rows that are measured beside another commit.
 COMPARED = [row.name for row in _ALL if row.ratios or row.against]
-"""The rows that are measured beside another commit."""
+# What CI measures beside the last release, by processor time.
 BUDGET = ["null", "coupon", "sold_out", "orders", "points_orders", "paid", "wallet", "idle"]
-"""What CI measures beside the last release, by processor time."""
 MOST_PROCESSOR = 1.15  # times the other commit's, in each round: other programs of the machine make a tenth

@@ -16,8 +16,8 @@ from scripts.stack import Json, ports
 
 # A number is how often something is chosen of the sum of its table; of a tuple each value is chosen as often,
 # and one that is there twice twice as often.
+# Those that an order uses. A small basket costs less than 1,500; a wallet begins with 10,000.
 POINTS = (0, 0, 0, 300, 300, 1_500, 1_500, 12_000)
-"""Those that an order uses. A small basket costs less than 1,500; a wallet begins with 10,000."""
 LISTS = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
 CARDS = {
     "tok_ok": 12,
@@ -31,8 +31,8 @@ CARDS = {
     "tok_refund_fails": 2,
     "tok_webhook": 4,
 }
+# What the owner does of a card that asks; a page that is left expires.
 DECISIONS = {"approve": 5, "refuse": 2, "": 2}
-"""What the owner does of a card that asks; a page that is left expires."""
 BUYER_MIX = {"issue": 4, "order": 9, "pay_or_cancel": 4, "top_up": 1, "repeat": 1, "look": 1}
 OF_A_SALE = 8
 OF_ASKING_CARDS = 6
@@ -119,8 +119,8 @@ class Buyer(Client):
             follow = OF_ASKING_CARDS
         self.mix = {**BUYER_MIX, "order_in_sale": sale, "follow": follow}
         self.unpaid: list[tuple[Account, str]] = []
+        # The orders and top-ups whose owner may have to act, or which may be kept, by their paths.
         self.started: list[tuple[Account, str]] = []
-        """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
 
     def issue(self, account: Account) -> None:
         self.do(account, "coupon", "/coupons", {"campaign": self.random.choice(self.setup.campaigns)})

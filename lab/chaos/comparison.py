@@ -18,8 +18,8 @@ from scripts.stack import Json
 Rows = Mapping[str, Any]  # By their ids, or codes
 UNPAID = {"cancelled", "expired"}  # What an order is in the end that was kept on each decline, and not paid
 REFUNDED = "order.refunded"
+# The data platform's events whose number and order is known; the others are not checked.
 DELIVERED = {"order.paid", REFUNDED, "order.cancelled"}
-"""The data platform's events whose number and order is known; the others are not checked."""
 COUPON_STATES = {0: "issued", 1: "redeemed"}  # By how many paid orders have redeemed it
 MOST_NAMED = 5
 
@@ -236,6 +236,7 @@ def _items(order_or_refund: Any) -> list[tuple[int, int]]:
     return [(item["product"], item["quantity"]) for item in order_or_refund["items"]]
 
 
+# The rows of each kind of effect: of these accounts, or of these products.
 TABLES = {
     "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
     "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
@@ -258,13 +259,12 @@ SELECT id FROM firstcome.inventory_stockmovement
 WHERE kind = 'adjusted' AND product_id IN ({products})
 """,
 }
-"""The rows of each kind of effect: of these accounts, or of these products."""
+# Tables whose every value must be the same on each member: amounts and levels, not the rows alone.
 TRUTH = (
     "firstcome.coupons_coupon, firstcome.inventory_product, firstcome.inventory_stockmovement, "
     "firstcome.orders_order, firstcome.orders_orderline, firstcome.orders_refund, firstcome.payments_entry, "
     "firstcome.payments_payment, firstcome.payments_transfer"
 )
-"""Tables whose every value must be the same on each member: amounts and levels, not the rows alone."""
 MAY_BE_UNNAMED = {"payment"}  # An order that is paid at once is answered without the id of its payment
 
 Effects = Mapping[str, set[str]]

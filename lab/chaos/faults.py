@@ -24,12 +24,12 @@ from scripts.stack import SetupError, children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 
+# The youngest of web's children, which answer the requests; supervisor does not know them.
 WEB_PROCESS = "web-process"
-"""The youngest of web's children, which answer the requests; supervisor does not know them."""
+# A RabbitMQ beside the stack; supervisor does not know it. Nothing waits for it, so no request may fail.
 BROKER = "rabbitmq"
-"""A RabbitMQ beside the stack; supervisor does not know it. Nothing waits for it, so no request may fail."""
+# What each call to a slow gateway takes: the shop waits 3 s for it. A saga's step may make several.
 SLOW_MS = 2600
-"""What each call to a slow gateway takes: the shop waits 3 s for it. A saga's step may make several."""
 PATIENCE_SECONDS = 60  # How long the shop may take to be ready again, while other faults go on
 REPLACING = ("kill", "down", "old data for")  # Sorts of faults after which another process is there
 
@@ -38,8 +38,8 @@ LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 OF_THE_SHOP = "SELECT id FROM information_schema.processlist WHERE user = %s"
 
 Often = int | tuple[int, float, float]
+# Of `down redis`, say, how often it is made; and from and to how many seconds it lasts, if not as usual.
 Faults = dict[str, Often]
-"""Of `down redis`, say, how often it is made; and from and to how many seconds it lasts, if not as usual."""
 
 
 class Fault(NamedTuple):

@@ -20,8 +20,8 @@ from scripts.stack.system_packages import MYSQL
 MOST_SECONDS = 600
 DYING_SECONDS = 10  # Members may be cloned, on a machine that may be slow; what keeps dying is given up
 STOP_SECONDS = 105  # All groups, one after the other
+# The addresses that the greeting has.
 SHOWN = ("front", "gateway", "front-statistics", "database", "rabbitmq-management", "prometheus")
-"""The addresses that the greeting has."""
 
 
 def main() -> int:

@@ -26,14 +26,14 @@ from scripts.stack import Json, children, ports
 from scripts.stack.children import say
 
 RABBITMQ_ERRORS = (requests.RequestException, ValueError)
+# What a node that is back may need to find the others; and one that is restarted, to come back.
 APART_SECONDS = 6.0
 RESTART_SECONDS = 30.0
-"""What a node that is back may need to find the others; and one that is restarted, to come back."""
 QUESTION_SECONDS = 2
+# A member that is cloned answers when it has all data; a group that is just expelling one refuses it.
 JOIN_SECONDS = 3600
 PERIOD_SECONDS = 1.0
 RETRY_SECONDS = 3.0
-"""A member that is cloned answers when it has all data; a group that is just expelling one refuses it."""
 PASSWORDS = {"cluster": "mysql-administrator", "firstcome": "mysql-shop"}
 VIEW = Path(__file__).with_name("view.sql").read_text()
 

@@ -22,12 +22,12 @@ DEFAULT_PORT = 21000
 PORTS = 64
 TEMPLATES = places.PROJECT / "ops" / "cluster"
 SIZES: dict[str, int] = declared("ops/cluster/ports.toml")  # How many there are of each kind with a port
+# The port of each kind's number 1 after the cluster's first one; the others follow.
 OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
-"""The port of each kind's number 1 after the cluster's first one; the others follow."""
+# Templates of which there is one for all processes.
 SHARED = ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml", "member.sql")
-"""Templates of which there is one for all processes."""
+# The name of MySQL's group. Members with another one don't join.
 GROUP = uuid.UUID("5f1e57c0-0000-4000-8000-000000000970")
-"""The name of MySQL's group. Members with another one don't join."""
 
 
 class Cluster(Instance):
@@ -85,13 +85,13 @@ def remembered() -> Cluster:
     return Cluster(home=home, port=last.port)
 
 
+# The group of each process, and what ops/cluster/programs.toml says about it.
 PROGRAMS = {
     name: (group, spec)
     for group, kinds in declared("ops/cluster/programs.toml").items()
     for kind, spec in kinds.items()
     for name in names(kind)
 }
-"""The group of each process, and what ops/cluster/programs.toml says about it."""
 
 
 def write_all(cluster: Cluster) -> None:

@@ -23,10 +23,10 @@ from scripts.stack import (
     system_packages,
 )
 
+# In the environment of a drill's cluster: the folder of the control groups, one for each process.
 CONTROL_GROUPS = "FIRSTCOME_CONTROL_GROUPS"
-"""In the environment of a drill's cluster: the folder of the control groups, one for each process."""
+# While a process has this link in its folder, it starts with the code of the folder that it leads to.
 CODE = "code"
-"""While a process has this link in its folder, it starts with the code of the folder that it leads to."""
 SETTINGS = declared("ops/cluster/shop.toml")
 
 

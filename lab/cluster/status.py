@@ -19,8 +19,8 @@ from lab.stack.prometheus import Prometheus
 from scripts.stack import SetupError, children, ports, supervision
 
 ANSWER_SECONDS = 1
+# Of a server that doesn't answer, not in time, or not the whole.
 ERRORS = (OSError, ValueError, LookupError, TypeError, MySQLdb.Error, RedisError, SetupError)
-"""Of a server that doesn't answer, not in time, or not the whole."""
 _LEASE = """
 SELECT holder, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), leased_until) / 1000000
 FROM firstcome.shop_processlease WHERE name = 'beat'

@@ -19,8 +19,8 @@ from scripts.stack.instance import Instance
 PRODUCTS = 100
 AUDIT_SECONDS = 900  # A whole run leaves a million rows to audit
 Rows = Sequence[Json]
+# The laws whose offenders are campaigns: a product, or an order, may have the number of one.
 OF_CAMPAIGNS = {"L1", "L2"}
-"""The laws whose offenders are campaigns: a product, or an order, may have the number of one."""
 CONTROLS = "SELECT id FROM coupons_campaign WHERE strategy = %s"
 
 

@@ -27,9 +27,9 @@ from scripts.stack.places import PROJECT
 
 UNSAFE = "unsafe"
 DEFAULT_INVENTORY = "group_commit"
+# For callers to finish what they began: longer than their patience and one more request. A coupon of a caller
+# that was cut off would be missing in the count of answers.
 FINISH_SECONDS = 170
-"""For callers to finish what they began: longer than their patience and one more request. A coupon of a
-caller that was cut off would be missing in the count of answers."""
 START_SECONDS = 180  # for k6 to read its accounts and to make its callers
 CONFIRM_SECONDS = 60  # for the sweeper to get the answer of a partner that hadn't answered
 PATIENCE_SECONDS = 100  # of a caller of coupons
@@ -37,20 +37,20 @@ QUICK_PATIENCE_SECONDS = 30
 BUYER_PATIENCE_SECONDS = 60  # of a buyer in steps; others come once
 MOST_FAILED = 0.01  # A larger share of buyers that get no order ends the steps
 FOLDERS = {"coupons": "coupons/strategies", "orders": "orders/placement/strategies"}
+# By what is bought: each module there is one, so that new ones join.
 STRATEGIES = {
     sort: sorted(path.stem for path in (PROJECT / folder).glob("[a-z]*.py"))
     for sort, folder in FOLDERS.items()
 }
-"""By what is bought: each module there is one, so that new ones join."""
+# Answers after which an order has been placed, and after which it may have been, or not.
 DONE = ("201", "202")
 UNKNOWN = ("0", "503 unavailable")
-"""Answers after which an order has been placed, and after which it may have been, or not."""
+# A line of the metrics, but of what counts every call, or each of its events: its name and its number.
 COUNTERS = re.compile(
     r"^firstcome_(?!database_|processor_|\w*(?:requests|events|deliveries)_total)"
     r"(\w+)_total(?:\{[^}]*\})? (\S+)$",
     re.MULTILINE,
 )
-"""A line of the metrics, but of what counts every call, or each of its events: its name and its number."""
 TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "p99_ms": "p(99)", "max_ms": "max"}
 CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
 CAMPAIGN = """

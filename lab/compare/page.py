@@ -62,6 +62,7 @@ def timed(name: str) -> Callable[[Row], str]:
     return lambda row: time(row[name])
 
 
+# The columns of a scenario: one is left out where no row has a text.
 TEXTS: Mapping[str, Callable[[Row], str]] = {
     "strategy": label,
     "answers": answers,
@@ -81,7 +82,6 @@ TEXTS: Mapping[str, Callable[[Row], str]] = {
     "next coupon after": lambda row: str(row["faults"]),
     "the wall": lambda row: row.get("wall", ""),
 }
-"""The columns of a scenario: one is left out where no row has a text."""
 
 
 def line(row: Row) -> str:

@@ -42,9 +42,9 @@ PAID_SECONDS = 90
 WAIT_SECONDS = 20
 SAID_SECONDS = 60
 LOAD_SECONDS = 900  # Of a load; a call that has no final answer some time after that is lost
+# How many clients wait for an order at a stop; and how long clients buy before an update and after it.
 WAITERS = 8
 BESIDE_SECONDS = 8
-"""How many clients wait for an order at a stop; and how long clients buy before an update and after it."""
 TOKENS = "/tmp/tokens.json"  # noqa: S108 (the container's own)
 AUDIT = "docker compose exec -T web python manage.py audit --json"
 TARGETS = (places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text().count("job_name:")

@@ -31,16 +31,16 @@ LEFT_OUT = DECLARED["left_out"]
 STAND_INS = DECLARED["stand_ins"]
 SHOP = ("web", "worker", "beat", "issuer")
 STORES = ("redis", "rabbitmq", "mysql")
+# The first two are those of docs/operations.md.
 FILES = ("docker-compose.yml", "scripts/docker/simulators.yml", "lab/containers/override.yml")
-"""The first two are those of docs/operations.md."""
 HEALTHY = {*SHOP, *STORES, "proxy", "prometheus", "alertmanager", "redis_exporter", "mysql_exporter"}
+# All that are checked, or left out: what ends by itself, and the simulators, need not be healthy.
 KNOWN = {*HEALTHY, *LEFT_OUT, "migrate", "gateway", "data_platform"}
-"""All that are checked, or left out: what ends by itself, and the simulators, need not be healthy."""
+# In a row; the first three are those of an instance.
 PORTS = ("WEB", "GATEWAY", "DATA_PLATFORM", "PROMETHEUS", "ALERTMANAGER")
-"""In a row; the first three are those of an instance."""
 SETTINGS = {"COMPOSE_FILE": ":".join(FILES), **DECLARED["settings"], **shop.SETTINGS}
+# The image that the project's own are built from.
 [BASE] = re.findall(r"(?m)^ARG PYTHON=(\S+)", (places.PROJECT / "Dockerfile").read_text())
-"""The image that the project's own are built from."""
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS = 90
 STOP_SECONDS = 60

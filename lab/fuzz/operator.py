@@ -24,8 +24,8 @@ REFUSED = (400, 403, 404, 405)
 OPEN_SHARE = 0.3  # Of the requests, while pages are left that were not opened
 CLERK = "fuzz-clerk"
 PASSWORD = "a-clerk-of-2026"  # noqa: S105 - of a shop of its own
+# Forms of the operator's own account and session, which would end it; anyone may send them.
 OWN = ("/admin/logout/", "/admin/password_change/", "/admin/login/", "/admin/one-time-codes/", "/i18n/")
-"""Forms of the operator's own account and session, which would end it; anyone may send them."""
 HOST = "http://shop"
 TOKEN = "csrfmiddlewaretoken"  # noqa: S105 - a name
 ODD = [joined(one) for one in DECLARED["forms"]["values"]]

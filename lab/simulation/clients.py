@@ -47,8 +47,8 @@ OPERATORS = (11, 12)
 LISTED = range(1, 11, 2)
 SALE = 1
 Call = Callable[[], Any]
+# Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause.
 Story = Generator[Call | None, Any, None]
-"""Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause."""
 
 
 def open_shop() -> None:

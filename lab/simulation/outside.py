@@ -197,8 +197,8 @@ class Partner:
 
     processes: Processes
     replies: dict[UUID, PartnerReply] = field(default_factory=dict)
+    # The codes that customers may use there are those of keys that are registered in the end.
     codes: dict[UUID, str] = field(default_factory=dict)
-    """The codes that customers may use there are those of keys that are registered in the end."""
 
     def register(self, key: UUID, code: str) -> PartnerReply:
         with self._asked():

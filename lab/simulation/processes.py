@@ -41,8 +41,8 @@ EMPTY = "loses all keys"
 KEEPS = "keeps its keys"
 OLD = "comes back with old keys"
 WAITS: list[Any] = [gate.admit, pool_list.claim_code, pool_list.resolve_code]
+# Calls of Redis that a request or an issuer makes without a lock: after each, others may run.
 WAITS += [stream.enqueue, stream.read, stream.remove]
-"""Calls of Redis that a request or an issuer makes without a lock: after each, others may run."""
 usual_attempt = redis_client.attempt
 
 
@@ -64,8 +64,8 @@ class Process:
 
 
 Work = Callable[[], Any]
+# When it is due, a process, its incarnation, a name and the work, which runs if that process still lives.
 Task = tuple[float, Process, int, str, Work]
-"""When it is due, a process, its incarnation, a name and the work, which runs if that process still lives."""
 
 
 class Processes:

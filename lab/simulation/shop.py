@@ -20,6 +20,7 @@ SALE: Json = {
     "admitted_for_seconds": 604_800,  # those who are admitted stay so for the run
 }
 USUAL_DISCOUNT = {"discount_type": "amount", "discount_value": 150}
+# Those without a word about their discount have the usual one.
 CAMPAIGNS: dict[int, Json] = {
     1: {"strategy": "pessimistic"},
     2: {"strategy": "queue"},
@@ -52,7 +53,6 @@ CAMPAIGNS: dict[int, Json] = {
     12: {"strategy": "redis_gate", "eligible": "listed"},
     13: {"strategy": "queue", "products": [1], "discount_type": "percent", "discount_value": 33},
 }
-"""Those without a word about their discount have the usual one."""
 
 
 class Habits(NamedTuple):

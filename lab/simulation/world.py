@@ -76,8 +76,8 @@ class Chance(random.Random):
 
     seconds = BEGINNING
     is_faulty = False
+    # After so many statements and calls of Redis it is killed; None for one that isn't.
     left: int | None = None
-    """After so many statements and calls of Redis it is killed; None for one that isn't."""
     lost = ""  # What of its next COMMIT is lost, the request or the reply, if anything
 
     def begin(self, seed: str) -> None:

@@ -27,8 +27,8 @@ UNDELIVERED = """
 COALESCE((SELECT last_position FROM events_feedstate) -
     COALESCE((SELECT position FROM events_webhookendpoint WHERE kind = 'data_platform'), 0), 0)
 """
+# The same in releases before 2.0, which `make bench AGAINST=` may meet.
 IN_THE_JOURNAL = "(SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')"
-"""The same in releases before 2.0, which `make bench AGAINST=` may meet."""
 RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 
 

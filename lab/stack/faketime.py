@@ -18,9 +18,9 @@ from typing import SupportsIndex
 
 from scripts.stack import Settings, SetupError, places, system_packages
 
+# `worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
+# `run/all.offset`, which have to be there.
 CLOCKS = "FAKE_CLOCKS"
-"""`worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
-`run/all.offset`, which have to be there."""
 
 
 def require() -> None:

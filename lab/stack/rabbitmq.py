@@ -10,8 +10,8 @@ from string import Template
 from lab.tables import declared
 from scripts.stack import Settings, children, places, ports, system_packages
 
+# Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-"""Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
 START_SECONDS = 90
 STOP_SECONDS = 20
 USER = "firstcome"

@@ -14,8 +14,8 @@ from scripts.simulators.process import Answer, Handler, Json, invalid, moment
 Book = sqlite3.Connection
 Row = sqlite3.Row
 LONGEST_PAGE = 10_000
+# The filters of a list's period: its first instant, and the first one after it.
 PERIOD = {"created_from": "created_at >= ?", "created_to": "created_at < ?"}
-"""The filters of a list's period: its first instant, and the first one after it."""
 
 
 def open_book(path: Path, schema: str) -> Book:

@@ -37,16 +37,17 @@ from scripts.simulators.books import Book, Row, find, insert, new_id, now, writt
 from scripts.simulators.process import Answer, Cancellation, Handler, Json, Refused, Routes, no_reply
 
 KEY = {"key": "key = ?"}
+# The status of POST /charges for each status of a charge; a cancelled one is refused.
 ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
-"""The status of POST /charges for each status of a charge; a cancelled one is refused."""
+# The buttons of the owner's page, and the failure of a charge that is ended by one.
 DECISIONS = {"approve": None, "refuse": "authentication_failed"}
-"""The buttons of the owner's page, and the failure of a charge that is ended by one."""
 TITLES = {
     "pending": "Confirm your payment",
     "succeeded": "The payment is confirmed.",
     "declined": "The payment is refused.",
     "cancelled": "The shop has cancelled the payment: nothing is charged.",
 }
+# It stands for a bank's 3-D Secure page.
 PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -58,7 +59,6 @@ button {{ font: inherit; min-height: 3rem; width: 100%; margin-bottom: 0.75rem; 
 <body><main><h1>{title}</h1><p class="amount">{amount}</p>{content}</main></body>
 </html>
 """
-"""It stands for a bank's 3-D Secure page."""
 BUTTONS = """<p>Order {order}. The gateway is a simulator: no bank is asked, and no money moves.</p>
 <form method="post">
 <button name="decision" value="approve">Approve</button>

@@ -18,8 +18,8 @@ from scripts.simulators import books, process
 from scripts.simulators.books import Row, find, insert, new_id, now
 from scripts.simulators.process import Answer, Cancellation, Json, Refused, Text, no_reply
 
+# The status of POST /registrations for what became of the key.
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
-"""The status of POST /registrations for what became of the key."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS registrations (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL UNIQUE, code TEXT,
@@ -29,13 +29,13 @@ CREATE TABLE IF NOT EXISTS registrations (
 CREATE UNIQUE INDEX IF NOT EXISTS registrations_of_code ON registrations (code) WHERE status = 'registered';
 """
 TABLE = "registrations"
+# The default as a part of PARTNER_FAILURE_RATE, which is 0.1 unless it is set, and the meaning.
 RATES = {
     "--failure-rate": (1.0, "the share of registrations that are refused"),
     "--late-rate": (0.05, "the share that is answered only after --late-seconds"),
     "--silent-rate": (0.03, "the share that is done and never answered"),
     "--lost-rate": (0.02, "the share that is neither done nor answered"),
 }
-"""The default as a part of PARTNER_FAILURE_RATE, which is 0.1 unless it is set, and the meaning."""
 
 
 class Registration(Cancellation):

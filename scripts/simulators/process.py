@@ -22,8 +22,8 @@ from starlette.routing import Route
 
 HOLD_SECONDS = 60  # How long a reply that never comes keeps its connection open
 GRACE_SECONDS = 0.5  # How long requests under way may go on once the process has to end
+# uvicorn's; the shop's calls are to find their connection open.
 OPTIONS: dict[str, Any] = {"access_log": False, "timeout_keep_alive": 3600}
-"""uvicorn's; the shop's calls are to find their connection open."""
 _background: set[asyncio.Task[Any]] = set()
 
 

@@ -23,8 +23,8 @@ CREATE TABLE IF NOT EXISTS webhooks (
     body BLOB NOT NULL, created_at TEXT NOT NULL, delivered_at TEXT
 );
 """
+# How long one event is tried: a shop that was down for longer has looked the key up meanwhile.
 GIVE_UP_SECONDS = 600
-"""How long one event is tried: a shop that was down for longer has looked the key up meanwhile."""
 HEADER = "Firstcome-Signature"
 TOLERANCE_SECONDS = 300
 FORM = re.compile(r"t=([0-9]{1,15})((,v1=[0-9a-f]{64}){1,5})")

@@ -18,8 +18,8 @@ from scripts.stack.places import PROJECT
 
 Child = subprocess.Popen[Any]
 Ran = subprocess.CompletedProcess[str]
+# In the environment of everything that supervisor starts: the state folder that it belongs to.
 MARK = "FIRSTCOME_RUN"
-"""In the environment of everything that supervisor starts: the state folder that it belongs to."""
 Ready = Callable[[], bool] | ports.Address  # Whether a process is ready, or where it answers then
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _libc = ctypes.CDLL(None)

@@ -11,11 +11,11 @@ import environ
 from scripts.stack import Environment, Settings, SetupError, places, ports
 from scripts.stack.instance import METRICS_PORTS, Instance
 
+# Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them.
 OWN_STORES = "OWN_STORES"
-"""Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them."""
 
+# Programs that read `.env` differ in what an open quote, a comment or a space beside a value means.
 _VALUE = r"""'.*'|".*"|(?!['"\s])(?!.*\s#).*(?<!\s)"""
-"""Programs that read `.env` differ in what an open quote, a comment or a space beside a value means."""
 
 
 def given() -> Settings:

@@ -19,14 +19,14 @@ from scripts.stack.system_packages import Root
 
 DATABASES = ("sqlite", "mariadb")
 DEFAULT_PORT = 8000
+# In a row: the shop's, the gateway's, the data platform's, the partner's, and those in `METRICS_PORTS`.
 PORTS = 7
-"""In a row: the shop's, the gateway's, the data platform's, the partner's, and those in `METRICS_PORTS`."""
+# Where processes without a web server serve their metrics, after the shop's port.
 METRICS_PORTS = {"worker": 4, "issuer": 5, "beat": 6}
-"""Where processes without a web server serve their metrics, after the shop's port."""
 STOPPING = "stopping"
 PATIENCE_SECONDS = 25  # Longer than stopping takes
+# A runner whose make was killed gets its signal at once, and writes that it is stopping a moment later.
 DOUBT_SECONDS = 1
-"""A runner whose make was killed gets its signal at once, and writes that it is stopping a moment later."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,11 +37,11 @@ class Instance:
     home: Path
     port: int
     database: str
+    # The folder of the code that runs: another checkout where two commits are compared.
     project: Path = places.PROJECT
-    """The folder of the code that runs: another checkout where two commits are compared."""
     server: type[Server] = Server
+    # The Debian root of that server, which has to be made; otherwise it is this machine's.
     root: Root | None = None
-    """The Debian root of that server, which has to be made; otherwise it is this machine's."""
 
     def __post_init__(self) -> None:
         self.data = self.home / self.database
@@ -67,8 +67,8 @@ class Instance:
         return self.server(home=self.data, socket=socket, password=password, root=self.root, **options)
 
 
+# What chooses an instance.
 OPTIONS = {"port": "of the web server; the next six are taken as well", "db": "sqlite or mariadb"}
-"""What chooses an instance."""
 
 
 def choose(*, home: Path, port: str, database: str, project: Path = places.PROJECT) -> Instance:

@@ -23,11 +23,11 @@ class Server:
     socket: Path
     password: str
     max_connections: int = 0
+    # The Debian root that has its programs, which has to be made; otherwise they are this machine's.
     root: Root | None = None
-    """The Debian root that has its programs, which has to be made; otherwise they are this machine's."""
     has_binary_log: bool = False  # For restores to a moment; a second flush for each commit
+    # As the shop's `doctor` wants it: MariaDB 10.11's default takes all four-byte characters for one.
     collation: ClassVar[str] = "utf8mb4_uca1400_ai_ci"
-    """As the shop's `doctor` wants it: MariaDB 10.11's default takes all four-byte characters for one."""
 
     def __post_init__(self) -> None:
         self.data = self.home / "data"

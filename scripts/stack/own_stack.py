@@ -30,10 +30,10 @@ READY_SECONDS = 240
 STOP_SECONDS = 20
 MANAGE_SECONDS = 300  # The first run makes a database and seeds it, on a machine that may be slow and busy
 RATES = ("COUPONS", "ORDERS", "PAYMENTS", "TOP_UPS", "DECLINES", "WRONG_CODES", "ANONYMOUS", "API_KEYS")
+# For loads in which a few accounts call as often as many would.
 NO_RATES = {f"RATE_{name}": "" for name in RATES}
-"""For loads in which a few accounts call as often as many would."""
+# What an outer make would pass to the inner one.
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "DB", "ONLY", "SEED")
-"""What an outer make would pass to the inner one."""
 Item = TypeVar("Item")
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from scripts.stack import SetupError
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
+# Of the apps that have tables; `shop` is the label of `foundation`.
 LABELS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
-"""Of the apps that have tables; `shop` is the label of `foundation`."""
 APPS = ("shop", "foundation", *LABELS[1:], "backoffice", "demo")
+# `sun_path` of Linux holds 108 bytes, and supervisor appends its process id while it makes its socket.
 LONGEST_SOCKET_PATH = 95
-"""`sun_path` of Linux holds 108 bytes, and supervisor appends its process id while it makes its socket."""
 
 
 def state() -> Path:

@@ -11,8 +11,8 @@ from scripts.stack import SetupError
 
 HOST = "127.0.0.1"
 Address = tuple[str, int] | str  # A host and port, or the path of a unix socket
+# Linux gives outgoing connections ports from 32768 up: a server's may be taken when it restarts.
 FOR_SERVERS = range(10240, 32768)
-"""Linux gives outgoing connections ports from 32768 up: a server's may be taken when it restarts."""
 HELD = contextlib.ExitStack()
 atexit.register(HELD.close)
 

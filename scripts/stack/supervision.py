@@ -27,8 +27,8 @@ from scripts.stack import (
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE, SHOP
 
+# How long a process may take to end by itself before it is killed: every one survives a crash.
 STOP_SECONDS = 5
-"""How long a process may take to end by itself before it is killed: every one survives a crash."""
 _DAEMON = """\
 [supervisord]
 nodaemon=true

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from scripts.stack import SetupError, children, places
 
+# Debian keeps servers in sbin, which an ordinary user's PATH leaves out.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-"""Debian keeps servers in sbin, which an ordinary user's PATH leaves out."""
+# What is needed by each name that isn't a program's own.
 PROGRAMS = {
     "mariadb": "mariadbd mariadb-install-db",
     "redis": "redis-server",
@@ -36,7 +37,7 @@ PROGRAMS = {
     "client": "mariadb-binlog",
     "libfaketime": "",
 }
-"""What is needed by each name that isn't a program's own."""
+# The package of each program that isn't in one of its own name.
 PACKAGES = {
     "mariadbd": "mariadb-server",
     "mariadb-install-db": "mariadb-server",
@@ -49,10 +50,9 @@ PACKAGES = {
     "nft": "nftables",
     "ip": "iproute2",
 }
-"""The package of each program that isn't in one of its own name."""
 _INSTALL = ("install", "-y", "--no-install-recommends")
+# Of the package libfaketime.
 FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
-"""Of the package libfaketime."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
 NPM_PINS = places.PROJECT / "scripts" / "npm"
 NPM_FOLDER = places.PROJECT / ".venv" / "npm"
@@ -144,8 +144,8 @@ class Root:
     release: str
     packages: Sequence[str]
     program: str  # One below /usr that is there once the root is whole
+    # Done to the new root before it is at its place. Raises SetupError.
     finish: Callable[[Path], None] = lambda folder: None
-    """Done to the new root before it is at its place. Raises SetupError."""
 
     @property
     def folder(self) -> Path:

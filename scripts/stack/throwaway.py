@@ -33,12 +33,12 @@ from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
 
+# What `DB` may name: the kind of server, and the Debian root that it comes from.
 DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
     "mariadb": (mariadb.Server, None),
     "mysql": (mariadb.MySQL, system_packages.MYSQL),
     "mariadb-next": (mariadb.Server, system_packages.MARIADB_NEXT),
 }
-"""What `DB` may name: the kind of server, and the Debian root that it comes from."""
 CONNECTIONS = 1000  # Race tests open hundreds, and several developers share one server
 ROOT_SECONDS = 600  # One takes 40 s, and four minutes beside other work
 # What the tests have in common with an instance.

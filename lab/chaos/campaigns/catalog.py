@@ -20,8 +20,8 @@ from lab.chaos.campaigns.trials import Chaos, Soak
 from lab.chaos.campaigns.upgrade import Upgrade
 from lab.chaos.faults import Fault, Faults
 
+# Times of payments and orders as a shop has them.
 USUAL_TIMES = {"PAYMENT_GIVE_UP_SECONDS": "900", "ORDER_HOLD_SECONDS": "900"}
-"""Times of payments and orders as a shop has them."""
 LINKS = ("database", "redis", "gateway", "sink", "partner", "webhooks")
 LINK_STATES = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
 LINK_FAULTS: Faults = {f"{state} {link}": (2, 3, 12) for state in LINK_STATES for link in LINKS}

@@ -60,6 +60,8 @@ AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_ca
         due_at="OLD.leased_until",
     ),
 )
+# Of each table the end of a row's time, before which it may not be deleted. An expression begins with a
+# column, because `OLD.` is put before it.
 EXPIRIES = {
     "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
     "shop_committedtransaction": "at + INTERVAL 1 DAY",
@@ -67,8 +69,6 @@ EXPIRIES = {
     "payments_reconciliation": "started_at + INTERVAL 30 DAY",
     "payments_webhookevent": "received_at + INTERVAL 90 DAY",
 }
-"""Of each table the end of a row's time, before which it may not be deleted. An expression begins with a
-column, because `OLD.` is put before it."""
 EARLY = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL 1 SECOND"  # noqa: S608
 
 

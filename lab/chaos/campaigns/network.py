@@ -18,6 +18,8 @@ from scripts.stack import Settings, ports
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE
 
+# Of each link the settings that lead through its proxy, whose host and port are `{address}`; `{password}` is
+# that of the shop's account at the database.
 SETTINGS = {
     "database": {
         "DATABASE_URL": "mysql://firstcome:{password}@{address}/firstcome",
@@ -31,8 +33,6 @@ SETTINGS = {
     "partner": {"PARTNER_URL": "http://{address}"},
     "webhooks": {"WEBHOOK_LISTENER": "http://{address}"},
 }
-"""Of each link the settings that lead through its proxy, whose host and port are `{address}`; `{password}` is
-that of the shop's account at the database."""
 CHANGE_SECONDS = 10
 RESET = struct.pack("ii", 1, 0)
 LOOP = asyncio.new_event_loop()

@@ -14,15 +14,15 @@ from lab.stack import database
 from scripts.stack import Settings, own_stack, waiting
 from scripts.stack.children import say
 
+# How many buyers wait, until when they have asked, and within how long after a fault they are to know.
 WAITING = 30
 PLACED_SECONDS = 5
 GOAL_SECONDS = 15
-"""How many buyers wait, until when they have asked, and within how long after a fault they are to know."""
 WAITED_FOR = ("tok_slow", "tok_slow", "tok_slow", "tok_webhook", "tok_timeout_charged")
 OPEN_SAGAS = "SELECT COUNT(*) FROM orders_saga WHERE ended_at IS NULL"
+# Sorts of faults while which Redis serves nothing, and what is answered all the same.
 REDIS_AWAY = ("down", "no memory for", "old data for")
 WITHOUT_REDIS = {"/orders", "/coupons"}
-"""Sorts of faults while which Redis serves nothing, and what is answered all the same."""
 
 
 class Sales(Run):

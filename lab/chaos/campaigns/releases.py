@@ -39,12 +39,12 @@ from scripts.stack.places import PROJECT
 
 WEB = ("web-1", "web-2")
 NAMES = (*WEB, "worker-1", "worker-2", "beat-1", "beat-2", "issuer-1", "issuer-2")
+# Whose ports HAProxy's template has. There is no third web server.
 PORTS = (*WEB, "web-3", "front-statistics")
-"""Whose ports HAProxy's template has. There is no third web server."""
 READY_SECONDS = 240
 STOP_SECONDS = 45
+# As Compose's files have it, a web server ends after 35 s; that is the longest `Prefer: wait`, and some.
 DRAIN_SECONDS = 35
-"""As Compose's files have it, a web server ends after 35 s; that is the longest `Prefer: wait`, and some."""
 REPEATED = 200
 ALONE_SECONDS = 8  # Of load on the previous release alone, whose keys and sagas the new one finds
 MAX_CONNECTIONS = 600  # For twice the processes

@@ -40,9 +40,9 @@ from scripts.stack.processes import SHOP
 
 LOAD_SECONDS = 30.0
 QUICK_LOAD_SECONDS = 6.0  # Before the backup, between it and the moment, and after the restore
+# The moment is so long before the loss, and the planted end of the copied logs so long before the moment.
 LOST_SECONDS = 6.0
 CUT_SECONDS = 4.0
-"""The moment is so long before the loss, and the planted end of the copied logs so long before the moment."""
 HEAD = 65_536  # The position stands in the dump's first characters
 SETTLE_SECONDS = 120
 RESTORE_SECONDS = 1800

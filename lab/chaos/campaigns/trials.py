@@ -20,14 +20,14 @@ from scripts.stack.children import say
 SHORT_SECONDS = (0.3, 5.0)
 LONG_SECONDS = (11.0, 13.0)
 SHARE_OF_LONG = 0.15  # How long a process is frozen or down; the long ones outlast the lease of a saga
+# Without these some requests can't be answered as they should; all others the shop makes up for.
 NEEDED_TO_ANSWER = {"web", WEB_PROCESS, "redis", "mariadb", "partner"}
-"""Without these some requests can't be answered as they should; all others the shop makes up for."""
 BREAKER_SECONDS = 2.0  # How long a circuit breaker of the shop may refuse calls of what is back
 SEEN_SECONDS = 90  # How long Prometheus may not see something
 CALL_SECONDS = 180
 GOAL = 0.999  # The share of good requests
+# What the service level counts of the POSTs.
 SERVICE_LEVEL_PATHS = {"/orders", "/payments", "/wallet/top-ups"}
-"""What the service level counts of the POSTs."""
 
 # How often a fault is made of the sum of its table; those of each table one after the other, and the tables
 # side by side. A number is 6 for `kill`, 3 for `freeze` or 2 for `down`, times the share of the process: 3

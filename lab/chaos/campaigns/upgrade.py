@@ -17,8 +17,8 @@ from scripts.stack.children import say
 from scripts.stack.places import PROJECT
 
 ROUNDS = 3  # This release, the previous one again, and this one for good
+# Before the first of this month: some days of a month that the previous release may archive.
 OLDEST = timedelta(days=100)
-"""Before the first of this month: some days of a month that the previous release may archive."""
 DAY_SECONDS = 86_400
 NUMBERED_SECONDS = 1_800
 COUPONS_OF_AN_ORDER = 2

@@ -34,10 +34,10 @@ STOP_SECONDS = 150
 COMMAND_SECONDS = 180
 LOADED_SECONDS = 15.0
 LONGEST_SECONDS = 600  # How long the load goes on at most after a fault, and with it
+# How long a part may be missing after the load, a member may be behind the primary, and payments be open.
 WHOLE_SECONDS = 240
 CATCH_UP_SECONDS = 180
 SETTLE_SECONDS = 150
-"""How long a part may be missing after the load, a member may be behind the primary, and payments be open."""
 SETTINGS = {
     **own_stack.NO_RATES,
     # Short times, so that what is left undone ends before it is judged.

@@ -58,25 +58,25 @@ QUICK = (
 )
 NAMES = [f"{action} {component}" for component in COMPONENTS for action in ACTIONS]
 NAMES += MANEUVERS
+# How long the load runs before a fault, and how long a freeze or partition lasts: until it was noticed.
 LEAD_SECONDS = (2.0, 4.0)
 LASTS_SECONDS = (10.0, 14.0)
-"""How long the load runs before a fault, and how long a freeze or partition lasts: until it was noticed."""
 REFUSED = "no connection"
+# What a silence takes to be noticed on top of an end, by the time-outs of the database's members.
 NOTICE_SECONDS = 5.0
-"""What a silence takes to be noticed on top of an end, by the time-outs of the database's members."""
+# The one process of several that such a fault is about.
 ACTING: Mapping[str, Callable[[Cluster], str]] = {
     "mysql-primary": keepers.primary,
     "redis-primary": status.redis_primary,
     "rabbitmq": lambda cluster: (keepers.tasks_queue(cluster).get("leader") or "").partition("@")[0],
     "beat": lambda cluster: status.beat_lease(cluster)[0],
 }
-"""The one process of several that such a fault is about."""
 TABLE = "inet firstcome_drill"
+# What a new primary may take to write; a process that a fault is about, to be there; a restarted one, to
+# serve: a member may have much to catch up with.
 SWITCH_SECONDS = 60
 SILENT_SECONDS = 30
 READY_SECONDS = 240
-"""What a new primary may take to write; a process that a fault is about, to be there; a restarted one, to
-serve: a member may have much to catch up with."""
 
 
 @dataclass(frozen=True)

@@ -22,21 +22,21 @@ from lab.cluster.drill.faults import REFUSED
 BUYERS = 2
 ACCOUNTS_EACH = 8
 STOCKED = {"products": 6, "on_hand": 20_000, "plenty": 1_000_000}
+# Accounts, campaigns and their coupons of the steady writes: each account has one coupon of a campaign, so
+# they are enough for six minutes.
 WRITERS = 120
 CAMPAIGNS = 6
 COUPONS = 10_000
-"""Accounts, campaigns and their coupons of the steady writes: each account has one coupon of a campaign, so
-they are enough for six minutes."""
 RATE = 6.0
 STEADY = ("coupon", "order", "grant")  # Steady writes a second, and of which kinds in turn
+# More than come in the longest silence that a promise allows; and what a write may take after the load.
 MOST_WRITES_AT_ONCE = 160
 WRITE_SECONDS = 60
-"""More than come in the longest silence that a promise allows; and what a write may take after the load."""
 READS = ("/campaigns", "/products", "/orders", "/wallet", "/coupons")
+# Cards whose payment ends soon: one in doubt for a minute could not be judged right after its fault.
 CARDS = {"tok_ok": 12, "tok_slow": 1, "tok_flaky": 2, "tok_declined": 2, "tok_webhook": 2}
-"""Cards whose payment ends soon: one in doubt for a minute could not be judged right after its fault."""
+# Lists of what an account made itself: the sort of call, and the field that names one.
 OWN_LISTS = {"/orders": ("order", "id"), "/coupons": ("coupon", "code")}
-"""Lists of what an account made itself: the sort of call, and the field that names one."""
 NEWEST = 10  # Of these an own list must show each one: far fewer than a page has
 
 
