@@ -66,6 +66,7 @@ def git(*words: str) -> str:
 
 def circumstances(instance: Instance) -> Json:
     """Kept with the figures, for rows of one report may be of different days."""
+    model = re.search(r"(?m)^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text())
     commit = git("rev-parse", "--short", "HEAD")
     if git("status", "--porcelain", "--untracked-files=no"):
         commit += " with changes"
@@ -75,19 +76,12 @@ def circumstances(instance: Instance) -> Json:
         "circumstances": {
             "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-            "processor": processor(),
+            "processor": model[1] if model else platform.machine(),
             "system": f"{platform.system()} {platform.release()}",
             "load_before": round(stage.LOAD_BEFORE, 1),
             "versions": versions(instance),
         },
     }
-
-
-def processor() -> str:
-    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    if found:
-        return found[1]
-    return platform.machine()
 
 
 def versions(instance: Instance) -> dict[str, str]:

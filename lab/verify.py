@@ -25,8 +25,7 @@ COMMIT = "git describe --always; git diff --quiet HEAD -- . ':!docs/lab/verified
 
 def main() -> int:
     only = f"some of {','.join(STEPS)}"
-    parser = options.parser("make verify", only=only, seed="of the steps that draw faults or requests")
-    asked = parser.parse_args()
+    asked = options.read("make verify", only=only, seed="of the steps that draw faults or requests")
     steps = STEPS
     if asked.only:
         steps = {name: STEPS[name] for name in asked.only.split(",")}

@@ -60,17 +60,9 @@ def main() -> None:
     parts += ["-test"] * (purpose == "test")
     files = [PROJECT / f"requirements{part}.txt" for part in parts]
     files += [PROJECT / "lab" / "requirements.txt"] * (purpose in LAB)
-    stamps = {}
+    missing = files
     if is_healthy():
-        stamps = {path: stamp_of(path) for path in files}
-    installed = {}
-    for path, stamp in stamps.items():
-        if stamp.exists():
-            installed[path] = stamp.read_text()
-    missing = []
-    for path in files:
-        if installed.get(path) != fingerprint(path):
-            missing.append(path)
+        missing = [path for path in files if not is_installed(path)]
     needs = NEEDS.get(purpose, "").split() + more
     if system_packages.can_install():
         needs += NEEDS_OF_ROOT.get(purpose, "").split()
@@ -135,6 +127,11 @@ def run(command: list[str]) -> None:
 
 def stamp_of(requirements: Path) -> Path:
     return VENV / f"{'-'.join(requirements.relative_to(PROJECT).with_suffix('').parts)}.installed"
+
+
+def is_installed(requirements: Path) -> bool:
+    stamp = stamp_of(requirements)
+    return stamp.exists() and stamp.read_text() == fingerprint(requirements)
 
 
 def fingerprint(requirements: Path) -> str:

@@ -133,13 +133,10 @@ def _as_the_code_says(app: str, language: str) -> _Catalog:
 
 def _extract(catalog: Catalog, folder: Path) -> None:
     methods = [("**.py", "python"), ("**.html", TEMPLATES), ("**.txt", TEMPLATES)]
-    found = extract_from_dir(folder, methods, None, KEYWORDS, COMMENTS, directory_filter=_is_looked_at)
+    is_looked_at = lambda path: Path(path).name not in LEFT_OUT  # noqa: E731
+    found = extract_from_dir(folder, methods, None, KEYWORDS, COMMENTS, directory_filter=is_looked_at)
     for _, _, text, comments, context in found:
         catalog.add(text, auto_comments=comments, context=context)
-
-
-def _is_looked_at(folder: str) -> bool:
-    return Path(folder).name not in LEFT_OUT
 
 
 def extract_template(file: IO[bytes], keywords: Any, comment_tags: Any, options: Any) -> Iterator[Any]:

@@ -17,8 +17,9 @@ LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTAL
 
 
 def main() -> int:
-    parser = options.parser("make docs", port="where to serve it: 8009 by default")
-    port = ports.parse(parser.parse_args().port or "8009")  # beside an instance of the shop, 8000 to 8006
+    port = ports.parse(
+        options.read("make docs", port="where to serve it: 8009 by default").port or "8009"
+    )  # beside an instance of the shop, 8000 to 8006
     site = build(places.private_folder(places.state()) / "docs")
     ports.require_free(port, command="make docs")
     children.say(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.")

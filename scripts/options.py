@@ -9,6 +9,11 @@ def is_on(text: str) -> bool:
     return text.lower() not in {"", "0", "false", "no", "off"}
 
 
+def read(command: str, *, flags: Sequence[str] = (), **about: str) -> argparse.Namespace:
+    """What this command was given."""
+    return parser(command, flags=flags, **about).parse_args()
+
+
 def parser(command: str, *, flags: Sequence[str] = (), **about: str) -> argparse.ArgumentParser:
     """What reads these options, each with the help that is given; those that are flags are on or off."""
     found = argparse.ArgumentParser(prog=command, allow_abbrev=False)

@@ -63,8 +63,10 @@ class Result:
 
 
 def main() -> int:
-    parser = options.parser("make packages", out="the bill of materials (var/sbom.cdx.json)")
-    out = Path(parser.parse_args().out or places.private_folder(places.state()) / "sbom.cdx.json")
+    out = Path(
+        options.read("make packages", out="the bill of materials (var/sbom.cdx.json)").out
+        or places.private_folder(places.state()) / "sbom.cdx.json"
+    )
     write_sbom(out)
     print(out)
     results = {"Python": audit_python(read_pins(*LOCK_FILES)), "npm": audit_npm()}

@@ -23,7 +23,7 @@ from scripts.stack.instance import Instance
 
 def main() -> int:
     """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt before that."""
-    asked = options.parser("make run", **instances.OPTIONS).parse_args()
+    asked = options.read("make run", **instances.OPTIONS)
     instance = instances.choose(home=places.state(), port=asked.port, database=asked.db)
     environment = environments.compose(instance, environments.given())
     places.private_folder(instance.home)

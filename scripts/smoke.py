@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts import options
-from scripts.stack import SetupError, children, own_stack, places, ports, waiting, welcome
+from scripts.stack import children, own_stack, places, ports, require, waiting, welcome
 from scripts.stack.instance import Instance
 
 SERVED_SECONDS = 20  # The issuer and beat start last, on a machine that may be busy
@@ -28,7 +28,7 @@ PAGES = {
 
 
 def main() -> int:
-    database = options.parser("make smoke", db="sqlite or mariadb").parse_args().db
+    database = options.read("make smoke", db="sqlite or mariadb").db
     folder = Path(tempfile.gettempdir())
     return own_stack.measure("smoke", "firstcome-smoke", smoke, database=database, folder=folder)
 
@@ -39,7 +39,7 @@ def smoke(instance: Instance) -> int:
         _step(f"make run DB={instance.database} is ready after {time.monotonic() - began:.1f} s")
         line = next(line for line in greeting.splitlines() if line.startswith("curl "))
         issued = children.printed(children.run(["sh", "-c", line], within_seconds=30)).replace(" ", "")
-        _require('"code"' in issued and '"status":"issued"' in issued, issued)
+        require('"code"' in issued and '"status":"issued"' in issued, issued)
         _step("the curl line of the greeting issues a coupon when pasted")
         order = paste_session_twice(lambda: own_stack.paste(instance, session(instance)))
         _step("the README's session does what it says when pasted, and nothing more when pasted again")
@@ -49,7 +49,7 @@ def smoke(instance: Instance) -> int:
     _step("Ctrl-C leaves no process behind")
     with own_stack.running(instance):
         kept = _signed_in(instance)("GET", f"orders/{order.split()[1]}")
-        _require(kept["status"] == "paid", f"after a restart the order is {kept['status']}")
+        require(kept["status"] == "paid", f"after a restart the order is {kept['status']}")
         _step("a second run still knows the order")
         _audit(instance)
     _step("passed")
@@ -64,7 +64,7 @@ def _signed_in(
     def call(method: str, path: str, body: Any = None) -> Any:
         content = None if body is None else json.dumps(body)
         status, text = ports.ask(instance.port, method, f"/api/v1/{path}", content, headers)
-        _require(200 <= status < 300, f"{method} {path} answered {status}: {text[:500]}")
+        require(200 <= status < 300, f"{method} {path} answered {status}: {text[:500]}")
         return json.loads(text)
 
     headers = dict(welcome.JSON)
@@ -81,9 +81,9 @@ def paste_session_twice(paste: Callable[[], children.Ran]) -> str:
         for words in PROMISED:
             if words not in text:
                 missing.append(words)
-        _require(not missing, f"the README's session did not print {missing}: {text}")
+        require(not missing, f"the README's session did not print {missing}: {text}")
         orders.append(re.findall(r"^order \S+", text, flags=re.MULTILINE))
-    _require(orders[0] == orders[1] != [], f"pasted twice the README's session placed two orders: {orders}")
+    require(orders[0] == orders[1] != [], f"pasted twice the README's session placed two orders: {orders}")
     return str(orders[0][0])
 
 
@@ -96,7 +96,7 @@ def session(instance: Instance) -> str:
     for name, port in {"SHOP": instance.port, "GATEWAY": instance.gateway_port}.items():
         address = f"{name}=http://{ports.HOST}:{port}"
         text, count = re.subn(rf"^{name}=\S+$", address, text, flags=re.MULTILINE)
-        _require(count == 1, f"README.md's `## A session` has {count} lines {name}=…: it needs one")
+        require(count == 1, f"README.md's `## A session` has {count} lines {name}=…: it needs one")
     return text
 
 
@@ -127,19 +127,14 @@ def _check_pages(instance: Instance) -> None:
 
 def _page(port: int, path: str, expected: str) -> str:
     status, text = ports.ask(port, "GET", path, headers={"Accept": "text/html"} if path == "/" else {})
-    _require(status == 200 and expected in text, f"GET {path} answered {status} without {expected!r}")
+    require(status == 200 and expected in text, f"GET {path} answered {status} without {expected!r}")
     return text
 
 
 def _audit(instance: Instance) -> None:
     laws = own_stack.audit(instance)
-    _require(not own_stack.broken(laws), f"audit found: {own_stack.broken(laws)}")
+    require(not own_stack.broken(laws), f"audit found: {own_stack.broken(laws)}")
     _step(f"audit: all {len(laws)} laws hold")
-
-
-def _require(is_so: bool, otherwise: str) -> None:
-    if not is_so:
-        raise SetupError(otherwise)
 
 
 def _step(text: str) -> None:

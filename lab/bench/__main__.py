@@ -87,7 +87,7 @@ def bench(instance: Instance, *, size: Size, rows: Collection[str]) -> int:
         for part, group in itertools.groupby(wanted, key=lambda row: ROWS[row].part):
             names = [*group]
             runs = []
-            for run in parts.PARTS[part](stage, names):
+            for run in parts.measure(stage, part, names):
                 if run.row in names:
                     runs.append(run)
             summed = judging.summed_up(runs)

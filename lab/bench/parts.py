@@ -1,7 +1,7 @@
 """What measures the rows, by their part: loads of k6, and what no single load measures."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
@@ -33,56 +33,52 @@ def run_once(stage: BenchStage, row: str) -> Measured:
     part = ROWS[row].part
     if part in OF_K6:
         return loads.measure(stage, row)
-    return next(run for run in PARTS[part](stage, [row]) if run.row == row)
+    return next(run for run in PARTS[part](stage) if run.row == row)
 
 
-def once(stage: BenchStage, rows: Sequence[str]) -> Runs:
-    for row in rows:
-        yield loads.measure(stage, row)
+def measure(stage: BenchStage, part: Part, rows: Sequence[str]) -> Runs:
+    """These rows of the part, or more of them."""
+    match part:
+        case "beside null":
+            yield from loads.beside_null(stage, rows)
+        case "once":
+            for row in rows:
+                yield loads.measure(stage, row)
+        case _:
+            yield from PARTS[part](stage)
 
 
-def growth(stage: BenchStage, rows: Sequence[str]) -> Runs:
-    """Fill the tables step by step, and measure coupons at each. Shares of null are compared, because the
-    machine is quicker in one half hour than in the next."""
+def growth(stage: BenchStage) -> Runs:
+    """Fill the tables step by step, with orders at the last, and measure coupons at each. Shares of null are
+    compared, because the machine is quicker in one half hour than in the next."""
     steps = []
     findings: list[str] = []
     for coupons in (0, *stage.size.tables):
         stages.say(f"coupons with {max(coupons, stage.number(COUPONS)):,} in the table …")
         if coupons:
-            fill_up_to(stage, coupons)
+            missing = max(coupons - stage.number(COUPONS), 0)
+            orders = stage.size.filled_orders * (coupons == stage.size.tables[-1])
+            filling.fill(stage.instance, coupons=missing, orders=orders)
+            children.printed(own_stack.manage(stage.instance, "rebuild_product_days"))
+            # This writes the pages that are only in memory: the size is measured, and not a bulk load's end.
+            stage.rows(f"FLUSH TABLES {database.value(stage.instance, TABLES)} FOR EXPORT")
         runs = [run for run in loads.beside_null(stage, ["coupon"]) if run.row == "coupon"]
-        step: dict[str, float] = {"coupons": stage.number(COUPONS)}
-        for name in GROWTH_FIGURES:
-            step[name] = median(run.figures[name] for run in runs)
+        figures = {name: median(run.figures[name] for run in runs) for name in GROWTH_FIGURES}
+        steps.append({"coupons": stage.number(COUPONS), **figures})
         for run in runs:
             findings += run.findings
-        steps.append(step)
-    first = steps[0]
-    last = steps[-1]
+    first, *_, last = steps
     figures = {**last, "of_empty": ratio(last["of_null"], first["of_null"])}
     says = f"{_processor(last)} µs of processor a coupon, beside {_processor(first)}"
     says += f" with {first['coupons']:,.0f} in the table"
     yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
 
 
-def fill_up_to(stage: BenchStage, coupons: int) -> None:
-    """Have so many coupons in the table, and at the last step orders."""
-    orders = 0
-    if coupons == stage.size.tables[-1]:
-        orders = stage.size.filled_orders
-    missing = max(coupons - stage.number(COUPONS), 0)
-    filling.fill(stage.instance, coupons=missing, orders=orders)
-    children.printed(own_stack.manage(stage.instance, "rebuild_product_days"))
-    # This writes the pages that are only in memory: the size is measured, and not a bulk load's end.
-    tables = database.value(stage.instance, TABLES)
-    stage.rows(f"FLUSH TABLES {tables} FOR EXPORT")
-
-
 def _processor(step: Numbers) -> str:
     return f"{step['processor_us']:.0f} ({step['of_null_processor']:.2f} of null's)"
 
 
-def board(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def board(stage: BenchStage) -> Runs:
     """The processor time of more viewers of the board."""
     staff = signed_in(stage.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
     shown = staff.get(f"{stage.instance.url}{BOARD.k6['LIST']}", timeout=60).text
@@ -101,7 +97,7 @@ def board(stage: BenchStage, rows: Sequence[str]) -> Runs:
     yield Measured(row="board", figures={"viewers_cores": after - before}, findings=findings, says=says)
 
 
-def idle(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def idle(stage: BenchStage) -> Runs:
     """What each process takes while nobody calls, once the worker has nothing left."""
     database.wait_until_worked_off(stage.instance)
     cores = loads.cores_of(stage, stage.size.idle_seconds)
@@ -109,7 +105,7 @@ def idle(stage: BenchStage, rows: Sequence[str]) -> Runs:
     yield Measured(row="idle", figures={"cores": total, "processor_us": 1e6 * total, **cores})
 
 
-def audit(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def audit(stage: BenchStage) -> Runs:
     """Every law over all that was made, as an operator would audit it; a broken one is a finding."""
     coupons = stage.number(COUPONS)
     orders = stage.number(ORDERS_MADE)
@@ -120,7 +116,7 @@ def audit(stage: BenchStage, rows: Sequence[str]) -> Runs:
     yield Measured(row="audit", figures=figures, findings=own_stack.broken(laws), says=says)
 
 
-def memory(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def memory(stage: BenchStage) -> Runs:
     """The peak of web processes and connections since the stack was started: no row restarts one."""
     connections = database.status(stage.instance, "Max_used_connections")
     allowed = stage.number(MOST_CONNECTIONS)
@@ -130,7 +126,7 @@ def memory(stage: BenchStage, rows: Sequence[str]) -> Runs:
     yield Measured(row="memory", figures=figures, says=says)
 
 
-def sign_ins(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def sign_ins(stage: BenchStage) -> Runs:
     """Sign-ins at once beside readers, who read alone before."""
     # A cookie that names no session, and no token: anonymous.
     anonymous = stage.tokens_of([{"access": ""}], "anonymous")
@@ -160,10 +156,8 @@ def sign_ins(stage: BenchStage, rows: Sequence[str]) -> Runs:
     yield replace(signed, figures={**signed.figures, **readers})
 
 
-# How each part measures some of its rows, or all.
-PARTS: Mapping[Part, Callable[[BenchStage, Sequence[str]], Iterable[Measured]]] = {
-    "beside null": loads.beside_null,
-    "once": once,
+# What measures the rows of each part that are no load by themselves.
+PARTS: Mapping[Part, Callable[[BenchStage], Runs]] = {
     "recovery": payments.recovery,
     "refunds": payments.refunds,
     "growth": growth,

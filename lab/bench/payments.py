@@ -1,7 +1,6 @@
 """What no single load measures of payments: late attempts, refunds beside buyers, and buyers who wait."""
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -108,7 +107,7 @@ class Arrivals:
         return sorted(late)
 
 
-def recovery(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def recovery(stage: BenchStage) -> Runs:
     """How late payments are tried again whose first calls failed, while more arrive than are settled."""
     for _ in range(stage.size.rounds):
         since = stage.now()
@@ -134,7 +133,7 @@ def recovery(stage: BenchStage, rows: Sequence[str]) -> Runs:
         yield Measured(row="recovery", figures=figures, findings=findings)
 
 
-def refunds(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def refunds(stage: BenchStage) -> Runs:
     """What refunds asked for at once cost buyers who wait, and how soon they are settled."""
     for _ in range(stage.size.rounds):
         since = stage.now()
@@ -143,7 +142,19 @@ def refunds(stage: BenchStage, rows: Sequence[str]) -> Runs:
         with ThreadPoolExecutor(1) as threads:
             buying = threads.submit(loads.measure, stage, "refunds")
             time.sleep(REFUNDS_BEGIN_SECONDS)
-            accepted = ask_for_refunds(stage, orders)
+            staff = [{"access": stage.shop.token}] * len(orders)
+            # Many at once.
+            refunding = load.run(
+                "refunds",
+                stage.instance,
+                within_seconds=REFUNDS_SECONDS + loads.GRACE_SECONDS,
+                ORDERS=stage.write("orders", orders),
+                TOKENS=stage.tokens_of(staff, "staff"),
+                VUS=min(int(REFUNDS.k6["VUS"]), len(orders)),
+                SECONDS=REFUNDS_SECONDS,
+                RUN=f"refunds-{time.time_ns()}",
+            )
+            accepted = refunding.succeeded
             beside = buying.result()
         [done] = stage.read(SettledRefunds, SETTLED_REFUNDS, since)
         findings = [*quiet.findings, *beside.findings]
@@ -159,27 +170,11 @@ def refunds(stage: BenchStage, rows: Sequence[str]) -> Runs:
         yield Measured(row="refunds", figures=figures, findings=findings)
 
 
-def ask_for_refunds(stage: BenchStage, orders: Sequence[str]) -> int:
-    """Ask for a refund of each order, many at once; how many were accepted."""
-    staff = [{"access": stage.shop.token}] * len(orders)
-    refunding = load.run(
-        "refunds",
-        stage.instance,
-        within_seconds=REFUNDS_SECONDS + loads.GRACE_SECONDS,
-        ORDERS=stage.write("orders", orders),
-        TOKENS=stage.tokens_of(staff, "staff"),
-        VUS=min(int(REFUNDS.k6["VUS"]), len(orders)),
-        SECONDS=REFUNDS_SECONDS,
-        RUN=f"refunds-{time.time_ns()}",
-    )
-    return refunding.succeeded
-
-
 def _beside_quiet(beside: Numbers, quiet: Numbers, name: str, quotient: str) -> dict[str, float]:
     return {quotient: ratio(beside[name], quiet[name]), name: beside[name], f"quiet_{name}": quiet[name]}
 
 
-def buyers_waiting(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def buyers_waiting(stage: BenchStage) -> Runs:
     """How many buyers wait for their payment at once, and what that takes above an idle shop.
 
     The worker is stopped while orders with points, a card and `Prefer: wait` are sent on a connection each;

@@ -1,7 +1,7 @@
 """What no single load measures of sales: a waiting room from its first entry to an order, and a draw."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -64,7 +64,7 @@ def _open(stage: BenchStage, sale: int) -> None:
     stage.shop.call("PATCH", f"/sales/{sale}", {"opens_at": datetime.now(UTC).isoformat()})
 
 
-def sales(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def sales(stage: BenchStage) -> Runs:
     """Every row of sales; takes two minutes and the time in which the accounts join."""
     users = stage.users
     rate = min(HIGHEST_RATE, len(users) // ENTRIES_LAST_MINUTES)
@@ -126,7 +126,7 @@ class Beside(NamedTuple):
     seconds_an_admission: float
 
 
-def draw(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def draw(stage: BenchStage) -> Runs:
     """How long a large draw takes, and what it costs another sale and payments; accounts join by SQL."""
     entrants = stage.size.entrants
     drawn = _create(stage, stage.product_ids[-3], in_seconds=3_600, rate_per_minute=DRAW_RATE)

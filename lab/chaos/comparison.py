@@ -42,7 +42,7 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Find
         yield from of_readings(reader.events, again.events)
 
 
-def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Findings:
+def unlike(due: Rows, found: Rows) -> Findings:
     """Each thing that is not as it is due, or is there without being due; of a set one is due."""
     for what in sorted(due.keys() | found.keys()):
         wanted = due.get(what)
@@ -66,13 +66,12 @@ def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Findings:
 
 def of_orders(account: Account, orders: Rows) -> Findings:
     """Those in the answers, with the items that were asked for, and as their payments were answered."""
-    due: dict[str, object] = {}
-    ends: dict[str, set[str]] = {}
+    due: Json = {}
     for id, made in account.orders().items():
         due[f"order {id}: items"] = _items(made.call.body)
-        ends[id] = {*ENDS}
+        due[f"order {id}: status"] = {*ENDS}
     for made in account.done("cancel"):
-        ends[made.answer.body["id"]] = {"cancelled"}
+        due[f"order {made.answer.body['id']}: status"] = {"cancelled"}
     for id, payments in account.payments().items():
         paid = sum(payment.answer.status == 201 for payment in payments)
         possible = {"payment_failed"}
@@ -80,12 +79,11 @@ def of_orders(account: Account, orders: Rows) -> Findings:
             possible = BOUGHT
         elif all(payment.keeps_order for payment in payments):
             possible = UNPAID
-        ends[id] = ends.get(id, {*ENDS}) & possible
+        status = f"order {id}: status"
+        due[status] = due.get(status, {*ENDS}) & possible
         if paid > 1:
             yield f"order {id}: {paid} payments were answered to have succeeded"
-    for id, statuses in ends.items():
-        due[f"order {id}: status"] = statuses
-    found: dict[str, object] = {}
+    found: Json = {}
     for id, order in orders.items():
         found[f"order {id}: items"] = _items(order)
         found[f"order {id}: status"] = order["status"]
@@ -96,8 +94,8 @@ def of_belongings(account: Account, setup: Setup, orders: Rows, shop: Shop) -> F
     """Its coupons, free or redeemed by one order that is not fully refunded; and its wallet, with all that
     was granted, bought and spent by the answers."""
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
-    due: dict[str, object] = {}
-    found: dict[str, object] = {}
+    due: Json = {}
+    found: Json = {}
     for code, coupon in account.coupons().items():
         status = COUPON_STATES.get(redeemed[code])
         due[f"coupon {code}"] = (coupon["campaign"], coupon["position"], status)
@@ -209,9 +207,7 @@ def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Findin
 
 def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Findings:
     """The feed as it was followed and as it is read later: the same events in the same order, each once."""
-    types = {}
-    for event in (*again, *followed):
-        types[event["id"]] = event["type"]
+    types = {event["id"]: event["type"] for event in (*again, *followed)}
     # A counter has its keys in the order of their first appearance.
     first = Counter(event["id"] for event in followed)
     second = Counter(event["id"] for event in again)
@@ -272,7 +268,7 @@ Effects = Mapping[str, set[str]]
 
 def acknowledged(setup: Setup) -> Effects:
     """The identities in all final answers, by the kind of effect."""
-    known: dict[str, set[str]] = {kind: set() for kind in TABLES}
+    known = {kind: set[str]() for kind in TABLES}
     for made in setup.calls:
         if made.was_done:
             kind, id = identity(made)
@@ -320,7 +316,7 @@ def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Eff
     """The rows that one server answers with; a shop without a sale may have no table of entries."""
     accounts = ", ".join(str(account.id) for account in setup.buyers)
     products = ", ".join(str(product.id) for product in setup.stocked)
-    found: dict[str, set[str]] = {"entry": set()}
+    found = {"entry": set[str]()}
     for kind, statement in TABLES.items():
         if kind != "entry" or setup.sale:
             rows = ask(statement.format(accounts=accounts, products=products))

@@ -247,9 +247,8 @@ NO_CONNECTION_LEFT = Statements(
 def _set(statements: Statements, _: str, instance: Instance) -> Iterator[None]:
     """After each change the shop's connections end: they keep the privileges that they began with."""
     with ExitStack() as opened:
-        connections = []
-        for _number in range(1 + statements.held):
-            connections.append(opened.enter_context(database.connected(instance)))
+        count = 1 + statements.held
+        connections = [opened.enter_context(database.connected(instance)) for _number in range(count)]
         own = {connection.thread_id() for connection in connections}
         cursor = connections[0].cursor()
 

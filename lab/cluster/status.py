@@ -81,8 +81,7 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
                 count = state["connected_slaves"]
                 return f"primary with {count} replicas", count == len(names("redis")) - 1
             link = state["master_link_status"]
-            ago = state["master_last_io_seconds_ago"]
-            return f"replica, link {link}, heard {ago} s ago", link == "up"
+            return f"replica, link {link}", link == "up"
         case "Sentinel":
             _, port = ask_redis(cluster, name, "SENTINEL GET-MASTER-ADDR-BY-NAME", "primary")
             named = f"redis-{int(port) - cluster.port_of('redis-1') + 1}"
@@ -90,10 +89,7 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
         case "RabbitMQ":
             nodes = keepers.nodes(cluster, name)
             together = keepers.together(name, nodes)
-            alarms = []
-            for one in ("mem_alarm", "disk_free_alarm"):
-                if nodes[name].get(one):
-                    alarms.append(one)
+            alarms = [one for one in ("mem_alarm", "disk_free_alarm") if nodes[name].get(one)]
             text = ", ".join([f"together with {' and '.join(sorted(together - {name}))}", *alarms])
             return text, together == {*names("rabbitmq")} and not alarms
         case "queue":

@@ -25,7 +25,7 @@ CONTROLS = "SELECT id FROM coupons_campaign WHERE strategy = %s"
 
 
 def main() -> int:
-    parser = options.parser(
+    asked = options.read(
         "make lab",
         flags=["quick"],
         strategies="by comma; all where none is named",
@@ -33,7 +33,6 @@ def main() -> int:
         quick="1: seconds each, and the report goes to var/lab-quick",
         out="another folder for the report",
     )
-    asked = parser.parse_args()
     folder = Path(asked.out or (places.state() / "lab-quick" if asked.quick else page.FOLDER))
     run_asked = partial(run, folder=folder, asked=asked)
     return own_stack.measure("make lab", "lab", run_asked)

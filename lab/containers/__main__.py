@@ -28,7 +28,7 @@ from lab.containers import engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
 from lab.shop import Shop
 from scripts import options
-from scripts.stack import SetupError, children, own_stack, places, ports, waiting
+from scripts.stack import SetupError, children, own_stack, places, ports, require, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
@@ -51,11 +51,6 @@ TARGETS = (places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text()
 UP = "compose exec -T prometheus promtool query instant http://localhost:9090 'count(up == 1)'"
 UPDATE = r"(?ms)^## The commands\n\n```\n(.*?)^```$"
 RESTORE = r"(?ms)^## In the containers\n(?:(?!^## ).)*?^```\n(.*?)^```$(?:(?!^## ).)*?^```\n(.*?)^```$"
-
-
-def require(is_so: object, otherwise: str) -> None:
-    if not is_so:
-        raise SetupError(otherwise)
 
 
 def documented(project: Path, page: str, section: str) -> list[list[str]]:
@@ -241,7 +236,7 @@ class Tested:
 def main() -> int:
     """Run all checks in an engine of their own; the exit code. Raises SetupError."""
     keep = "1: leave everything up after the checks, until Ctrl-C"
-    is_kept = options.parser(f"make {NAME}", flags=["keep"], keep=keep).parse_args().keep
+    is_kept = options.read(f"make {NAME}", flags=["keep"], keep=keep).keep
     home = places.PROJECT / "var" / "containers"
     try:
         with ThreadPoolExecutor() as threads:

@@ -240,7 +240,7 @@ class Processes:
         def watch() -> None:
             self._executor(process).watch()
 
-        repeated: dict[str, list[tuple[str, float, Work]]] = {
+        repeated: dict[str, Any] = {
             "web": [("watch", 1.0, watch), ("waiting rooms", 2.0, ticking.tick)],
             "worker": [("watch", 1.0, watch), ("webhooks", 1.0, partial(_deliver, name))],
             "beat": [

@@ -11,3 +11,9 @@ Environment = Mapping[str, str]  # The same, which is only read
 class SetupError(Exception):
     """Ends the command with exit code 1; its text is the line that is printed, and no traceback: what is
     wrong, with what, and what to do."""
+
+
+def require(is_so: object, otherwise: str) -> None:
+    """Raises SetupError with these words where it isn't so."""
+    if not is_so:
+        raise SetupError(otherwise)

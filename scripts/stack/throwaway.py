@@ -112,7 +112,7 @@ def _shell_lines(settings: Environment) -> str:
 
 
 def _keep_up() -> int:
-    kind = options.parser("make test SERVE=1", db=", ".join(DATABASES)).parse_args().db
+    kind = options.read("make test SERVE=1", db=", ".join(DATABASES)).db
     home = places.state() / "test"
     home.parent.mkdir(parents=True, exist_ok=True)
     with (home.parent / "test.lock").open("w") as lock:

@@ -150,7 +150,7 @@ class Month(Run):
         yield from growth(self.sizes)
         yield from clocks.early(self.instance, self.campaign.has_to_happen)
 
-    def finds_planted(self, wrong: list[str]) -> bool:
+    def finds_planted(self) -> bool:
         """Whether both are found: keys that are deleted early, and marks that are never deleted."""
         is_early = any(KEYS in one for one in clocks.early(self.instance))
         is_kept = any(MARKS in one for one in self.seen.findings)

@@ -28,7 +28,7 @@ WITHOUT_REDIS = {"/orders", "/coupons"}
 class Sales(Run):
     """Planted, processes admit more accounts than the rate of the sale."""
 
-    def finds_planted(self, wrong: list[str]) -> bool:
+    def finds_planted(self) -> bool:
         return any(law["law"] == "L14" and not law["holds"] for law in own_stack.audit(self.instance))
 
 
@@ -38,9 +38,9 @@ class Gateway(Run):
     def operate(self) -> None:
         say(f"{own_stack.manage(self.instance, 'retry_saga --all-stuck --reason gateway-is-back')}")
 
-    def finds_planted(self, wrong: list[str]) -> bool:
+    def finds_planted(self) -> bool:
         orders = self.shop.orders_of(self.setup)
-        return bool(wrong or [*comparison.of_outside(self.setup, self.shop, orders)])
+        return bool(self.wrong or [*comparison.of_outside(self.setup, self.shop, orders)])
 
 
 class Payments(Gateway):
@@ -49,19 +49,17 @@ class Payments(Gateway):
     load = Run.make_faults
 
     def prepare(self) -> Settings:
-        steps = []
-        for clock in ("mariadb", "worker"):
-            for sort in faults.STEPS:
-                steps.append(Fault(sort, clock, 0))
-        self.faults += steps * (1 if self.is_quick else 3)
+        for _ in range(1 if self.is_quick else 3):
+            for clock in ("mariadb", "worker"):
+                self.faults += [Fault(sort, clock, 0) for sort in faults.STEPS]
         return super().prepare()
 
     def make(self, fault: Fault) -> float:
         chance = random.Random(f"{self.seed} {self.made}")
         bought = []
         products = itertools.cycle(self.setup.products)
-        for account, product in zip(self.setup.buyers[:WAITING], products, strict=False):
-            call = order_call(account, product.id, card=chance.choice(WAITED_FOR), wait=10)
+        for account in self.setup.buyers[:WAITING]:
+            call = order_call(account, next(products).id, card=chance.choice(WAITED_FOR), wait=10)
             bought.append((account, call))
         with ThreadPoolExecutor(WAITING) as threads:
             for _, call in bought:

@@ -237,8 +237,8 @@ class Releases(Run):
         self.record(f"{count} requests failed: {what}" for what, count in failed.items())
         return longest
 
-    def finds_planted(self, wrong: list[str]) -> bool:
-        return bool(wrong or failures(self.seen.requests))
+    def finds_planted(self) -> bool:
+        return bool(self.wrong or failures(self.seen.requests))
 
 
 def failures(requests: Iterable[Request], undrained: Iterable[Period] = ()) -> Counter[str]:

@@ -84,9 +84,9 @@ class Run:
             known = comparison.acknowledged(self.setup)
             stored = comparison.stored(self.setup, self.rows)
             lost, doubled = comparison.compare(known, {"the database": stored}, before=self.before)
-            wrong = [*lost, *doubled]
-            self.record(wrong)
-            is_found = self.is_planted and self.finds_planted(wrong)
+            self.wrong = [*lost, *doubled]
+            self.record(self.wrong)
+            is_found = self.is_planted and self.finds_planted()
             if not self.is_planted:
                 self.check()
             done = sum(made.was_done for made in self.setup.calls)
@@ -210,9 +210,9 @@ class Run:
     def operate(self) -> None:
         """What an operator does meanwhile, again and again."""
 
-    def finds_planted(self, wrong: list[str]) -> bool:
-        """Whether the planted defect was found; `wrong` is what was lost or doubled."""
-        return bool(wrong)
+    def finds_planted(self) -> bool:
+        """Whether the planted defect was found: by default, whether something was lost or doubled."""
+        return bool(self.wrong)
 
     def check(self) -> None:
         """The laws, all answers, the books of the outside systems, the feed, and what is the campaign's."""

@@ -79,7 +79,7 @@ class Tasks(Run):
             yield f"the messages of {task} were not run twice"
         yield from clocks.early(self.instance, self.campaign.has_to_happen)
 
-    def finds_planted(self, wrong: list[str]) -> bool:
+    def finds_planted(self) -> bool:
         """Whether both are found: workers that are early by their own clocks, and charges made twice."""
         is_early = any(clocks.early(self.instance))
         outside = comparison.of_outside(self.setup, self.shop, self.shop.orders_of(self.setup))

@@ -70,7 +70,7 @@ CLONE_NEWNET = 0x40000000
 
 def main() -> int:
     """Run the drill; its exit code. Raises SetupError."""
-    parser = options.parser(
+    asked = options.read(
         "make cluster-drill",
         flags=["quick"],
         seed="the same faults at the same moments again",
@@ -78,7 +78,6 @@ def main() -> int:
         only="faults, actions or components, with commas between them",
         quick="1: up to twelve faults",
     )
-    asked = parser.parse_args()
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     chosen = faults.chosen(asked.only) or (faults.QUICK if asked.quick else faults.NAMES)
     minutes = float(asked.minutes or (QUICK_MINUTES if asked.quick else MOST_MINUTES))
