@@ -78,9 +78,17 @@ def write_sbom(out: Path) -> None:
     own. Raises SetupError with what cyclonedx-py says."""
     lock = places.PROJECT / "requirements.txt"
     project = places.PROJECT / "pyproject.toml"
-    command = [str(Path(sys.executable).with_name("cyclonedx-py")), "requirements", str(lock)]
-    command += ["--pyproject", str(project), "--mc-type", "application", "--spec-version", "1.6"]
-    command += ["--output-format", "JSON", "--output-reproducible", "--output-file", str(out)]
+    command = [
+        str(Path(sys.executable).with_name("cyclonedx-py")),
+        "requirements",
+        str(lock),
+        f"--pyproject={project}",
+        "--mc-type=application",
+        "--spec-version=1.6",
+        "--output-format=JSON",
+        "--output-reproducible",
+        f"--output-file={out}",
+    ]
     children.printed(children.run(command, within_seconds=300))
     document = json.loads(out.read_text())
     document["components"] += components()
@@ -127,9 +135,16 @@ def audit_python(pinned: Iterable[Pin]) -> Result:
     """
     result = Result()
     left = {*pinned}
-    command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--format", "json"]
-    command += ["--progress-spinner", "off"]
-    command += ["--vulnerability-service", os.environ.get("PIP_AUDIT_VULNERABILITY_SERVICE", "osv")]
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--no-deps",
+        "--disable-pip",
+        "--format=json",
+        "--progress-spinner=off",
+        f"--vulnerability-service={os.environ.get('PIP_AUDIT_VULNERABILITY_SERVICE', 'osv')}",
+    ]
     while left:
         # A package has a version for each Python, but one in what pip-audit takes.
         part = dict(sorted(left))

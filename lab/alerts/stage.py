@@ -262,12 +262,14 @@ def own_broker(instance: Instance) -> Program:
 
 
 def own_alertmanager(folder: Path, webhook: str) -> Program:
-    script = alert_rules.OPS / "monitoring" / "alertmanager.py"
-    words = [sys.executable, str(script), str(folder / "alertmanager.yml"), "--cluster.listen-address="]
-    words += [f"--storage.path={folder / 'data'}", "--web.listen-address={address}"]
     return Program(
         folder / "alertmanager.log",
-        *words,
+        sys.executable,
+        str(alert_rules.OPS / "monitoring" / "alertmanager.py"),
+        str(folder / "alertmanager.yml"),
+        "--cluster.listen-address=",
+        f"--storage.path={folder / 'data'}",
+        "--web.listen-address={address}",
         PAGER_WEBHOOK_URL=f"{webhook}/pager",
         TICKET_WEBHOOK_URL=f"{webhook}/tickets",
         TMPDIR=str(folder),

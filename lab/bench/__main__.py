@@ -108,31 +108,21 @@ def against(instance: Instance, *, name: str, size: Size, rows: Collection[str])
         warm(instance.home / "this", size, places.PROJECT) as this,
         warm(instance.home / "other", size, checkout) as other,
     ):
-        measured = []
-        for row, done in measure_rounds(this, other, size, rows).items():
-            measured.append(judging.compared(row, done, has_budget=has_budget))
+        # First what the shop takes while nobody calls: an audit of what the loads make would be in it.
+        wanted = sorted((row for row in ROWS if row in rows), key=lambda row: row != "idle")
+        rounds: dict[str, Rounds] = {row: [] for row in wanted}
+        for number, row in itertools.product(range(size.rounds), wanted):
+            if is_due(row, rounds[row], number=number, size=size):
+                # The order changes from round to round, so that a drift of the machine favours neither.
+                order = (other, this) if number % 2 else (this, other)
+                runs = {stage: measure_alone(stage, row, order) for stage in order}
+                rounds[row].append((runs[this], runs[other]))
+                stages.say("; ".join(judging.cells(judging.compared(row, rounds[row][-1:]))))
+        measured = [judging.compared(row, done, has_budget=has_budget) for row, done in rounds.items()]
         laws = own_stack.audit(this.instance, within_seconds=parts.AUDIT_SECONDS)
         measured[-1]["findings"] += own_stack.broken(laws)
         circumstances = report.circumstances(this.instance)
     return judging.write(measured, size=vars(size), against=name, **circumstances)
-
-
-def measure_rounds(
-    this: BenchStage, other: BenchStage, size: Size, rows: Collection[str]
-) -> dict[str, Rounds]:
-    # First what the shop takes while nobody calls: an audit of what the loads make would be in it.
-    wanted = sorted((row for row in ROWS if row in rows), key=lambda row: row != "idle")
-    rounds: dict[str, Rounds] = {row: [] for row in wanted}
-    for number, row in itertools.product(range(size.rounds), wanted):
-        if is_due(row, rounds[row], number=number, size=size):
-            # The order changes from round to round, so that a drift of the machine favours neither.
-            order = (other, this)
-            if number % 2 == 0:
-                order = (this, other)
-            runs = {stage: measure_alone(stage, row, order) for stage in order}
-            rounds[row].append((runs[this], runs[other]))
-            stages.say("; ".join(judging.cells(judging.compared(row, rounds[row][-1:]))))
-    return rounds
 
 
 def is_due(row: str, done: Rounds, *, number: int, size: Size) -> bool:

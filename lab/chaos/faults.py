@@ -124,9 +124,7 @@ def _pids(name: str, instance: Instance) -> set[int]:
     leader = children.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
     if leader and name == WEB_PROCESS:
         return {*sorted(children.group_of(instance.run, "web") - {leader})[-1:]}
-    if leader:
-        return {leader}
-    return set()
+    return {leader} if leader else set()
 
 
 def _frozen(name: str, instance: Instance) -> Iterator[None]:

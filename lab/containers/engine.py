@@ -51,13 +51,13 @@ HEALTHY_SECONDS = 240
 def configure(packages: Sequence[str], root: Path) -> None:
     """Give a new root this machine's certificates and settings, and install packages. Raises SetupError."""
     copied = [*Path("/usr/local/share/ca-certificates").glob("*.crt"), Path("/etc/resolv.conf")]
-    # Those named after docker are of this machine's own image.
-    options = (path for path in Path("/etc/apt/apt.conf.d").iterdir() if not path.name.startswith("docker-"))
-    for path in options:
-        if "Acquire::" in path.read_text(errors="replace"):
+    for path in Path("/etc/apt/apt.conf.d").iterdir():
+        # Those named after docker are of this machine's own image.
+        if not path.name.startswith("docker-") and "Acquire::" in path.read_text(errors="replace"):
             copied.append(path)
     for path in copied:
-        (target := root / path.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
+        target = root / path.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     asked = ["python3", "-m", "pip", "config", "get", "global.index-url"]
     index = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True).stdout
@@ -169,11 +169,16 @@ def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers
     log.write_bytes(b"")
     script = (HERE / "own_root.sh").read_text()
     words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]
-    words += [str(ROOTS["engine"].folder), str(kept), str(home / "shared")]
-    serves = lambda: "API listen on" in log.read_text()  # noqa: E731
-    times = {"within_seconds": START_SECONDS, "stop_seconds": STOP_SECONDS}
-    own = os.environ | {"PATH": PATH}
-    with children.running(words, name="dockerd", log=log, is_ready=serves, environment=own, **times) as child:
+    docker = children.running(
+        [*words, str(ROOTS["engine"].folder), str(kept), str(home / "shared")],
+        name="dockerd",
+        log=log,
+        is_ready=lambda: "API listen on" in log.read_text(),
+        within_seconds=START_SECONDS,
+        stop_seconds=STOP_SECONDS,
+        environment=os.environ | {"PATH": PATH},
+    )
+    with docker as child:
         pid = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text())
         found = Containers(pid=pid, folder=folder, instance=instance)
         found.clear()

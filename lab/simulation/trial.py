@@ -105,9 +105,11 @@ def _run(seed: str, outcomes: Connection) -> None:
         events=["order.*"],
     )
     answers = Answers()
-    people = [Client(processes, answers, id, shop.CUSTOMER) for id in ACCOUNTS[:CUSTOMERS]]
-    people += [Client(processes, answers, id, shop.COLLECTOR) for id in ACCOUNTS[CUSTOMERS:]]
-    people += [Operator(processes, answers, id, shop.OPERATOR) for id in OPERATORS]
+    people = [
+        *(Client(processes, answers, id, shop.CUSTOMER) for id in ACCOUNTS[:CUSTOMERS]),
+        *(Client(processes, answers, id, shop.COLLECTOR) for id in ACCOUNTS[CUSTOMERS:]),
+        *(Operator(processes, answers, id, shop.OPERATOR) for id in OPERATORS),
+    ]
     for client in people:
         client.go_on(client.live())
     while processes.steps < MOST.steps:

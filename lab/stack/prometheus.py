@@ -73,9 +73,9 @@ def of_mariadb(instance: Instance, folder: Path, *options: str) -> Program:
     password = instance.mariadb().password
     text = f"[client]\nuser = {USER}\npassword = {password}\nsocket = {instance.mariadb_socket}\n"
     places.write_whole(account, text, mode=0o600)
-    words = [system_packages.program("prometheus-mysqld-exporter"), "--web.listen-address={address}"]
-    words.append(f"--config.my-cnf={account}")
-    return Program(folder / "mysqld-exporter.log", *words, *options, page="/")
+    program = system_packages.program("prometheus-mysqld-exporter")
+    words = [program, "--web.listen-address={address}", f"--config.my-cnf={account}", *options]
+    return Program(folder / "mysqld-exporter.log", *words, page="/")
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,13 @@ def running(
     }
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(configuration, indent=1))
-    words = [system_packages.program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
-    words += [f"--storage.tsdb.path={folder / 'data'}", "--web.listen-address={address}", "--log.level=warn"]
+    words = [
+        system_packages.program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--web.listen-address={address}",
+        "--log.level=warn",
+    ]
     with Program(folder / "prometheus.log", *words, page="/-/ready") as program:
         yield Prometheus(program.address)
 

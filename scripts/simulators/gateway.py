@@ -34,7 +34,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from scripts.simulators import books, charges, process, webhooks
 from scripts.simulators.books import Book, Row, find, insert, new_id, now, written
-from scripts.simulators.process import Answer, Cancellation, Handler, Json, Refused, Routes, no_reply
+from scripts.simulators.process import Answer, Cancellation, Handler, Refused, Routes, no_reply
 
 KEY = {"key": "key = ?"}
 # The status of POST /charges for each status of a charge; a cancelled one is refused.
@@ -129,7 +129,20 @@ class Gateway:
             attempt = charges.count_attempt(self.book, kind="charge", key=key, asked=fields)
             known = find(self.book, "charges", key=key)
             if known is None and card.is_charged and attempt > card.failed_attempts:
-                row = self._insert_charge(card, fields, key=key)
+                status = "declined" if card.failure else "succeeded"
+                if card.seconds or card.is_confirmed:
+                    status = "pending"
+                fields["order_id"] = fields.pop("order")
+                row = insert(
+                    self.book,
+                    "charges",
+                    id=new_id("ch"),
+                    key=key,
+                    status=status,
+                    failure=card.failure,
+                    created_at=now(),
+                    **fields,
+                )
                 if card.is_confirmed:
                     pages_at = self.options.public_url or f"http://{request.headers['host']}"
                     insert(
@@ -151,15 +164,6 @@ class Gateway:
         if row is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was charged.")
         return Answer(ANSWERS[row["status"]], charges.charge_as_json(self.book, row))
-
-    def _insert_charge(self, card: charges.Card, fields: Json, *, key: str) -> Row:
-        fields |= {"order_id": fields.pop("order"), "failure": card.failure, "created_at": now()}
-        status = "succeeded"
-        if card.failure:
-            status = "declined"
-        if card.seconds or card.is_confirmed:
-            status = "pending"
-        return insert(self.book, "charges", id=new_id("ch"), key=key, status=status, **fields)
 
     async def cancel(self, request: Request) -> Answer:
         """Make sure that no charge of the key is made any more.

@@ -59,9 +59,16 @@ class Server:
 
     def install_command(self, data: Path) -> list[str]:
         user = getpass.getuser()
-        own = ["--no-defaults", "--skip-test-db", "--skip-name-resolve"]
-        own += ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}"]
-        return [*self.program("mariadb-install-db"), *own, f"--datadir={data}", f"--user={user}"]
+        return [
+            *self.program("mariadb-install-db"),
+            "--no-defaults",
+            "--skip-test-db",
+            "--skip-name-resolve",
+            "--auth-root-authentication-method=socket",
+            f"--auth-root-socket-user={user}",
+            f"--datadir={data}",
+            f"--user={user}",
+        ]
 
     def command(self) -> list[str]:
         """The command line of the server in the foreground. It accepts connections once the user exists."""
@@ -73,8 +80,13 @@ class Server:
         # come in no order: once their indexes don't fit, each new coupon waits for the disk.
         memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         pool_mib = min(max(memory_mib // 4, 256), 4096)
-        binary_log = [f"--log-bin={self.binary_logs / 'log'}", "--binlog-format=ROW", "--sync-binlog=1"]
-        binary_log += ["--binlog-expire-logs-seconds=604800", "--server-id=1"]
+        binary_log = [
+            f"--log-bin={self.binary_logs / 'log'}",
+            "--binlog-format=ROW",
+            "--sync-binlog=1",
+            "--binlog-expire-logs-seconds=604800",
+            "--server-id=1",
+        ]
         return [
             "--no-defaults",
             *(["--user=root"] if os.getuid() == 0 else []),

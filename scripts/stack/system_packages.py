@@ -92,14 +92,11 @@ def line_to_install(packages: Iterable[str]) -> str:
 
 def missing(*needs: str) -> list[str]:
     """The packages that bring what can't be found."""
-    names = []
+    absent = []
     for need in needs:
         for name in PROGRAMS.get(need, need).split():
-            names.append(name)
-    absent = []
-    for name in names:
-        if shutil.which(name, path=SEARCH_PATH) is None:
-            absent.append(PACKAGES.get(name, name))
+            if shutil.which(name, path=SEARCH_PATH) is None:
+                absent.append(PACKAGES.get(name, name))
     absent += ["libc6-dev"] * ("gcc" in absent)
     if "compiler" in needs and not Path(sysconfig.get_path("include"), "Python.h").exists():
         absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
@@ -172,8 +169,16 @@ class Root:
             # debootstrap checks signatures and not their date, unlike `apt-get update`: a mirror may stand
             # still for weeks.
             # In a mount namespace of its own: what it mounts ends with it, also when it is killed.
-            command = ["unshare", "--mount", program("debootstrap"), "--variant=minbase"]
-            command += [f"--include={','.join(self.packages)}", self.release, str(unfinished), mirror()]
+            command = [
+                "unshare",
+                "--mount",
+                program("debootstrap"),
+                "--variant=minbase",
+                f"--include={','.join(self.packages)}",
+                self.release,
+                str(unfinished),
+                mirror(),
+            ]
             children.printed(children.run(command, within_seconds=within_seconds))
             self.finish(unfinished)
             shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)

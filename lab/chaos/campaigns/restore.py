@@ -56,9 +56,7 @@ class Restore(Run):
 
     def load(self) -> float:
         """Lose the database and restore it; the seconds from the loss to the first answer."""
-        pause = LOAD_SECONDS
-        if self.is_quick:
-            pause = QUICK_LOAD_SECONDS
+        pause = QUICK_LOAD_SECONDS if self.is_quick else LOAD_SECONDS
         self.backup = self.instance.home / "backup.sql"
         staff, *buyers = self.clients()
         with at_work(buyers) as stop, ExitStack() as copying:
@@ -101,13 +99,21 @@ class Restore(Run):
         self.logs = self.instance.home / "copied-logs"
         self.logs.mkdir()
         name = "mariadb-binlog"
-        server = self.instance.mariadb()
-        log = self.instance.home / "copied-logs.log"
-        command = [system_packages.program(name), "--no-defaults", f"--socket={server.socket}", "--raw"]
-        command += [f"--user={USER}", "--read-from-remote-server", "--stop-never"]
-        command += [f"--result-file={self.logs}/", "log.000001"]
+        command = [
+            system_packages.program(name),
+            *self.sign_in().split(),
+            "--raw",
+            "--read-from-remote-server",
+            "--stop-never",
+            f"--result-file={self.logs}/",
+            "log.000001",
+        ]
         return children.running(
-            command, name=name, log=log, environment=self.environment(), is_ready=lambda: True
+            command,
+            name=name,
+            log=self.instance.home / "copied-logs.log",
+            environment=self.environment(),
+            is_ready=lambda: True,
         )
 
     def environment(self) -> Settings:
@@ -127,8 +133,8 @@ class Restore(Run):
     def shell(self, line: str) -> str:
         """What a line of the shell prints. Raises SetupError where a program of it fails."""
         command = ["bash", "-o", "pipefail", "-ec", line]
-        own = self.environment()
-        return children.printed(children.run(command, within_seconds=RESTORE_SECONDS, environment=own))
+        ran = children.run(command, within_seconds=RESTORE_SECONDS, environment=self.environment())
+        return children.printed(ran)
 
     def lose_server(self) -> None:
         """Freeze and kill the server, so that it ends nothing in order, keep it down, and take its files."""
