@@ -22,7 +22,7 @@ from redis import Redis
 
 from lab import stage
 from lab.stack import database
-from scripts.stack import Json, children, places
+from scripts.stack import Json, Words, children, places
 from scripts.stack.instance import Instance
 
 DOCS = places.PROJECT / "docs"
@@ -30,7 +30,7 @@ Steps = Sequence[Mapping[str, Any]]
 pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "firstcome", "font.size": 9})
 
 
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def markdown(header: Words, lines: Iterable[Words]) -> str:
     rows = [header, ["---"] * len(header), *lines]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
 

@@ -19,6 +19,7 @@ from lab.shop import Shop
 from lab.stack import database
 from lab.stack.database import Row
 from scripts.stack import Json, children, own_stack, places
+from scripts.stack.children import Pids
 from scripts.stack.instance import Instance
 
 # Orders that are placed here and not paid stay: expiring thousands would slow the next rows down.
@@ -132,20 +133,20 @@ def say(text: str) -> None:
     print(f"{seconds():5} s  {text}", flush=True)
 
 
-def processes(instance: Instance, name: str) -> set[int]:
+def processes(instance: Instance, name: str) -> Pids:
     """The ids of the living processes of that name, children included."""
     found = children.group_of(instance.run, name)
     # Redis writes its title over the mark by which children are known, and is known by its id.
     return found or {int((instance.run / f"{name}.pid").read_text())}
 
 
-def web_workers(instance: Instance) -> set[int]:
+def web_workers(instance: Instance) -> Pids:
     """Web's processes that answer requests; the leader only starts them."""
     return processes(instance, "web") - {children.leader_of(instance.run, "web") or 0}
 
 
 @contextmanager
-def frozen(pids: set[int]) -> Iterator[None]:
+def frozen(pids: Pids) -> Iterator[None]:
     children.kill(pids, signal.SIGSTOP)
     try:
         yield

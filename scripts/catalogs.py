@@ -7,7 +7,7 @@ numbers, and are sorted: they change only where texts change. docs/translating.m
 import itertools
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,7 @@ from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
 
-from scripts.stack import places
+from scripts.stack import Words, places
 
 LANGUAGES = ("ko",)  # Those of `LANGUAGES` in shop/settings.py except English, in which the code is written
 # Their texts are shown in the admin, and they have no Korean catalogs of their own; `foundation` has them.
@@ -168,7 +168,7 @@ def _texts(catalog: Catalog) -> list[Message]:
     return [message for message in catalog if message.id]
 
 
-def _forms(text: str | Sequence[str] | None) -> Sequence[str]:
+def _forms(text: str | Words | None) -> Words:
     """The forms of a text or translation: one, or those of a plural."""
     if text is None or isinstance(text, str):
         return [text or ""]

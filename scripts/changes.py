@@ -8,12 +8,12 @@ import ast
 import os
 import subprocess
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from scripts.stack import places
+from scripts.stack import Words, places
 
 # The setting that names the file to which parts are written that are touched and don't run.
 NOT_RUN = "NOT_RUN"
@@ -68,7 +68,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
                 yield f"{node.module}.{alias.name}"
 
 
-def nearest(paths: Sequence[str], since: str) -> list[str]:
+def nearest(paths: Words, since: str) -> list[str]:
     """Those of the files that the commits since then touch, in the order of their distance."""
     changed = changed_paths(since)
     if not changed:
@@ -77,12 +77,12 @@ def nearest(paths: Sequence[str], since: str) -> list[str]:
     return sorted((path for path in paths if path in reached), key=lambda path: reached[path])
 
 
-def is_touched(patterns: Sequence[str], since: str) -> bool:
+def is_touched(patterns: Words, since: str) -> bool:
     """Whether the commits since then changed a file of one of these patterns."""
     return any(fnmatch(path, pattern) for path in changed_paths(since) for pattern in patterns)
 
 
-def note_not_run(kind: str, names: Sequence[str]) -> None:
+def note_not_run(kind: str, names: Words) -> None:
     """Add these parts to the file that CI prints at its end, if there is one."""
     path = os.environ.get(NOT_RUN)
     if path and names:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scripts import alert_rules
-from scripts.stack import SetupError, places
+from scripts.stack import SetupError, Words, places
 from scripts.stack.children import say
 
 # The checks read code: they need settings that parse, and no server.
@@ -68,7 +68,7 @@ def rules() -> dict[str, list[list[str]]]:
         return {}
 
 
-def run_all(checks: Mapping[str, Sequence[Sequence[str]]]) -> int:
+def run_all(checks: Mapping[str, Sequence[Words]]) -> int:
     """Run the checks side by side, and print what each says. Returns the exit status."""
 
     def passes(name: str) -> bool:

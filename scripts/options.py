@@ -1,7 +1,8 @@
 """Options of commands as make hands them over: each is a text, which is empty where nothing is said."""
 
 import argparse
-from collections.abc import Sequence
+
+from scripts.stack import Words
 
 
 def is_on(text: str) -> bool:
@@ -9,12 +10,12 @@ def is_on(text: str) -> bool:
     return text.lower() not in {"", "0", "false", "no", "off"}
 
 
-def read(command: str, *, flags: Sequence[str] = (), **about: str) -> argparse.Namespace:
+def read(command: str, *, flags: Words = (), **about: str) -> argparse.Namespace:
     """What this command was given."""
     return parser(command, flags=flags, **about).parse_args()
 
 
-def parser(command: str, *, flags: Sequence[str] = (), **about: str) -> argparse.ArgumentParser:
+def parser(command: str, *, flags: Words = (), **about: str) -> argparse.ArgumentParser:
     """What reads these options, each with the help that is given; those that are flags are on or off."""
     found = argparse.ArgumentParser(prog=command, allow_abbrev=False)
     for name, means in about.items():

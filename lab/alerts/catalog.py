@@ -1,12 +1,13 @@
 """The causes of alerts in the order in which they are made: which alerts each one fires, and by what."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from lab.alerts import causes
 from lab.alerts.causes import after
 from lab.alerts.stage import Block, Stage
+from scripts.stack import Words
 
 ERRORS = ("ErrorRate", "ErrorBudgetBurn1h", "ErrorBudgetBurn6h", "ErrorBudgetBurn1d", "ErrorBudgetBurn3d")
 
@@ -48,8 +49,8 @@ class Cause:
 
     what: str
     blocks: Callable[[Stage], Iterable[Block]]
-    fires: Sequence[str]
-    explains: Sequence[str] = ()
+    fires: Words
+    explains: Words = ()
     phase: int = 1
 
 

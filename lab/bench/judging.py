@@ -11,7 +11,7 @@ from lab import report, stage as stages
 from lab.bench.rows import COMPARED, MOST_PROCESSOR, ROWS
 from lab.load import Numbers, ratio
 from lab.report import number
-from scripts.stack import Json
+from scripts.stack import Json, Words
 from scripts.stack.children import say
 
 FILE = report.DOCS / "bench.json"
@@ -62,7 +62,7 @@ class Measured:
 
     row: str
     figures: Numbers = field(default_factory=dict)
-    findings: Sequence[str] = ()
+    findings: Words = ()
     says: str = ""
     steps: Sequence[Mapping[str, Any]] = ()
 

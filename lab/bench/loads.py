@@ -16,7 +16,7 @@ from lab.calls import Findings
 from lab.load import Figures, Settings, ratio
 from lab.stack import database
 from lab.stage import Stage
-from scripts.stack import Json, own_stack, places, waiting
+from scripts.stack import Json, Words, own_stack, places, waiting
 from scripts.stack.instance import Instance
 
 SETTINGS = {
@@ -174,7 +174,7 @@ def errors(
         yield from wrong_orders(row, orders, answered=answered, most=most, pays=True, has_coupon=has_coupon)
 
 
-def beside_null(stage: BenchStage, rows: Sequence[str]) -> Runs:
+def beside_null(stage: BenchStage, rows: Words) -> Runs:
     """These rows in rounds between loads of null, which run too."""
     runs = [partial(measure, stage, row) for row in rows if row != "null"]
     return between(stage, runs, partial(measure, stage, "null"))

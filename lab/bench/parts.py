@@ -1,7 +1,7 @@
 """What measures the rows, by their part: loads of k6, and what no single load measures."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
@@ -14,7 +14,7 @@ from lab.bench.rows import BOARD, ORDERS_MADE, ROWS, Part
 from lab.calls import signed_in
 from lab.load import Numbers, ratio
 from lab.stack import database
-from scripts.stack import children, own_stack, welcome
+from scripts.stack import Words, children, own_stack, welcome
 
 OF_K6 = ("beside null", "once")  # The parts whose rows are a load each
 GROWTH_FIGURES = ("per_second", "p95_ms", "of_null", "of_null_processor", "processor_us")
@@ -36,7 +36,7 @@ def run_once(stage: BenchStage, row: str) -> Measured:
     return next(run for run in PARTS[part](stage) if run.row == row)
 
 
-def measure(stage: BenchStage, part: Part, rows: Sequence[str]) -> Runs:
+def measure(stage: BenchStage, part: Part, rows: Words) -> Runs:
     """These rows of the part, or more of them."""
     match part:
         case "beside null":

@@ -4,9 +4,11 @@ Two more goals are in `judging`: of a run beside another commit the memory of we
 has once more; of `make bench BUDGET=1` the processor time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from scripts.stack import Words
 
 # What measures a row (`parts.PARTS`): rows `beside null` are measured in rounds, each between two loads of
 # null; those `once` after them.
@@ -67,7 +69,7 @@ class Row:
     sized: Mapping[str, NumberOfSize] = field(default_factory=dict)  # settings of k6 that depend on the size
     times: str = "http_req_duration"  # the trend of k6 with the times of a call
     needs: Needed = ""  # what the load has to find (`loads.needed`)
-    makes: Sequence[str] = ()  # what its answers have to make, by SQL
+    makes: Words = ()  # what its answers have to make, by SQL
     goals: Goals = field(default_factory=dict)  # of a run by itself
     ratios: Goals = field(default_factory=dict)  # of figures divided by those of the other commit
     against: Goals = field(default_factory=dict)  # of figures of this commit beside another

@@ -16,6 +16,7 @@ from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
 from scripts.stack import Json
 
 Rows = Mapping[str, Any]  # By their ids, or codes
+Amounts = Counter[str | None]  # By the order; None for top-ups
 UNPAID = {"cancelled", "expired"}  # What an order is in the end that was kept on each decline, and not paid
 REFUNDED = "order.refunded"
 # The data platform's events whose number and order is known; the others are not checked.
@@ -157,9 +158,9 @@ def of_outside(setup: Setup, shop: Shop, orders: Rows) -> Findings:
 def of_money(setup: Setup, orders: Rows, shop: Shop) -> Findings:
     """What is charged and not refunded, by order, and of the top-ups together."""
     bought = {id: order["card_amount"] for id, order in orders.items() if order["status"] in BOUGHT}
-    due: Counter[str | None] = Counter(bought)
-    held: Counter[str | None] = Counter()
-    number: Counter[str | None] = Counter()
+    due: Amounts = Counter(bought)
+    held: Amounts = Counter()
+    number: Amounts = Counter()
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
     for account in setup.buyers:

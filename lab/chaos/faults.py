@@ -17,10 +17,11 @@ from redis.exceptions import RedisError
 from lab import calls, stage
 from lab.calls import Call
 from lab.chaos.campaigns import clocks, network
+from lab.chaos.campaigns.clocks import Steps
 from lab.chaos.clients import at_work
 from lab.stack import database
 from lab.stack.rabbitmq import RunningNode
-from scripts.stack import SetupError, children, ports, supervision, waiting
+from scripts.stack import SetupError, Words, children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
 
@@ -127,12 +128,12 @@ def _pids(name: str, instance: Instance) -> set[int]:
     return {leader} if leader else set()
 
 
-def _frozen(name: str, instance: Instance) -> Iterator[None]:
+def _frozen(name: str, instance: Instance) -> Steps:
     with stage.frozen(_pids(name, instance)):
         yield
 
 
-def _kept_down(name: str, instance: Instance, *, has_old_data: bool = False) -> Iterator[None]:
+def _kept_down(name: str, instance: Instance, *, has_old_data: bool = False) -> Steps:
     """The process is down; after it Redis may have what it had when that was copied."""
     supervision.stop(instance, name)
     yield
@@ -152,7 +153,7 @@ def copy_redis(instance: Instance, *, back: bool = False) -> None:
     subprocess.run(["cp", "-a", source, target], check=True)
 
 
-def _redis_without_memory(_: str, instance: Instance) -> Iterator[None]:
+def _redis_without_memory(_: str, instance: Instance) -> Steps:
     """Redis refuses every write that needs memory, and goes on to be read."""
     with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
         redis.config_set("maxmemory", "1")  # a byte: the server itself needs more
@@ -160,7 +161,7 @@ def _redis_without_memory(_: str, instance: Instance) -> Iterator[None]:
         redis.config_set("maxmemory", "0")
 
 
-def _slowed(_: str, instance: Instance) -> Iterator[None]:
+def _slowed(_: str, instance: Instance) -> Steps:
     """Every call takes so long. A gateway that is killed meanwhile comes back with its usual latency."""
 
     def control(method: str, body: Any = None) -> None:
@@ -176,7 +177,7 @@ def _slowed(_: str, instance: Instance) -> Iterator[None]:
     control("DELETE")
 
 
-def _rows_held(_: str, instance: Instance) -> Iterator[None]:
+def _rows_held(_: str, instance: Instance) -> Steps:
     """Every product and campaign is locked by a transaction that does nothing."""
     with database.connected(instance) as connection, connection.cursor() as cursor:
         cursor.execute("SET SESSION innodb_lock_wait_timeout = 60")
@@ -211,7 +212,7 @@ class Locker:
                 cursor.execute("ROLLBACK")
 
 
-def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
+def _deadlocks(_: str, instance: Instance) -> Steps:
     """Four clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
 
@@ -223,8 +224,8 @@ class Statements(NamedTuple):
     """A fault by statements: the server gets the first ones, and in the end the last ones. So many further
     connections are held meanwhile."""
 
-    first: Sequence[str]
-    last: Sequence[str]
+    first: Words
+    last: Words
     held: int = 0
 
 
@@ -242,7 +243,7 @@ NO_CONNECTION_LEFT = Statements(
 )
 
 
-def _set(statements: Statements, _: str, instance: Instance) -> Iterator[None]:
+def _set(statements: Statements, _: str, instance: Instance) -> Steps:
     """After each change the shop's connections end: they keep the privileges that they began with."""
     with ExitStack() as opened:
         count = 1 + statements.held
@@ -250,7 +251,7 @@ def _set(statements: Statements, _: str, instance: Instance) -> Iterator[None]:
         own = {connection.thread_id() for connection in connections}
         cursor = connections[0].cursor()
 
-        def change(lines: Sequence[str]) -> None:
+        def change(lines: Words) -> None:
             for line in lines:
                 cursor.execute(line)
             cursor.execute(OF_THE_SHOP, [USER])
@@ -279,7 +280,7 @@ def small_disk(instance: Instance, *, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", server.data], check=True)
 
 
-def _disk_full(_: str, instance: Instance) -> Iterator[None]:
+def _disk_full(_: str, instance: Instance) -> Steps:
     """The database's file system is full; what becomes free meanwhile is filled as well."""
     filler = instance.mariadb().data / "filler"
     command = ["sh", "-c", 'while :; do cat /dev/zero >> "$0"; sleep 0.1; done', str(filler)]
@@ -289,7 +290,7 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
 
 
 STEPS = {"step ahead of": 900, "step back of": 0}  # Of a clock, and how many seconds ahead it stays
-LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
+LASTING: Mapping[str, Callable[[str, Instance], Steps]] = {
     "freeze": _frozen,
     "down": _kept_down,
     "slow": _slowed,

@@ -11,6 +11,8 @@ from lab.compare.scenarios import SCENARIOS
 from lab.load import Numbers
 
 Row = Mapping[str, Any]
+Rows = Sequence[Row]
+Text = Callable[[Row], str]  # Of a row, in one column
 FOLDER = report.DOCS / "lab"
 PLOT = {"per_second": "served a second, by callers", "p95_ms": "p95 in ms, by callers"}
 
@@ -54,16 +56,16 @@ def laws(row: Row) -> str:
     return "held"
 
 
-def counted(name: str) -> Callable[[Row], str]:
+def counted(name: str) -> Text:
     return lambda row: counts(row[name])
 
 
-def timed(name: str) -> Callable[[Row], str]:
+def timed(name: str) -> Text:
     return lambda row: time(row[name])
 
 
 # The columns of a scenario: one is left out where no row has a text.
-TEXTS: Mapping[str, Callable[[Row], str]] = {
+TEXTS: Mapping[str, Text] = {
     "strategy": label,
     "answers": answers,
     "tickets": counted("tickets"),
@@ -90,14 +92,14 @@ def line(row: Row) -> str:
     return f"{row['scenario']} {label(row)}: {rate(row['per_second'])}, p95 {time(row['p95_ms'])}; {wrong}"
 
 
-def write(folder: Path, rows: Sequence[Row]) -> None:
+def write(folder: Path, rows: Rows) -> None:
     """The page, with a plot where there are steps, from all rows in the scenarios' order; `surprises.md`
     becomes a part."""
     text = "\n\n".join(part.rstrip() for part in parts(folder, rows))
     (folder / "report.md").write_text(f"{text}\n")
 
 
-def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
+def parts(folder: Path, rows: Rows) -> Iterator[str]:
     """Everything in its order, as Markdown."""
     yield "# The lab: every strategy on the same rows"
     yield summary(rows)
@@ -115,7 +117,7 @@ def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
     yield circumstances(rows)
 
 
-def summary(rows: Sequence[Row]) -> str:
+def summary(rows: Rows) -> str:
     safe = [row for row in rows if not row["is_control"]]
     controls = [row for row in rows if row["is_control"]]
     wrong = [row for row in safe if row["broken"] or row["findings"]]
@@ -127,7 +129,7 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def section(name: str, rows: Sequence[Row]) -> str:
+def section(name: str, rows: Rows) -> str:
     cells = {}
     for column, text_of in TEXTS.items():
         texts = [text_of(row) for row in rows]
@@ -140,7 +142,7 @@ def section(name: str, rows: Sequence[Row]) -> str:
     return f"## {name}{quick}\n\n{SCENARIOS[name].says}.\n\n{table}"
 
 
-def circumstances(rows: Sequence[Row]) -> str:
+def circumstances(rows: Rows) -> str:
     """Each machine with the commits that were measured on it."""
     commits: dict[str, dict[str, None]] = {}
     for row in rows:
@@ -150,7 +152,7 @@ def circumstances(rows: Sequence[Row]) -> str:
     return "## Where it was measured\n\n" + "\n".join(lines)
 
 
-def side_by_side(rows: Sequence[Row]) -> str:
+def side_by_side(rows: Rows) -> str:
     """Throughput and p95 of every strategy of coupons in every scenario."""
     figures: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}

@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -28,7 +28,7 @@ from lab.containers import engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
 from lab.shop import Shop
 from scripts import options
-from scripts.stack import SetupError, children, own_stack, places, ports, require, waiting
+from scripts.stack import SetupError, Words, children, own_stack, places, ports, require, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
@@ -282,7 +282,7 @@ def main() -> int:
     return 0
 
 
-def plan(containers: Containers, failed: Sequence[str]) -> Iterator[Row]:
+def plan(containers: Containers, failed: Words) -> Iterator[Row]:
     """Every check in order: its name, what it calls, and with what."""
     up = ("docker compose up --detach", containers.docker, "compose up --detach")
     healthy = ("all services are healthy", containers.wait_until_healthy)

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lab import shop
 from lab.tables import declared
-from scripts.stack import SetupError, children, places, waiting
+from scripts.stack import SetupError, Words, children, places, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
 
@@ -48,7 +48,7 @@ COMMAND_SECONDS = 1200
 HEALTHY_SECONDS = 240
 
 
-def configure(packages: Sequence[str], root: Path) -> None:
+def configure(packages: Words, root: Path) -> None:
     """Give a new root this machine's certificates and settings, and install packages. Raises SetupError."""
     copied = [*Path("/usr/local/share/ca-certificates").glob("*.crt"), Path("/etc/resolv.conf")]
     for path in Path("/etc/apt/apt.conf.d").iterdir():

@@ -50,6 +50,8 @@ Call = Callable[[], Any]
 # Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause.
 Story = Generator[Call | None, Any, None]
 
+Grants = dict[str, tuple[int, int]]  # Account and amount, by the unique reason
+
 
 def open_shop() -> None:
     """Accounts with points, products, a sale that opens soon and admits few in a minute, and campaigns."""
@@ -80,8 +82,8 @@ class Answers:
     coupons: dict[tuple[int, int], str] = field(default_factory=dict)  # codes by account and campaign
     tickets: set[UUID] = field(default_factory=set)
     entries: set[UUID] = field(default_factory=set)
-    granted: dict[str, tuple[int, int]] = field(default_factory=dict)  # account and amount by unique reason
-    asked: dict[str, tuple[int, int]] = field(default_factory=dict)  # likewise, for an approval
+    granted: Grants = field(default_factory=dict)  # account and amount by unique reason
+    asked: Grants = field(default_factory=dict)  # likewise, for an approval
     decided: dict[int, str] = field(default_factory=dict)  # approvals
     calls_open: set[Call] = field(default_factory=set)  # made, and without an answer yet
     contradictions: list[str] = field(default_factory=list)  # answers that can't be true

@@ -40,9 +40,15 @@ AWAY = "is away"
 EMPTY = "loses all keys"
 KEEPS = "keeps its keys"
 OLD = "comes back with old keys"
-WAITS: list[Any] = [gate.admit, pool_list.claim_code, pool_list.resolve_code]
 # Calls of Redis that a request or an issuer makes without a lock: after each, others may run.
-WAITS += [stream.enqueue, stream.read, stream.remove]
+WAITS: list[Any] = [
+    gate.admit,
+    pool_list.claim_code,
+    pool_list.resolve_code,
+    stream.enqueue,
+    stream.read,
+    stream.remove,
+]
 usual_attempt = redis_client.attempt
 
 

@@ -11,12 +11,11 @@ import runpy
 import select
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import SupportsIndex
 
-from scripts.stack import Settings, SetupError, places, system_packages
+from scripts.stack import Settings, SetupError, Words, places, system_packages
 
 # `worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
 # `run/all.offset`, which have to be there.
@@ -42,7 +41,7 @@ def environment(folder: Path, clock: str) -> Settings:
     }
 
 
-def command(python_command: Sequence[str]) -> list[str]:
+def command(python_command: Words) -> list[str]:
     """The same `python -m MODULE ...`, run by this module."""
     python, _, *module_and_arguments = python_command
     return [python, "-m", "lab.stack.faketime", *module_and_arguments]
@@ -62,7 +61,7 @@ def sleep(seconds: float | SupportsIndex, /) -> None:
     select.select([], [], [], float(seconds))
 
 
-def become(name: str, line: Sequence[str]) -> None:
+def become(name: str, line: Words) -> None:
     """Become that command, with the wall clock that `FAKE_CLOCKS` has for the process of this name."""
     clock = dict(word.split("=") for word in os.environ[CLOCKS].split()).get(name)
     if clock:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lab.calls import Findings
-from scripts.stack import Json, SetupError, children, places, ports, system_packages, waiting
+from scripts.stack import Json, SetupError, Words, children, places, ports, system_packages, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
@@ -104,9 +104,9 @@ class Prometheus:
 def running(
     folder: Path,
     *,
-    targets: Mapping[str, Sequence[str]],
+    targets: Mapping[str, Words],
     rules: Sequence[Path] = (),
-    alertmanagers: Sequence[str] = (),
+    alertmanagers: Words = (),
     scrape_seconds: float = 1,
 ) -> Iterator[Prometheus]:
     """One that scrapes `/metrics` of each job's targets and evaluates the rules. Raises SetupError."""

@@ -5,18 +5,16 @@ python -m scripts.simulators.data_platform --port 8002 --book var/data_platform.
 
 import os
 import random
-from argparse import Namespace
 from collections.abc import Sequence
 from typing import Annotated
 
 import orjson
 from pydantic import Field
-from starlette.applications import Starlette
 from starlette.requests import Request
 
 from scripts.simulators import books, process, webhooks
 from scripts.simulators.books import Row, now
-from scripts.simulators.process import Answer, Instant, Json, Refused, Text
+from scripts.simulators.process import Answer, Instant, Json, Refused, Served, Text
 
 MOST_EVENTS = 500
 SCHEMA = """
@@ -51,7 +49,7 @@ def as_json(row: Row) -> Json:
     return {**fields, "data": orjson.loads(row["data"]), "received_at": row["received_at"]}
 
 
-def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
+def build(words: Sequence[str] | None = None) -> Served:
     """The application that these words of the command line ask for, and they themselves."""
     parser = process.arguments("data_platform", 8002)
     means = "the share of requests that meet an HTTP 500"

@@ -28,13 +28,12 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
 from pydantic import Field
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from scripts.simulators import books, charges, process, webhooks
 from scripts.simulators.books import Book, Row, find, insert, new_id, now, written
-from scripts.simulators.process import Answer, Cancellation, Handler, Refused, Routes, no_reply
+from scripts.simulators.process import Answer, Cancellation, Handler, Refused, Routes, Served, no_reply
 
 KEY = {"key": "key = ?"}
 # The status of POST /charges for each status of a charge; a cancelled one is refused.
@@ -337,7 +336,7 @@ class Gateway:
         return answer
 
 
-def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
+def build(words: Sequence[str] | None = None) -> Served:
     """The application that these words of the command line ask for, and they themselves."""
     parser = process.arguments("gateway", 8001)
     given = os.environ.get

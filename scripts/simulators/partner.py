@@ -8,15 +8,13 @@ In its book each key is decided once, and a code is registered under one key.
 import asyncio
 import os
 import random
-from argparse import Namespace
 from collections.abc import Sequence
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 
 from scripts.simulators import books, process
 from scripts.simulators.books import Row, find, insert, new_id, now
-from scripts.simulators.process import Answer, Cancellation, Json, Refused, Text, no_reply
+from scripts.simulators.process import Answer, Cancellation, Json, Refused, Served, Text, no_reply
 
 # The status of POST /registrations for what became of the key.
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
@@ -47,7 +45,7 @@ def as_json(row: Row) -> Json:
     return {name: row[name] for name in ("id", "key", "code", "status", "asked", "created_at")}
 
 
-def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
+def build(words: Sequence[str] | None = None) -> Served:
     """The application that these words of the command line ask for, and they themselves."""
     parser = process.arguments("partner", 8003)
     usual = float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))

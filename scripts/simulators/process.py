@@ -49,6 +49,7 @@ class Refused(HTTPException):
 
 
 Json = dict[str, Any]
+Served = tuple[Starlette, argparse.Namespace]  # An application, and what its command line asks for
 Handler = Callable[[Request], Awaitable[Response]]
 Routes = Mapping[str, Handler]  # `METHOD /path` to the function that answers
 
@@ -155,6 +156,6 @@ class Server(uvicorn.Server):
         os._exit(0)
 
 
-def main(build: Callable[[], tuple[Starlette, argparse.Namespace]]) -> None:
+def main(build: Callable[[], Served]) -> None:
     app, asked = build()
     Server(uvicorn.Config(app, host=asked.host, port=asked.port, **OPTIONS)).run()

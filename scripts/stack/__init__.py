@@ -1,11 +1,12 @@
 """One stack of the shop on this machine: what starts, supervises, finds and ends its processes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]  # An object as JSON has it
 Settings = dict[str, str]  # By their names, which are those of environment variables
 Environment = Mapping[str, str]  # The same, which is only read
+Words = Sequence[str]  # Of a command line, or names
 
 
 class SetupError(Exception):

@@ -9,15 +9,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import Environment, SetupError, ports, waiting
+from scripts.stack import Environment, SetupError, Words, ports, waiting
 from scripts.stack.places import PROJECT
 
 Child = subprocess.Popen[Any]
 Ran = subprocess.CompletedProcess[str]
+Pids = set[int]
 # In the environment of everything that supervisor starts: the state folder that it belongs to.
 MARK = "FIRSTCOME_RUN"
 Ready = Callable[[], bool] | ports.Address  # Whether a process is ready, or where it answers then
@@ -65,7 +66,7 @@ def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = 
 
 
 def start(
-    command: Sequence[str],
+    command: Words,
     *,
     environment: Environment = os.environ,
     log: Path | None = None,
@@ -96,7 +97,7 @@ def start(
         )
 
 
-def run(words: Sequence[str], *, within_seconds: float, text: str | None = None, **how: Any) -> Ran:
+def run(words: Words, *, within_seconds: float, text: str | None = None, **how: Any) -> Ran:
     """Run the command to its end, with the text as its input, and otherwise as `start` has it.
 
     One that goes on is killed with all that it runs. Raises SetupError then.
@@ -114,7 +115,7 @@ def run(words: Sequence[str], *, within_seconds: float, text: str | None = None,
     return Ran(words, child.returncode, out, error)
 
 
-def run_to_end(words: Sequence[str], *, stop_seconds: float, **how: Any) -> int:
+def run_to_end(words: Words, *, stop_seconds: float, **how: Any) -> int:
     """The command's exit code; when this process is stopped, it first gets SIGINT, and so long to end."""
     child = start(words, **how)
     try:
@@ -134,7 +135,7 @@ def printed(ran: Ran, *, codes: Collection[int] = (0,)) -> str:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str],
+    command: Words,
     *,
     name: str,
     log: Path,
@@ -195,7 +196,7 @@ def tail(log: Path, lines: int = 15) -> str:
     return "(no log)"
 
 
-def of_state(home: Path) -> set[int]:
+def of_state(home: Path) -> Pids:
     """The living processes of the instance with its state there, children included."""
     result = set()
     for path in Path("/proc").glob("[0-9]*"):
@@ -212,17 +213,17 @@ def leader_of(folder: Path, name: str) -> int | None:
     return None
 
 
-def group_of(folder: Path, name: str) -> set[int]:
+def group_of(folder: Path, name: str) -> Pids:
     """The living processes of the group that `name` led when it was last written, the leader included."""
     leader = _written(folder, name)
-    found = set[int]()
+    found = Pids()
     for pid in of_state(folder.parent):
         with contextlib.suppress(ProcessLookupError):
             found |= {pid} if os.getpgid(pid) == leader else set()
     return found
 
 
-def kill(pids: set[int], number: int = signal.SIGKILL) -> None:
+def kill(pids: Pids, number: int = signal.SIGKILL) -> None:
     """Send them the signal; those that are gone already need none."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

@@ -18,6 +18,7 @@ from scripts.stack import (
     Environment,
     Settings,
     SetupError,
+    Words,
     children,
     instance as instances,
     places,
@@ -68,7 +69,7 @@ class Program:
 
 
 def supervisor(
-    instance: Instance, environment: Environment, stores: Sequence[str]
+    instance: Instance, environment: Environment, stores: Words
 ) -> contextlib.AbstractContextManager[children.Child]:
     """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
     groups = {
@@ -119,7 +120,7 @@ def supervised(
             instances.begin_to_stop(instance)
 
 
-def start(instance: Instance, names: Sequence[str]) -> None:
+def start(instance: Instance, names: Words) -> None:
     """Start these processes; returns once their ids are written."""
     for name in names:
         calls(instance).startProcess(_full_name(name), False)
@@ -179,7 +180,7 @@ def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> None:
         path.unlink(missing_ok=True)
 
 
-def wait_for_stores(instance: Instance, stores: Sequence[str]) -> None:
+def wait_for_stores(instance: Instance, stores: Words) -> None:
     """Return once each of the databases accepts connections. Raises SetupError."""
 
     def problem() -> str:

@@ -17,6 +17,7 @@ from scripts.stack.instance import Instance
 FAR_SECONDS = 150  # How far a clock is off in the end: two that drift apart are five minutes apart
 SECOND_LOG = "clock-jump-worker.log"
 TABLE = "campaign_instant"
+Steps = Iterator[None]  # Of a fault: it is there at the yield, and undone after it
 DRIFT_STEPS = 15
 
 
@@ -96,14 +97,14 @@ def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) 
         time.sleep(0.25)
 
 
-def off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
+def off(seconds: int, clock: str, instance: Instance) -> Steps:
     """The clock of this name is off by so much, after a drift there; then it drifts back."""
     drift(instance, {clock: seconds})
     yield
     drift(instance, {clock: seconds}, back=True)
 
 
-def stepped(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
+def stepped(seconds: int, clock: str, instance: Instance) -> Steps:
     """The clock of this name is ahead by so much from now on."""
     set_clocks(instance, {clock: seconds})
     yield
@@ -150,7 +151,7 @@ def second_worker(instance: Instance, clock: str) -> Iterator[None]:
         faketime.remove_shared_memory()
 
 
-def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
+def worker_ahead(_: str, instance: Instance) -> Steps:
     """A second worker is at work, its clock right at first, then five minutes ahead. Raises SetupError."""
     with second_worker(instance, "clock-jump"):
         time.sleep(3)

@@ -18,7 +18,7 @@ from lab.chaos.faults import PATIENCE_SECONDS, Fault, Faults
 from lab.shop import Shop
 from lab.stack import database
 from lab.stack.rabbitmq import RunningNode
-from scripts.stack import Environment, Settings, children, own_stack, supervision
+from scripts.stack import Environment, Settings, Words, children, own_stack, supervision
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -248,20 +248,20 @@ class Campaign:
     planted: Callable[[Instance], None] | None = None  # a defect, made anew before each fault
     planted_faults: Sequence[Fault] = ()  # that break a promise
     quick_name: str = ""
-    required_answers: Sequence[str] = ()  # that the faults have to cause
-    links: Sequence[str] = ()  # whose calls go through a proxy
-    needs: Sequence[str] = ()  # system packages, or root
-    touched_by: Sequence[str] = ()  # a change of one of these files has CI run the campaign (SINCE=)
+    required_answers: Words = ()  # that the faults have to cause
+    links: Words = ()  # whose calls go through a proxy
+    needs: Words = ()  # system packages, or root
+    touched_by: Words = ()  # a change of one of these files has CI run the campaign (SINCE=)
     # What is otherwise in its runs than in most:
     database: str = "mariadb"
     has_3ds: bool = True  # buyers whose card asks them, and who keep declined orders
     has_sale: bool = True  # buyers who join one
     has_reader: bool = True  # of the feed
     settings: Environment = field(default_factory=dict)  # of the shop, beside those of lab/shop.toml
-    patches: Sequence[str] = ()  # changes of the shop's code, by their names in `patches`
-    planted_patches: Sequence[str] = ()  # those of a planted run alone
+    patches: Words = ()  # changes of the shop's code, by their names in `patches`
+    planted_patches: Words = ()  # those of a planted run alone
     clocks: str = ""  # of the processes whose clocks are moved, as `faketime.CLOCKS` has them
-    has_to_happen: Sequence[str] = ()  # kinds of changes, for it is to be seen that they aren't early
+    has_to_happen: Words = ()  # kinds of changes, for it is to be seen that they aren't early
     disk_megabytes: int = 0  # of the database's own disk; 0 for none
     minutes: int = 1  # of load for which there are stock and coupons
     pauses: tuple[float, float] = (0.3, 2.0)  # from and to how many seconds pass before each fault
