@@ -141,7 +141,6 @@ class Shop:
         return int(self.get("/wallet", account.token)["balance_amount"])
 
     def top_ups(self, account: Account) -> set[str]:
-        """The ids of the payments that are for no order."""
         result = set()
         for one in self.everything("/payments", account.token):
             if one["order"] is None:
@@ -149,7 +148,6 @@ class Shop:
         return result
 
     def events(self) -> list[Any]:
-        """What the data platform got, in the order of arrival."""
         return list(json.loads(ports.ask(self.instance.data_platform_port, "GET", "/events")[1])["results"])
 
     def gateway(self, path: str) -> Any:

@@ -21,7 +21,6 @@ def rules() -> list[Json]:
 
 
 def alerts() -> dict[str, Json]:
-    """The rule of each alert, by its name."""
     result = {}
     for rule in rules():
         if "alert" in rule:

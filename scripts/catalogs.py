@@ -164,7 +164,6 @@ def _written(catalog: _Catalog) -> tuple[bytes, bytes]:
 
 
 def _texts(catalog: Catalog) -> list[Message]:
-    """The messages of a catalog without its header."""
     return [message for message in catalog if message.id]
 
 

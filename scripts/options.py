@@ -11,7 +11,6 @@ def is_on(text: str) -> bool:
 
 
 def read(command: str, *, flags: Words = (), **about: str) -> argparse.Namespace:
-    """What this command was given."""
     return parser(command, flags=flags, **about).parse_args()
 
 

@@ -174,7 +174,6 @@ def audit_python(pinned: Iterable[Pin]) -> Result:
 
 
 def audit_npm() -> Result:
-    """`npm audit` of the packages that tests generate a client with."""
     try:
         npm = system_packages.program("npm")
         said, error = _run(npm, "audit", "--package-lock-only", "--json", folder=NPM)
@@ -194,7 +193,6 @@ def audit_npm() -> Result:
 
 
 def report(results: Mapping[str, Result], accepted: Mapping[Pin, str]) -> int:
-    """Print what was found, and return the exit code."""
     findings = 0
     used = set()
     unchecked = 0

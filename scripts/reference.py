@@ -96,7 +96,6 @@ def _row(name: str, call: Any) -> list[str]:
 
 
 def refusal_codes(call: Any) -> dict[str, set[str]]:
-    """The codes of a call's problems, by status."""
     result = {}
     for status, answer in call["responses"].items():
         problem = answer.get("content", {}).get("application/problem+json")

@@ -101,7 +101,6 @@ def _pytest_on(kind: str, *arguments: str) -> int:
 
 
 def _run(module: str, *arguments: str, environment: Environment) -> int:
-    """The exit code, once the command has ended what it began."""
     # In a session of its own: a second Ctrl-C would interrupt the end of the fixtures. Compiled modules are
     # kept, whatever the system says: each process of the suite would compile them all again.
     command = [sys.executable, "-m", module, *arguments]

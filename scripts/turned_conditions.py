@@ -55,7 +55,6 @@ class Change(NamedTuple):
 
 
 def modules() -> list[str]:
-    """The modules of rules, as pyproject.toml names them."""
     project = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     return [name for one in contracts if one["name"].startswith(CONTRACT) for name in one["source_modules"]]
@@ -156,7 +155,6 @@ def is_noticed(module: types.ModuleType, change: Change, tests: list[str]) -> bo
 
 
 def run(tests: list[str]) -> int:
-    """The exit code of pytest on these tests of rules."""
     return int(pytest.main(["--noconftest", "-p", "no:cacheprovider", "-m", "rules", "-x", "-q", *tests]))
 
 

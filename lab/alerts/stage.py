@@ -113,8 +113,6 @@ def shortened(text: str) -> str:
 
 @dataclass
 class Caller:
-    """One client of a load."""
-
     connection: Connection
     accounts: list[Account]
     make_call: Callable[[Account], Call]
@@ -182,11 +180,9 @@ class Stage:
         supervision.wait_for_shop(self.instance)
 
     def campaign(self, strategy: str = "group_commit", **terms: Any) -> int:
-        """A new campaign that is open."""
         return self.shop.create_campaign("Alerts", strategy=strategy, **{"quantity": 100_000, **terms})
 
     def product(self) -> int:
-        """A new product with stock."""
         return self.shop.create_product("Alerts", next(NUMBERS), 100_000).id
 
     def ask(self, call: Call) -> Any:

@@ -202,7 +202,6 @@ def failures(rows: Iterable[KeptRow]) -> list[str]:
 
 
 def table(kept: Mapping[str, Any]) -> str:
-    """All rows of a run, and what it was measured on."""
     size = kept["size"]
     command = "make bench"
     if kept.get("against"):

@@ -29,7 +29,6 @@ MOST_CONNECTIONS = "SELECT @@max_connections"
 
 
 def run_once(stage: BenchStage, row: str) -> Measured:
-    """One run of the row by itself."""
     part = ROWS[row].part
     if part in OF_K6:
         return loads.measure(stage, row)
@@ -79,7 +78,6 @@ def _processor(step: Numbers) -> str:
 
 
 def board(stage: BenchStage) -> Runs:
-    """The processor time of more viewers of the board."""
     staff = signed_in(stage.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
     shown = staff.get(f"{stage.instance.url}{BOARD.k6['LIST']}", timeout=60).text
     findings = []
@@ -127,7 +125,6 @@ def memory(stage: BenchStage) -> Runs:
 
 
 def sign_ins(stage: BenchStage) -> Runs:
-    """Sign-ins at once beside readers, who read alone before."""
     # A cookie that names no session, and no token: anonymous.
     anonymous = stage.tokens_of([{"access": ""}], "anonymous")
     addresses = [f"127.7.{number // 250}.{number % 250 + 1}" for number in range(stage.size.signing_in)]

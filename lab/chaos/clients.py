@@ -99,7 +99,6 @@ class Client:
         return self.random.choices(list(weights), list(weights.values()))[0]
 
     def taken(self, found: list[Any]) -> Any:
-        """One of these, which is taken out."""
         return found.pop(self.random.randrange(len(found)))
 
 
@@ -225,8 +224,6 @@ class Buyer(Client):
 
 
 class Staff(Client):
-    """Corrects stock, grants points and refunds orders."""
-
     mix = STAFF_MIX
 
     def refund(self, account: Account) -> None:
@@ -311,7 +308,6 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
 
 
 def staff_and_buyers(work: Work, *, count: int, seed: str) -> list[Client]:
-    """One client of the staff, and so many buyers."""
     clients: list[Client] = [Staff(work, f"{seed} staff")]
     for number in range(count):
         clients.append(Buyer(work.setup.buyers[number::count], work, f"{seed} {number}"))

@@ -69,7 +69,6 @@ def names(*kinds: str) -> list[str]:
 
 
 def split(name: str) -> tuple[str, int]:
-    """The kind and number of a process."""
     kind, _, number = name.rpartition("-")
     if number.isdigit():
         return (kind, int(number))

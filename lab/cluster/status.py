@@ -41,8 +41,6 @@ PARTS = {
 
 
 class Finding(NamedTuple):
-    """One line of the status."""
-
     part: str
     name: str
     text: str

@@ -106,7 +106,6 @@ class Case:
         return self.load.quantity or self.load.accounts
 
     def executors(self, vus: int) -> str:
-        """As k6 takes them."""
         executor = {**self.load.k6, "gracefulStop": f"{FINISH_SECONDS}s"}
         if "stages" not in executor:
             executor["vus"] = vus

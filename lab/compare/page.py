@@ -87,7 +87,6 @@ TEXTS: Mapping[str, Text] = {
 
 
 def line(row: Row) -> str:
-    """One row as a line of a log."""
     wrong = counts(row["wrong"]) or "no wrong rows"
     return f"{row['scenario']} {label(row)}: {rate(row['per_second'])}, p95 {time(row['p95_ms'])}; {wrong}"
 
@@ -100,7 +99,6 @@ def write(folder: Path, rows: Rows) -> None:
 
 
 def parts(folder: Path, rows: Rows) -> Iterator[str]:
-    """Everything in its order, as Markdown."""
     yield "# The lab: every strategy on the same rows"
     yield summary(rows)
     surprises = folder / "surprises.md"

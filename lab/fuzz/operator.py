@@ -147,7 +147,6 @@ class Operator:
         self._send(form.method, form.action, values, page=form.page, files=files)
 
     def open(self, path: str) -> None:
-        """Open the page, and remember its forms and links."""
         answer = self._send("GET", path)
         if answer is None or not answer.headers.get("Content-Type", "").startswith("text/html"):
             return

@@ -33,7 +33,6 @@ ODD = {name: [joined(one).encode("latin-1") for one in values] for name, values 
 
 
 def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, bytes]:
-    """A raw request and its kind, with one of the tokens or none."""
     kind = chance.choice(KINDS)
     path = chance.choice(ODD["paths"])
     token = chance.choice(tokens)

@@ -75,8 +75,6 @@ def open_shop() -> None:
 
 @dataclass
 class Answers:
-    """What clients and operators have been answered."""
-
     orders: list[UUID] = field(default_factory=list)
     sagas: list[UUID] = field(default_factory=list)  # which a call has started
     coupons: dict[tuple[int, int], str] = field(default_factory=dict)  # codes by account and campaign
@@ -131,7 +129,6 @@ class Client:
         return KeyedCall(self.account_id, key_hash(key), "fingerprint", answer)
 
     def _start(self, key: str, work: Callable[..., Any], **named: Any) -> Story:
-        """A call that starts a saga."""
         outcome = yield partial(work, keyed=self._keyed(key), **named)
         if not isinstance(outcome, Replay):
             self.answers.sagas.append(getattr(outcome, "saga_id", None) or outcome.saga.id)

@@ -73,7 +73,6 @@ def now(instance: Instance) -> datetime:
 
 
 def status(instance: Instance, name: str) -> int:
-    """The server's own figure of that name."""
     [(_, figure)] = rows(instance, "SHOW GLOBAL STATUS WHERE Variable_name = %s", name)
     return int(figure)
 

@@ -222,7 +222,6 @@ class Gateway:
         return Answer(200, charges.refund_as_json(self.book, row))
 
     async def dispute(self, request: Request) -> Answer:
-        """Dispute a charge as its card's owner, once per key."""
         key, asked = await process.keyed(request, charges.DisputeBody)
         with self.book:
             row = find(self.book, "disputes", key=key)

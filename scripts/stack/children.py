@@ -190,7 +190,6 @@ def say(text: str) -> None:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, if there is one."""
     if log.exists():
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     return "(no log)"

@@ -24,7 +24,6 @@ def given() -> Settings:
 
 
 def exported(*, without: Collection[str]) -> Settings:
-    """What is exported but for these."""
     return {name: value for name, value in os.environ.items() if name not in without}
 
 

@@ -123,7 +123,6 @@ def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list
 
 
 def broken(laws: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A sentence about each law that doesn't hold."""
     result = []
     for law in laws:
         if not law["holds"]:

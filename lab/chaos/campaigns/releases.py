@@ -215,7 +215,6 @@ class Releases(Run):
             )
 
     def under_way(self, name: str) -> int:
-        """How many requests the web server has."""
         return sum(int(row["scur"]) for row in self.balanced(name).values())
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:

@@ -273,7 +273,6 @@ class Campaign:
     planted_settle_seconds: int = 5  # what a planted defect has lost never settles
 
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
-        """All faults in the order of the seed."""
         chance = random.Random(f"{seed} {self.name}")
         most = LONGEST_SECONDS
         if is_quick:
