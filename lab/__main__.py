@@ -9,7 +9,7 @@ from scripts.stack import places
 
 # What bootstrap.py installs for it, its module and first arguments, and what it does. As JSON, because a
 # Python without `tomllib` has to get as far as bootstrap.py, which finds a newer one.
-COMMANDS = json.loads((places.PROJECT / "lab" / "commands.json").read_text())
+COMMANDS = json.loads((places.PROJECT / "lab/commands.json").read_text())
 
 
 def main() -> None:
@@ -23,10 +23,10 @@ def main() -> None:
         print(f"python3 -m lab {name}: {about}\n", flush=True)
     if name == "status" and "--help" in words:
         return
-    bootstrap = subprocess.run([sys.executable, str(places.PROJECT / "scripts" / "bootstrap.py"), purpose])
+    bootstrap = subprocess.run([sys.executable, places.PROJECT / "scripts/bootstrap.py", purpose])
     if bootstrap.returncode:
         sys.exit(bootstrap.returncode)
-    python = str(places.PROJECT / ".venv" / "bin" / "python")
+    python = str(places.PROJECT / ".venv/bin/python")
     os.execv(python, [python, "-m", *command.split(), *words])
 
 

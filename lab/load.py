@@ -65,7 +65,7 @@ def run(script: str, instance: Instance, *, within_seconds: float, **settings: o
     # k6 shares the processors with the stack: it collects garbage less often and takes memory instead.
     given = {"URL": instance.url, "SUMMARY": summary, "GOGC": 400, **settings}
     environment = os.environ | {name: str(value) for name, value in given.items()}
-    words = [*K6, str(PROJECT / "k6" / f"{script}.js")]
+    words = [*K6, f"{PROJECT}/k6/{script}.js"]
     children.printed(children.run(words, within_seconds=within_seconds, environment=environment))
     return Figures(**json.loads(summary.read_text()))
 

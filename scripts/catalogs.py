@@ -77,7 +77,8 @@ def find_faults() -> Iterator[str]:
     for app, language in itertools.product(places.APPS, LANGUAGES):
         path = po_path(app, language)
         expected = _as_the_code_says(app, language)
-        name, (po, mo) = str(path.relative_to(places.PROJECT)), _written(expected)
+        name = str(path.relative_to(places.PROJECT))
+        po, mo = _written(expected)
         for finding in _findings(expected):
             yield f"{name}: {finding}"
         if not path.exists() or path.read_bytes() != po:

@@ -8,15 +8,14 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from scripts.stack import children, places, system_packages
+from scripts.stack import Command, children, places, system_packages
 
-DOCUMENT = places.PROJECT / "docs" / "openapi.yaml"
-PYTHON = places.PROJECT / "clients" / "python" / "firstcome_client" / "generated"
-TYPESCRIPT = places.PROJECT / "clients" / "typescript" / "firstcome.ts"
+DOCUMENT = places.PROJECT / "docs/openapi.yaml"
+PYTHON = places.PROJECT / "clients/python/firstcome_client/generated"
+TYPESCRIPT = places.PROJECT / "clients/typescript/firstcome.ts"
 GENERATOR = "openapi-python-client"
 # Not the project's own settings: the result may not depend on the folder in which it is made.
 CONFIG = """
@@ -63,11 +62,11 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
 
 def typescript_types() -> str:
     """What openapi-typescript makes of the document. Raises SetupError."""
-    program = system_packages.npm_packages() / "node_modules" / ".bin" / "openapi-typescript"
-    return _run([str(program), str(DOCUMENT)])
+    program = system_packages.npm_packages() / "node_modules/.bin/openapi-typescript"
+    return _run([program, DOCUMENT])
 
 
-def _run(command: Sequence[str]) -> str:
+def _run(command: Command) -> str:
     """The output of a program, which finds those of the environment. Raises SetupError when it fails."""
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     own = os.environ | {"NO_COLOR": "1", "PATH": path}

@@ -43,9 +43,9 @@ def build(home: Path) -> Path:
     decisions = sorted((DOCS / "adr").glob("[0-9]*.md"))
     pages = "".join(f"          - adr/{page.name}\n" for page in decisions)
     (home / "mkdocs.yml").write_text(CONFIGURATION.read_text().replace(index, index + pages))
-    program = str(Path(sys.executable).with_name("zensical"))
-    words = [program, "build", "--strict", "--clean", "--config-file", str(home / "mkdocs.yml")]
-    ran = children.run(words, within_seconds=120, folder=home)
+    program = Path(sys.executable).with_name("zensical")
+    words = ("build", "--strict", "--clean", "--config-file=mkdocs.yml")
+    ran = children.run([program, *words], within_seconds=120, folder=home)
     if ran.returncode != 0:
         said = re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout + ran.stderr).partition("Traceback (most recent")[0]
         raise SetupError(f"the documentation can't be built:\n{said.strip() or ran.stderr}")

@@ -24,7 +24,7 @@ def main() -> int:
     composed = environment.compose(instance, environment.given())
     # Where the instance's own database is not there, this says so, and Django shows no traceback.
     if composed["DATABASE_URL"] == environment.database_url(instance):
-        if instance.database == "mariadb" and not ports.answers(str(instance.mariadb_socket)):
+        if instance.database == "mariadb" and not ports.answers(instance.mariadb_socket):
             raise SetupError("the private MariaDB is not running: start it with `make run DB=mariadb`")
         if instance.database == "sqlite" and not (instance.data / "firstcome.sqlite3").exists():
             raise SetupError(f"there is no database in {instance.data}: start the shop once with `make run`")

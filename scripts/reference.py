@@ -9,7 +9,7 @@ import textwrap
 import tomllib
 from argparse import Action
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import django
@@ -19,7 +19,7 @@ from django.core.management import BaseCommand, get_commands, load_command_class
 from scripts import alert_rules
 from scripts.stack import places
 
-SECTIONS = tomllib.loads((places.PROJECT / "shop" / "settings.toml").read_text())
+SECTIONS = tomllib.loads((places.PROJECT / "shop/settings.toml").read_text())
 METHODS = ("get", "post", "patch", "put", "delete")
 # What any call with a body, a token or a key may return.
 EVERYWHERE = """
@@ -62,7 +62,7 @@ def _table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
 
 
 def _api_page() -> str:
-    document = yaml.safe_load((places.PROJECT / "docs" / "openapi.yaml").read_text())
+    document = yaml.safe_load((places.PROJECT / "docs/openapi.yaml").read_text())
     rows = defaultdict[str, list[Iterable[str]]](list)
     for path, item in document["paths"].items():
         for method in filter(item.__contains__, METHODS):
@@ -117,14 +117,14 @@ def _example() -> str:
 
 def _settings_page() -> str:
     return "\n".join(
-        f"## {section}\n\n" + _table("setting", "default", "what", rows=map(_setting, settings.items()))
+        f"## {section}\n\n" + _table("setting", "default", "what", rows=_setting_rows(settings))
         for section, settings in SECTIONS.items()
     )
 
 
-def _setting(declared: tuple[str, dict[str, str]]) -> tuple[str, str, str]:
-    name, setting = declared
-    return f"`{name}`", setting["default"] and f"`{setting['default']}`", _as_cell(setting["what"])
+def _setting_rows(settings: Any) -> Iterator[Iterable[str]]:
+    for name, one in settings.items():
+        yield f"`{name}`", one["default"] and f"`{one['default']}`", _as_cell(one["what"])
 
 
 def _commands_page() -> str:
@@ -181,7 +181,8 @@ def _metrics_page() -> str:
             )
         )
     for rule in alert_rules.rules():
-        if (name := rule.get("record", "")).startswith("firstcome_"):
+        name = rule.get("record", "")
+        if name.startswith("firstcome_"):
             kind = "gauge"
             if name.endswith("_total"):
                 kind = "counter"

@@ -126,7 +126,8 @@ def _take_codes(present: Any, changed: Any, name: str) -> None:
 
 def _functions(value: Any, other: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(value, property):
-        value, other = value.fget, other.fget
+        value = value.fget
+        other = other.fget
     value = getattr(value, "__func__", value)
     other = getattr(other, "__func__", other)
     value = getattr(value, "__wrapped__", value)
@@ -169,7 +170,7 @@ def main() -> int:
     tried = 0
     for name in sys.argv[1:] or modules():
         module = importlib.import_module(name)
-        own_tests = str(places.PROJECT / name.partition(".")[0] / "tests" / "rules")
+        own_tests = str(places.PROJECT / name.partition(".")[0] / "tests/rules")
         for change in changes(Path(module.__file__ or "").read_text()):
             tried += 1
             if is_noticed(module, change, [own_tests]) or is_noticed(module, change, tests):

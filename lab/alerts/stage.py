@@ -261,7 +261,7 @@ def own_alertmanager(folder: Path, webhook: str) -> Program:
     return Program(
         folder / "alertmanager.log",
         sys.executable,
-        str(alert_rules.OPS / "monitoring" / "alertmanager.py"),
+        str(alert_rules.OPS / "monitoring/alertmanager.py"),
         str(folder / "alertmanager.yml"),
         "--cluster.listen-address=",
         f"--storage.path={folder / 'data'}",

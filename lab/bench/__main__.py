@@ -142,7 +142,7 @@ def checked_out(commit: str, folder: Path) -> Path:
     stages.code_of(commit, folder)
     _, *different = filecmp.cmpfiles(folder, places.PROJECT, INSTALLED, shallow=False)
     if any(different):
-        words = [sys.executable, str(folder / "scripts/bootstrap.py"), "mariadb"]
+        words = [sys.executable, "scripts/bootstrap.py", "mariadb"]
         subprocess.run(words, cwd=folder, check=True)
     else:
         (folder / ".venv").symlink_to((places.PROJECT / ".venv").resolve())

@@ -16,8 +16,8 @@ from scripts.stack.children import say
 
 FILE = report.DOCS / "bench.json"
 AGAINST_FILE = report.DOCS / "bench-against.json"
-PAGE = report.DOCS / "bench" / "report.md"
-PLOT = report.DOCS / "bench" / "table.svg"
+PAGE = report.DOCS / "bench/report.md"
+PLOT = report.DOCS / "bench/table.svg"
 PROCESSOR = "processor_us ×"
 MEMORY_GOAL = {"peak_mib": "< 250"}
 # Figures of which the largest of several rounds counts; of all others the median.

@@ -214,7 +214,7 @@ def settled(stage: Stage, since: datetime) -> Orders:
     """The orders placed since then, once none of their sagas is running."""
     waiting.left(lambda: stage.number(RUNNING_SAGAS, since), within_seconds=SETTLE_SECONDS)
     [orders] = stage.read(Orders, ORDERS, since)
-    return Orders(*[float(value) for value in orders])
+    return Orders(*map(float, orders))
 
 
 def wrong_orders(

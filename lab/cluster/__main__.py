@@ -97,7 +97,8 @@ def _serve(cluster: Cluster, composed: Environment) -> int:
 
 def _problem(cluster: Cluster, parts: Sequence[str]) -> str:
     """What is missing of these parts. Raises SetupError when only a person can go on."""
-    if (step := keepers.look(cluster)[1]).action == "refuse":
+    step = keepers.look(cluster)[1]
+    if step.action == "refuse":
         raise SetupError(f"MySQL's group is not founded: {step.reason}")
     return "; ".join(status.missing(cluster, *parts))
 

@@ -149,7 +149,8 @@ def keep_mysql(cluster: Cluster) -> None:
     acting = dict[str, Thread]()
     step = Step("nothing")
     while True:
-        last, (_, step) = step, look(cluster)
+        last = step
+        _, step = look(cluster)
         if step != last:
             say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, step))}")
         for name in step.members if step.action in ("found", "join") else ():
@@ -231,7 +232,9 @@ def keep_rabbitmq(cluster: Cluster) -> None:
                 views[name] = together(name, nodes(cluster, name))
         name = apart(views)
         now = time.monotonic()
-        before, since = name, since if name == before else now
+        if name != before:
+            since = now
+        before = name
         if name and now - since >= APART_SECONDS:
             say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name} is apart, and is restarted")
             children.kill(children.group_of(cluster.run, name))

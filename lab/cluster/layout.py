@@ -20,7 +20,7 @@ from scripts.stack.instance import Instance
 
 DEFAULT_PORT = 21000
 PORTS = 64
-TEMPLATES = places.PROJECT / "ops" / "cluster"
+TEMPLATES = places.PROJECT / "ops/cluster"
 SIZES: dict[str, int] = declared("ops/cluster/ports.toml")  # How many there are of each kind with a port
 # The port of each kind's number 1 after the cluster's first one; the others follow.
 OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
@@ -101,7 +101,8 @@ def write_all(cluster: Cluster) -> None:
     # Before several nodes would each make another one. Other passwords are made as the templates name them.
     cluster.password("erlang-cookie")
     for name in PROGRAMS:
-        if (TEMPLATES / (file := f"{split(name)[0]}.conf")).exists():
+        file = f"{split(name)[0]}.conf"
+        if (TEMPLATES / file).exists():
             write(cluster, places.private_folder(cluster.folder(name)) / file, name)
     for template in SHARED:
         write(cluster, cluster.settings / template)

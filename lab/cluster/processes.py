@@ -77,9 +77,12 @@ def _run(*words: str, text: str = "") -> None:
 def main() -> None:
     name = sys.argv[1]
     cluster = layout.remembered()
-    (kind, number), (_, spec), folder = layout.split(name), layout.PROGRAMS[name], cluster.folder(name)
+    kind, number = layout.split(name)
+    _, spec = layout.PROGRAMS[name]
+    folder = cluster.folder(name)
     processes.take_place(cluster.run, name)
-    if groups := os.environ.get(CONTROL_GROUPS):
+    groups = os.environ.get(CONTROL_GROUPS)
+    if groups:
         # This process, and all that it becomes and starts, can be cut off by the rules of its group.
         group = Path(groups) / name
         group.mkdir(exist_ok=True)
@@ -98,7 +101,8 @@ def main() -> None:
     line = [*map(filled, spec.get("command", ()))] or processes.command(kind, cluster, environment)
     line += map(filled, spec.get("options", ()))
     line = system_packages.MYSQL.command(*line) if spec.get("in_root") else line
-    if (code := folder / CODE).exists():
+    code = folder / CODE
+    if code.exists():
         os.chdir(code)
     elif kind in ("epmd", "rabbitmq"):
         # Erlang writes what it leaves of a crash into the folder in which it runs.

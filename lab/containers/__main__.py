@@ -47,7 +47,7 @@ WAITERS = 8
 BESIDE_SECONDS = 8
 TOKENS = "/tmp/tokens.json"  # noqa: S108 (the container's own)
 AUDIT = "docker compose exec -T web python manage.py audit --json"
-TARGETS = (places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text().count("job_name:")
+TARGETS = (places.PROJECT / "ops/prometheus/prometheus.yml").read_text().count("job_name:")
 UP = "compose exec -T prometheus promtool query instant http://localhost:9090 'count(up == 1)'"
 UPDATE = r"(?ms)^## The commands\n\n```\n(.*?)^```$"
 RESTORE = r"(?ms)^## In the containers\n(?:(?!^## ).)*?^```\n(.*?)^```$(?:(?!^## ).)*?^```\n(.*?)^```$"
@@ -64,9 +64,9 @@ def documented(project: Path, page: str, section: str) -> list[list[str]]:
 def change_source(folder: Path) -> None:
     """Change a module of the shop, by which the new containers are known, and add a migration that takes some
     seconds."""
-    with (folder / "shop" / "__init__.py").open("a") as module:
+    with (folder / "shop/__init__.py").open("a") as module:
         module.write("UPDATED = True\n")
-    migrations = folder / "orders" / "migrations"
+    migrations = folder / "orders/migrations"
     newest = max(path.stem for path in migrations.glob("[0-9]*.py"))
     text = (engine.HERE / "update_migration.py.txt").read_text().format(previous=newest)
     (migrations / f"{int(newest[:4]) + 1:04}_an_update.py").write_text(text)
@@ -237,7 +237,7 @@ def main() -> int:
     """Run all checks in an engine of their own; the exit code. Raises SetupError."""
     keep = "1: leave everything up after the checks, until Ctrl-C"
     is_kept = options.read(f"make {NAME}", flags=["keep"], keep=keep).keep
-    home = places.PROJECT / "var" / "containers"
+    home = places.PROJECT / "var/containers"
     try:
         with ThreadPoolExecutor() as threads:
             list(threads.map(Root.require, engine.ROOTS.values()))
@@ -257,8 +257,8 @@ def main() -> int:
         return 2
     shutil.rmtree(home / "shared", ignore_errors=True)
     instance = Instance(home=home, port=ports.free(len(engine.PORTS)), database="mysql")
-    engine.copy_project(home / "shared" / "project", instance)
-    with engine.running(home, home / "shared" / "project", instance) as containers:
+    engine.copy_project(home / "shared/project", instance)
+    with engine.running(home, home / "shared/project", instance) as containers:
         say("\n".join(f"left out: {service}, {reason}" for service, reason in LEFT_OUT.items()))
         for name, act, *arguments in plan(containers, failed):
             number += 1

@@ -62,10 +62,13 @@ def configure(packages: Words, root: Path) -> None:
     asked = ["python3", "-m", "pip", "config", "get", "global.index-url"]
     index = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True).stdout
     pip = "[global]\ncert = /etc/ssl/certs/ca-certificates.crt\ntimeout = 180\n"
-    (root / "etc" / "pip.conf").write_text(pip + (f"index-url = {index.strip()}\n" if index else ""))
-    words = ["chroot", str(root), "sh", "-c", (HERE / "install.sh").read_text(), "sh", *packages]
-    own = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    children.printed(children.run(words, within_seconds=COMMAND_SECONDS, environment=own))
+    (root / "etc/pip.conf").write_text(pip + (f"index-url = {index.strip()}\n" if index else ""))
+    installing = children.run(
+        ["chroot", root, "sh", "-c", (HERE / "install.sh").read_text(), "sh", *packages],
+        within_seconds=COMMAND_SECONDS,
+        environment={"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
+    )
+    children.printed(installing)
 
 
 ROOTS = {
@@ -170,7 +173,7 @@ def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers
     script = (HERE / "own_root.sh").read_text()
     words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]
     docker = children.running(
-        [*words, str(ROOTS["engine"].folder), str(kept), str(home / "shared")],
+        [*words, ROOTS["engine"].folder, kept, home / "shared"],
         name="dockerd",
         log=log,
         is_ready=lambda: "API listen on" in log.read_text(),

@@ -103,7 +103,8 @@ class Chance(random.Random):
     @contextmanager
     def network(self, lost: Sequence[float], error: Any, slow: float = 0.0) -> Iterator[None]:
         """Around a call outside, whose request or reply is lost in such shares, the latter after a while."""
-        drawn, (request, reply) = self.draw(), lost
+        drawn = self.draw()
+        request, reply = lost
         if drawn < request:
             raise error("the request is lost")
         yield

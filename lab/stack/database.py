@@ -102,7 +102,7 @@ def left(instance: Instance) -> Left:
             # Commits before runs of events, and release 2.0, give each event its position.
             events = events.replace(" AND run_offset = 0", "")
     [left] = read(instance, Left, f"SELECT {events} AS events, {RUNNING} AS sagas")
-    return Left(events=int(left.events), sagas=int(left.sagas))
+    return Left(*map(int, left))
 
 
 def wait_until_worked_off(instance: Instance) -> None:

@@ -151,7 +151,7 @@ def queries(dashboard: Json, seconds: float) -> Iterator[tuple[str, str]]:
 def beside(instance: Instance) -> Iterator[Prometheus]:
     """One that scrapes the stack and its exporters, by the recording rules. Raises SetupError."""
     folder = instance.home / "prometheus"
-    rules = [OPS / "prometheus" / "recording.yml"]
+    rules = [OPS / "prometheus/recording.yml"]
     folder.mkdir()
     with of_redis(instance, folder) as redis, of_mariadb(instance, folder) as mysql:
         targets = instance.metrics_targets() | {"redis": [redis.address], "mysql": [mysql.address]}

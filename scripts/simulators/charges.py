@@ -172,7 +172,8 @@ def require_left(book: Book, charge: Row, amount: int | None, *, code: str) -> i
     left = 0
     if charge["status"] == "succeeded":
         left = charge["amount"] - charge["refunded_amount"] - held
-    if not 0 < (asked := amount or left) <= left:
+    asked = amount or left
+    if not 0 < asked <= left:
         more = {"left_amount": left, "charge": charge_as_json(book, charge)}
         raise Refused(409, code, f"{left} is left of this charge.", **more)
     return int(asked)

@@ -1,12 +1,14 @@
 """One stack of the shop on this machine: what starts, supervises, finds and ends its processes."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]  # An object as JSON has it
 Settings = dict[str, str]  # By their names, which are those of environment variables
 Environment = Mapping[str, str]  # The same, which is only read
 Words = Sequence[str]  # Of a command line, or names
+Command = Sequence[str | Path]
 
 
 class SetupError(Exception):

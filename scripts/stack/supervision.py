@@ -88,7 +88,7 @@ def supervised(
     stop_seconds: float,
 ) -> Iterator[children.Child]:
     """supervisor with these groups, which start in this order; on leaving, they stop in the reverse one."""
-    socket = str(instance.supervisor_socket)
+    socket = instance.supervisor_socket
     log = instance.logs / "supervisor.log"
     # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
     python = os.path.relpath(sys.executable, places.PROJECT)
@@ -102,10 +102,9 @@ def supervised(
     path = instance.home / "supervisor.conf"
     own = {**environment, children.MARK: str(instance.home)}
     places.write_whole(path, "".join(sections), mode=0o600)
-    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
     supervising = children.running(
-        command,
+        [sys.executable, "-m", "supervisor.supervisord", "-c", path],
         name="supervisor",
         log=log,
         is_ready=socket,
@@ -168,7 +167,8 @@ def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> None:
 
     def left_after(number: int) -> set[int]:
         # Looked up again each time: one may have started another before its signal came.
-        children.kill(left := children.of_state(instance.home), number)
+        left = children.of_state(instance.home)
+        children.kill(left, number)
         return left
 
     left_after(signal.SIGTERM)
@@ -184,7 +184,7 @@ def wait_for_stores(instance: Instance, stores: Words) -> None:
     """Return once each of the databases accepts connections. Raises SetupError."""
 
     def problem() -> str:
-        if ports.answers(str(path)):
+        if ports.answers(path):
             return ""
         return "it accepts no connections"
 

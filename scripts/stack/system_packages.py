@@ -54,8 +54,8 @@ _INSTALL = ("install", "-y", "--no-install-recommends")
 # Of the package libfaketime.
 FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
 _POLICY = Path("/usr/sbin/policy-rc.d")
-NPM_PINS = places.PROJECT / "scripts" / "npm"
-NPM_FOLDER = places.PROJECT / ".venv" / "npm"
+NPM_PINS = places.PROJECT / "scripts/npm"
+NPM_FOLDER = places.PROJECT / ".venv/npm"
 
 
 def require(*needs: str) -> None:
@@ -147,7 +147,7 @@ class Root:
     @property
     def folder(self) -> Path:
         """In the project, whatever the state folder is."""
-        return places.PROJECT / "var" / "debian" / self.name
+        return places.PROJECT / "var/debian" / self.name
 
     def command(self, *words: str) -> list[str]:
         """A command line that runs with /usr of this root."""
@@ -181,7 +181,7 @@ class Root:
             ]
             children.printed(children.run(command, within_seconds=within_seconds))
             self.finish(unfinished)
-            shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)
+            shutil.rmtree(unfinished / "var/cache/apt", ignore_errors=True)
             unfinished.rename(self.folder)
 
 
@@ -225,7 +225,7 @@ DEBIAN_13 = Root(
     ),
     program="bin/chromium",
     # It would note what it installs among this machine's packages.
-    finish=lambda folder: (folder / "usr" / "bin" / "apt-get").unlink(),
+    finish=lambda folder: (folder / "usr/bin/apt-get").unlink(),
 )
 
 

@@ -77,7 +77,7 @@ def servers(home: Path, *, kind: str = "") -> Iterator[Settings]:
     options = {"bind": ports.HOST, "port": redis, "dir": home, "databases": 64, "save": ""}
     redis_command = [system_packages.program("redis-server"), *processes.words(options)]
     commands: dict[str, tuple[list[str], ports.Address]] = {
-        "database": (database.command(), str(database.socket)),
+        "database": (database.command(), database.socket),
         "redis": (redis_command, (ports.HOST, redis)),
         # Sends no webhooks: there is no shop.
         "gateway": (processes.simulator("gateway", gateway, home / "gateway.sqlite3"), (ports.HOST, gateway)),

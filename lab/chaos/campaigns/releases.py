@@ -76,7 +76,7 @@ class Releases(Run):
             for name in ("redis", "mariadb", *processes.OUTSIDE):
                 self.start(name, PROJECT)
             for socket in (instance.redis_socket, instance.mariadb_socket):
-                answers = partial(ports.answers, str(socket))
+                answers = partial(ports.answers, socket)
                 waiting.until(answers, "no stores", within_seconds=READY_SECONDS)
             self.manage(instance, "migrate --no-input")
             for name in NAMES:

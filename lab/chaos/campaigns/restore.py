@@ -159,7 +159,7 @@ class Restore(Run):
         late = "the new MariaDB does not answer"
         server.prepare()
         supervision.start(self.instance, ["mariadb"])
-        waiting.until(lambda: ports.answers(str(server.socket)), late, within_seconds=ANSWER_SECONDS)
+        waiting.until(lambda: ports.answers(server.socket), late, within_seconds=ANSWER_SECONDS)
         client = f"mariadb {self.sign_in()} --binary-mode --default-character-set=utf8mb4 {DATABASE}"
         self.shell(f"{client} < {self.backup}")
         with self.backup.open() as dump:

@@ -167,7 +167,8 @@ class Trial:
     def run(self, fault: Fault) -> tuple[list[str], list[str]]:
         """Run the load and the fault; its row of the table, and what did not hold. Raises SetupError and
         others where it can't be made or judged."""
-        self.watch(seen := Seen())
+        seen = Seen()
+        self.watch(seen)
         new_campaign = partial(self.shop.create_campaign, fault.name)
         self.setup.campaigns = [new_campaign(**terms) for terms in CAMPAIGNS]
         earlier = comparison.acknowledged(self.setup)
@@ -229,7 +230,8 @@ class Trial:
 
     def compare_whole(self) -> list[str]:
         """Once all is settled: every answer of the whole run, and the outside systems' books."""
-        self.watch(seen := Observations())
+        seen = Observations()
+        self.watch(seen)
         self.shop.settle(self.setup, within_seconds=SETTLE_SECONDS)
         return [*seen.findings, *comparison.findings(self.setup, self.shop)]
 

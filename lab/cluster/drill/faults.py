@@ -106,7 +106,8 @@ class Fault:
     def failures(self, statuses: Mapping[str, int], *, outage_seconds: float, acknowledged: int) -> Findings:
         """What of that did not hold, and answers that no client of a cluster may get; `acknowledged` are the
         effects that were compared."""
-        if outage_seconds > (most := self.most_outage_seconds):
+        most = self.most_outage_seconds
+        if outage_seconds > most:
             yield f"writes were acknowledged again after {outage_seconds:.1f} s, not within {most:.1f} s"
         for word, count in statuses.items():
             # Done, refused with a reason, or asked to come again; and behind the one proxy of this cluster.
@@ -140,7 +141,8 @@ def drawn(seed: str, names: Sequence[str], *, is_repeated: bool) -> Iterator[Fau
 
 def draw(name: str, *, seed: str) -> Fault:
     """The fault of that name. Its moments depend on nothing but seed and name, so one alone repeats them."""
-    chance, (action, _, component) = random.Random(f"{seed} {name}"), name.partition(" ")
+    chance = random.Random(f"{seed} {name}")
+    action, _, component = name.partition(" ")
     lead = chance.uniform(*LEAD_SECONDS)
     lasts = chance.uniform(*LASTS_SECONDS)
     choice = chance.random()
