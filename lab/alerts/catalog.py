@@ -54,268 +54,239 @@ class Cause:
     phase: int = 1
 
 
-EXPORTER_STOPPED = Cause(
-    what="The exporter of Redis is stopped", blocks=Lasting("down", "redis exporter"), fires=["ExporterDown"]
-)
-CLOCK_AHEAD = Cause(
-    what="The clock of the issuer drifts minutes ahead",
-    blocks=Lasting("clock ahead of", "issuer"),
-    fires=["ClockSkew"],
-)
-# The statements switch off the constraints that forbid it.
-NEGATIVE_STOCK = Cause(
-    what="A product's `reserved` is set above `on_hand` by SQL",
-    blocks=Statements(
-        do="""
+CAUSES = (
+    Cause(
+        what="The exporter of Redis is stopped",
+        blocks=Lasting("down", "redis exporter"),
+        fires=["ExporterDown"],
+    ),
+    Cause(
+        what="The clock of the issuer drifts minutes ahead",
+        blocks=Lasting("clock ahead of", "issuer"),
+        fires=["ClockSkew"],
+    ),
+    # The statements switch off the constraints that forbid it.
+    Cause(
+        what="A product's `reserved` is set above `on_hand` by SQL",
+        blocks=Statements(
+            do="""
 SET STATEMENT check_constraint_checks = 0 FOR
 UPDATE inventory_product SET reserved = on_hand + 1 WHERE id = %s
 """,
-        undo="""
+            undo="""
 SET STATEMENT check_constraint_checks = 0 FOR
 UPDATE inventory_product SET reserved = 0 WHERE id = %s
 """,
-        about="product",
+            about="product",
+        ),
+        fires=["StockNegative", "LawBroken"],
     ),
-    fires=["StockNegative", "LawBroken"],
-)
-OVERSOLD_CAMPAIGN = Cause(
-    what="A campaign's `issued` is set above its `quantity` by SQL",
-    blocks=Statements(
-        do="""
+    Cause(
+        what="A campaign's `issued` is set above its `quantity` by SQL",
+        blocks=Statements(
+            do="""
 SET STATEMENT check_constraint_checks = 0 FOR
 UPDATE coupons_campaign SET issued = quantity + 1 WHERE id = %s
 """,
-        undo="""
+            undo="""
 SET STATEMENT check_constraint_checks = 0 FOR
 UPDATE coupons_campaign SET issued = 0 WHERE id = %s
 """,
-        about="campaign",
+            about="campaign",
+        ),
+        fires=["CouponDuplicate"],
+        explains=["LawBroken"],
     ),
-    fires=["CouponDuplicate"],
-    explains=["LawBroken"],
-)
-FORCED_STEP = Cause(
-    what="A step of a saga is forced, by a line of the journal",
-    blocks=Statements(
-        do="""
+    Cause(
+        what="A step of a saga is forced, by a line of the journal",
+        blocks=Statements(
+            do="""
 INSERT INTO shop_journalline
   (at, actor, actor_name, request_id, what, subject, after, detail, reference, is_internal)
 VALUES (UTC_TIMESTAMP(6), 'staff', 'alerts', '', 'saga.forced', 'purchase alerts', '{"step": "charge_card"}',
   '', '', 1)
 """,
-        undo="DELETE FROM shop_journalline WHERE subject = 'purchase alerts'",
+            undo="DELETE FROM shop_journalline WHERE subject = 'purchase alerts'",
+        ),
+        fires=["SagaStepForced"],
     ),
-    fires=["SagaStepForced"],
-)
-LARGE_GRANTS = Cause(
-    what="An operator granted two millions today, by SQL",
-    blocks=Statements(
-        do="""
+    Cause(
+        what="An operator granted two millions today, by SQL",
+        blocks=Statements(
+            do="""
 INSERT INTO payments_grantsofday (operator_id, day, amount, approved_amount)
 VALUES (0, DATE(UTC_TIMESTAMP() + INTERVAL 9 HOUR), 1, 2000000)
 """,
-        undo="DELETE FROM payments_grantsofday WHERE operator_id = 0",
+            undo="DELETE FROM payments_grantsofday WHERE operator_id = 0",
+        ),
+        fires=["GrantsByOperator"],
     ),
-    fires=["GrantsByOperator"],
-)
-LARGE_DISCOUNTS = Cause(
-    what="An order is paid with a coupon of 20,000,000",
-    blocks=causes.large_discounts,
-    fires=["CampaignDiscounts"],
-)
-LOST_SALES = Cause(
-    what="A buyer asks for 20,000,000 that are sold out",
-    blocks=Statements(
-        do="""
+    Cause(
+        what="An order is paid with a coupon of 20,000,000",
+        blocks=causes.large_discounts,
+        fires=["CampaignDiscounts"],
+    ),
+    Cause(
+        what="A buyer asks for 20,000,000 that are sold out",
+        blocks=Statements(
+            do="""
 INSERT INTO inventory_productday (day, product_id, lost_units, lost_amount, lost_sold_out)
 SELECT DATE(UTC_TIMESTAMP() + INTERVAL 9 HOUR), id, 1, 20000000, 1 FROM inventory_product ORDER BY id LIMIT 1
 ON DUPLICATE KEY UPDATE lost_amount = lost_amount + 20000000
 """,
-        undo="UPDATE inventory_productday SET lost_amount = 0",
+            undo="UPDATE inventory_productday SET lost_amount = 0",
+        ),
+        fires=["LostSales"],
     ),
-    fires=["LostSales"],
-)
-ORDERS_OF_STAFF = Cause(
-    what="A member of staff places orders", blocks=causes.orders_of_staff, fires=["StaffOrders"]
-)
-DECLINED_CARDS = Cause(
-    what="Orders are paid by cards that are declined",
-    blocks=causes.declined_cards,
-    fires=["PaymentFailureRate"],
-    explains=["NothingSold"],
-)
-FAILING_ENDPOINTS = Cause(
-    what=(
-        "Two webhook endpoints have a refused address; SQL adds to the age of what waits for one, "
-        "and days to the time for which the other has failed"
+    Cause(what="A member of staff places orders", blocks=causes.orders_of_staff, fires=["StaffOrders"]),
+    Cause(
+        what="Orders are paid by cards that are declined",
+        blocks=causes.declined_cards,
+        fires=["PaymentFailureRate"],
+        explains=["NothingSold"],
     ),
-    blocks=causes.failing_endpoints,
-    fires=["WebhookLag", "WebhookEndpointDisabled"],
-)
-ODD_CHARGES = Cause(
-    what=(
-        "The gateway has an old charge that belongs to no payment, removed by `reconcile --fix`, "
-        "and another one is disputed; the shop wins"
+    Cause(
+        what=(
+            "Two webhook endpoints have a refused address; SQL adds to the age of what waits for one, "
+            "and days to the time for which the other has failed"
+        ),
+        blocks=causes.failing_endpoints,
+        fires=["WebhookLag", "WebhookEndpointDisabled"],
     ),
-    blocks=causes.odd_charges,
-    fires=["ReconciliationDifference", "DisputeOpen"],
-    explains=["LawBroken"],
-)
-REFUSED_EVENT = Cause(
-    what=(
-        "Another data platform refuses an event for good; SQL adds to the refusal's age; removed "
-        "by `replay_events --all`"
+    Cause(
+        what=(
+            "The gateway has an old charge that belongs to no payment, removed by `reconcile --fix`, "
+            "and another one is disputed; the shop wins"
+        ),
+        blocks=causes.odd_charges,
+        fires=["ReconciliationDifference", "DisputeOpen"],
+        explains=["LawBroken"],
     ),
-    blocks=causes.refused_event,
-    fires=["EventsDead"],
-)
-MANY_CONNECTIONS = Cause(
-    what=("A client keeps 85 % of the connections to the database open, with those that the shop needs"),
-    blocks=causes.many_connections,
-    fires=["ConnectionsSaturated"],
-)
-RENAMED_TABLE = Cause(
-    phase=2,
-    what="The table of the laws' answers is renamed",
-    blocks=Statements(
-        do="RENAME TABLE shop_lawstatus TO shop_lawstatus_away",
-        undo="RENAME TABLE shop_lawstatus_away TO shop_lawstatus",
+    Cause(
+        what=(
+            "Another data platform refuses an event for good; SQL adds to the refusal's age; removed "
+            "by `replay_events --all`"
+        ),
+        blocks=causes.refused_event,
+        fires=["EventsDead"],
     ),
-    fires=["MetricMissing", "LawUnchecked"],
-)
-LOCKED_ROWS = Cause(
-    phase=2,
-    what=(
-        "Transactions lock the feed's row, a campaign whose queue has a ticket, a sale in which "
-        "an entry waits, and an unpaid order; SQL adds to the age of sale, order and events"
+    Cause(
+        what=("A client keeps 85 % of the connections to the database open, with those that the shop needs"),
+        blocks=causes.many_connections,
+        fires=["ConnectionsSaturated"],
     ),
-    blocks=causes.locked_rows,
-    fires=["FeedLag", "QueueNotMoving", "SaleNotAdmitting", "OrdersOverdue"],
-    explains=["LockWaits"],
-)
-PARTNER_STOPPED = Cause(
-    phase=2,
-    what="The partner is stopped while coupons of its campaign are asked for",
-    blocks=causes.partner_stopped,
-    fires=["PartnerAway"],
-    explains=["LatencyOverGoal", *ERRORS],
-)
-LOCKED_PRODUCT = Cause(
-    phase=2,
-    what="A transaction keeps a product locked that orders are placed for",
-    blocks=causes.locked_product,
-    fires=["LockWaits", *ERRORS],
-    explains=["LatencyOverGoal", "NothingSold"],
-)
-LOCKED_CAMPAIGNS = Cause(
-    phase=3,
-    what=("Transactions keep campaigns of the strategy `pessimistic` locked that coupons are asked of"),
-    blocks=causes.locked_campaigns,
-    fires=["ThreadsSaturated"],
-    explains=["LockWaits", "LatencyOverGoal", *ERRORS],
-)
-OUTSIDE_STOPPED = Cause(
-    phase=4,
-    what=(
-        "Gateway and data platform are stopped while orders are paid and an event waits; SQL adds "
-        "to their and the comparisons' age; removed by `retry_saga --all-stuck`"
+    Cause(
+        phase=2,
+        what="The table of the laws' answers is renamed",
+        blocks=Statements(
+            do="RENAME TABLE shop_lawstatus TO shop_lawstatus_away",
+            undo="RENAME TABLE shop_lawstatus_away TO shop_lawstatus",
+        ),
+        fires=["MetricMissing", "LawUnchecked"],
     ),
-    blocks=causes.outside_stopped,
-    fires=["PaymentInDoubt", "SagaStuck", "ReconciliationOverdue", "OutboxLag"],
-    explains=["NothingSold"],
-)
-CONSUMER_CANCELLED = Cause(
-    phase=5,
-    what="The worker takes no more tasks of its queue",
-    blocks=causes.consumer_cancelled,
-    fires=["TasksNotMoving"],
-)
-# What waits for longer than PAYMENT_GIVE_UP_SECONDS is given up.
-BUYERS_WAIT = Cause(
-    phase=6,
-    what="The worker is frozen while orders are placed with cards",
-    blocks=causes.buyers_wait,
-    fires=["NothingSold"],
-    explains=["TargetDown", "TasksNotMoving", "PaymentFailureRate", "SagaStuck"],
-)
-BEAT_FROZEN = Cause(
-    phase=7,
-    what="Beat is frozen",
-    blocks=Lasting("freeze", "beat"),
-    fires=["BeatSilent"],
-    explains=["TargetDown"],
-)
-ISSUER_FROZEN = Cause(
-    phase=7,
-    what="The issuer is frozen",
-    blocks=Lasting("freeze", "issuer"),
-    fires=["IssuerSilent"],
-    explains=["TargetDown"],
-)
-SLOW_GATEWAY = Cause(
-    phase=7,
-    what="The gateway takes 2.6 s for each call while orders wait for their payment",
-    blocks=causes.slow_gateway,
-    fires=["LatencyOverGoal"],
-    explains=["NothingSold"],
-)
-WORKER_FROZEN = Cause(
-    phase=8,
-    what="The worker is frozen",
-    blocks=Lasting("freeze", "worker"),
-    fires=["TargetDown"],
-    explains=["TasksNotMoving"],
-)
-BROKER_STOPPED = Cause(
-    phase=8,
-    what="The broker is stopped",
-    blocks=Lasting("down", "broker"),
-    fires=["BrokerAway"],
-    explains=["MetricMissing", "TasksNotMoving"],
-)
-REDIS_STOPPED = Cause(
-    phase=9,
-    what="Redis is stopped",
-    blocks=Lasting("down", "redis"),
-    fires=["RedisAway"],
-    explains=["BeatSilent", "IssuerSilent", "MetricMissing"],
-)
-# It explains what is not known without the database.
-DATABASE_STOPPED = Cause(
-    phase=10,
-    what="The database is stopped",
-    blocks=Lasting("down", "mariadb"),
-    fires=["DatabaseAway"],
-    explains=["MetricMissing", "LawUnchecked", "ReconciliationOverdue", "ClockSkew"],
-)
-CAUSES = (
-    EXPORTER_STOPPED,
-    CLOCK_AHEAD,
-    NEGATIVE_STOCK,
-    OVERSOLD_CAMPAIGN,
-    FORCED_STEP,
-    LARGE_GRANTS,
-    LARGE_DISCOUNTS,
-    LOST_SALES,
-    ORDERS_OF_STAFF,
-    DECLINED_CARDS,
-    FAILING_ENDPOINTS,
-    ODD_CHARGES,
-    REFUSED_EVENT,
-    MANY_CONNECTIONS,
-    RENAMED_TABLE,
-    LOCKED_ROWS,
-    PARTNER_STOPPED,
-    LOCKED_PRODUCT,
-    LOCKED_CAMPAIGNS,
-    OUTSIDE_STOPPED,
-    CONSUMER_CANCELLED,
-    BUYERS_WAIT,
-    BEAT_FROZEN,
-    ISSUER_FROZEN,
-    SLOW_GATEWAY,
-    WORKER_FROZEN,
-    BROKER_STOPPED,
-    REDIS_STOPPED,
-    DATABASE_STOPPED,
+    Cause(
+        phase=2,
+        what=(
+            "Transactions lock the feed's row, a campaign whose queue has a ticket, a sale in which "
+            "an entry waits, and an unpaid order; SQL adds to the age of sale, order and events"
+        ),
+        blocks=causes.locked_rows,
+        fires=["FeedLag", "QueueNotMoving", "SaleNotAdmitting", "OrdersOverdue"],
+        explains=["LockWaits"],
+    ),
+    Cause(
+        phase=2,
+        what="The partner is stopped while coupons of its campaign are asked for",
+        blocks=causes.partner_stopped,
+        fires=["PartnerAway"],
+        explains=["LatencyOverGoal", *ERRORS],
+    ),
+    Cause(
+        phase=2,
+        what="A transaction keeps a product locked that orders are placed for",
+        blocks=causes.locked_product,
+        fires=["LockWaits", *ERRORS],
+        explains=["LatencyOverGoal", "NothingSold"],
+    ),
+    Cause(
+        phase=3,
+        what=("Transactions keep campaigns of the strategy `pessimistic` locked that coupons are asked of"),
+        blocks=causes.locked_campaigns,
+        fires=["ThreadsSaturated"],
+        explains=["LockWaits", "LatencyOverGoal", *ERRORS],
+    ),
+    Cause(
+        phase=4,
+        what=(
+            "Gateway and data platform are stopped while orders are paid and an event waits; SQL adds "
+            "to their and the comparisons' age; removed by `retry_saga --all-stuck`"
+        ),
+        blocks=causes.outside_stopped,
+        fires=["PaymentInDoubt", "SagaStuck", "ReconciliationOverdue", "OutboxLag"],
+        explains=["NothingSold"],
+    ),
+    Cause(
+        phase=5,
+        what="The worker takes no more tasks of its queue",
+        blocks=causes.consumer_cancelled,
+        fires=["TasksNotMoving"],
+    ),
+    # What waits for longer than PAYMENT_GIVE_UP_SECONDS is given up.
+    Cause(
+        phase=6,
+        what="The worker is frozen while orders are placed with cards",
+        blocks=causes.buyers_wait,
+        fires=["NothingSold"],
+        explains=["TargetDown", "TasksNotMoving", "PaymentFailureRate", "SagaStuck"],
+    ),
+    Cause(
+        phase=7,
+        what="Beat is frozen",
+        blocks=Lasting("freeze", "beat"),
+        fires=["BeatSilent"],
+        explains=["TargetDown"],
+    ),
+    Cause(
+        phase=7,
+        what="The issuer is frozen",
+        blocks=Lasting("freeze", "issuer"),
+        fires=["IssuerSilent"],
+        explains=["TargetDown"],
+    ),
+    Cause(
+        phase=7,
+        what="The gateway takes 2.6 s for each call while orders wait for their payment",
+        blocks=causes.slow_gateway,
+        fires=["LatencyOverGoal"],
+        explains=["NothingSold"],
+    ),
+    Cause(
+        phase=8,
+        what="The worker is frozen",
+        blocks=Lasting("freeze", "worker"),
+        fires=["TargetDown"],
+        explains=["TasksNotMoving"],
+    ),
+    Cause(
+        phase=8,
+        what="The broker is stopped",
+        blocks=Lasting("down", "broker"),
+        fires=["BrokerAway"],
+        explains=["MetricMissing", "TasksNotMoving"],
+    ),
+    Cause(
+        phase=9,
+        what="Redis is stopped",
+        blocks=Lasting("down", "redis"),
+        fires=["RedisAway"],
+        explains=["BeatSilent", "IssuerSilent", "MetricMissing"],
+    ),
+    # It explains what is not known without the database.
+    Cause(
+        phase=10,
+        what="The database is stopped",
+        blocks=Lasting("down", "mariadb"),
+        fires=["DatabaseAway"],
+        explains=["MetricMissing", "LawUnchecked", "ReconciliationOverdue", "ClockSkew"],
+    ),
 )
