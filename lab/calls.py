@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from scripts.stack import Json, SetupError, ports
+from scripts.stack import Json, Lines, SetupError, ports
 from scripts.stack.children import say
 
 # What an answer may take on top of the wait that was asked for: past it the call counts as hung.
@@ -99,7 +99,7 @@ class Observations:
 
     statuses: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    findings: list[str] = field(default_factory=list)
+    findings: Lines = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     outages: list[Period] = field(default_factory=list)
     mutex: threading.Lock = field(default_factory=threading.Lock)

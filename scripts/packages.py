@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts import options
-from scripts.stack import Json, SetupError, children, places, system_packages
+from scripts.stack import Json, Lines, SetupError, children, places, system_packages
 from scripts.stack.children import say
 from scripts.stack.system_packages import NPM_PINS as NPM
 
@@ -59,7 +59,7 @@ class Result:
 
     looked_up: int = 0
     vulnerabilities: list[Vulnerability] = field(default_factory=list)
-    unchecked: list[str] = field(default_factory=list)
+    unchecked: Lines = field(default_factory=list)
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from scripts import check
-from scripts.stack import places
+from scripts.stack import Words, places
 
 # How the name of the contract begins that lists the modules of rules.
 CONTRACT = "Rules know one another"
@@ -54,7 +54,7 @@ class Change(NamedTuple):
     text: str
 
 
-def modules() -> list[str]:
+def modules() -> Words:
     project = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     return [name for one in contracts if one["name"].startswith(CONTRACT) for name in one["source_modules"]]
@@ -136,7 +136,7 @@ def _functions(value: Any, other: Any) -> Iterator[tuple[Any, Any]]:
         yield value, other
 
 
-def is_noticed(module: types.ModuleType, change: Change, tests: list[str]) -> bool:
+def is_noticed(module: types.ModuleType, change: Change, tests: Words) -> bool:
     """Whether a test of rules fails with this change, in a process of its own."""
     child = os.fork()
     if child == 0:
@@ -155,7 +155,7 @@ def is_noticed(module: types.ModuleType, change: Change, tests: list[str]) -> bo
     return os.waitstatus_to_exitcode(status) != 0
 
 
-def run(tests: list[str]) -> int:
+def run(tests: Words) -> int:
     return int(pytest.main(["--noconftest", "-p", "no:cacheprovider", "-m", "rules", "-x", "-q", *tests]))
 
 

@@ -19,7 +19,7 @@ from lab.alerts.catalog import CAUSES, Cause
 from lab.alerts.stage import SLOWEST_SCRAPE_SECONDS, Fired, Stage
 from lab.calls import Findings
 from scripts import alert_rules, options
-from scripts.stack import SetupError, own_stack, waiting
+from scripts.stack import Lines, SetupError, own_stack, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -42,7 +42,7 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
     """Make these alerts fire, or all, in a stack of the instance; the exit code. Prints the table of
     docs/lab/alerts.md, in seconds from the cause to the webhook, and from its end."""
     started = time.monotonic()
-    findings: list[str] = []
+    findings: Lines = []
     count = 0
     chosen = []
     for cause in CAUSES:
@@ -68,7 +68,7 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
     return 0
 
 
-def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> Findings:
+def _run_phase(running: Stage, phase: Sequence[Cause], findings: Lines) -> Findings:
     """Make the causes, wait for their alerts, remove the causes, and wait until nothing fires; the table's
     rows."""
     alerts = running.alerts

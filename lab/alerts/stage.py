@@ -33,7 +33,17 @@ from lab.shop import Shop
 from lab.stack import database, prometheus
 from lab.stack.prometheus import Program, Prometheus
 from scripts import alert_rules
-from scripts.stack import children, own_stack, places, ports, processes, supervision, system_packages, waiting
+from scripts.stack import (
+    Words,
+    children,
+    own_stack,
+    places,
+    ports,
+    processes,
+    supervision,
+    system_packages,
+    waiting,
+)
 from scripts.stack.instance import Instance
 
 ACCOUNTS = 120
@@ -272,7 +282,7 @@ def own_alertmanager(folder: Path, webhook: str) -> Program:
     )
 
 
-def exporter_options() -> list[str]:
+def exporter_options() -> Words:
     """Those of Compose's exporter of MySQL, but where its server is."""
     compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
     return [

@@ -11,7 +11,7 @@ from lab import report, stage as stages
 from lab.bench.rows import COMPARED, MOST_PROCESSOR, ROWS
 from lab.load import Numbers, ratio
 from lab.report import number
-from scripts.stack import Json, Words
+from scripts.stack import Json, Lines, Words
 from scripts.stack.children import say
 
 FILE = report.DOCS / "bench.json"
@@ -187,10 +187,10 @@ def least_processor(rounds: Rounds) -> float:
     return min(ratio(this.figures["processor_us"], other.figures["processor_us"]) for this, other in rounds)
 
 
-def failures(rows: Iterable[KeptRow]) -> list[str]:
+def failures(rows: Iterable[KeptRow]) -> Lines:
     """Errors, and missed goals: beside another commit all of them, else ratios of two loads of the run."""
-    missed: list[str] = []
-    findings: list[str] = []
+    missed: Lines = []
+    findings: Lines = []
     for row in rows:
         findings += row["findings"]
         for name, goal in row["goals"].items():

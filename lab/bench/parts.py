@@ -14,7 +14,7 @@ from lab.bench.rows import BOARD, ORDERS_MADE, ROWS, Part
 from lab.calls import signed_in
 from lab.load import Numbers, ratio
 from lab.stack import database
-from scripts.stack import Words, children, own_stack, welcome
+from scripts.stack import Lines, Words, children, own_stack, welcome
 
 OF_K6 = ("beside null", "once")  # The parts whose rows are a load each
 GROWTH_FIGURES = ("per_second", "p95_ms", "of_null", "of_null_processor", "processor_us")
@@ -51,7 +51,7 @@ def growth(stage: BenchStage) -> Runs:
     """Fill the tables step by step, with orders at the last, and measure coupons at each. Shares of null are
     compared, because the machine is quicker in one half hour than in the next."""
     steps = []
-    findings: list[str] = []
+    findings: Lines = []
     for coupons in (0, *stage.size.tables):
         stages.say(f"coupons with {max(coupons, stage.number(COUPONS)):,} in the table …")
         if coupons:

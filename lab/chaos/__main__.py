@@ -16,7 +16,7 @@ from typing import NamedTuple
 from lab.chaos.campaigns.catalog import CAMPAIGNS, TRIALS
 from lab.chaos.campaigns.run import HEADER, Campaign
 from scripts import changes, options
-from scripts.stack import children, own_stack, places, system_packages
+from scripts.stack import Lines, children, own_stack, places, system_packages
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -67,7 +67,7 @@ class Ended(NamedTuple):
 
     code: int
     row: str
-    wrong: list[str]
+    wrong: Lines
 
 
 def run_all(asked: argparse.Namespace) -> int:
@@ -116,7 +116,7 @@ def can_run(campaign: Campaign) -> bool:
     return not missing
 
 
-def ended(name: str, code: int, lines: list[str]) -> Ended:
+def ended(name: str, code: int, lines: Lines) -> Ended:
     row = f"| {name} | no result: exit code {code} |"
     findings = []
     for line in lines:

@@ -13,7 +13,7 @@ from typing import Any
 from lab.calls import Account, Connection, Findings, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
-from scripts.stack import Json
+from scripts.stack import Json, Lines
 
 Rows = Mapping[str, Any]  # By their ids, or codes
 Amounts = Counter[str | None]  # By the order; None for top-ups
@@ -188,7 +188,7 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Findings:
 
 def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Findings:
     """At the data platform each order has its events once and in sequence, and no other has a buyer's."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    found: defaultdict[str, Lines] = defaultdict(list)
     buyers = {None, *(account.id for account in setup.buyers)}
     for event in events:
         if event["type"] in DELIVERED and event["data"].get("account") in buyers:
@@ -299,10 +299,10 @@ def _plain(known: object) -> str:
     return str(known).replace("-", "")
 
 
-def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> tuple[list[str], list[str]]:
+def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> tuple[Lines, Lines]:
     """The acknowledged effects that a server lacks, and its new rows that were in no answer."""
-    lost: list[str] = []
-    doubled: list[str] = []
+    lost: Lines = []
+    doubled: Lines = []
     for server, tables in stored.items():
         for kind, rows in tables.items():
             for id in sorted(known[kind] - rows):
@@ -325,7 +325,7 @@ def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Eff
     return found
 
 
-def unequal(sums: Mapping[str, Mapping[str, int | None]]) -> list[str]:
+def unequal(sums: Mapping[str, Mapping[str, int | None]]) -> Lines:
     """The tables whose checksums differ from the first member's; a table that is not there has none."""
     (first, expected), *others = sums.items()
     wrong = []

@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 
 from lab.tables import declared
-from scripts.stack import SetupError, instance as instances, places, ports
+from scripts.stack import SetupError, Words, instance as instances, places, ports
 from scripts.stack.instance import Instance
 
 DEFAULT_PORT = 21000
@@ -45,7 +45,7 @@ class Cluster(Instance):
     def address(self, name: str) -> str:
         return f"{ports.HOST}:{self.port_of(name)}"
 
-    def addresses(self, kind: str) -> list[str]:
+    def addresses(self, kind: str) -> Words:
         return [self.address(name) for name in names(kind)]
 
     def folder(self, name: str) -> Path:
@@ -57,7 +57,7 @@ class Cluster(Instance):
         return places.secret(self.home, name)[:32]
 
 
-def names(*kinds: str) -> list[str]:
+def names(*kinds: str) -> Words:
     """The names of the processes of these kinds: `mysql-1`, …; a kind of one process is its own name."""
     result = []
     for kind in kinds:

@@ -98,7 +98,7 @@ def main() -> None:
         peers = cluster.port_of(f"rabbitmq-peers-{number}")
         environment |= rabbitmq.node_environment(folder, name, epmd_port=epmd, peers_port=peers)
     environment |= {key: filled(text) for key, text in spec.get("environment", {}).items()}
-    line = [*map(filled, spec.get("command", ()))] or processes.command(kind, cluster, environment)
+    line = [*map(filled, spec.get("command", ()))] or [*processes.command(kind, cluster, environment)]
     line += map(filled, spec.get("options", ()))
     line = system_packages.MYSQL.command(*line) if spec.get("in_root") else line
     code = folder / CODE

@@ -16,7 +16,7 @@ from redis.retry import Retry
 from lab.cluster import keepers, layout
 from lab.cluster.layout import Cluster, names
 from lab.stack.prometheus import Prometheus
-from scripts.stack import SetupError, children, ports, supervision
+from scripts.stack import Lines, SetupError, children, ports, supervision
 
 ANSWER_SECONDS = 1
 # Of a server that doesn't answer, not in time, or not the whole.
@@ -153,7 +153,7 @@ def examine(cluster: Cluster, *parts: str) -> list[Finding]:
         return list(pool.map(found, *zip(*of_parts, strict=True)))
 
 
-def missing(cluster: Cluster, *parts: str) -> list[str]:
+def missing(cluster: Cluster, *parts: str) -> Lines:
     """What the status would mark of these parts, by default of all that serve requests."""
     chosen = parts or [part for part in PARTS if part != "targets"]
     result = []

@@ -13,7 +13,7 @@ from lab.compare.cases import UNSAFE, Case
 from lab.compare.scenarios import SCENARIOS
 from lab.stage import Stage, say
 from scripts import options
-from scripts.stack import Json, own_stack, places
+from scripts.stack import Json, Lines, own_stack, places
 from scripts.stack.instance import Instance
 
 PRODUCTS = 100
@@ -44,7 +44,7 @@ def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
     chosen = cases.chosen_by(strategies=asked.strategies, scenarios=asked.scenario, is_quick=asked.quick)
     users = max(case.load.accounts for case in chosen)
     seeded = None
-    findings: list[str] = []
+    findings: Lines = []
     say(f"{len(chosen)} cases, {users:,} accounts")
     try:
         for settings, some in groupby(chosen, key=lambda case: case.settings):
@@ -64,11 +64,11 @@ def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
     return 0
 
 
-def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
+def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> Lines:
     """The findings of these cases. The whole shop is audited after each case with steps, and in the end."""
     circumstances = report.circumstances(stage.instance)
     rows: list[Json] = []
-    findings: list[str] = []
+    findings: Lines = []
     for case in some:
         row = cases.run(stage, case) | circumstances
         rows.append(row)
@@ -81,7 +81,7 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
     return findings
 
 
-def audit(stage: Stage, case: Case, rows: Rows) -> list[str]:
+def audit(stage: Stage, case: Case, rows: Rows) -> Lines:
     """The findings of an audit, which become those of all rows but the control's."""
     laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
     controls = {str(id) for (id,) in stage.rows(CONTROLS, UNSAFE)}
@@ -102,7 +102,7 @@ def keep(file: Path, rows: Rows) -> None:
     report.write(file, {"rows": kept})
 
 
-def judge(rows: Rows, laws: Rows, *, excepted: Collection[str]) -> list[str]:
+def judge(rows: Rows, laws: Rows, *, excepted: Collection[str]) -> Lines:
     """A sentence for each law that is broken by anything but the campaigns whose ids are excepted; rows whose
     campaigns break one have it in `broken`. Of other offenders it isn't known which case they are of."""
     findings = []

@@ -28,7 +28,7 @@ from lab.containers import engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
 from lab.shop import Shop
 from scripts import options
-from scripts.stack import SetupError, Words, children, own_stack, places, ports, require, waiting
+from scripts.stack import Lines, SetupError, Words, children, own_stack, places, ports, require, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
@@ -53,7 +53,7 @@ UPDATE = r"(?ms)^## The commands\n\n```\n(.*?)^```$"
 RESTORE = r"(?ms)^## In the containers\n(?:(?!^## ).)*?^```\n(.*?)^```$(?:(?!^## ).)*?^```\n(.*?)^```$"
 
 
-def documented(project: Path, page: str, section: str) -> list[list[str]]:
+def documented(project: Path, page: str, section: str) -> list[Words]:
     """The lines of the blocks of shell in a section of a page of docs/. Raises SetupError."""
     found = re.search(section, (project / "docs" / page).read_text())
     if not found:
@@ -132,7 +132,7 @@ class Tested:
         done = sum(made.was_done for made in calls)
         return f"{len(calls)} calls, {done} with an effect: none lost, none doubled; every law holds"
 
-    def broken_laws(self) -> list[str]:
+    def broken_laws(self) -> Lines:
         printed = self.containers.run(*AUDIT.split(), codes=(0, 1))
         return own_stack.broken(json.loads(printed)["laws"])
 
@@ -246,7 +246,7 @@ def main() -> int:
         say(f"{NAME}: NOT RUN: {str(error).partition(chr(10))[0]}")
         return 2
     started = time.monotonic()
-    failed = list[str]()
+    failed = Lines()
     number = 0
     home.mkdir(parents=True, exist_ok=True)
     lock = (home / "lock").open("w")

@@ -85,7 +85,7 @@ class Containers:
     folder: Path  # Of the copy; engine and machine have it by the same path, and commands run there
     instance: Instance  # The addresses by which clients reach it
 
-    def command(self, *words: str) -> list[str]:
+    def command(self, *words: str) -> Words:
         """A command line that runs with the engine's files and process ids, in the project's folder."""
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--root"]
         settings = [f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", "BUILDKIT_PROGRESS=plain"]

@@ -14,7 +14,7 @@ import requests
 
 from lab.fuzz.findings import Findings
 from lab.fuzz.raw import DECLARED, joined
-from scripts.stack import Json
+from scripts.stack import Json, Lines
 
 ROOT = "/admin/"
 ANSWER_SECONDS = 30
@@ -80,7 +80,7 @@ class Form(NamedTuple):
         return values + [("filler", "x")] * REPEATED * (chance.random() < 0.02)
 
 
-def read(html: bytes, path: str) -> tuple[list[Form], list[str]]:
+def read(html: bytes, path: str) -> tuple[list[Form], Lines]:
     """The forms and the paths of links of the page at this path; other hosts' are left out."""
     page = lxml.html.document_fromstring(html or b"<p>", parser=lxml.html.HTMLParser(encoding="utf-8"))
     page.make_links_absolute(f"{HOST}{path}")

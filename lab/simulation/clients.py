@@ -41,6 +41,7 @@ from payments import ledger, points_grants
 from sales import terms
 from sales.models import SaleEntry
 from sales.waiting_room import entries, joining
+from scripts.stack import Lines
 
 ACCOUNTS = range(1, 11)
 OPERATORS = (11, 12)
@@ -84,7 +85,7 @@ class Answers:
     asked: Grants = field(default_factory=dict)  # likewise, for an approval
     decided: dict[int, str] = field(default_factory=dict)  # approvals
     calls_open: set[Call] = field(default_factory=set)  # made, and without an answer yet
-    contradictions: list[str] = field(default_factory=list)  # answers that can't be true
+    contradictions: Lines = field(default_factory=list)  # answers that can't be true
 
 
 class Client:

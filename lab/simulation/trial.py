@@ -40,6 +40,7 @@ from payments import gateways, points_grants
 from payments.models import Entry, Transfer
 from payments.reconciliation import reconciling
 from sales.models import SaleEntry
+from scripts.stack import Lines
 
 Findings = Iterator[str]  # What is wrong, a sentence each
 CUSTOMERS = 4  # of the accounts; the others are collectors
@@ -49,11 +50,11 @@ BLANK = sqlite3.connect(":memory:")  # The tables of a shop in which nothing has
 class Outcome(NamedTuple):
     """What was found in a run, and what came of it: `last` are its last steps."""
 
-    findings: list[str]
+    findings: Lines
     orders: int
     steps: int
     digest: str
-    last: list[str]
+    last: Lines
 
 
 def prepare() -> None:
@@ -130,12 +131,12 @@ def _run(seed: str, outcomes: Connection) -> None:
     outcomes.send(Outcome(findings, len(answers.orders), processes.steps, digest, [*processes.last]))
 
 
-def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> list[str]:
+def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> Lines:
     """Stop the faults, and so the clients, and run until nothing is open; returns what is after all."""
     chance.is_faulty = False
     processes.server.connected = True
     until = processes.steps + MOST.steps_to_settle
-    still_open = list[str]()
+    still_open = Lines()
     while processes.steps < until:
         for _ in range(100):
             processes.step()
@@ -152,7 +153,7 @@ def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> list[st
     return still_open
 
 
-def _open_rows() -> list[str]:
+def _open_rows() -> Lines:
     """What has not ended yet."""
     last = FeedState.objects.values("last_position")
     unsettled: tuple[QuerySet[Any], ...] = (

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lab.calls import Findings
-from scripts.stack import Json, SetupError, Words, children, places, ports, system_packages, waiting
+from scripts.stack import Json, Lines, SetupError, Words, children, places, ports, system_packages, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
@@ -170,9 +170,9 @@ def empty_queries(found: Prometheus, since: float) -> Findings:
             yield f"dashboard query without data: {board['title']} / {query}"
 
 
-def _empty(found: Prometheus, board: Json, since: float) -> list[str]:
+def _empty(found: Prometheus, board: Json, since: float) -> Lines:
     now = time.time()
-    empty = list[str]()
+    empty = Lines()
     for panel, expression in queries(board, now - since):
         series = found.get("query_range", query=expression, start=since, end=now, step=SCRAPE_SECONDS)
         # NaN is the quantile of nothing.

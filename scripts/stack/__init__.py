@@ -7,6 +7,7 @@ from typing import Any
 Json = dict[str, Any]  # An object as JSON has it
 Settings = dict[str, str]  # By their names, which are those of environment variables
 Environment = Mapping[str, str]  # The same, which is only read
+Lines = list[str]  # Of findings, or of output
 Words = Sequence[str]  # Of a command line, or names
 Command = Sequence[str | Path]
 

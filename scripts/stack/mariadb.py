@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from scripts.stack import children, places, system_packages
+from scripts.stack import Words, children, places, system_packages
 from scripts.stack.system_packages import Root
 
 DATABASE = "firstcome"
@@ -57,7 +57,7 @@ class Server:
         )
         places.write_whole(self.home / "first.sql", statements, mode=0o600)
 
-    def install_command(self, data: Path) -> list[str]:
+    def install_command(self, data: Path) -> Words:
         user = getpass.getuser()
         return [
             *self.program("mariadb-install-db"),
@@ -70,12 +70,12 @@ class Server:
             f"--user={user}",
         ]
 
-    def command(self) -> list[str]:
+    def command(self) -> Words:
         """The command line of the server in the foreground. It accepts connections once the user exists."""
         # A minute's worth of coupons: with less, pages are written out before they fill.
         return [*self.program("mariadbd"), *self.options(), "--innodb-log-file-size=512M"]
 
-    def options(self) -> list[str]:
+    def options(self) -> Words:
         # A quarter of the memory within bounds; what isn't needed of it is never touched. Codes and accounts
         # come in no order: once their indexes don't fit, each new coupon waits for the disk.
         memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
@@ -107,7 +107,7 @@ class Server:
             f"--max-connections={self.max_connections}",
         ]
 
-    def program(self, name: str) -> list[str]:
+    def program(self, name: str) -> Words:
         if self.root:
             return self.root.command(name)
         return [system_packages.program(name)]
@@ -118,10 +118,10 @@ class MySQL(Server):
 
     collation = "utf8mb4_0900_ai_ci"
 
-    def install_command(self, data: Path) -> list[str]:
+    def install_command(self, data: Path) -> Words:
         words = ("--no-defaults", "--initialize-insecure", "--user=root", f"--datadir={data}")
         return [*self.program("mysqld"), *words]
 
-    def command(self) -> list[str]:
+    def command(self) -> Words:
         own = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--innodb-redo-log-capacity=512M"]
         return [*self.program("mysqld"), *self.options(), *own]

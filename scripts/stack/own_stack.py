@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from scripts.stack import (
     Environment,
     Json,
+    Lines,
     Settings,
     SetupError,
     children,
@@ -122,7 +123,7 @@ def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list
     return laws
 
 
-def broken(laws: Iterable[Mapping[str, Any]]) -> list[str]:
+def broken(laws: Iterable[Mapping[str, Any]]) -> Lines:
     result = []
     for law in laws:
         if not law["holds"]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scripts.stack import (
     Environment,
+    Words,
     children,
     environment as environments,
     instance as instances,
@@ -40,7 +41,7 @@ OPEN_FILES = 65_536
 BACKGROUND_CONNECTIONS = 160
 
 
-def command(name: str, instance: Instance, environment: Environment) -> list[str]:
+def command(name: str, instance: Instance, environment: Environment) -> Words:
     """The command line of the process in the foreground. Raises SetupError where its program is missing."""
     data = instance.data
     match name:
@@ -76,7 +77,7 @@ def command(name: str, instance: Instance, environment: Environment) -> list[str
     raise ValueError(f"no process is called {name}")
 
 
-def _redis(instance: Instance) -> list[str]:
+def _redis(instance: Instance) -> Words:
     options = {
         "port": 0,
         "unixsocket": instance.redis_socket,
@@ -117,23 +118,23 @@ def _server_version(program: str) -> tuple[int, ...]:
     return ()
 
 
-def web_server(port: int, *options: str) -> list[str]:
+def web_server(port: int, *options: str) -> Words:
     program = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server"]
     return [*program, "--bind", f"{ports.HOST}:{port}", *options]
 
 
-def _celery(*arguments: str) -> list[str]:
+def _celery(*arguments: str) -> Words:
     return [sys.executable, "-m", "celery", "-A", "shop", *arguments, "--loglevel", "INFO"]
 
 
-def words(options: Mapping[str, object]) -> list[str]:
+def words(options: Mapping[str, object]) -> Words:
     result = []
     for name, value in options.items():
         result += [f"--{name}", str(value)]
     return result
 
 
-def simulator(name: str, port: int, book: Path) -> list[str]:
+def simulator(name: str, port: int, book: Path) -> Words:
     return [sys.executable, "-m", f"scripts.simulators.{name}", "--port", str(port), "--book", str(book)]
 
 
@@ -158,7 +159,7 @@ def main() -> None:
     module = os.environ.get(BECOMES)
     if module:
         line = [sys.executable, "-m", module, "--become", name, *line]
-    os.execve(line[0], line, environments.for_process(name, instance, os.environ))
+    os.execve(line[0], [*line], environments.for_process(name, instance, os.environ))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from scripts.stack import (
     Environment,
+    Lines,
     Settings,
     SetupError,
     Words,
@@ -150,7 +151,7 @@ def states(instance: Instance) -> dict[str, str]:
     return {process["name"]: process["statename"] for process in calls(instance).getAllProcessInfo()}
 
 
-def not_running(instance: Instance) -> list[str]:
+def not_running(instance: Instance) -> Lines:
     """Each process that does not run, for supervisor restarts what dies."""
     return [f"{name} is {state}" for name, state in states(instance).items() if state != "RUNNING"]
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import SetupError, children, places
+from scripts.stack import Lines, SetupError, children, places
 
 # Debian keeps servers in sbin, which an ordinary user's PATH leaves out.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -90,7 +90,7 @@ def line_to_install(packages: Iterable[str]) -> str:
     return f"sudo apt-get {' '.join([*_INSTALL, *packages])}"
 
 
-def missing(*needs: str) -> list[str]:
+def missing(*needs: str) -> Lines:
     """The packages that bring what can't be found."""
     absent = []
     for need in needs:

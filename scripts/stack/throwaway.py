@@ -20,6 +20,7 @@ from scripts.stack import (
     Environment,
     Settings,
     SetupError,
+    Words,
     children,
     environment as environments,
     instance as instances,
@@ -76,7 +77,7 @@ def servers(home: Path, *, kind: str = "") -> Iterator[Settings]:
     # Several developers share it, a number each.
     options = {"bind": ports.HOST, "port": redis, "dir": home, "databases": 64, "save": ""}
     redis_command = [system_packages.program("redis-server"), *processes.words(options)]
-    commands: dict[str, tuple[list[str], ports.Address]] = {
+    commands: dict[str, tuple[Words, ports.Address]] = {
         "database": (database.command(), database.socket),
         "redis": (redis_command, (ports.HOST, redis)),
         # Sends no webhooks: there is no shop.

@@ -18,7 +18,7 @@ from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
 from lab.stack import database
-from scripts.stack import Json, places, ports, waiting, welcome
+from scripts.stack import Json, Lines, places, ports, waiting, welcome
 
 COUPONS_A_DAY = 3
 GATEWAY_AWAY = Fault("down", "gateway", 1.5)
@@ -138,7 +138,7 @@ class Month(Run):
     def now(self) -> datetime:
         return database.now(self.instance).replace(tzinfo=UTC)
 
-    def overdue(self) -> list[str]:
+    def overdue(self) -> Lines:
         overdue = []
         for table, end in EXPIRIES.items():
             number = database.value(self.instance, LATE.format(table, end))

@@ -23,7 +23,7 @@ from lab.cluster.drill.load import Seen
 from lab.cluster.layout import Cluster, names
 from lab.shop import Shop
 from scripts import options
-from scripts.stack import Json, SetupError, children, own_stack, system_packages, waiting
+from scripts.stack import Json, Lines, SetupError, children, own_stack, system_packages, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -121,10 +121,10 @@ def _manage(cluster: Instance, words: str) -> children.Ran:
     return children.run(line, within_seconds=COMMAND_SECONDS)
 
 
-def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
+def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> Lines:
     """Make the faults, and print a table of them; what did not hold."""
-    rows = list[list[str]]()
-    failures = list[str]()
+    rows = list[Lines]()
+    failures = Lines()
     ends_at = time.monotonic() + minutes * 60
     for fault in drawn:
         if time.monotonic() > ends_at:
@@ -164,7 +164,7 @@ class Trial:
         self.shop.seen = seen
         self.shop.connection = Connection(self.cluster.port, seen, seed=self.seed)
 
-    def run(self, fault: Fault) -> tuple[list[str], list[str]]:
+    def run(self, fault: Fault) -> tuple[Lines, Lines]:
         """Run the load and the fault; its row of the table, and what did not hold. Raises SetupError and
         others where it can't be made or judged."""
         seen = Seen()
@@ -228,7 +228,7 @@ class Trial:
             time.sleep(0.5)
         return whole_since
 
-    def compare_whole(self) -> list[str]:
+    def compare_whole(self) -> Lines:
         """Once all is settled: every answer of the whole run, and the outside systems' books."""
         seen = Observations()
         self.watch(seen)
