@@ -74,4 +74,4 @@ def _run(command: Command) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("firstcome", main))
+    children.end_with(main)

@@ -82,4 +82,4 @@ def _rewrite_links(text: str, page: PurePosixPath) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("firstcome", main))
+    children.end_with(main)

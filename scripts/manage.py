@@ -33,4 +33,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("firstcome", main))
+    children.end_with(main)

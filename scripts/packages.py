@@ -233,4 +233,4 @@ def _run(*command: str, folder: Path = places.PROJECT) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("packages", main))
+    children.end_with(main, "packages")

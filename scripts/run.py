@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import sys
 
 from scripts import options
 from scripts.stack import (
@@ -66,4 +65,4 @@ def _serve(instance: Instance, environment: Settings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("firstcome", main))
+    children.end_with(main)

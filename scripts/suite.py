@@ -112,4 +112,4 @@ def _run(module: str, *arguments: str, environment: Environment) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("firstcome", main))
+    children.end_with(main)

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -104,4 +103,4 @@ def _problem(cluster: Cluster, parts: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("firstcome", main))
+    children.end_with(main)

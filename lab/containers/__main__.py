@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -324,4 +323,4 @@ def plan(containers: Containers, failed: Words) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command(NAME, main))
+    children.end_with(main, NAME)

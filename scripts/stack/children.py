@@ -65,6 +65,10 @@ def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = 
         return 1
 
 
+def end_with(run: Callable[[], int], name: str = "firstcome") -> None:
+    sys.exit(run_command(name, run))
+
+
 def start(
     command: Command,
     *,

@@ -11,7 +11,6 @@ import os
 import shlex
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,4 +129,4 @@ def _keep_up() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("test servers", _keep_up))
+    children.end_with(_keep_up, "test servers")

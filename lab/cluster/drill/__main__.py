@@ -237,4 +237,4 @@ class Trial:
 
 
 if __name__ == "__main__":
-    sys.exit(children.run_command("cluster-drill", main))
+    children.end_with(main, "cluster-drill")
