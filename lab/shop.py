@@ -209,8 +209,9 @@ class Shop:
             for made in account.calls:
                 calls.await_final_answer(made, self.connection, within_seconds=FINAL_SECONDS)
                 if made.is_open:
-                    late = f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
-                    self.seen.record_finding(late)
+                    self.seen.record_finding(
+                        f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
+                    )
 
     def audit(self) -> None:
         """Check every law; one that is broken is a finding. Raises SetupError for an audit that can't run."""

@@ -104,8 +104,9 @@ class Stage:
 
 def seeded(instance: Instance, *, users: int, products: int) -> Stage:
     """Fill the running stack with that demo; its rows outlive a restart. Raises SetupError."""
-    words = f"--products {products + DEMO_PRODUCTS} --stock {STOCK}"
-    made = seed(instance, users, words, within_seconds=SEED_SECONDS)
+    made = seed(
+        instance, users, f"--products {products + DEMO_PRODUCTS} --stock {STOCK}", within_seconds=SEED_SECONDS
+    )
     return Stage(instance, made["users"], Shop(instance, made["staff"], Observations()))
 
 

@@ -52,8 +52,9 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         )
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.
-        said = re.finditer(DECLARED["not_run"], log.read_text(errors="replace"))
-        not_run = {found[1]: found[0] for found in said}
+        not_run = {
+            found[1]: found[0] for found in re.finditer(DECLARED["not_run"], log.read_text(errors="replace"))
+        }
         target = words[3] if words[1] == "-m" else words[1]
         verdict = "ok"
         codes.append(2 * bool(not_run))

@@ -62,14 +62,15 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
 
 def typescript_types() -> str:
     """What openapi-typescript makes of the document. Raises SetupError."""
-    program = system_packages.npm_packages() / "node_modules/.bin/openapi-typescript"
-    return _run([program, DOCUMENT])
+    return _run([system_packages.npm_packages() / "node_modules/.bin/openapi-typescript", DOCUMENT])
 
 
 def _run(command: Command) -> str:
     """The output of a program, which finds those of the environment. Raises SetupError when it fails."""
-    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-    own = os.environ | {"NO_COLOR": "1", "PATH": path}
+    own = os.environ | {
+        "NO_COLOR": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+    }
     return children.printed(children.run(command, within_seconds=600, environment=own))
 
 

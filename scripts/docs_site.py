@@ -40,8 +40,7 @@ def build(home: Path) -> Path:
         target.write_text(_rewrite_links(page.read_text(), path))
     # Every decision is in the navigation.
     index = "          - adr/README.md\n"
-    decisions = sorted((DOCS / "adr").glob("[0-9]*.md"))
-    pages = "".join(f"          - adr/{page.name}\n" for page in decisions)
+    pages = "".join(f"          - adr/{page.name}\n" for page in sorted((DOCS / "adr").glob("[0-9]*.md")))
     (home / "mkdocs.yml").write_text(CONFIGURATION.read_text().replace(index, index + pages))
     program = Path(sys.executable).with_name("zensical")
     words = ("build", "--strict", "--clean", "--config-file=mkdocs.yml")

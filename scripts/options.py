@@ -18,6 +18,5 @@ def parser(command: str, *, flags: Words = (), **about: str) -> argparse.Argumen
     """What reads these options, each with the help that is given; those that are flags are on or off."""
     found = argparse.ArgumentParser(prog=command, allow_abbrev=False)
     for name, means in about.items():
-        kind = is_on if name in flags else str
-        found.add_argument(f"--{name}", default="", type=kind, help=means)
+        found.add_argument(f"--{name}", default="", type=is_on if name in flags else str, help=means)
     return found

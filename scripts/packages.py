@@ -175,8 +175,9 @@ def audit_python(pinned: Iterable[Pin]) -> Result:
 
 def audit_npm() -> Result:
     try:
-        npm = system_packages.program("npm")
-        said, error = _run(npm, "audit", "--package-lock-only", "--json", folder=NPM)
+        said, error = _run(
+            system_packages.program("npm"), "audit", "--package-lock-only", "--json", folder=NPM
+        )
         answer = json.loads(said)
         result = Result(answer["metadata"]["dependencies"]["total"])
     except SetupError as missing:
@@ -187,8 +188,9 @@ def audit_npm() -> Result:
         for via in one["via"]:
             if isinstance(via, dict):  # a text names another package of this list
                 names = frozenset({str(via["url"]).rpartition("/")[2]})
-                advice = f"affects {via['range']}"
-                result.vulnerabilities.append(Vulnerability(package, one["range"], names, advice))
+                result.vulnerabilities.append(
+                    Vulnerability(package, one["range"], names, f"affects {via['range']}")
+                )
     return result
 
 

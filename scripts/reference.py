@@ -91,8 +91,13 @@ def _row(name: str, call: Any) -> list[str]:
         own = sorted(codes.difference(EVERYWHERE.split()))
         if own:
             refusals.append(f"{status} {', '.join(f'`{code}`' for code in own)}")
-    shown = what.removesuffix(".").removesuffix(" (staff)")
-    return [name, shown, ", ".join(who), answers, " · ".join(refusals)]
+    return [
+        name,
+        what.removesuffix(".").removesuffix(" (staff)"),
+        ", ".join(who),
+        answers,
+        " · ".join(refusals),
+    ]
 
 
 def refusal_codes(call: Any) -> dict[str, set[str]]:
@@ -128,8 +133,9 @@ def _setting_rows(settings: Any) -> Iterator[Iterable[str]]:
 
 
 def _commands_page() -> str:
-    makefile = (places.PROJECT / "Makefile").read_text()
-    targets = re.findall(r"^([a-z-]+):.*?## (.+)$", makefile, flags=re.MULTILINE)
+    targets = re.findall(
+        r"^([a-z-]+):.*?## (.+)$", (places.PROJECT / "Makefile").read_text(), flags=re.MULTILINE
+    )
     rows = [(f"`make {name}`", _as_cell(about)) for name, about in targets]
     own = sorted(name for name, app in get_commands().items() if app in places.APPS)
     of_make = f"## Targets of make\n\n{_table('command', 'does', rows=rows)}\n"
@@ -214,8 +220,7 @@ def _personal_data_page() -> str:
 
 def _of_model(label: str, entry: Any) -> tuple[str, str, str, str, str]:
     # Memberships and rights have no pages of their own: they are on the account's.
-    shown = "auth.user" if label.startswith("auth.User_") else label.lower()
-    permission = shown.replace(".", ".view_")
+    permission = ("auth.user" if label.startswith("auth.User_") else label.lower()).replace(".", ".view_")
     rights = importlib.import_module("foundation.migrations.0002_groups_of_staff").GROUPS
     readers = []
     for group, permissions in rights.items():

@@ -29,8 +29,9 @@ PAGES = {
 
 def main() -> int:
     database = options.read("make smoke", db="sqlite or mariadb").db
-    folder = Path(tempfile.gettempdir())
-    return own_stack.measure("smoke", "firstcome-smoke", smoke, database=database, folder=folder)
+    return own_stack.measure(
+        "smoke", "firstcome-smoke", smoke, database=database, folder=Path(tempfile.gettempdir())
+    )
 
 
 def smoke(instance: Instance) -> int:

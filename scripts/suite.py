@@ -44,8 +44,7 @@ def main() -> int:
     if arguments[:2] == ["-m", "rules"]:
         # The tests of rules need no server.
         folders = sorted(str(folder) for folder in places.PROJECT.glob("*/tests/rules"))
-        own = os.environ | check.SETTINGS
-        return _run("pytest", "--noconftest", *folders, *arguments, environment=own)
+        return _run("pytest", "--noconftest", *folders, *arguments, environment=os.environ | check.SETTINGS)
     if arguments and not asked.circle:
         return _pytest_on(asked.db, *arguments)
     say(f"The order of the tests is that of SEED={seed}.")

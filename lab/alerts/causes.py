@@ -41,8 +41,7 @@ def declined_cards(stage: Stage) -> Blocks:
 
 def large_discounts(stage: Stage) -> Blocks:
     product = stage.product()
-    price = LARGE_DISCOUNT + 1_000
-    stage.sql("UPDATE inventory_product SET price = %s WHERE id = %s", price, product)
+    stage.sql("UPDATE inventory_product SET price = %s WHERE id = %s", LARGE_DISCOUNT + 1_000, product)
     campaign = stage.campaign(discount={"type": "amount", "value": LARGE_DISCOUNT})
     coupon = stage.ask(coupon_call(stage.buyers[0], campaign))["code"]
     call = order_call(stage.buyers[0], product, card="tok_ok", wait=20)
@@ -132,8 +131,10 @@ def partner_stopped(stage: Stage) -> Blocks:
 
 def locked_product(stage: Stage) -> Blocks:
     product = stage.product()
-    ordering = stage.load(20, order_call, product=product)
-    return [ordering, stage.locked("inventory_product WHERE id = %s", product)]
+    return [
+        stage.load(20, order_call, product=product),
+        stage.locked("inventory_product WHERE id = %s", product),
+    ]
 
 
 def locked_campaigns(stage: Stage) -> Blocks:
@@ -169,8 +170,9 @@ def consumer_cancelled(stage: Stage) -> Blocks:
     def control(command: str) -> None:
         # By Celery's own remote control, as an operator may do it and forget it.
         words = [sys.executable, "-m", "celery", "-A", "shop", "control", command, "celery"]
-        own = supervision.environment(stage.instance)
-        children.printed(children.run(words, within_seconds=60, environment=own))
+        children.printed(
+            children.run(words, within_seconds=60, environment=supervision.environment(stage.instance))
+        )
 
     control("cancel_consumer")
     return [after(control, "add_consumer")]

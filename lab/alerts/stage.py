@@ -95,8 +95,9 @@ def receiving(alerts: dict[str, Fired]) -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            take(alerts, self.path.strip("/"), json.loads(body))
+            take(
+                alerts, self.path.strip("/"), json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            )
             self.send_response_only(200)
             self.end_headers()
 
@@ -162,8 +163,9 @@ class Stage:
             count = database.value(self.instance, f"SELECT COUNT(*) FROM {rows}", *values)  # noqa: S608
             return bool(count >= number if number else count == 0)
 
-        late = f"after {SETTLE_SECONDS} s there are not {number} {rows}"
-        waiting.until(is_so, late, within_seconds=SETTLE_SECONDS)
+        waiting.until(
+            is_so, f"after {SETTLE_SECONDS} s there are not {number} {rows}", within_seconds=SETTLE_SECONDS
+        )
 
     @contextmanager
     def locked(self, rows: str, *values: object, aged: tuple[str, ...] = ()) -> Iterator[None]:
@@ -210,8 +212,7 @@ class Stage:
         callers = []
         for number in range(clients):
             connection = Connection(self.instance.port, self.shop.seen, seed=f"client {number}")
-            accounts = self.buyers[number::clients]
-            callers.append(Caller(connection, accounts, partial(make_call, **terms)))
+            callers.append(Caller(connection, self.buyers[number::clients], partial(make_call, **terms)))
         return at_work(callers)
 
     def manage(self, arguments: str) -> None:
@@ -233,8 +234,9 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         clock = started.enter_context(clocks.moved(instance, "issuer=issuer"))
         started.enter_context(own_stack.running(instance, **SETTINGS, **clock, BROKER_URL=url))
         known = stages.seed(instance, ACCOUNTS, BROKER_URL=url)
-        webhook = started.enter_context(receiving(alerts))
-        alertmanager = started.enter_context(own_alertmanager(folder, webhook))
+        alertmanager = started.enter_context(
+            own_alertmanager(folder, started.enter_context(receiving(alerts)))
+        )
         redis = started.enter_context(prometheus.of_redis(instance, folder))
         mysql = started.enter_context(prometheus.of_mariadb(instance, folder, *exporter_options()))
         busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2

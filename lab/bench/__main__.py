@@ -119,8 +119,9 @@ def against(instance: Instance, *, name: str, size: Size, rows: Collection[str])
                 rounds[row].append((runs[this], runs[other]))
                 stages.say("; ".join(judging.cells(judging.compared(row, rounds[row][-1:]))))
         measured = [judging.compared(row, done, has_budget=has_budget) for row, done in rounds.items()]
-        laws = own_stack.audit(this.instance, within_seconds=parts.AUDIT_SECONDS)
-        measured[-1]["findings"] += own_stack.broken(laws)
+        measured[-1]["findings"] += own_stack.broken(
+            own_stack.audit(this.instance, within_seconds=parts.AUDIT_SECONDS)
+        )
         circumstances = report.circumstances(this.instance)
     return judging.write(measured, size=vars(size), against=name, **circumstances)
 
@@ -142,8 +143,7 @@ def checked_out(commit: str, folder: Path) -> Path:
     stages.code_of(commit, folder)
     _, *different = filecmp.cmpfiles(folder, places.PROJECT, INSTALLED, shallow=False)
     if any(different):
-        words = [sys.executable, "scripts/bootstrap.py", "mariadb"]
-        subprocess.run(words, cwd=folder, check=True)
+        subprocess.run([sys.executable, "scripts/bootstrap.py", "mariadb"], cwd=folder, check=True)
     else:
         (folder / ".venv").symlink_to((places.PROJECT / ".venv").resolve())
     return folder
@@ -158,8 +158,7 @@ def warm(home: Path, size: Size, project: Path) -> Iterator[BenchStage]:
     instance = Instance(home=places.private_folder(home), port=port, database="mariadb", project=project)
     with loads.running(instance, size) as stage:
         cores = sorted(os.sched_getaffinity(0))
-        workers = sorted(stages.web_workers(instance))
-        for pid, core in zip(workers, itertools.cycle(cores), strict=False):
+        for pid, core in zip(sorted(stages.web_workers(instance)), itertools.cycle(cores), strict=False):
             subprocess.run(["taskset", "-acp", str(core), str(pid)], check=True, stdout=subprocess.DEVNULL)
         yield stage
 

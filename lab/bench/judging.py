@@ -194,8 +194,7 @@ def failures(rows: Iterable[KeptRow]) -> Lines:
     for row in rows:
         findings += row["findings"]
         for name, goal in row["goals"].items():
-            is_binding = "ratios" in row or name.startswith("of_")
-            if is_binding and not goal["is_met"]:
+            if ("ratios" in row or name.startswith("of_")) and not goal["is_met"]:
                 value = number(goal["value"])
                 missed.append(f"{row['row']}: {name} {value}, and the goal is {goal['goal']}")
     return missed + findings

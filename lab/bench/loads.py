@@ -96,8 +96,9 @@ def measure(stage: BenchStage, row: str, **given: Any) -> Measured:
     since = stage.now()
     counted = {statement: stage.number(statement) for statement in counts}
     before = used(stage)
-    patience = settings["SECONDS"] + GRACE_SECONDS
-    load_of_k6 = load.run(terms.script, stage.instance, within_seconds=patience, **settings)
+    load_of_k6 = load.run(
+        terms.script, stage.instance, within_seconds=settings["SECONDS"] + GRACE_SECONDS, **settings
+    )
     orders = None
     number: float = load_of_k6.requests
     if "PAYS" in terms.k6:
@@ -118,15 +119,19 @@ def measure(stage: BenchStage, row: str, **given: Any) -> Measured:
     share = 1.0
     if stage.instance.project != places.PROJECT:
         share = LEAST_OF_ANOTHER
-    findings = [*errors(row, load_of_k6, made, orders, share)]
-    return Measured(row=row, figures=figures, findings=findings)
+    return Measured(row=row, figures=figures, findings=[*errors(row, load_of_k6, made, orders, share)])
 
 
 def settings_of(stage: BenchStage, row: str) -> Json:
     """Of k6: of every load, by the row, by the size, and by what the row needs."""
     terms = ROWS[row]
-    run = f"bench-{time.time_ns()}"
-    settings = {**stage.files, "SECONDS": stage.size.seconds, "VUS": VUS, "RUN": run, **terms.k6}
+    settings = {
+        **stage.files,
+        "SECONDS": stage.size.seconds,
+        "VUS": VUS,
+        "RUN": f"bench-{time.time_ns()}",
+        **terms.k6,
+    }
     for name, number in terms.sized.items():
         settings[name] = getattr(stage.size, number)
     return {**settings, **needed(stage, row)}

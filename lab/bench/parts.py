@@ -91,8 +91,12 @@ def board(stage: BenchStage) -> Runs:
         findings += run.findings
     few, many = BOARD_VIEWERS
     before, after = cores
-    says = f"{many - few} beside {few}, with whom web takes {before:.3f} cores"
-    yield Measured(row="board", figures={"viewers_cores": after - before}, findings=findings, says=says)
+    yield Measured(
+        row="board",
+        figures={"viewers_cores": after - before},
+        findings=findings,
+        says=f"{many - few} beside {few}, with whom web takes {before:.3f} cores",
+    )
 
 
 def idle(stage: BenchStage) -> Runs:
@@ -110,8 +114,12 @@ def audit(stage: BenchStage) -> Runs:
     began_at = time.monotonic()
     laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
     figures = {"seconds": time.monotonic() - began_at, "coupons": coupons, "orders": orders}
-    says = f"{sum(law['holds'] for law in laws)} of {len(laws)} laws hold"
-    yield Measured(row="audit", figures=figures, findings=own_stack.broken(laws), says=says)
+    yield Measured(
+        row="audit",
+        figures=figures,
+        findings=own_stack.broken(laws),
+        says=f"{sum(law['holds'] for law in laws)} of {len(laws)} laws hold",
+    )
 
 
 def memory(stage: BenchStage) -> Runs:
@@ -120,8 +128,9 @@ def memory(stage: BenchStage) -> Runs:
     allowed = stage.number(MOST_CONNECTIONS)
     peak = stages.peak_mib(stages.processes(stage.instance, "web"))
     figures = {"peak_mib": peak, "connections_share": connections / allowed}
-    says = f"{connections} of {allowed} connections to the database"
-    yield Measured(row="memory", figures=figures, says=says)
+    yield Measured(
+        row="memory", figures=figures, says=f"{connections} of {allowed} connections to the database"
+    )
 
 
 def sign_ins(stage: BenchStage) -> Runs:

@@ -101,8 +101,7 @@ class Arrivals:
         late = []
         for (saga, attempts), due_at in self.due.items():
             if due_at <= self.last:
-                final = recorded.get((saga, 0), now)
-                tried_at = recorded.get((saga, attempts + 1), final)
+                tried_at = recorded.get((saga, attempts + 1), recorded.get((saga, 0), now))
                 late.append((tried_at - due_at).total_seconds())
         return sorted(late)
 
@@ -210,8 +209,9 @@ def buyers_waiting(stage: BenchStage) -> Runs:
         with stages.frozen(children.group_of(stage.instance.run, "worker")):
             # Until no saga has a live lease payments are refused, as the worker seems too slow.
             waiting.left(partial(stage.number, LEASED_SAGAS), within_seconds=UNLEASED_SECONDS)
-            each = number // int(WAITING.k6["VUS"])
-            sent = threads.submit(loads.measure, stage, "waiting", TOKENS=tokens, EACH=each)
+            sent = threads.submit(
+                loads.measure, stage, "waiting", TOKENS=tokens, EACH=number // int(WAITING.k6["VUS"])
+            )
             waiting.left(lambda: not open_orders(), within_seconds=PLACED_SECONDS)
             waiting.left(lambda: open_orders() < number, within_seconds=PLACED_SECONDS)
             figures = loads.cores_of(stage, WATCHED_SECONDS)

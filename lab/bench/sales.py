@@ -82,8 +82,9 @@ def sales(stage: BenchStage) -> Runs:
     next_entries = entries(stage, sale, first, min(WATCHED_ENTRIES, rate // 4))
     yield loads.measure(stage, "sale_poll_wait", **next_entries, HOLD=ADMITTED_SECONDS)
     # Polls of the last third of the entries, which wait all the time, between null calls.
-    last_third = entries(stage, sale, 2 * len(users) // 3, len(users))
-    polls = partial(loads.measure, stage, "sale_poll", **last_third)
+    polls = partial(
+        loads.measure, stage, "sale_poll", **entries(stage, sale, 2 * len(users) // 3, len(users))
+    )
     yield from loads.between(stage, [polls], partial(loads.measure, stage, "null"))
     yield from orders_of_a_sale(stage)
 
@@ -93,8 +94,10 @@ def entries(stage: BenchStage, sale: int, first: int, most: int) -> Settings:
     user_of = {user["id"]: user for user in stage.users}
     found = stage.read(Entry, ENTRIES, sale, first, most)
     users = [user_of[entry.account_id] for entry in found]
-    file = stage.write("entries", [str(entry.id) for entry in found])
-    return {"ENTRIES": file, "TOKENS": stage.tokens_of(users)}
+    return {
+        "ENTRIES": stage.write("entries", [str(entry.id) for entry in found]),
+        "TOKENS": stage.tokens_of(users),
+    }
 
 
 def orders_of_a_sale(stage: BenchStage) -> Runs:
@@ -112,11 +115,9 @@ def orders_of_a_sale(stage: BenchStage) -> Runs:
         product = stage.write("sale-product", stage.product_ids[-2:-1])
         return loads.measure(stage, "sale_order", PRODUCTS=product, TOKENS=tokens, SALE=sale)
 
-    seconds = SALE_ORDER.k6["SECONDS"]
-    plain = partial(loads.measure, stage, "hot_orders", ACCOUNTS=a_round, SECONDS=seconds)
+    plain = partial(loads.measure, stage, "hot_orders", ACCOUNTS=a_round, SECONDS=SALE_ORDER.k6["SECONDS"])
     for run in loads.between(stage, [admitted], plain):
-        of_plain = run.figures.get("of_null_processor", 1)
-        yield replace(run, figures={**run.figures, "of_plain_order": of_plain})
+        yield replace(run, figures={**run.figures, "of_plain_order": run.figures.get("of_null_processor", 1)})
 
 
 class Beside(NamedTuple):
@@ -131,8 +132,7 @@ def draw(stage: BenchStage) -> Runs:
     entrants = stage.size.entrants
     drawn = _create(stage, stage.product_ids[-3], in_seconds=3_600, rate_per_minute=DRAW_RATE)
     other = _create(stage, stage.product_ids[-4], rate_per_minute=DRAW_RATE)
-    tokens = stage.tokens_of(stage.users[:DRAW_WAITING])
-    loads.measure(stage, "sale_entries", SALE=other, TOKENS=tokens)
+    loads.measure(stage, "sale_entries", SALE=other, TOKENS=stage.tokens_of(stage.users[:DRAW_WAITING]))
     stages.say(f"{entrants:,} accounts join …")
     filling.join(stage.instance, drawn, count=entrants)
     figures: dict[str, float] = {}
@@ -161,10 +161,14 @@ def draw(stage: BenchStage) -> Runs:
 def beside_payments(stage: BenchStage, other: int, act: Callable[[float], None]) -> Beside:
     """Do this while buyers pay, and the other sale admits; it is given when it began."""
     products = stage.write("free", stage.product_ids[:-4])
-    seconds = stage.size.draw_seconds
     with ThreadPoolExecutor(1) as threads:
         paying = threads.submit(
-            loads.measure, stage, "paid_card", VUS=DRAW_VUS, SECONDS=seconds, PRODUCTS=products
+            loads.measure,
+            stage,
+            "paid_card",
+            VUS=DRAW_VUS,
+            SECONDS=stage.size.draw_seconds,
+            PRODUCTS=products,
         )
         time.sleep(DRAW_BEGINS_SECONDS)
         began_at = time.monotonic()

@@ -238,10 +238,10 @@ class Staff(Client):
         body: Json = {"reason": "came back", "restock": self.random.random() < 0.5}
         if self.random.random() < 0.6:
             body["items"] = []
-            number = self.random.randint(1, len(order["items"]))
-            for item in self.random.sample(order["items"], number):
-                quantity = self.random.randint(1, item["quantity"])
-                body["items"].append({"product": item["product"], "quantity": quantity})
+            for item in self.random.sample(order["items"], self.random.randint(1, len(order["items"]))):
+                body["items"].append(
+                    {"product": item["product"], "quantity": self.random.randint(1, item["quantity"])}
+                )
         self.do(self.setup.staff, "refund", f"/orders/{order['id']}/refunds", body)
 
     def adjust(self, _: Account) -> None:

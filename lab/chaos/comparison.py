@@ -98,8 +98,7 @@ def of_belongings(account: Account, setup: Setup, orders: Rows, shop: Shop) -> F
     due: Json = {}
     found: Json = {}
     for code, coupon in account.coupons().items():
-        status = COUPON_STATES.get(redeemed[code])
-        due[f"coupon {code}"] = (coupon["campaign"], coupon["position"], status)
+        due[f"coupon {code}"] = (coupon["campaign"], coupon["position"], COUPON_STATES.get(redeemed[code]))
     for code, coupon in shop.coupons(account).items():
         found[f"coupon {code}"] = (coupon["campaign"], coupon["position"], coupon["status"])
     wallet = f"wallet of {account.id}"
@@ -135,8 +134,7 @@ def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Findings:
     """Once all is settled nothing is reserved, and what is gone is sold."""
     on_hand = Counter({product.id: product.on_hand for product in setup.stocked})
     for made in setup.staff.done("adjustment"):
-        product_id = int(made.call.path.split("/")[2])
-        on_hand[product_id] += made.call.body["delta"]
+        on_hand[int(made.call.path.split("/")[2])] += made.call.body["delta"]
     for order in orders.values():
         if order["status"] in BOUGHT:
             on_hand.subtract(dict(_items(order)))
@@ -281,13 +279,12 @@ def acknowledged(setup: Setup) -> Effects:
 def identity(made: RecordedCall) -> tuple[str, str]:
     """The kind of the call's effect, and the identity that its answer has; both empty for none."""
     body = made.answer.body
-    status = made.answer.status
     match made.sort:
         case "coupon":
             return "coupon", _plain(body["code"])
         case "order":
             return "order", _plain(made.order_id)
-        case "payment" | "top_up" if status in (200, 201):
+        case "payment" | "top_up" if made.answer.status in (200, 201):
             return "payment", _plain(body.get("payment") or body["id"])
         case "refund" | "entry" | "grant" | "adjustment":
             return made.sort, _plain(body["id"])
@@ -320,8 +317,9 @@ def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Eff
     found = {"entry": set[str]()}
     for kind, statement in TABLES.items():
         if kind != "entry" or setup.sale:
-            rows = ask(statement.format(accounts=accounts, products=products))
-            found[kind] = {_plain(row[0]) for row in rows}
+            found[kind] = {
+                _plain(row[0]) for row in ask(statement.format(accounts=accounts, products=products))
+            }
     return found
 
 

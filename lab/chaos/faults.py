@@ -105,8 +105,7 @@ def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, withi
         return False
 
     began = time.monotonic()
-    late = f"the shop was not ready {within_seconds} s later"
-    waiting.until(is_ready, late, within_seconds=within_seconds)
+    waiting.until(is_ready, f"the shop was not ready {within_seconds} s later", within_seconds=within_seconds)
     return time.monotonic() - began
 
 
@@ -246,8 +245,9 @@ NO_CONNECTION_LEFT = Statements(
 def _set(statements: Statements, _: str, instance: Instance) -> Steps:
     """After each change the shop's connections end: they keep the privileges that they began with."""
     with ExitStack() as opened:
-        count = 1 + statements.held
-        connections = [opened.enter_context(database.connected(instance)) for _number in range(count)]
+        connections = [
+            opened.enter_context(database.connected(instance)) for _number in range(1 + statements.held)
+        ]
         own = {connection.thread_id() for connection in connections}
         cursor = connections[0].cursor()
 

@@ -155,8 +155,9 @@ def keep_mysql(cluster: Cluster) -> None:
             say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, step))}")
         for name in step.members if step.action in ("found", "join") else ():
             if name not in acting or not acting[name].is_alive():
-                start = partial(_start, cluster, name, step.action == "found")
-                acting[name] = Thread(target=start, daemon=True)
+                acting[name] = Thread(
+                    target=partial(_start, cluster, name, step.action == "found"), daemon=True
+                )
                 acting[name].start()
         time.sleep(PERIOD_SECONDS)
 
@@ -184,8 +185,9 @@ def _start(cluster: Cluster, name: str, is_first: bool) -> None:
 def ask_rabbitmq(cluster: Cluster, name: str, path: str) -> Any:
     """The answer of the node's management. Raises `RABBITMQ_ERRORS`."""
     address = cluster.address(name.replace("-", "-management-"))
-    account = ("firstcome", cluster.password("rabbitmq"))
-    answer = requests.get(f"http://{address}/api/{path}", auth=account, timeout=3)
+    answer = requests.get(
+        f"http://{address}/api/{path}", auth=("firstcome", cluster.password("rabbitmq")), timeout=3
+    )
     answer.raise_for_status()
     return answer.json()
 
@@ -197,8 +199,7 @@ def nodes(cluster: Cluster, name: str) -> Json:
 
 def together(name: str, nodes: Mapping[str, Any]) -> set[str]:
     """The nodes that this one counts as running and not partitioned from it, by what it says."""
-    partitions = nodes.get(name, {}).get("partitions") or ()
-    apart = {node.partition("@")[0] for node in partitions}
+    apart = {node.partition("@")[0] for node in (nodes.get(name, {}).get("partitions") or ())}
     return {one for one, node in nodes.items() if node.get("running")} - apart
 
 

@@ -34,8 +34,7 @@ def main() -> int:
         out="another folder for the report",
     )
     folder = Path(asked.out or (places.state() / "lab-quick" if asked.quick else page.FOLDER))
-    run_asked = partial(run, folder=folder, asked=asked)
-    return own_stack.measure("make lab", "lab", run_asked)
+    return own_stack.measure("make lab", "lab", partial(run, folder=folder, asked=asked))
 
 
 def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
@@ -84,8 +83,7 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> Lines:
 def audit(stage: Stage, case: Case, rows: Rows) -> Lines:
     """The findings of an audit, which become those of all rows but the control's."""
     laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
-    controls = {str(id) for (id,) in stage.rows(CONTROLS, UNSAFE)}
-    broken = judge(rows, laws, excepted=controls)
+    broken = judge(rows, laws, excepted={str(id) for (id,) in stage.rows(CONTROLS, UNSAFE)})
     findings = [f"audit after {case.name}: {text}" for text in broken]
     for row in rows:
         if not row["is_control"]:
@@ -98,8 +96,7 @@ def keep(file: Path, rows: Rows) -> None:
     known = [*report.read(file).get("rows", []), *rows]
     by_key = {(row["scenario"], row["strategy"], row["variant"]): row for row in known}
     order = [*SCENARIOS]
-    kept = sorted(by_key.values(), key=lambda row: order.index(row["scenario"]))
-    report.write(file, {"rows": kept})
+    report.write(file, {"rows": sorted(by_key.values(), key=lambda row: order.index(row["scenario"]))})
 
 
 def judge(rows: Rows, laws: Rows, *, excepted: Collection[str]) -> Lines:

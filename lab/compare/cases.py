@@ -87,8 +87,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        words = (self.load.name, self.strategy, self.variant.name)
-        return " ".join(word for word in words if word)
+        return " ".join(word for word in (self.load.name, self.strategy, self.variant.name) if word)
 
     @property
     def is_control(self) -> bool:
@@ -170,8 +169,7 @@ def measure(stage: Stage, case: Case, settings: Settings) -> Row:
             measured = ramp(stage, case, settings)
         finally:
             ended.set()
-    is_busy = partial(supervision.readiness_problem, instance.port)
-    waiting.left(is_busy, within_seconds=FINISH_SECONDS)
+    waiting.left(partial(supervision.readiness_problem, instance.port), within_seconds=FINISH_SECONDS)
     more = database.since(counted, _counted(instance))
     return {
         **measured,
@@ -299,9 +297,8 @@ def _counted(instance: Instance) -> Numbers:
     """The shop's own counters, over all processes and labels. Beat and issuer may still be starting."""
     sums: Counter[str] = Counter()
     for (target,) in instance.metrics_targets().values():
-        port = int(target.rpartition(":")[2])
         with suppress(OSError):
-            _, text = ports.ask(port, "GET", "/metrics")
+            _, text = ports.ask(int(target.rpartition(":")[2]), "GET", "/metrics")
             for name, number in COUNTERS.findall(text):
                 sums[name] += round(float(number))
     return dict(sums)
@@ -318,8 +315,7 @@ def coupons(stage: Stage, case: Case, measure: Measure) -> Row:
     if case.is_quick:
         patience = QUICK_PATIENCE_SECONDS
     measured = measure({"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.load.persists)})
-    is_confirming = partial(stage.number, CONFIRMING, campaign)
-    left = waiting.left(is_confirming, within_seconds=CONFIRM_SECONDS)
+    left = waiting.left(partial(stage.number, CONFIRMING, campaign), within_seconds=CONFIRM_SECONDS)
     if left:
         late = f"{CONFIRM_SECONDS} s after the last answer"
         measured["findings"].append(f"{left} slots are still being confirmed {late}")

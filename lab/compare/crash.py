@@ -25,8 +25,7 @@ def strike(stage: Stage, campaign: int, ended: threading.Event, *, has_issuer: b
     whole = len(web_workers(stage.instance))
     waits: dict[str, list[float]] = {}
     # Only the tickets of `queue` need the issuer.
-    names = [name for name in FAULTS if name != ISSUER_KILLED or has_issuer]
-    for name in cycle(names):
+    for name in cycle([name for name in FAULTS if name != ISSUER_KILLED or has_issuer]):
         ended.wait(PAUSE_SECONDS)
         wait_until_all_serve(stage.instance, whole, ended)
         if ended.is_set():

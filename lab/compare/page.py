@@ -109,8 +109,9 @@ def parts(folder: Path, rows: Rows) -> Iterator[str]:
         of_scenario = [*group]
         yield section(name, of_scenario)
         if of_scenario[0]["steps"]:
-            curves = {label(row): row["steps"] for row in of_scenario}
-            report.curves(folder / f"{name}.svg", curves, "vus", PLOT)
+            report.curves(
+                folder / f"{name}.svg", {label(row): row["steps"] for row in of_scenario}, "vus", PLOT
+            )
             yield f"![{name}: callers served a second, and p95, by callers]({name}.svg)"
     yield circumstances(rows)
 

@@ -20,8 +20,9 @@ def used(instance: Instance) -> Numbers:
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # k6 is the only one in a step
     taken["k6"] = ended.ru_utime + ended.ru_stime
     # Of /proc/stat: all but idle and waiting for a disk.
-    fields = Path("/proc/stat").read_text().split()[1:9]
-    user, nice, system, _idle, _waiting, *others = [int(field) for field in fields]
+    user, nice, system, _idle, _waiting, *others = [
+        int(field) for field in Path("/proc/stat").read_text().split()[1:9]
+    ]
     taken[MACHINE] = (user + nice + system + sum(others)) / TICKS
     taken[LOCK_WAITS] = database.counters(instance)["row_lock_ms"] / 1000
     return taken

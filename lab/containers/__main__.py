@@ -132,8 +132,7 @@ class Tested:
         return f"{len(calls)} calls, {done} with an effect: none lost, none doubled; every law holds"
 
     def broken_laws(self) -> Lines:
-        printed = self.containers.run(*AUDIT.split(), codes=(0, 1))
-        return own_stack.broken(json.loads(printed)["laws"])
+        return own_stack.broken(json.loads(self.containers.run(*AUDIT.split(), codes=(0, 1)))["laws"])
 
     @contextmanager
     def load(self, seed: str) -> Iterator[None]:
@@ -181,8 +180,9 @@ class Tested:
     def stops_in_time(self, service: str) -> None:
         """The service ends by itself, with exit code 0: after its `stop_grace_period` it would be killed."""
         self.docker(f"compose stop {service}")
-        ended = "{{.State.Status}} {{.State.ExitCode}}"
-        state = self.docker("inspect --format", ended, f"firstcome-{service}-1")
+        state = self.docker(
+            "inspect --format", "{{.State.Status}} {{.State.ExitCode}}", f"firstcome-{service}-1"
+        )
         require(state == "exited 0", f"{service} is {state}")
 
     def stops_while_clients_wait(self, service: str) -> str:
@@ -193,8 +193,9 @@ class Tested:
         slow_gateway = faults.lasting(Fault("slow", "gateway", 0), self.instance)
         with slow_gateway, ThreadPoolExecutor(WAITERS) as threads:
             sending = [threads.submit(self.order) for _ in range(WAITERS)]
-            few = f"the customer has less than {wanted} orders"
-            waiting.until(lambda: placed() >= wanted, few, within_seconds=30)
+            waiting.until(
+                lambda: placed() >= wanted, f"the customer has less than {wanted} orders", within_seconds=30
+            )
             self.stops_in_time(service)
             orders = [one.result() for one in sending]
         # None had to be repeated. The lists of orders are 200.

@@ -156,8 +156,9 @@ def copy_project(target: Path, instance: Instance) -> None:
     # Without these nothing starts; those that are no secrets follow.
     chosen = {name: secrets.token_hex(32) for name in re.findall(r"\$\{(\w+):\?", texts)} | SETTINGS
     chosen |= {f"{name}_PORT": str(instance.port + offset) for offset, name in enumerate(PORTS)}
-    lines = [f"{name}={value}\n" for name, value in chosen.items()]
-    places.write_whole(target / ".env", "".join(lines), mode=0o600)
+    places.write_whole(
+        target / ".env", "".join([f"{name}={value}\n" for name, value in chosen.items()]), mode=0o600
+    )
 
 
 @contextmanager

@@ -104,8 +104,7 @@ def read(html: bytes, path: str) -> tuple[list[Form], Lines]:
         ]
         values = [one for one in form.form_values() if one[0] != TOKEN]
         files = form.xpath(".//input[@type='file']/@name")
-        required = form.xpath(".//*[@required]/@name")
-        reason = next((name for name in required if name.endswith("reason")), "")
+        reason = next((name for name in form.xpath(".//*[@required]/@name") if name.endswith("reason")), "")
         action = own(form.action or f"{HOST}{path}")
         forms += [Form(path, action, form.method, values, others, files, reason)]
     links = dict.fromkeys(own(one) for one in page.xpath("//a/@href"))

@@ -64,8 +64,7 @@ def open_shop() -> None:
         products.create(sku=f"sku-{id}", name=f"Product {id}", price=price)
         adjustments.adjust(product_id=id, delta=shop.STOCK, reason="received")
     opens_at = clock.now() + timedelta(seconds=5)
-    closes_at = clock.now() + timedelta(days=30)
-    terms.create(name="Simulated", opens_at=opens_at, closes_at=closes_at, **shop.SALE)
+    terms.create(name="Simulated", opens_at=opens_at, closes_at=clock.now() + timedelta(days=30), **shop.SALE)
     for id, given in CAMPAIGNS.items():
         campaigns.create(name="Simulated", quantity=COUPONS, **{**shop.USUAL_DISCOUNT, **given})
         if given["strategy"] == "code_pool":
@@ -146,8 +145,7 @@ class Client:
 
     def sale(self, key: str) -> Story:
         """Join the sale, or read the entry, and order once it is admitted."""
-        request = entries.JoinRequest(SALE, self.account_id)
-        entry = yield partial(joining.JOINER.submit, request)
+        entry = yield partial(joining.JOINER.submit, entries.JoinRequest(SALE, self.account_id))
         self.answers.entries.add(entry.id)
         if entry.status == SaleEntry.Status.ADMITTED:
             yield from self._place(key, (Line(SALE_PRODUCT, 1),))

@@ -50,8 +50,9 @@ class Gateway:
             if order_id:
                 order = str(order_id)
             of: Any = {"reference": f"ch_{len(self.book)}", "status": "pending", "order_id": order, **money}
-            now = datetime.fromtimestamp(chance.seconds, UTC)
-            self.book[key] = BookedCharge(key=key, created_at=now, **of)
+            self.book[key] = BookedCharge(
+                key=key, created_at=datetime.fromtimestamp(chance.seconds, UTC), **of
+            )
             # A card's owner who is asked acts soon, perhaps too late, or never.
             decision = ""
             if token == ASKING:
@@ -81,8 +82,9 @@ class Gateway:
             [charge] = [one for one in self.book.values() if one.reference == charge_reference]
             if charge.kept_amount < amount:
                 return GatewayResult(status="declined", failure_code="refund_exceeds_charge")
-            reference = f"re_{len(self.refunds)}"
-            self.refunds[key] = GatewayResult(status="succeeded", reference=reference, amount=amount)
+            self.refunds[key] = GatewayResult(
+                status="succeeded", reference=f"re_{len(self.refunds)}", amount=amount
+            )
             self._give_back(charge.key, amount)
             if chance.random() < SHARES.meddling:
                 fail = partial(self._fail_refund, key, charge.key)
@@ -118,8 +120,9 @@ class Gateway:
         if key in self.cancelled or not charge:
             return GatewayResult(status="cancelled" if key in self.cancelled else "absent")
         if charge.status == "pending":
-            url = f"http://127.0.0.1:1/3ds/{charge.reference}"
-            return replace(charge, status="requires_action", action_url=url)
+            return replace(
+                charge, status="requires_action", action_url=f"http://127.0.0.1:1/3ds/{charge.reference}"
+            )
         return charge
 
     def _end(self, key: str, *, is_approved: bool) -> None:
@@ -148,8 +151,7 @@ class Gateway:
         failed = self.refunds[key]
         charge = self.book[charge_key]
         self.refunds[key] = replace(failed, status="declined", failure_code="refund_failed")
-        refunded_amount = charge.refunded_amount - failed.amount
-        self._book(charge_key, "refund.failed", refunded_amount=refunded_amount)
+        self._book(charge_key, "refund.failed", refunded_amount=charge.refunded_amount - failed.amount)
 
     def _dispute(self, key: str, amount: int) -> None:
         """The card's owner disputes so much of the charge, or what is left of it."""

@@ -74,8 +74,7 @@ def grant_without_row(usual: Usual, campaign_id: int, requests: Sequence[IssueRe
     gate.record_results(campaign, members={request.user_id for request in requests}, refused={})
     granted = []
     for request in requests:
-        coupon = Coupon(campaign=campaign, code=f"GATE-{request.user_id}")
-        granted.append(Issued(coupon, is_new=True))
+        granted.append(Issued(Coupon(campaign=campaign, code=f"GATE-{request.user_id}"), is_new=True))
     return granted
 
 
@@ -104,8 +103,7 @@ def take_silence_for_consent(usual: Usual, slot: Any) -> Any:
 
 def extend_full_campaigns(usual: Usual, codes: Sequence[str], *requests: Any, lock: bool) -> Any:
     """No more coupons than there are: an order that names the code of a sold-out campaign gets one more."""
-    full = Campaign.objects.filter(shared_code__in=codes, quantity=F("issued"))
-    full.update(quantity=F("quantity") + 1)
+    Campaign.objects.filter(shared_code__in=codes, quantity=F("issued")).update(quantity=F("quantity") + 1)
     return usual(codes, *requests, lock=lock)
 
 

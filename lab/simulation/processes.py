@@ -195,8 +195,7 @@ class Processes:
         """What the call of the web process returns, or how it is refused; nothing where it has no answer."""
         outcomes = list[Any]()
         error = self.run_as(self._web, lambda: outcomes.append(work()))
-        is_refused = isinstance(error, FirstcomeError) and not isinstance(error, Unavailable)
-        if is_refused:
+        if isinstance(error, FirstcomeError) and not isinstance(error, Unavailable):
             return [error]
         return outcomes
 

@@ -143,8 +143,9 @@ def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> Lines:
         gateway.close_disputes()
         # Events may have been lost: a comparison of the books tells what none has told.
         reconciling.reconcile(fix=reconciling.Fix.OURS)
-        stuck = Saga.objects.filter(state=Saga.State.STUCK).order_by("id")
-        for saga_id in stuck.values_list("id", flat=True):
+        for saga_id in (
+            Saga.objects.filter(state=Saga.State.STUCK).order_by("id").values_list("id", flat=True)
+        ):
             with suppress(FirstcomeError):
                 operator_actions.retry(saga_id=saga_id, reason="simulated", by=journal.SYSTEM)
         still_open = _open_rows() + [f"{call}" for call in answers.calls_open]
@@ -178,8 +179,9 @@ def _of_answers(answers: Answers, partner: Partner) -> Findings:
     def ids(model: Any, *columns: str, **which: Any) -> set[Any]:
         return set(model.objects.filter(**which).values_list(*columns or ["pk"], flat=len(columns) < 2))
 
-    replies = partner.replies.items()
-    registered = {partner.codes[key] for key, reply in replies if reply is PartnerReply.REGISTERED}
+    registered = {
+        partner.codes[key] for key, reply in partner.replies.items() if reply is PartnerReply.REGISTERED
+    }
     coupons = ids(Coupon, "account_id", "campaign_id", "code", account_id__in=ACCOUNTS)
     differences: dict[str, set[Any]] = {
         "order": {*answers.orders} ^ ids(Order),

@@ -63,8 +63,9 @@ class Program(ExitStack):
 
 def of_redis(instance: Instance, folder: Path) -> Program:
     words = [system_packages.program("prometheus-redis-exporter"), "-web.listen-address={address}"]
-    log = folder / "redis-exporter.log"
-    return Program(log, *words, page="/", REDIS_ADDR=f"unix://{instance.redis_socket}")
+    return Program(
+        folder / "redis-exporter.log", *words, page="/", REDIS_ADDR=f"unix://{instance.redis_socket}"
+    )
 
 
 def of_mariadb(instance: Instance, folder: Path, *options: str) -> Program:
@@ -88,8 +89,7 @@ class Prometheus:
 
     def targets(self) -> dict[str, str]:
         """The health of each target: `up`, `down` or `unknown` by its address."""
-        active = self.get("targets")["activeTargets"]
-        return {one["labels"]["instance"]: one["health"] for one in active}
+        return {one["labels"]["instance"]: one["health"] for one in self.get("targets")["activeTargets"]}
 
     def get(self, path: str, **parameters: object) -> Any:
         """The `data` of a call of its API. Raises OSError, and SetupError where it refuses."""
@@ -133,8 +133,7 @@ def running(
 
 
 def dashboards() -> list[Json]:
-    paths = sorted((OPS / "grafana/dashboards").glob("*.json"))
-    return [json.loads(path.read_text()) for path in paths]
+    return [json.loads(path.read_text()) for path in sorted((OPS / "grafana/dashboards").glob("*.json"))]
 
 
 def queries(dashboard: Json, seconds: float) -> Iterator[tuple[str, str]]:

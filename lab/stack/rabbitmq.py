@@ -53,16 +53,18 @@ class RunningNode:
             folder, "rabbitmq", epmd_port=self.epmd_port, peers_port=self.peers_port
         )
         self._epmd = children.start(command, log=log, environment=self._environment)
-        address = (ports.HOST, self.epmd_port)
-        children.wait_until(address, name="epmd", child=self._epmd, log=log, within_seconds=20)
+        children.wait_until(
+            (ports.HOST, self.epmd_port), name="epmd", child=self._epmd, log=log, within_seconds=20
+        )
         # Linux ends a child with the thread that started it; a fault's thread ends before the node does.
         self._starter = ThreadPoolExecutor(1)
         self.start()
 
     def start(self) -> None:
         log = self.folder / "rabbitmq.log"
-        starting = self._starter.submit(children.start, [SERVER], log=log, environment=self._environment)
-        self._child = starting.result()
+        self._child = self._starter.submit(
+            children.start, [SERVER], log=log, environment=self._environment
+        ).result()
         children.wait_until(
             (ports.HOST, self.port), name="rabbitmq", child=self._child, log=log, within_seconds=START_SECONDS
         )

@@ -97,8 +97,9 @@ CARDS = {
 def card(token: str) -> Card:
     """The card of the token. Raises Refused for an unknown token."""
     if token not in CARDS:
-        detail = f"No card has this token. There is {', '.join(CARDS)}."
-        raise Refused(400, "unknown_token", detail, field="token")
+        raise Refused(
+            400, "unknown_token", f"No card has this token. There is {', '.join(CARDS)}.", field="token"
+        )
     return CARDS[token]
 
 
@@ -201,5 +202,4 @@ def refund_as_json(book: Book, row: Row) -> Json:
 
 def dispute_as_json(book: Book, row: Row) -> Json:
     fields = {name: row[name] for name in ("id", "key", "status", "amount", "due_at", "created_at")}
-    currency = existing(book, row["charge_id"])["currency"]
-    return {**fields, "charge": row["charge_id"], "currency": currency}
+    return {**fields, "charge": row["charge_id"], "currency": existing(book, row["charge_id"])["currency"]}

@@ -63,8 +63,9 @@ def build(words: Sequence[str] | None = None) -> Served:
 
     async def accept(request: Request) -> Answer:
         """Store the events in their order, or none; count those that are new, and those that came before."""
-        signature = request.headers.get(webhooks.HEADER, "")
-        if secret and not webhooks.is_valid(secret, await request.body(), signature):
+        if secret and not webhooks.is_valid(
+            secret, await request.body(), request.headers.get(webhooks.HEADER, "")
+        ):
             raise Refused(401, "signature_invalid", f"{webhooks.HEADER} is missing, wrong, or too old.")
         sent = (await process.read(request, Batch)).events
         for event in sent:

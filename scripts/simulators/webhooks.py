@@ -96,8 +96,7 @@ class Sender:
         self.sending.discard(row["id"])
 
     def _post(self, body: bytes) -> bool:
-        signature = header(self.secret, body)
-        headers = {"Content-Type": "application/json", HEADER: signature}
+        headers = {"Content-Type": "application/json", HEADER: header(self.secret, body)}
         try:
             response = self.connections.request("POST", self.url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError:

@@ -51,20 +51,24 @@ class Instance:
         self.ports = range(self.port, self.port + PORTS)
         self.gateway_port, self.data_platform_port, self.partner_port = self.ports[1:4]
         self.url = f"http://{ports.HOST}:{self.port}"
-        sockets = ("redis.sock", "mariadb.sock", "supervisor.sock")
-        paths = (places.socket_path(self.run, name) for name in sockets)
+        paths = (
+            places.socket_path(self.run, name) for name in ("redis.sock", "mariadb.sock", "supervisor.sock")
+        )
         self.redis_socket, self.mariadb_socket, self.supervisor_socket = paths
 
     def metrics_targets(self) -> dict[str, list[str]]:
         """Where Prometheus finds the metrics of each kind of process: `host:port` by the job's name."""
-        offsets = {"web": 0} | METRICS_PORTS
-        return {job: [f"{ports.HOST}:{self.port + offset}"] for job, offset in offsets.items()}
+        return {
+            job: [f"{ports.HOST}:{self.port + offset}"]
+            for job, offset in ({"web": 0} | METRICS_PORTS).items()
+        }
 
     def mariadb(self, **options: Any) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
         password = places.secret(self.home, "mariadb-password")
-        socket = self.mariadb_socket
-        return self.server(home=self.data, socket=socket, password=password, root=self.root, **options)
+        return self.server(
+            home=self.data, socket=self.mariadb_socket, password=password, root=self.root, **options
+        )
 
 
 # What chooses an instance.

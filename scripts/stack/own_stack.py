@@ -49,17 +49,18 @@ def measure(
 ) -> int:
     """Run it with an instance in a new folder, which is then removed, or kept; the command's exit code."""
     # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
-    beside = folder or places.private_folder(places.state())
-    home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside)).resolve()
+    home = Path(
+        tempfile.mkdtemp(prefix=f"{name}-", dir=folder or places.private_folder(places.state()))
+    ).resolve()
     code = 0
 
     def run_there() -> int:
-        port = str(ports.free(instances.PORTS))
-        return run(instances.choose(home=home, port=port, database=database))
+        return run(instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database))
 
     def ends_of_logs() -> str:
-        logs = sorted((home / "log").glob("*.log"))
-        return "".join(f"\n--- {log.name}\n{children.tail(log, 8)}" for log in logs)
+        return "".join(
+            f"\n--- {log.name}\n{children.tail(log, 8)}" for log in sorted((home / "log").glob("*.log"))
+        )
 
     try:
         code = children.run_command(f"{command}: failed", run_there, more=ends_of_logs)
@@ -134,8 +135,9 @@ def broken(laws: Iterable[Mapping[str, Any]]) -> Lines:
 def paste(instance: Instance, lines: str) -> children.Ran:
     """Shell lines in the project beside that stack, up to the first that fails. Raises SetupError."""
     own = own_environment(instance, {"FIRSTCOME_VAR": str(instance.home)})
-    words = ["sh", "-euc", lines]
-    return children.run(words, within_seconds=MANAGE_SECONDS, environment=own, folder=instance.project)
+    return children.run(
+        ["sh", "-euc", lines], within_seconds=MANAGE_SECONDS, environment=own, folder=instance.project
+    )
 
 
 def chosen(items: Sequence[Item], part: str) -> list[Item]:

@@ -50,8 +50,9 @@ def command(name: str, instance: Instance, environment: Environment) -> Words:
         case "mariadb":
             of_web = int(environment["WEB_WORKERS"]) * int(environment["WEB_THREADS"])
             has_log = environment.get(BINARY_LOG) == "1"
-            most = of_web + BACKGROUND_CONNECTIONS
-            return instance.mariadb(max_connections=most, has_binary_log=has_log).command()
+            return instance.mariadb(
+                max_connections=of_web + BACKGROUND_CONNECTIONS, has_binary_log=has_log
+            ).command()
         case "web":
             # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
             ends = ("--graceful-timeout", "4")
@@ -68,8 +69,11 @@ def command(name: str, instance: Instance, environment: Environment) -> Words:
             return [sys.executable, "-m", "django", "run_issuer"]
         case "gateway":
             webhooks = f"{environment.get(WEBHOOK_LISTENER, instance.url)}/api/v1/webhooks/simulator"
-            line = simulator(name, instance.gateway_port, data / "gateway.sqlite3")
-            return [*line, "--webhook-url", webhooks]
+            return [
+                *simulator(name, instance.gateway_port, data / "gateway.sqlite3"),
+                "--webhook-url",
+                webhooks,
+            ]
         case "sink":
             return simulator("data_platform", instance.data_platform_port, data / "data_platform.sqlite3")
         case "partner":

@@ -65,8 +65,9 @@ def servers(home: Path, *, kind: str = "") -> Iterator[Settings]:
     if root:
         root.require(within_seconds=ROOT_SECONDS)
     shutil.rmtree(home, ignore_errors=True)
-    port = ports.free(instances.PORTS + 1)
-    instance = Instance(home=home, port=port, database="mariadb", server=server, root=root)
+    instance = Instance(
+        home=home, port=ports.free(instances.PORTS + 1), database="mariadb", server=server, root=root
+    )
     places.private_folder(instance.run)
     database = instance.mariadb(max_connections=CONNECTIONS)
     database.prepare()
@@ -94,8 +95,9 @@ def servers(home: Path, *, kind: str = "") -> Iterator[Settings]:
     with contextlib.ExitStack() as started:
         for name, (command, address) in commands.items():
             log = home / f"{name}.log"
-            environment = os.environ | settings
-            child = children.running(command, name=name, log=log, is_ready=address, environment=environment)
+            child = children.running(
+                command, name=name, log=log, is_ready=address, environment=os.environ | settings
+            )
             started.enter_context(child)
         yield settings
 

@@ -134,8 +134,7 @@ BY_NAME: Mapping[str, Sequence[Patch]] = {
 
 def settings(*names: str) -> dict[str, str]:
     here = Path(__file__).resolve()
-    path = f"{here.with_name('site')}{os.pathsep}{here.parents[3]}"
-    return {"PYTHONPATH": path, PATCHES: " ".join(names)}
+    return {"PYTHONPATH": f"{here.with_name('site')}{os.pathsep}{here.parents[3]}", PATCHES: " ".join(names)}
 
 
 def install() -> None:

@@ -39,8 +39,9 @@ class Gateway(Run):
         say(f"{own_stack.manage(self.instance, 'retry_saga --all-stuck --reason gateway-is-back')}")
 
     def finds_planted(self) -> bool:
-        orders = self.shop.orders_of(self.setup)
-        return bool(self.wrong or [*comparison.of_outside(self.setup, self.shop, orders)])
+        return bool(
+            self.wrong or [*comparison.of_outside(self.setup, self.shop, self.shop.orders_of(self.setup))]
+        )
 
 
 class Payments(Gateway):

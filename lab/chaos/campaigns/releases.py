@@ -92,8 +92,7 @@ class Releases(Run):
 
     def write_balancer(self) -> None:
         """The configuration of HAProxy, from the template of a cluster's."""
-        first = ports.free(len(PORTS))
-        self.ports = {name: port for port, name in enumerate(PORTS, first)}
+        self.ports = {name: port for port, name in enumerate(PORTS, ports.free(len(PORTS)))}
         known = {f"{name.replace('-', '_')}_port": port for name, port in self.ports.items()}
         text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(
             known, host=ports.HOST, settings=layout.TEMPLATES, front_port=self.instance.port
@@ -166,8 +165,7 @@ class Releases(Run):
     def repeat_calls(self, chance: random.Random) -> None:
         """Calls that either release has answered: each gets its own answer again."""
         made = [call for call in self.setup.calls if call.call.key and call.was_done]
-        chosen = chance.sample(made, min(REPEATED, len(made)))
-        self.record(comparison.repeats(chosen, self.shop.connection))
+        self.record(comparison.repeats(chance.sample(made, min(REPEATED, len(made))), self.shop.connection))
 
     def finish(self) -> None:
         """What an operator does once the last process of the previous release has ended."""

@@ -133,8 +133,9 @@ class Restore(Run):
     def shell(self, line: str) -> str:
         """What a line of the shell prints. Raises SetupError where a program of it fails."""
         command = ["bash", "-o", "pipefail", "-ec", line]
-        ran = children.run(command, within_seconds=RESTORE_SECONDS, environment=self.environment())
-        return children.printed(ran)
+        return children.printed(
+            children.run(command, within_seconds=RESTORE_SECONDS, environment=self.environment())
+        )
 
     def lose_server(self) -> None:
         """Freeze and kill the server, so that it ends nothing in order, keep it down, and take its files."""
@@ -182,8 +183,9 @@ class Restore(Run):
 
     def command(self, words: str) -> str:
         """The output of a management command. Raises SetupError."""
-        ran = own_stack.manage(self.instance, words, within_seconds=RESTORE_SECONDS)
-        return children.printed(ran).strip()
+        return children.printed(
+            own_stack.manage(self.instance, words, within_seconds=RESTORE_SECONDS)
+        ).strip()
 
     def settle(self) -> float:
         """Wait until all is settled and answered, then take what is lost out of the book."""

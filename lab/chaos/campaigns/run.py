@@ -204,8 +204,7 @@ class Run:
         seconds = self.campaign.settle_seconds
         if self.is_planted:
             seconds = self.campaign.planted_settle_seconds
-        is_usual = seconds == self.campaign.settle_seconds
-        return self.shop.settle(self.setup, seconds, self.operate, is_usual)
+        return self.shop.settle(self.setup, seconds, self.operate, seconds == self.campaign.settle_seconds)
 
     def operate(self) -> None:
         """What an operator does meanwhile, again and again."""

@@ -47,8 +47,7 @@ class Tasks(Run):
 
     def prepare(self) -> Settings:
         redis = quote(str(self.instance.redis_socket))
-        read = {"CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}"}
-        return super().prepare() | read
+        return super().prepare() | {"CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}"}
 
     @contextmanager
     def stack(self, settings: Environment) -> Iterator[None]:
@@ -72,8 +71,7 @@ class Tasks(Run):
         # Supervisor keeps one log more, where the first has become too long.
         logs = [*self.instance.logs.glob("worker.log*"), self.instance.logs / clocks.SECOND_LOG]
         text = "".join(log.read_text(errors="replace") for log in logs)
-        count = Counter(re.findall(SUCCEEDED, text))
-        twice = {task for (task, _), often in count.items() if often > 1}
+        twice = {task for (task, _), often in Counter(re.findall(SUCCEEDED, text)).items() if often > 1}
         registered = set(re.findall(REGISTERED, text)) or {"any task"}
         for task in registered - twice:
             yield f"the messages of {task} were not run twice"
@@ -118,8 +116,7 @@ class Relay:
         for bounds in ((0, border), (border, self.longest_seconds)):
             delay = self.chance.uniform(*bounds)
             if expires:
-                later = datetime.fromisoformat(expires) + timedelta(seconds=delay)
-                headers["expires"] = later.isoformat()
+                headers["expires"] = (datetime.fromisoformat(expires) + timedelta(seconds=delay)).isoformat()
             # By this a worker acknowledges it to the broker.
             envelope["properties"]["delivery_tag"] = str(uuid.uuid4())
             heapq.heappush(self.waiting, (now + delay, json.dumps(envelope)))

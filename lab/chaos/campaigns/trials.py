@@ -135,8 +135,7 @@ class Soak(Chaos):
                 within_seconds=SEEN_SECONDS,
                 pause_seconds=1,
             )
-        product = self.shop.create_product("Sale", 0, shop.PLENTY)
-        sale = self.shop.create_sale(product.id, rate_per_minute=1)
+        sale = self.shop.create_sale(self.shop.create_product("Sale", 0, shop.PLENTY).id, rate_per_minute=1)
         for account in setup.buyers:
             call = Call("POST", f"/sales/{sale}/entries", account.token)
             self.shop.ask(call, within_seconds=CALL_SECONDS)

@@ -133,8 +133,7 @@ class Upgrade(Releases):
             ran = threads.submit(self.manage_timed, "migrate --no-input --verbosity 2", PROJECT)
             while not ran.done():
                 for waited in database.read(self.instance, Waited, OF_TABLES):
-                    earlier = longest.get(waited.what, 0)
-                    longest[waited.what] = max(waited.milliseconds, earlier)
+                    longest[waited.what] = max(waited.milliseconds, longest.get(waited.what, 0))
                 time.sleep(0.1)
         ran.result()
         for what, ms in longest.items():

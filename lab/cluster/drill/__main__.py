@@ -185,8 +185,9 @@ class Trial:
         outage = working[0].outage_seconds(since=began)
         findings = [*self._judge()]
         known = comparison.acknowledged(self.setup)
-        stored = {one: self.stored(one) for one in names("mysql")}
-        compared = comparison.compare(known, stored, before=self.before)
+        compared = comparison.compare(
+            known, {one: self.stored(one) for one in names("mysql")}, before=self.before
+        )
         lost, doubled = ([one for one in found if one not in self.known] for found in compared)
         self.known |= {*lost, *doubled}
         acknowledged = sum(len(known[kind] - earlier[kind]) for kind in known)

@@ -145,8 +145,9 @@ def draw(name: str, *, seed: str) -> Fault:
     action, _, component = name.partition(" ")
     lead = chance.uniform(*LEAD_SECONDS)
     lasts = chance.uniform(*LASTS_SECONDS)
-    choice = chance.random()
-    return Fault(action, component, lead, lasts if action in ("freeze", "partition") else 0.0, choice)
+    return Fault(
+        action, component, lead, lasts if action in ("freeze", "partition") else 0.0, chance.random()
+    )
 
 
 @contextmanager
@@ -273,5 +274,6 @@ def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda
         is_up = supervision.states(cluster)[name] == "RUNNING"
         return is_up and not (name in names("web") and supervision.readiness_problem(cluster.port_of(name)))
 
-    late = f"{name} was not ready {READY_SECONDS} s after its restart"
-    waiting.until(is_ready, late, within_seconds=READY_SECONDS)
+    waiting.until(
+        is_ready, f"{name} was not ready {READY_SECONDS} s after its restart", within_seconds=READY_SECONDS
+    )

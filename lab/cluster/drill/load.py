@@ -105,8 +105,9 @@ class Steady(Client):
         stopped_at = math.inf
         with ThreadPoolExecutor(MOST_WRITES_AT_ONCE) as pool:
             while self.latest() < stopped_at and time.monotonic() < stopped_at + WRITE_SECONDS:
-                key = uuid.UUID(int=self.random.getrandbits(128)).hex
-                calls.append(pool.submit(self.write, len(calls), key))
+                calls.append(
+                    pool.submit(self.write, len(calls), uuid.UUID(int=self.random.getrandbits(128)).hex)
+                )
                 time.sleep(max(0.0, began + len(calls) / RATE - time.monotonic()))
                 stopped_at = min(stopped_at, time.monotonic() if stop.is_set() else math.inf)
             self.ended = time.monotonic()
