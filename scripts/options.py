@@ -1,6 +1,7 @@
 """Options of commands as make hands them over: each is a text, which is empty where nothing is said."""
 
 import argparse
+import random
 
 from scripts.stack import Words
 
@@ -8,6 +9,11 @@ from scripts.stack import Words
 def is_on(text: str) -> bool:
     """`QUICK=1` is on; `QUICK=`, `QUICK=0` and `QUICK=no` are off."""
     return text.lower() not in {"", "0", "false", "no", "off"}
+
+
+def seed(asked: argparse.Namespace) -> str:
+    """That which is asked for, or a new one."""
+    return asked.seed or str(random.SystemRandom().randrange(10**6))
 
 
 def read(command: str, *, flags: Words = (), **about: str) -> argparse.Namespace:

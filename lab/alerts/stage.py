@@ -79,7 +79,10 @@ class Fired:
     receivers: set[str] = field(default_factory=set)
 
 
-def take(alerts: dict[str, Fired], receiver: str, notification: Any) -> None:
+Alerts = dict[str, Fired]  # By their names
+
+
+def take(alerts: Alerts, receiver: str, notification: Any) -> None:
     """Record one notification of Alertmanager's, which has all alerts of a name."""
     name = notification["groupLabels"]["alertname"]
     is_firing = notification["status"] == "firing"
@@ -90,7 +93,7 @@ def take(alerts: dict[str, Fired], receiver: str, notification: Any) -> None:
 
 
 @contextmanager
-def receiving(alerts: dict[str, Fired]) -> Iterator[str]:
+def receiving(alerts: Alerts) -> Iterator[str]:
     """The address of a webhook on loopback, which has a path for each of Alertmanager's receivers."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -143,7 +146,7 @@ class Stage:
     shop: Shop
     buyers: list[Account]
     prometheus: Prometheus
-    alerts: dict[str, Fired]
+    alerts: Alerts
     programs: Mapping[str, Program]
 
     def sql(self, statement: str, *values: object) -> Any:
@@ -224,7 +227,7 @@ class Stage:
 @contextmanager
 def prepared(instance: Instance) -> Iterator[Stage]:
     """A stack with everything in place, and no alert. Raises SetupError."""
-    alerts: dict[str, Fired] = {}
+    alerts: Alerts = {}
     folder = places.private_folder(instance.home / "watchers")
     for path in [*alert_rules.FILES, alert_rules.ALERTMANAGER]:
         (folder / path.name).write_text(shortened(path.read_text()))

@@ -5,7 +5,6 @@ With PLANTED=1 a campaign runs with its planted defect, and fails unless that is
 
 import argparse
 import os
-import random
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +39,7 @@ def main() -> int:
     parser.add_argument("--campaign", choices=[*TRIALS, *CAMPAIGNS, "all"], default="chaos")
     parser.add_argument("--broker", choices=["", "redis", "rabbitmq"], default="", help="of chaos and soak")
     asked = parser.parse_args()
-    asked.seed = asked.seed or str(random.SystemRandom().randrange(10**6))
+    asked.seed = options.seed(asked)
     if asked.campaign == "all":
         return children.run_command("make chaos", partial(run_all, asked))
     campaign = (TRIALS | CAMPAIGNS)[asked.campaign]
@@ -88,7 +87,16 @@ def run_all(asked: argparse.Namespace) -> int:
         say(text)
         if code:
             say(f"{name}: FAILED with exit code {code}")
-        return ended(name, code, text.splitlines())
+        row = f"| {name} | no result: exit code {code} |"
+        lines = text.splitlines()
+        findings = []
+        for line in lines:
+            if line.startswith(f"| {name} |"):
+                row = line
+            if line.startswith("FINDING"):
+                findings.append(f"{name}: {line}")
+        wrong = findings or lines[-LAST_LINES:]
+        return Ended(abs(code), row, wrong if code else [])
 
     threads = ThreadPoolExecutor(2 if asked.quick else 1)
     try:
@@ -114,20 +122,6 @@ def can_run(campaign: Campaign) -> bool:
     if missing:
         say(f"{campaign.name}: NOT RUN: it needs {', '.join(missing)}")
     return not missing
-
-
-def ended(name: str, code: int, lines: Lines) -> Ended:
-    row = f"| {name} | no result: exit code {code} |"
-    findings = []
-    for line in lines:
-        if line.startswith(f"| {name} |"):
-            row = line
-        if line.startswith("FINDING"):
-            findings.append(f"{name}: {line}")
-    wrong = []
-    if code:
-        wrong = findings or lines[-LAST_LINES:]
-    return Ended(abs(code), row, wrong)
 
 
 def with_touched(chosen: list[Campaign], since: str) -> list[Campaign]:

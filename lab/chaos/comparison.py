@@ -13,6 +13,7 @@ from typing import Any
 from lab.calls import Account, Connection, Findings, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
+from lab.stack.database import Table
 from scripts.stack import Json, Lines
 
 Rows = Mapping[str, Any]  # By their ids, or codes
@@ -310,7 +311,7 @@ def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -
     return lost, doubled
 
 
-def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Effects:
+def stored(setup: Setup, ask: Callable[[str], Table]) -> Effects:
     """The rows that one server answers with; a shop without a sale may have no table of entries."""
     accounts = ", ".join(str(account.id) for account in setup.buyers)
     products = ", ".join(str(product.id) for product in setup.stocked)

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -127,20 +127,18 @@ def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
     if unknown:
         raise SetupError(f"there is no {unknown}: choose from {[*SCENARIOS]} and {sorted(known)}")
     chosen: list[Case] = []
+    meant = asked or known
     for load_of in (QUICK if is_quick else SCENARIOS).values():
-        if not named or {load_of.name, load_of.joins} & named:
-            chosen += cases_of(load_of, asked or known, is_quick=is_quick)
+        if named and not {load_of.name, load_of.joins} & named:
+            continue
+        for strategy in STRATEGIES[load_of.sort]:
+            is_meant = strategy in meant and strategy in (load_of.strategies or meant)
+            if is_meant and (load_of.is_control or strategy != UNSAFE):
+                for variant in load_of.variants:
+                    chosen.append(Case(load=load_of, variant=variant, strategy=strategy, is_quick=is_quick))
     return sorted(
         chosen, key=lambda case: (case.inventory == DEFAULT_INVENTORY, case.inventory, case.is_control)
     )
-
-
-def cases_of(scenario: Scenario, strategies: set[str], *, is_quick: bool) -> Iterator[Case]:
-    for strategy in STRATEGIES[scenario.sort]:
-        is_meant = strategy in strategies and strategy in (scenario.strategies or strategies)
-        if is_meant and (scenario.is_control or strategy != UNSAFE):
-            for variant in scenario.variants:
-                yield Case(load=scenario, variant=variant, strategy=strategy, is_quick=is_quick)
 
 
 def run(stage: Stage, case: Case) -> Row:

@@ -26,8 +26,7 @@ SETTINGS = {**own_stack.NO_RATES, "OPEN_ORDERS_PER_ACCOUNT": "10000", "PARTNER_F
 
 def main() -> int:
     asked = options.read("lab fuzz", seconds="how long requests are sent: 600", seed="to repeat a run's")
-    seed = asked.seed or str(random.SystemRandom().randrange(10**6))
-    run = partial(fuzz, seconds=int(asked.seconds or 600), seed=seed)
+    run = partial(fuzz, seconds=int(asked.seconds or 600), seed=options.seed(asked))
     return own_stack.measure("lab fuzz", "fuzz", run, keeps_failed=True)
 
 

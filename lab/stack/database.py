@@ -21,6 +21,7 @@ COUNTERS = {
 WORK_OFF_SECONDS = 180
 FEW = 10  # Beat's own business may always be under way
 Row = TypeVar("Row")
+Table = Sequence[tuple[Any, ...]]
 UNDELIVERED = """
 (SELECT COUNT(*) FROM events_webhookdelivery WHERE status = 'pending') +
 (SELECT COUNT(*) FROM events_feedevent WHERE position IS NULL AND run_offset = 0) +
@@ -47,7 +48,7 @@ def connected(instance: Instance) -> Iterator["MySQLdb.Connection[Any]"]:
         yield connection
 
 
-def rows(instance: Instance, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
+def rows(instance: Instance, statement: str, *values: object) -> Table:
     with connected(instance) as connection, connection.cursor() as cursor:
         cursor.execute(statement, values)
         return [tuple(row) for row in cursor.fetchall()]

@@ -3,7 +3,6 @@
 import ctypes
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -78,7 +77,7 @@ def main() -> int:
         only="faults, actions or components, with commas between them",
         quick="1: up to twelve faults",
     )
-    seed = asked.seed or str(random.SystemRandom().randrange(10**6))
+    seed = options.seed(asked)
     chosen = faults.chosen(asked.only) or (faults.QUICK if asked.quick else faults.NAMES)
     minutes = float(asked.minutes or (QUICK_MINUTES if asked.quick else MOST_MINUTES))
     if os.getuid() != 0:
