@@ -23,9 +23,11 @@ def main() -> int:
     site = build(places.private_folder(places.state()) / "docs")
     ports.require_free(port, command="make docs")
     children.say(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.")
-    words = ("http.server", str(port), "--bind", ports.HOST, "--directory", site)
     with contextlib.suppress(KeyboardInterrupt):
-        children.start([sys.executable, "-m", *words], log=site.parent / "server.log").wait()
+        children.start(
+            [sys.executable, "-m", "http.server", str(port), "--bind", ports.HOST, "--directory", site],
+            log=site.parent / "server.log",
+        ).wait()
     return 0
 
 

@@ -26,5 +26,9 @@ def run(module: str, *words: str, purpose: str, django: str = "") -> int:
         return 0
     venv = root.folder / f"venv-{django or 'shipped'}"
     command = root.command("sh", str(SCRIPT), str(venv), django, purpose, module, *words, "--debian=")
-    own = os.environ | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    return children.run_to_end(command, stop_seconds=60, environment=own, when_parent_dies=signal.SIGINT)
+    return children.run_to_end(
+        command,
+        stop_seconds=60,
+        environment=os.environ | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        when_parent_dies=signal.SIGINT,
+    )

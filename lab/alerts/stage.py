@@ -267,9 +267,13 @@ def prepared(instance: Instance) -> Iterator[Stage]:
 
 def own_broker(instance: Instance) -> Program:
     """A Redis of its own as the broker, so that one can be away without the other."""
-    options = {"bind": ports.HOST, "port": "{port}", "save": "", "maxmemory-policy": "noeviction"}
-    words = [system_packages.program("redis-server"), *processes.words(options)]
-    return Program(instance.home / "broker.log", *words)
+    return Program(
+        instance.home / "broker.log",
+        system_packages.program("redis-server"),
+        *processes.words(
+            {"bind": ports.HOST, "port": "{port}", "save": "", "maxmemory-policy": "noeviction"}
+        ),
+    )
 
 
 def own_alertmanager(folder: Path, webhook: str) -> Program:

@@ -176,8 +176,9 @@ def measure_alone(stage: BenchStage, row: str, both: Sequence[BenchStage]) -> Me
         with suppress(OSError):  # have the kernel count its peak memory from now on, if it allows that
             Path(f"/proc/{pid}/clear_refs").write_text("5")
     run = parts.run_once(stage, row)
-    figures = {**run.figures, "peak_mib": stages.peak_mib(web)}
-    return replace(run, figures=figures, findings=[*findings, *run.findings])
+    return replace(
+        run, figures={**run.figures, "peak_mib": stages.peak_mib(web)}, findings=[*findings, *run.findings]
+    )
 
 
 if __name__ == "__main__":

@@ -120,16 +120,19 @@ def recovery(stage: BenchStage) -> Runs:
         if not late:
             findings.insert(0, "recovery: no payment was to be tried again")
         seconds = late or [0.0]
-        figures = {
-            "per_second": arrived.figures["per_second"],
-            "overloaded": arrived.figures["overloaded"],
-            "waiting": median(arrivals.waiting_new),
-            "retries": len(late),
-            "late_p50_seconds": median(seconds),
-            "late_p95_seconds": seconds[len(seconds) * 95 // 100],
-            "late_max_seconds": seconds[-1],
-        }
-        yield Measured(row="recovery", figures=figures, findings=findings)
+        yield Measured(
+            row="recovery",
+            figures={
+                "per_second": arrived.figures["per_second"],
+                "overloaded": arrived.figures["overloaded"],
+                "waiting": median(arrivals.waiting_new),
+                "retries": len(late),
+                "late_p50_seconds": median(seconds),
+                "late_p95_seconds": seconds[len(seconds) * 95 // 100],
+                "late_max_seconds": seconds[-1],
+            },
+            findings=findings,
+        )
 
 
 def refunds(stage: BenchStage) -> Runs:
@@ -160,13 +163,16 @@ def refunds(stage: BenchStage) -> Runs:
         if not accepted == len(orders) == done.settled:
             ends = f"{accepted} of {len(orders)} are accepted, and {done.settled} settled"
             findings.insert(0, f"refunds: {ends}")
-        figures = {
-            "refunds": done.settled,
-            "refunds_per_second": ratio(done.settled, float(done.seconds)),
-            **_beside_quiet(beside.figures, quiet.figures, "per_second", "rate_of_quiet"),
-            **_beside_quiet(beside.figures, quiet.figures, "p95_ms", "p95_of_quiet"),
-        }
-        yield Measured(row="refunds", figures=figures, findings=findings)
+        yield Measured(
+            row="refunds",
+            figures={
+                "refunds": done.settled,
+                "refunds_per_second": ratio(done.settled, float(done.seconds)),
+                **_beside_quiet(beside.figures, quiet.figures, "per_second", "rate_of_quiet"),
+                **_beside_quiet(beside.figures, quiet.figures, "p95_ms", "p95_of_quiet"),
+            },
+            findings=findings,
+        )
 
 
 def _beside_quiet(beside: Numbers, quiet: Numbers, name: str, quotient: str) -> dict[str, float]:
@@ -190,7 +196,7 @@ def buyers_waiting(stage: BenchStage) -> Runs:
 
     def null_p95_ms() -> float:
         """Of calls by few buyers: how long another call takes while all those wait."""
-        figures = load.run(
+        return load.run(
             "null",
             stage.instance,
             within_seconds=60,
@@ -198,8 +204,7 @@ def buyers_waiting(stage: BenchStage) -> Runs:
             VUS=NULL_VUS,
             AGAIN=1,
             TOKENS=tokens,
-        )
-        return figures.number("http_req_duration", "p(95)")
+        ).number("http_req_duration", "p(95)")
 
     database.wait_until_worked_off(stage.instance)
     before_ms = null_p95_ms()

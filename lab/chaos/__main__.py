@@ -47,7 +47,7 @@ def main() -> int:
     database = asked.db or campaign.database
 
     def run(instance: Instance) -> int:
-        made = campaign.kind(
+        return campaign.kind(
             campaign,
             instance,
             asked.seed,
@@ -55,8 +55,7 @@ def main() -> int:
             is_planted=asked.planted,
             seconds=asked.seconds,
             broker=asked.broker,
-        )
-        return made.run()
+        ).run()
 
     return own_stack.measure(campaign.name, "campaign", run, database=database, keeps_failed=True)
 

@@ -283,13 +283,12 @@ def small_disk(instance: Instance, *, megabytes: int) -> Iterator[None]:
 def _disk_full(_: str, instance: Instance) -> Steps:
     """The database's file system is full; what becomes free meanwhile is filled as well."""
     filler = instance.mariadb().data / "filler"
-    filling = children.running(
+    with children.running(
         ["sh", "-c", 'while :; do cat /dev/zero >> "$0"; sleep 0.1; done', filler],
         name="filler",
         log=instance.logs / "filler.log",
         is_ready=filler.exists,
-    )
-    with filling:
+    ):
         yield
     filler.unlink()
 

@@ -111,8 +111,12 @@ def manage(
 ) -> children.Ran:
     """`make manage ARGS=…` in that stack, to its end. Raises SetupError when that takes too long."""
     words = ["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"]
-    own = own_environment(instance, settings)
-    return children.run(words, within_seconds=within_seconds, environment=own, folder=instance.project)
+    return children.run(
+        words,
+        within_seconds=within_seconds,
+        environment=own_environment(instance, settings),
+        folder=instance.project,
+    )
 
 
 def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[Json]:
@@ -134,9 +138,11 @@ def broken(laws: Iterable[Mapping[str, Any]]) -> Lines:
 
 def paste(instance: Instance, lines: str) -> children.Ran:
     """Shell lines in the project beside that stack, up to the first that fails. Raises SetupError."""
-    own = own_environment(instance, {"FIRSTCOME_VAR": str(instance.home)})
     return children.run(
-        ["sh", "-euc", lines], within_seconds=MANAGE_SECONDS, environment=own, folder=instance.project
+        ["sh", "-euc", lines],
+        within_seconds=MANAGE_SECONDS,
+        environment=own_environment(instance, {"FIRSTCOME_VAR": str(instance.home)}),
+        folder=instance.project,
     )
 
 

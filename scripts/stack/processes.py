@@ -55,8 +55,9 @@ def command(name: str, instance: Instance, environment: Environment) -> Words:
             ).command()
         case "web":
             # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
-            ends = ("--graceful-timeout", "4")
-            return web_server(instance.port, *ends, "--workers", environment["WEB_WORKERS"])
+            return web_server(
+                instance.port, "--graceful-timeout", "4", "--workers", environment["WEB_WORKERS"]
+            )
         case "worker":
             # Threads: a task waits for the gateway and the database far more than it computes, the threads of
             # one process share group commits, and a kill -9 takes them all, with no orphaned children.
