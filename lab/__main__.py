@@ -26,7 +26,7 @@ def main() -> None:
     bootstrap = subprocess.run([sys.executable, places.PROJECT / "scripts/bootstrap.py", purpose])
     if bootstrap.returncode:
         sys.exit(bootstrap.returncode)
-    python = str(places.PROJECT / ".venv/bin/python")
+    python = f"{places.PROJECT}/.venv/bin/python"
     os.execv(python, [python, "-m", *command.split(), *words])
 
 

@@ -34,7 +34,7 @@ def checks() -> list[list[str]]:
     amtool = system_packages.program("amtool")
     return [
         # `--syntax-only`: the file with the token is there in the container alone.
-        [promtool, "check", "config", "--syntax-only", str(PROMETHEUS / "prometheus.yml")],
+        [promtool, "check", "config", "--syntax-only", f"{PROMETHEUS}/prometheus.yml"],
         [promtool, "check", "rules", *map(str, FILES)],
         [amtool, "check-config", str(ALERTMANAGER)],
         *([promtool, "test", "rules", str(path)] for path in UNIT_TESTS),

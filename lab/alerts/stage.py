@@ -280,8 +280,8 @@ def own_alertmanager(folder: Path, webhook: str) -> Program:
     return Program(
         folder / "alertmanager.log",
         sys.executable,
-        str(alert_rules.OPS / "monitoring/alertmanager.py"),
-        str(folder / "alertmanager.yml"),
+        f"{alert_rules.OPS}/monitoring/alertmanager.py",
+        f"{folder}/alertmanager.yml",
         "--cluster.listen-address=",
         f"--storage.path={folder / 'data'}",
         "--web.listen-address={address}",

@@ -58,7 +58,7 @@ def prepare(cluster: Cluster, name: str, folder: Path) -> None:
             layout.write(cluster, folder / "router-state.json", name)
             for file in ("key", "keyring"):
                 (folder / file).unlink(missing_ok=True)
-            keyring = (f"--master-key-file={folder / 'key'}", str(folder / "keyring"))
+            keyring = (f"--master-key-file={folder / 'key'}", f"{folder}/keyring")
             _run("mysqlrouter_keyring", "init", *keyring)
             password = f"{cluster.password('mysql-router')}\n"
             _run("mysqlrouter_keyring", "set", *keyring, "router", "password", text=password)

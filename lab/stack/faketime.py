@@ -32,7 +32,7 @@ def environment(folder: Path, clock: str) -> Settings:
     """What a process needs in its environment; the clock must have its file in that folder before."""
     return {
         "LD_PRELOAD": str(system_packages.FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(folder / f"{clock}.offset"),
+        "FAKETIME_TIMESTAMP_FILE": f"{folder}/{clock}.offset",
         # Seconds: a change of the file takes effect after so long at most.
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",

@@ -41,7 +41,7 @@ def stack(tmp_path_factory):
     server = instance.mariadb(max_connections=20)
     server.prepare()
     with children.running(
-        server.command(), name="mariadb", log=instance.logs / "mariadb.log", is_ready=str(server.socket)
+        server.command(), name="mariadb", log=instance.logs / "mariadb.log", is_ready=server.socket
     ):
         for table, columns in COLUMNS.items():
             database.rows(instance, f"CREATE TABLE {table} (id BIGINT AUTO_INCREMENT PRIMARY KEY, {columns})")

@@ -65,7 +65,7 @@ def command(name: str, instance: Instance, environment: Environment) -> Words:
             alone = ("--without-gossip", "--without-mingle", "--without-heartbeat")
             return _celery("worker", "--pool", "threads", "--concurrency", "16", *alone)
         case "beat":
-            return _celery("beat", "--schedule", str(data / "beat-schedule"), "--pidfile", "")
+            return _celery("beat", "--schedule", f"{data}/beat-schedule", "--pidfile", "")
         case "issuer":
             return [sys.executable, "-m", "django", "run_issuer"]
         case "gateway":

@@ -152,7 +152,7 @@ class Root:
     def command(self, *words: str) -> list[str]:
         """A command line that runs with /usr of this root."""
         script = 'mount --bind "$0" /usr && exec "$@"'
-        return ["unshare", "--mount", "sh", "-c", script, str(self.folder / "usr"), *words]
+        return ["unshare", "--mount", "sh", "-c", script, f"{self.folder}/usr", *words]
 
     def require(self, *, within_seconds: int = 86_400) -> None:
         """Make it unless it is made, beside its place: a kill leaves nothing half made. Raises SetupError."""

@@ -79,8 +79,7 @@ class OwnServer:
         command = [word for word in server.command() if word not in ("--skip-networking", "--skip-log-bin")]
         command += [*OPTIONS, f"--bind-address={ports.HOST}", f"--port={self.port}", f"--server-id={self.id}"]
         self._child = children.start([*command, *self.options], log=log)
-        there = str(server.socket)
-        children.wait_until(there, name="mariadb", child=self._child, log=log, within_seconds=60)
+        children.wait_until(server.socket, name="mariadb", child=self._child, log=log, within_seconds=60)
 
     def stop(self) -> None:
         if self._child:

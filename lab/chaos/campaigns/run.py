@@ -232,7 +232,7 @@ class Run:
         if self.instance.database == "mariadb":
             return database.rows(self.instance, statement, *values)
         with closing(sqlite3.connect(":memory:")) as connection:
-            connection.execute("ATTACH ? AS firstcome", [str(self.instance.data / "firstcome.sqlite3")])
+            connection.execute("ATTACH ? AS firstcome", [f"{self.instance.data}/firstcome.sqlite3"])
             return connection.execute(statement).fetchall()
 
 

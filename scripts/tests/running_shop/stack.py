@@ -241,8 +241,8 @@ class RunningShop:
             return lambda: b" ready." in self.log(name).read_bytes()[self._worker_log_began_at :]
         first = self.instance.port
         places: Mapping[str, ports.Address] = {
-            "mariadb": str(self.instance.mariadb_socket),
-            "redis": str(self.instance.redis_socket),
+            "mariadb": self.instance.mariadb_socket,
+            "redis": self.instance.redis_socket,
             "broker": (ports.HOST, self._broker),
             "web": (ports.HOST, first),
             "beat": (ports.HOST, first + instances.METRICS_PORTS["beat"]),
