@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from foundation import clock, journal
 from foundation.db import open_transaction, transactions
 from foundation.models import JournalLine
-from payments import gateways, rows
+from payments import gateways
 from payments.gateways.configured import Books
 from payments.gateways.contract import ExpectedCharge
 from payments.models import Payment, Reconciliation
@@ -24,9 +24,6 @@ from payments.transitions import SOURCES, UNSETTLED, Status
 NAMED_AT_ONCE = 1_000
 MOST_PER_ORDER = 5
 """How many payments an order may have, one after the other."""
-payments_of = rows.payments_of
-mark_all_succeeded = rows.mark_succeeded
-settle_refunds = rows.settle_refunds
 
 
 def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) -> Payment:

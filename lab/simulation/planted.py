@@ -43,11 +43,7 @@ def charge_anew(usual: Usual, gateway: Gateway, *, key: str, **terms: Any) -> An
 def charge_at_once(usual: Usual, executor: Executor, sagas: Any) -> Any:
     """Nothing is called before it is committed: the card of an order is charged where this is placed."""
     leased = usual(executor, sagas)
-    attempts = []
-    for saga in leased:
-        if saga.attempt:
-            attempts.append(saga.attempt)
-    for call in charging.charge(attempts):
+    for call in charging.charge(leased):
         call()
     return leased
 

@@ -30,7 +30,6 @@ from orders.saga.definitions import (
     DO,
     GAVE_UP,
     UNDO,
-    Attempt,
     Call,
     Event,
     LookUp,
@@ -41,7 +40,7 @@ from orders.saga.definitions import (
     StepResult,
 )
 from orders.saga.rows import SagaLogLine
-from payments import gateways, metrics, payment_states
+from payments import gateways, metrics, payment_states, rows as payments_rows
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import Status
@@ -85,20 +84,20 @@ def check_card_limits(counts: Counts, payer: Payer | None) -> None:
         raise rate_limits.refusal(name, rate, seconds=(first_at - start).total_seconds())
 
 
-def charge(attempts: Sequence[Attempt]) -> list[Call]:
+def charge(sagas: Sagas) -> list[Call]:
     """The calls that charge the cards or look up earlier attempts."""
-    payments = _payments(attempts)
-    return [partial(_charge_once, payments[attempt.saga.subject_id], attempt) for attempt in attempts]
+    payments = _payments(sagas)
+    return [partial(_charge_once, payments[saga.subject_id], saga) for saga in sagas]
 
 
-def cancel_or_refund(attempts: Sequence[Attempt]) -> list[Call]:
+def cancel_or_refund(sagas: Sagas) -> list[Call]:
     """The calls that undo charges: cancel by key what is unknown, refund what succeeded."""
-    payments = _payments(attempts)
+    payments = _payments(sagas)
     calls = list[Call]()
-    for attempt in attempts:
-        payment = payments[attempt.saga.subject_id]
-        key = saga_rows.unused_key(attempt.saga, f"{payment.charge_key}:refund")
-        calls.append(partial(_cancel_or_refund, payment, charge_reference(attempt.saga), key))
+    for saga in sagas:
+        payment = payments[saga.subject_id]
+        key = saga_rows.unused_key(saga, f"{payment.charge_key}:refund")
+        calls.append(partial(_cancel_or_refund, payment, charge_reference(saga), key))
     return calls
 
 
@@ -130,7 +129,7 @@ def charge_reference(saga: SagaRow) -> str:
 
 def mark_paid(sagas: Sagas, *, at: datetime) -> None:
     references = {saga.subject_id: charge_reference(saga) for saga in sagas}
-    if payment_states.mark_all_succeeded(references, at=at) != len(sagas):
+    if payments_rows.mark_succeeded(references, at=at) != len(sagas):
         raise RuntimeError("A payment that has ended can't become succeeded.")
     _count(sagas, ["succeeded"] * len(sagas))
 
@@ -153,7 +152,8 @@ def mark_ended(sagas: Sagas) -> None:
         )
         # Cancelled is one whose charge was refunded, or got no answer in time.
         is_cancelled = was_charged or saga.failure_code in (GAVE_UP, ACTION_EXPIRED)
-        outcomes.append("declined" if is_declined(saga) else "cancelled" if is_cancelled else "failed")
+        not_declined = "cancelled" if is_cancelled else "failed"
+        outcomes.append("declined" if is_declined(saga) else not_declined)
     _count(sagas, outcomes)
 
 
@@ -189,21 +189,20 @@ STEP = OutsideStep(
 )
 
 
-def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Payment]:
-    sagas = [attempt.saga for attempt in attempts]
+def _payments(sagas: Sagas) -> dict[UUID, Payment]:
     begun: dict[UUID, Payment] = {saga.subject_id: saga.begun.payment for saga in sagas if saga.begun}
     return begun | payment_rows.read_payments([saga.subject_id for saga in sagas if not saga.begun])
 
 
-def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:
-    if attempt.is_repeat:
+def _charge_once(payment: Payment, saga: SagaRow) -> StepResult:
+    if saga.is_repeat:
         found = gateways.of(payment.books).find(key=payment.charge_key)
-        if found.status == "unknown" and attempt.saga.state == Saga.State.STUCK:
+        if found.status == "unknown" and saga.state == Saga.State.STUCK:
             # It may be stuck because of what an earlier look-up has shown.
             return replace(_to_step_result(found, payment), needs_operator=True)
         if found.status != "absent":
             return _to_step_result(found, payment)
-    if attempt.is_overdue:
+    if saga.is_overdue:
         return NOT_STARTED
     charged = gateways.of(payment.books).charge(
         key=payment.charge_key,
@@ -220,10 +219,8 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
         cancelled = _cancel_charge(payment)
         if cancelled.status in ("cancelled", "declined", "absent"):
             return StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference, amount=0)
-        if cancelled.status == "pending":
-            return _to_step_result(cancelled, payment)
         if cancelled.status != "succeeded":
-            return StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")
+            return gateway_facts.judge_undecided(cancelled, "cancel: ")
         reference = cancelled.reference
     refunded = gateways.refund_rest(
         payment.books,
@@ -232,10 +229,9 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
         charge_reference=reference,
         amount=payment.card_amount,
     )
-    result = gateway_facts.judge_refund(refunded, amount=payment.card_amount, detail=gateway_facts.REFUNDED)
-    if result.event != Event.FAILED:
-        return result
-    return replace(result, detail=f"refund: {refunded.status} {refunded.failure_detail}")
+    return gateway_facts.judge_refund(
+        refunded, amount=payment.card_amount, detail=gateway_facts.REFUNDED, call="refund: "
+    )
 
 
 def _cancel_charge(payment: Payment) -> GatewayResult:
@@ -297,9 +293,5 @@ def _to_step_result(result: GatewayResult, payment: Payment) -> StepResult:
                 code=result.failure_code or f"charge_{result.status}",
                 reference=result.reference,
             )
-        case "pending":
-            return StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)
-        case status:
-            # Of unknown outcome: nothing is final, and the next attempt looks the charge up first.
-            detail = f"{status} {result.failure_detail}".strip()
-            return StepResult(Event.FAILED, detail, code=result.failure_code, reference=result.reference)
+        case _:
+            return gateway_facts.judge_undecided(result)

@@ -18,10 +18,8 @@ from foundation import clock, journal
 from foundation.db import transactions
 from foundation.db.rows import save_changes
 from orders import pricing
-from orders.models import Order, Refund, RefundLine, Saga
+from orders.models import Order, Refund, RefundLine
 from orders.payment import refund_records
-from orders.saga import rows as saga_rows
-from orders.saga.definitions import DO, NOT_KNOWN
 from payments import disputes, gateways, ledger, payment_states
 from payments.gateways.contract import GatewayResult
 from payments.models import GATEWAY_CLEARING, Payment, Transfer
@@ -41,13 +39,15 @@ class Booked(NamedTuple):
     failed: int
 
 
-def look_up(payment: Payment) -> tuple[bool, str]:
-    """Ask the gateway, outside a transaction; returns whether all is booked now, and the outcome in words."""
+def look_up(payment: Payment) -> tuple[bool, str, GatewayResult]:
+    """Ask the gateway, outside a transaction; returns whether all is booked now, the outcome in words, and
+    what the gateway said.
+    """
     before = transactions.read(partial(read_booked, payment.id))
     found = gateways.of(payment.books).find(key=payment.charge_key)
     if found.status != "succeeded":
-        return False, f"the gateway says {found.status}"
-    return book(payment.id, found, before=before)
+        return False, f"the gateway says {found.status}", found
+    return *book(payment.id, found, before=before), found
 
 
 def read_booked(payment_id: UUID) -> Booked:
@@ -57,8 +57,8 @@ def read_booked(payment_id: UUID) -> Booked:
 
 
 def book(payment_id: UUID, found: GatewayResult, *, before: Booked) -> tuple[bool, str]:
-    """Book what is new of a succeeded charge, outside a transaction; returns what `look_up` does. `before`
-    was read before the gateway was asked.
+    """Book what is new of a succeeded charge, outside a transaction; returns whether all is
+    booked now, and the outcome in words. `before` was read before the gateway was asked.
     """
     kept: dict[UUID, bool] | None = {}
     if before.refunded_amount and found.refunded_amount < before.refunded_amount + before.refunding_amount:
@@ -74,18 +74,14 @@ def book(payment_id: UUID, found: GatewayResult, *, before: Booked) -> tuple[boo
 def _ask_about_refunds(payment: Payment) -> dict[UUID, bool] | None:
     """Whether the gateway has kept to the shop's own refunds that are settled; None without an answer."""
     refunds = Refund.objects.filter(order=payment.order_id, status=Refund.Status.SUCCEEDED).in_bulk()
-    sagas = list(Saga.objects.filter(kind=refund_records.KIND, subject_id__in=refunds))
-    final = saga_rows.final_results([saga.id for saga in sagas])
     kept: dict[UUID, bool] = {}
-    for saga in sagas:
-        key = saga_rows.unused_key(saga, refund_records.refund_key(refunds[saga.subject_id]))
+    for refund, key, made in refund_records.read_calls(refunds):
         found = gateways.of(payment.books).find_refund(key=key, charge_reference=payment.charge_reference)
         if found.status == "unknown":
             return None
         # One that an operator confirmed has another id, or none.
-        made = final[saga.id].get((refund_records.REFUND_CARD, DO), NOT_KNOWN)
         if found.reference and found.reference == made.reference:
-            kept[saga.subject_id] = found.status != "declined"
+            kept[refund.id] = found.status != "declined"
     return kept
 
 

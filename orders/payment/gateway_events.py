@@ -66,7 +66,7 @@ def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
         return _refund_late_charge(event, payment)
     if event.type in ("charge.succeeded", "charge.declined"):
         return True, "the payment is succeeded"
-    is_booked, outcome = gateway_bookings.look_up(payment)
+    is_booked, outcome, _ = gateway_bookings.look_up(payment)
     if is_booked and _is_about_dispute(event) and not payment.disputes.exists():
         detail = f"The gateway sent {event.type}, and shows no dispute of the charge so far."
         note = partial(payment_states.note_once, payment, UNCONFIRMED, detail, reference=event.event_id)

@@ -71,15 +71,21 @@ def is_refunded(undone: StepResult) -> bool:
     return undone.detail == REFUNDED if undone.amount is None else undone.amount > 0
 
 
-def judge_refund(refunded: GatewayResult, *, amount: int, detail: str) -> StepResult:
+def judge_refund(refunded: GatewayResult, *, amount: int, detail: str, call: str = "") -> StepResult:
     """What a call has come to that was to refund this amount; `detail` is of one that is done."""
-    match refunded.status:
-        case "succeeded":
-            return StepResult(Event.DONE, detail, reference=refunded.reference, amount=amount)
-        case "pending":
-            return StepResult(Event.PENDING, WORKING, reference=refunded.reference)
-    code = refunded.failure_code or ("refused" if refunded.status == "declined" else "")
-    return StepResult(Event.FAILED, described(refunded), code=code, reference=refunded.reference)
+    if refunded.status == "succeeded":
+        return StepResult(Event.DONE, detail, reference=refunded.reference, amount=amount)
+    return judge_undecided(refunded, call)
+
+
+def judge_undecided(result: GatewayResult, call: str = "") -> StepResult:
+    """What a call has come to without a final result; what failed begins with its name. Of an unknown outcome
+    it is looked up first at the next attempt.
+    """
+    if result.status == "pending":
+        return StepResult(Event.PENDING, WORKING, reference=result.reference)
+    code = result.failure_code or ("refused" if result.status == "declined" else "")
+    return StepResult(Event.FAILED, call + described(result), code=code, reference=result.reference)
 
 
 def described(result: GatewayResult) -> str:

@@ -5,7 +5,6 @@ its saga, which looks the charge up itself.
 """
 
 import threading
-from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -21,7 +20,6 @@ from foundation.lazy_texts import mark
 from foundation.money import format_amount
 from orders.payment import gateway_bookings
 from orders.saga import rows as saga_rows
-from payments import gateways
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
@@ -68,10 +66,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     known = transactions.read(lambda: recorded_answers.find(keyed))
     if known:
         return known
-    before = transactions.read(partial(gateway_bookings.read_booked, payment_id))
-    result = _find(payment)
-    if result.status == "succeeded":
-        gateway_bookings.book(payment_id, result, before=before)
+    result = _look_up(payment)
     # The call may have taken seconds, in which the payment's saga went on.
     payment = transactions.read(lambda: Payment.objects.get(id=payment_id))
 
@@ -95,7 +90,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     return outcome
 
 
-def _find(payment: Payment) -> GatewayResult:
+def _look_up(payment: Payment) -> GatewayResult:
     if not _free.acquire(blocking=False):
         raise Unavailable(
             mark(
@@ -105,7 +100,7 @@ def _find(payment: Payment) -> GatewayResult:
             retry_after=5,
         )
     try:
-        return gateways.of(payment.books).find(key=payment.charge_key)
+        return gateway_bookings.look_up(payment)[2]
     finally:
         _free.release()
 

@@ -18,7 +18,6 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from coupons import holding
@@ -106,20 +105,16 @@ def new_purchase(
         number=number,
         api_key_id=payer.key_id if payer else None,
     )
-    needless = {
-        "hold_coupon": not order.coupon_code,
-        "debit_balance": not order.points_amount,
-        charging.NAME: not order.card_amount,
+    # Stock and coupon are reserved and held where the order is placed.
+    final = {
+        "reserve_inventory": Event.DONE,
+        "hold_coupon": Event.DONE if order.coupon_code else Event.SKIPPED,
     }
-    saga, log = saga_rows.new_saga(
-        kind=KIND,
-        subject_id=payment.id,
-        about_id=order.id,
-        by=by,
-        give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,
-        done=["reserve_inventory"] if needless["hold_coupon"] else ["reserve_inventory", "hold_coupon"],
-        skipped=[step for step, is_needless in needless.items() if is_needless],
-    )
+    if not order.points_amount:
+        final["debit_balance"] = Event.SKIPPED
+    if not order.card_amount:
+        final[charging.NAME] = Event.SKIPPED
+    saga, log = saga_rows.new_saga(kind=KIND, subject_id=payment.id, about_id=order.id, by=by, final=final)
     return StartedPayment(payment, saga, log, lines)
 
 
@@ -129,11 +124,10 @@ def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
     """
     if not purchases:
         return
-    sagas = {purchase.saga.id: purchase.saga for purchase in purchases}
     rows = [saga_rows.new_row(purchase.saga, purchase.log, begun=purchase) for purchase in purchases]
     for leased in run.process_executor().lease_new(rows):
         for name, value in leased.changes.items():
-            setattr(sagas[leased.id], name, value)
+            setattr(leased.begun.saga, name, value)
     payment_rows.insert_payments([purchase.payment for purchase in purchases])
     saga_rows.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 

@@ -13,9 +13,11 @@ from foundation.grouping import grouped
 from inventory import stock_levels
 from inventory.availability import Line
 from orders import order_events, order_states, pricing, product_days, rows as order_rows
-from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.models import Order, OrderLine, Refund, RefundLine, Saga
 from orders.payment.refund_amounts import RefundableLine
-from payments import ledger, payment_states
+from orders.saga import rows as saga_rows
+from orders.saga.definitions import DO, NOT_KNOWN, StepResult
+from payments import ledger, payment_states, rows as payments_rows
 from payments.models import GATEWAY_CLEARING, SALES, Transfer
 
 KIND = "refund"
@@ -32,6 +34,20 @@ def refund_key(refund: Refund) -> str:
     A refund that failed there needs another one as well, once an operator retries it (`unused_key`).
     """
     return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
+
+
+def read_calls(refunds: Mapping[UUID, Refund]) -> list[tuple[Refund, str, StepResult]]:
+    """Those of these refunds by id that a saga executes, with the key of its next call, and the final result
+    of its call.
+    """
+    sagas = list(Saga.objects.filter(kind=KIND, subject_id__in=refunds).order_by("id"))
+    final = saga_rows.final_results([saga.id for saga in sagas])
+    calls: list[tuple[Refund, str, StepResult]] = []
+    for saga in sagas:
+        refund = refunds[saga.subject_id]
+        key = saga_rows.unused_key(saga, refund_key(refund))
+        calls.append((refund, key, final[saga.id].get((REFUND_CARD, DO), NOT_KNOWN)))
+    return calls
 
 
 def refundable_lines(lines: Iterable[OrderLine]) -> list[RefundableLine]:
@@ -79,7 +95,7 @@ def settle(refunds: Sequence[Refund]) -> None:
     holding.reinstate([id for id, status in statuses.items() if status == Order.Status.REFUNDED], now=now)
     ledger.transfer_many([_in_ledger(refund) for refund in refunds if refund.amount], at=now)
     of_cards = {id: sum(refund.card_amount for refund in of_order) for id, of_order in by_order.items()}
-    payment_states.settle_refunds(of_cards)
+    payments_rows.settle_refunds(of_cards)
     for order_id, of_order in by_order.items():
         order = of_order[0].order
         last = of_order[-1]

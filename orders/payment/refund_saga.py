@@ -10,7 +10,7 @@ at the gateway meanwhile. Where as much as a stuck refund was given back there, 
 it: an operator decides. One that the gateway refuses for good ends without it once two operators say so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -26,11 +26,8 @@ from orders.payment.refund_records import KIND, REFUND_CARD, refund_key
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
     APPLIED,
-    DO,
     FORCED_DETAIL,
-    NOT_KNOWN,
     SAGA_TYPES,
-    Attempt,
     Call,
     Event,
     LocalStep,
@@ -62,18 +59,18 @@ class Expected(NamedTuple):
     amount: int
     done_amount: int
     made_amount: int
-    other_keys: tuple[str, ...]
+    other_keys: list[str]
     accepted_amount: int
     is_refused: bool
 
 
-def _refund_cards(attempts: Sequence[Attempt]) -> list[Call]:
-    refunds = Refund.objects.in_bulk([attempt.saga.subject_id for attempt in attempts])
+def _refund_cards(sagas: Sagas) -> list[Call]:
+    refunds = Refund.objects.in_bulk([saga.subject_id for saga in sagas])
     order_ids = [refund.order_id for refund in refunds.values()]
     paid = Payment.objects.filter(order_id__in=order_ids, status=Payment.Status.SUCCEEDED)
     payments = {payment.order_id: payment for payment in paid}
     calls = list[Call]()
-    for saga in [attempt.saga for attempt in attempts]:
+    for saga in sagas:
         refund = refunds[saga.subject_id]
         key = saga_rows.unused_key(saga, refund_key(refund))
         stuck = _read(saga) if saga.state == Saga.State.STUCK else None
@@ -88,21 +85,22 @@ def _read(saga: SagaRow) -> Expected:
     assert payment
     of_order = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id)
     others = of_order.exclude(status=Refund.Status.FAILED).in_bulk()
-    sagas = list(Saga.objects.filter(kind=KIND, subject_id__in=others).order_by("id"))
-    final = saga_rows.final_results([one.id for one in sagas])
-    events = {one.subject_id: final[one.id].get((REFUND_CARD, DO), NOT_KNOWN).event for one in sagas}
-    unsettled = {id for id in events if others[id].status in refund_records.UNSETTLED}
+    done_amount = payment.refunded_amount
+    made_amount = 0
+    other_keys = list[str]()
+    for other, key, result in refund_records.read_calls(others):
+        if result.event == Event.FAILED:
+            other_keys.append(key)
+        if result.event == Event.DONE:
+            made_amount += other.card_amount
+        if result.event in APPLIED and other.status in refund_records.UNSETTLED:
+            done_amount += other.card_amount
     return Expected(
         charge,
         refund.card_amount,
-        done_amount=payment.refunded_amount
-        + sum(others[id].card_amount for id in unsettled if events[id] in APPLIED),
-        made_amount=sum(others[id].card_amount for id, event in events.items() if event == Event.DONE),
-        other_keys=tuple(
-            saga_rows.unused_key(one, refund_key(others[one.subject_id]))
-            for one in sagas
-            if events[one.subject_id] == Event.FAILED
-        ),
+        done_amount=done_amount,
+        made_amount=made_amount,
+        other_keys=other_keys,
         accepted_amount=refund.by_hand_amount,
         is_refused=bool(refund.refusal_code),
     )

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Sum
 
 from accounts.operating import own_account
@@ -27,6 +26,7 @@ from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_amounts, refund_records, refund_saga
 from orders.payment.refund_amounts import Refundable
 from orders.saga import rows as saga_rows
+from orders.saga.definitions import Event
 from payments import disputes
 from payments.models import Payment
 
@@ -79,8 +79,7 @@ def start_refund(
             kind=refund_saga.KIND,
             subject_id=refund.id,
             about_id=order.id,
-            give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,
-            skipped=[] if refund.card_amount else [refund_saga.REFUND_CARD],
+            final={} if refund.card_amount else {refund_saga.REFUND_CARD: Event.SKIPPED},
         )
         order_events.note_refund_requested(order, refund, refund_lines)
         saga_rows.insert_sagas([(saga, started)])

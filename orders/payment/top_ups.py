@@ -40,9 +40,7 @@ def start(
             api_key_id=payer.key_id if payer else None,
         )
         payment_rows.insert_payments([payment])
-        saga, lines = saga_rows.new_saga(
-            kind=KIND, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
-        )
+        saga, lines = saga_rows.new_saga(kind=KIND, subject_id=payment.id)
         saga_rows.insert_sagas([(saga, lines)])
         return StartedPayment(payment, saga, lines)
 

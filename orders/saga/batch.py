@@ -15,7 +15,7 @@ from prometheus_client import Histogram
 from structlog import get_logger
 
 from foundation import clock, journal
-from foundation.db import transactions
+from foundation.db import bulk_sql, transactions
 from foundation.errors import Rejected
 from foundation.journal import ActorContext
 from foundation.observability import tracing
@@ -35,7 +35,6 @@ from orders.saga.definitions import (
     TOO_LATE,
     UNDO,
     UNFINISHED,
-    Attempt,
     Event,
     LocalStep,
     OutsideStep,
@@ -47,7 +46,7 @@ from orders.saga.definitions import (
     call_name,
     refusal_or_failure,
 )
-from orders.saga.progress import Action, Claim, Turn
+from orders.saga.progress import Claim, Turn
 from orders.saga.rows import UNLEASED, SagaLogLine
 from payments.gateways.contract import NOT_CALLED
 
@@ -85,11 +84,11 @@ def advance(sagas: Sagas, *, token: str, mode: str = DO, failpoint: Callable[[st
         saga = sagas[0]
         has_locked = bool(batches and batches[-1].rows)
         # If recording the failure failed too, recovery takes over and counts the lost lease.
-        is_failure_of_step = mode == SINGLE and has_locked and not (saga.result and not saga.attempt)
+        is_failure_of_step = mode == SINGLE and has_locked and (saga.is_calling or not saga.result)
         if not is_failure_of_step or isinstance(error, transactions.DatabaseUnavailable):
             raise
         log.warning("saga step failed", saga=saga.id, exc_info=error)
-        saga.attempt = None
+        saga.is_calling = False
         saga.result = refusal_or_failure(error)
         return advance(sagas, token=token, mode=mode, failpoint=failpoint)
 
@@ -116,7 +115,7 @@ def put_off(sagas: Sagas, result: StepResult, *, token: str, seconds: float | No
 class Batch:
     """One attempt at the transaction. `copies` are the sagas as they were known before, `rows` those that it
     has locked, `advanced` those of them that it may change, and `committed` names what was written. It leases
-    those that continue: by the call of their `attempt`, else in another batch.
+    those that continue: by the call of one that `is_calling`, else in another batch.
     """
 
     copies: dict[UUID, SagaRow]
@@ -156,7 +155,8 @@ class Batch:
 
     def put_off(self, result: StepResult, seconds: float | None) -> None:
         # What is put off without a rest is due all the same, so that a locked row is left for the next time.
-        self.rows = saga_rows.read_sagas(self.copies, is_locked=True, skip_locked=seconds is None)
+        lock = bulk_sql.for_update(skip_locked=seconds is None)
+        self.rows = saga_rows.read_sagas(self.copies, lock=lock)
         final = saga_rows.final_results(self.rows)
         for id, saga in self.rows.items():
             saga.final = final[id]
@@ -192,7 +192,7 @@ class Batch:
             has_token=bool(saga.lease_token),
             is_put_off=at is not None and at > self.now and at != copy.next_attempt_at,
             result=saga.result.event if saga.result else "",
-            is_called=copy.attempt is not None,
+            is_called=copy.is_calling,
         )
         if claim == Claim.LEASE_LOST:
             self._log_attempt(saga, saga.next_step, LEASE_LOST)
@@ -238,12 +238,9 @@ class Batch:
             saga.change(last_error=result.detail[:255])
         elif action is None:
             self._log_attempt(saga, step, result)
-        turn = progress.turn_of_attempt(
-            is_over=is_over, needs_operator=result.needs_operator, can_compensate=saga.can_compensate(step)
-        )
-        if turn == Turn.NEEDS_OPERATOR:
+        if result.needs_operator:
             self._mark_stuck(saga)
-        elif turn == Turn.COMPENSATE:
+        elif is_over and saga.can_compensate(step):
             saga.start_compensation(*(NOT_CONFIRMED if action else OUTCOME_UNKNOWN))
             return True
         if action:
@@ -284,7 +281,7 @@ class Batch:
         """Log an attempt that was not final. Past its deadline what can't be compensated is stuck."""
         saga.change(attempts=saga.attempts + 1, last_error=result.detail[:255])
         self.lines.append(SagaLogLine(saga, _name(step), saga.direction, result, attempt=saga.attempts))
-        if progress.is_stuck(self.now, saga.deadline_at, can_compensate=saga.can_compensate(step)):
+        if self._is_overdue(saga) and not saga.can_compensate(step):
             self._mark_stuck(saga)
 
     def _mark_stuck(self, saga: SagaRow) -> None:
@@ -325,13 +322,10 @@ class Batch:
                 self._do(step, waiting[step])
 
     def _may_start(self, saga: SagaRow, step: Step) -> bool:
-        """Whether the step may be started; an overdue saga is compensated instead, if it still can be."""
-        is_too_late = progress.is_too_late(
-            self.now,
-            saga.deadline_at,
-            can_compensate=saga.can_compensate(step),
-            is_repeat=saga.is_repeat_of(step),
-        )
+        """Whether the step may be started; an overdue saga is compensated instead, if it still can be. A call
+        that may have been made is looked up all the same.
+        """
+        is_too_late = self._is_overdue(saga) and saga.can_compensate(step) and not saga.is_repeat_of(step)
         if is_too_late:
             saga.start_compensation(*TOO_LATE)
         return not is_too_late
@@ -351,21 +345,16 @@ class Batch:
     def _schedule_next(self, saga: SagaRow) -> None:
         """Schedule the next action: the end, an outside call, or another batch."""
         step = saga.next_step
-        action = progress.next_action(
-            is_undo=saga.direction == UNDO,
-            is_other_direction=self.mode not in (SINGLE, saga.direction),
-            has_step=step is not None,
-            is_outside=isinstance(step, OutsideStep),
-        )
-        if action == Action.UNDO:
+        is_of_batch = self.mode in (SINGLE, saga.direction)
+        if is_of_batch and saga.direction == UNDO:
             undone = self._skip_without_effect(saga)
             if isinstance(undone, OutsideStep):
                 self._call(saga, undone)
             else:
                 self.compensated.append(saga)
-        elif action == Action.END:
+        elif step is None and saga.direction == DO:
             self._end(saga, State.DONE)
-        elif action == Action.CALL and isinstance(step, OutsideStep) and self._may_start(saga, step):
+        elif is_of_batch and isinstance(step, OutsideStep) and self._may_start(saga, step):
             self._call(saga, step)
         else:
             self._lease(saga)
@@ -373,10 +362,11 @@ class Batch:
     def _call(self, saga: SagaRow, step: OutsideStep) -> None:
         """Schedule the call of the step. `open_call` is committed before the call."""
         call = call_name(step.name, saga.direction)
-        is_repeat = saga.is_repeat_of(step)
-        if step.give_up_seconds and saga.direction == DO and not is_repeat:
+        saga.is_calling = True
+        saga.is_repeat = saga.is_repeat_of(step)
+        if step.give_up_seconds and saga.direction == DO and not saga.is_repeat:
             saga.change(deadline_at=self.now + timedelta(seconds=step.give_up_seconds))
-        saga.attempt = Attempt(saga, is_repeat=is_repeat, is_overdue=self._is_overdue(saga))
+        saga.is_overdue = self._is_overdue(saga)
         self._lease(saga, open_call=call)
 
     def _lease(self, saga: SagaRow, **more: str) -> None:

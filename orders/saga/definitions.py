@@ -105,11 +105,12 @@ FinalResults = dict[tuple[str, str], StepResult]
 class SagaRow:
     """A saga as the engine reads and changes it: columns of its row, and what a transaction knows of it.
 
-    `final` has its final results by step and direction, `parent` the row that its type's `lock` has locked,
-    `attempt` the call that is to be made, or was made. `result` is what is to be recorded: of that call or,
-    without one, what a single batch raised. `changes` are the columns to save. An executor found it at the
-    monotonic instant `found_at`, and gave it a place of the class `found_as`. `begun` is what began it, if
-    this process did: what its first steps need not read.
+    `final` has its final results by step and direction, `parent` the row that its type's `lock` has locked.
+    `result` is what is to be recorded: of the call of one that `is_calling` or, without one, what a single
+    batch raised. With `is_repeat` an earlier call may have reached the other system, so its outcome is looked
+    up first; with `is_overdue` the saga was past its deadline, so nothing new is started. `changes` are the
+    columns to save. An executor found it at the monotonic instant `found_at`, and gave it a place of the
+    class `found_as`. `begun` is what began it, if this process did: what its first steps need not read.
     """
 
     id: UUID
@@ -134,7 +135,9 @@ class SagaRow:
     final: FinalResults = field(default_factory=dict)
     parent: Any = None
     result: StepResult | None = None
-    attempt: "Attempt | None" = None
+    is_calling: bool = False
+    is_repeat: bool = False
+    is_overdue: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
     found_at: float = field(default_factory=lambda: time.monotonic())
     found_as: str = ""
@@ -195,7 +198,7 @@ class SagaRow:
         """The result that this copy brings, if it is one of what the saga does next."""
         step = saga.next_step
         is_due = step is not None and self.open_call == call_name(step.name, saga.direction)
-        return self.result if is_due or not self.attempt else None
+        return self.result if is_due or not self.is_calling else None
 
 
 Sagas = Sequence[SagaRow]
@@ -217,21 +220,10 @@ class LocalStep:
     undo: Callable[[Sagas], Sequence[str | StepResult]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An attempt at an outside step. `is_repeat`: an earlier call may have reached the other system, so its
-    outcome is looked up first. `is_overdue`: the saga is past its deadline, so nothing new is started.
-    """
-
-    saga: SagaRow
-    is_repeat: bool = False
-    is_overdue: bool = False
-
-
 Call = Callable[[], StepResult]
 """An exchange with another system for a saga. It blocks, and uses no database."""
-PrepareCalls = Callable[[Sequence[Attempt]], Sequence[Call]]
-"""Reads from the database what the calls need, and returns one for each attempt, in their order."""
+PrepareCalls = Callable[[Sagas], Sequence[Call]]
+"""Reads from the database what the calls need, and returns one for each saga, in their order."""
 
 
 class LookUp(NamedTuple):

@@ -330,15 +330,9 @@ def _force(
     if answer is None or answer[:3] != (step.name, saga.direction, expected):
         raise Rejected(CHANGED, code="saga_changed")
     result = answer.result
-    if result.event != Event.FORCED and not is_approved:
-        subject = f"{saga.kind} {saga.subject_id}"
-        asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
-        account_id = saga.parent and saga.parent.account_id
-        # The saga's lock keeps those who ask at once apart.
-        return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
-            kind=FORCE, subject=subject, arguments=asked, reason=reason, account_id=account_id
-        )
     if result.event != Event.FORCED:
+        if not is_approved:
+            return _ask_for_approval(saga, step, reason=reason, reference=reference)
         reference = reference or result.reference
         result = replace(result, event=Event.FORCED, detail=FORCED_DETAIL, reference=reference)
     lines = [SagaLogLine(saga, step.name, saga.direction, result)]
@@ -352,6 +346,17 @@ def _force(
         if step not in saga.type.reversible:
             saga.change(is_irreversible=True)
     return FORCED
+
+
+def _ask_for_approval(saga: SagaRow, step: OutsideStep, *, reason: str, reference: str) -> Approval:
+    """The approval that waits for a second operator already, or is asked for now."""
+    subject = f"{saga.kind} {saga.subject_id}"
+    asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
+    account_id = saga.parent and saga.parent.account_id
+    # The saga's lock keeps those who ask at once apart.
+    return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
+        kind=FORCE, subject=subject, arguments=asked, reason=reason, account_id=account_id
+    )
 
 
 def _prepare_approved(approval: Approval) -> Callable[[], str]:

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 from prometheus_client import Counter
@@ -76,13 +77,13 @@ def new_saga(
     *,
     kind: str,
     subject_id: UUID,
-    give_up_seconds: float,
     about_id: UUID | None = None,
     by: ActorContext | None = None,
-    done: Collection[str] = (),
-    skipped: Collection[str] = (),
+    final: Mapping[str, Event] = {},
 ) -> tuple[Saga, list[SagaLogLine]]:
-    """An unsaved saga, with its first lines, for the transaction that calls `insert_sagas`."""
+    """An unsaved saga, with its first lines, of steps that are `final` already, for the transaction that
+    calls `insert_sagas`.
+    """
     now = clock.now()
     by = by or journal.current_actor()
     saga = Saga(
@@ -92,13 +93,12 @@ def new_saga(
         request_id=by.request_id,
         traceparent=by.traceparent if tracing.is_recorded(by.traceparent) else "",
         created_at=now,
-        deadline_at=now + timedelta(seconds=give_up_seconds),
+        deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
         next_attempt_at=AT_ONCE,
         work_class=SAGA_TYPES[kind].class_of(WorkClass.NEW),
     )
-    events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
-    steps = [step.name for step in SAGA_TYPES[kind].steps if step.name in events]
-    return saga, [SagaLogLine(saga, step, DO, StepResult(events[step])) for step in steps]
+    steps = [step.name for step in SAGA_TYPES[kind].steps if step.name in final]
+    return saga, [SagaLogLine(saga, step, DO, StepResult(final[step])) for step in steps]
 
 
 def new_row(saga: Saga, lines: Sequence[SagaLogLine], *, begun: Any) -> SagaRow:
@@ -189,13 +189,9 @@ def advance_now(subject_ids: Collection[UUID]) -> None:
 # Rows and leases
 
 
-def read_sagas(
-    saga_ids: Collection[UUID], *, is_locked: bool = False, skip_locked: bool = False
-) -> dict[UUID, SagaRow]:
-    """These sagas by id, without their final results; with `is_locked` their rows are locked."""
-    read = bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of(
-        saga_ids, lock=bulk_sql.for_update(skip_locked=skip_locked) if is_locked else ""
-    )
+def read_sagas(saga_ids: Collection[UUID], *, lock: str = "") -> dict[UUID, SagaRow]:
+    """These sagas by id, without their final results; `lock` ends the statement."""
+    read = bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of(saga_ids, lock=lock)
     return {row[0]: SagaRow(*row) for row in read}
 
 
@@ -227,17 +223,17 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
         rows, parents = _lock_with_orders(sagas)
     else:
         parents = lock(sagas, is_shared) if lock else _lock_orders(sagas)
-        rows = read_sagas(parents if is_shared else copies, is_locked=True)
-    final = dict[UUID, FinalResults]()
+        rows = read_sagas(parents if is_shared else copies, lock=bulk_sql.for_update())
+    unread = list[UUID]()
     for id, row in rows.items():
-        copy = copies[id]
-        if copy.lease_token == row.lease_token == token:
-            final[id] = copy.final
-    final |= final_results([id for id in rows if id not in final])
-    for id, row in rows.items():
-        row.final = dict(final.get(id, {}))
         row.parent = parents.get(id)
         row.result = None if id in parents else WITHOUT_PARENT
+        if copies[id].lease_token == row.lease_token == token:
+            row.final = dict(copies[id].final)
+        else:
+            unread.append(id)
+    for id, final in final_results(unread).items():
+        rows[id].final = final
     return {id: rows[id] for id in copies if id in rows}
 
 

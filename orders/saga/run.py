@@ -407,13 +407,10 @@ class Executor:
                 (alone if is_old else together).append(copy)
             elif saga is None or saga.lease_token != self._token:
                 ended.append(copy)
-            elif saga.attempt or done.mode != SINGLE:
+            elif saga.is_calling or done.mode != SINGLE:
                 going_on.append(saga)
             else:
                 alone.append(saga)
-            if saga is not None:
-                # The attempt refers to its saga: as a cycle both would wait for the garbage collector.
-                copy.attempt = None
         with self._mutex:
             self._sagas |= done.rows
         self._release(ended)
@@ -423,11 +420,11 @@ class Executor:
         self._schedule(DUE)
 
     def _go_on(self, sagas: Iterable[SagaRow]) -> None:
-        """Have these leased sagas make the calls of their attempts, or join their next batches."""
+        """Have these leased sagas make their calls, or join their next batches."""
         calls: dict[OutsideStep, list[SagaRow]] = defaultdict(list)
         together = list[SagaRow]()
         for saga in sagas:
-            if saga.attempt and isinstance(saga.next_step, OutsideStep):
+            if saga.is_calling and isinstance(saga.next_step, OutsideStep):
                 calls[saga.next_step].append(saga)
             else:
                 together.append(saga)
@@ -448,9 +445,8 @@ class Executor:
         """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
         prepare = step.do if sagas[0].direction == DO else step.undo
         assert prepare
-        attempts = [saga.attempt for saga in sagas if saga.attempt]
         try:
-            calls = prepare(attempts)
+            calls = prepare(sagas)
         except Exception as error:
             log.warning("calls could not be prepared", step=step.name, exc_info=error)
             if len(sagas) == 1:
@@ -459,8 +455,8 @@ class Executor:
             for saga in sagas:
                 self._pools.submit("single", partial(self._call, step, [saga]))
             return
-        for attempt, call in zip(attempts, calls, strict=True):
-            self._pools.submit("outside_call", partial(self._make_call, call, step.name, attempt.saga))
+        for saga, call in zip(sagas, calls, strict=True):
+            self._pools.submit("outside_call", partial(self._make_call, call, step.name, saga))
 
     def _make_call(self, call: Call, step: str, saga: SagaRow) -> None:
         name = call_name(step, saga.direction)

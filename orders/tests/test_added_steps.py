@@ -40,7 +40,7 @@ NAME = "screen_order"
 
 
 def for_each(call: Call) -> PrepareCalls:
-    return lambda attempts: [call] * len(attempts)
+    return lambda sagas: [call] * len(sagas)
 
 
 @dataclass

@@ -209,7 +209,7 @@ def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is
         return result
 
     settling = SimpleNamespace(find=settle_meanwhile)
-    monkeypatch.setattr(gateway_lookups, "gateways", SimpleNamespace(of=lambda books: settling))
+    monkeypatch.setattr(gateway_bookings, "gateways", SimpleNamespace(of=lambda books: settling))
     [message] = ask(signed_in(ada), hanging.payment_of(doubtful))
     assert message.endswith("That agrees with the payment, which is succeeded.")
 

@@ -29,7 +29,7 @@ from orders.tests.buying import order_of
 
 def waiting(*, seconds: float, **more: Any) -> Saga:
     """A new saga that has waited for a worker for `seconds`."""
-    row, lines = saga_rows.new_saga(kind="top_up", subject_id=uuid4(), give_up_seconds=900)
+    row, lines = saga_rows.new_saga(kind="top_up", subject_id=uuid4())
     ago = timedelta(seconds=seconds)
     row.created_at -= ago
     for name, value in more.items():

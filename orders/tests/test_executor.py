@@ -197,8 +197,8 @@ class Blocked:
         self.started: list[UUID] = []
         replaced(monkeypatch, do=self.do)
 
-    def do(self, attempts: Sequence[Any]) -> list[Call]:
-        return [partial(self.make, one.saga.id) for one in attempts]
+    def do(self, sagas: Sequence[Any]) -> list[Call]:
+        return [partial(self.make, saga.id) for saga in sagas]
 
     def make(self, saga_id: UUID) -> StepResult:
         self.started.append(saga_id)
@@ -418,7 +418,7 @@ def test_a_result_whose_recording_raises_counts_each_time(monkeypatch):
 def test_a_saga_whose_payment_is_missing_is_postponed(monkeypatch):
     # It can't be told from one that is locked until it is waited for.
     monkeypatch.setattr(run, "LOCKED_SECONDS", 0.0)
-    row, lines = saga_rows.new_saga(kind="top_up", subject_id=uuid4(), give_up_seconds=900)
+    row, lines = saga_rows.new_saga(kind="top_up", subject_id=uuid4())
     transactions.run(lambda: saga_rows.insert_sagas([(row, lines)]), transactions.KEYED)
     assert advanced(row.id) < MOST_TASKS
     assert Saga.objects.get().attempts == 1

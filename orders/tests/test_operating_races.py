@@ -14,7 +14,7 @@ from foundation.tests.second_connection import holding
 from foundation.tests.waiting import in_background, waiting_at
 from orders.models import Saga, SagaLog
 from orders.saga import batch, operator_actions, rows as saga_rows
-from orders.saga.definitions import DO, Attempt, Event, StepResult
+from orders.saga.definitions import DO, Event, StepResult
 from orders.tests import buying, hanging
 from orders.tests.hanging import product
 from payments.gateways import gateway
@@ -64,7 +64,7 @@ def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product)
     hanging.compensate(row)
     result = StepResult(Event.DONE, reference="ch_late")
     slow = saga_rows.read_sagas([row.id])[row.id]
-    slow.open_call, slow.attempt, slow.result = f"charge_card {DO}", Attempt(slow), result
+    slow.open_call, slow.is_calling, slow.result = f"charge_card {DO}", True, result
     done = batch.advance([slow], token="slow", failpoint=lambda point: None)
     assert done.rows[slow.id].lease_token == "slow", "it continues"
     assert not SagaLog.objects.filter(saga=row, step="charge_card", event="done").exists()

@@ -23,7 +23,6 @@ from orders.saga.definitions import (
     LEASE_SECONDS,
     SAGA_TYPES,
     UNDO,
-    Attempt,
     Call,
     Event,
     LocalStep,
@@ -44,7 +43,7 @@ class World:
     def __init__(self) -> None:
         self.product: Product = ProductFactory(on_hand=0)
         self.calls: list[str] = []
-        self.attempts: list[Attempt] = []
+        self.attempts: list[SagaRow] = []
         self.result = StepResult(Event.DONE, reference="outside-1")
         self.refuses = False
         # Called while a call outside is under way.
@@ -64,9 +63,9 @@ class World:
     def call(self, word: str) -> PrepareCalls:
         """An outside step that records this word for each saga."""
 
-        def prepare(attempts: Sequence[Attempt]) -> list[Call]:
-            self.attempts += attempts
-            return [lambda: self.make(word) for _ in attempts]
+        def prepare(sagas: Sequence[SagaRow]) -> list[Call]:
+            self.attempts += sagas
+            return [lambda: self.make(word) for _ in sagas]
 
         return prepare
 
@@ -99,7 +98,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def started(*, kind: str = "test", give_up_seconds: float = 60, done: Sequence[str] = ()) -> Saga:
-    row, lines = saga_rows.new_saga(kind=kind, subject_id=uuid4(), give_up_seconds=give_up_seconds, done=done)
+    row, lines = saga_rows.new_saga(kind=kind, subject_id=uuid4(), final=dict.fromkeys(done, Event.DONE))
+    row.deadline_at = row.created_at + timedelta(seconds=give_up_seconds)
     transactions.run(lambda: saga_rows.insert_sagas([(row, lines)]), transactions.KEYED)
     return row
 
@@ -109,7 +109,7 @@ def copy_of(row: Saga, result: StepResult | None = None) -> SagaRow:
     saga = saga_rows.read_sagas([row.id])[row.id]
     saga.lease_token = ""
     if result:
-        saga.open_call, saga.attempt, saga.result = f"outside {DO}", Attempt(saga), result
+        saga.open_call, saga.is_calling, saga.result = f"outside {DO}", True, result
     return saga
 
 
@@ -127,7 +127,7 @@ def is_released(saga: SagaRow, *, token: str = "one") -> bool:
 def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -> SagaRow:
     """The saga of an executor that has called `outside`, with the result."""
     saga = copy_of(row)
-    while not saga.attempt:
+    while not saga.is_calling:
         [saga] = run_batch(saga, token=token)
     saga.result = result or StepResult(Event.DONE, reference="ch_1")
     return saga

@@ -3,7 +3,6 @@
 The shop has no such step. Here it is what sagas wait at that are paid and not done.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -14,13 +13,13 @@ from events.models import FeedEvent
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
 from orders.payment import purchase
-from orders.saga.definitions import SAGA_TYPES, Attempt, Call, Event, OutsideStep, StepResult
+from orders.saga.definitions import SAGA_TYPES, Call, Event, OutsideStep, Sagas, StepResult
 
 NAME = "transmit"
 
 
-def transmit(attempts: Sequence[Attempt]) -> list[Call]:
-    return [partial(_send, one.saga.about_id) for one in attempts]
+def transmit(sagas: Sagas) -> list[Call]:
+    return [partial(_send, saga.about_id) for saga in sagas]
 
 
 def _send(order_id: UUID | None) -> StepResult:

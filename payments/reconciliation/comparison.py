@@ -6,6 +6,7 @@ A suspected difference is checked again by its key before it is reported, becaus
 books are read: a payment that is being processed is no difference, nor is one at the edge of a period.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -240,9 +241,9 @@ def _wrong_disputes(charge: BookedCharge, payment: Payment) -> Cause | None:
     if payment.status != Payment.Status.SUCCEEDED:
         return None
     booked = _disputed_amounts(payment)
-    amounts: dict[str, int] = {}
+    amounts = Counter[str]()
     for dispute in charge.disputes:
-        amounts[dispute.status] = amounts.get(dispute.status, 0) + charge.disputed_amount(dispute)
+        amounts[dispute.status] += charge.disputed_amount(dispute)
     compared = (Dispute.Status.OPEN.value, Dispute.Status.LOST.value)
     # One that takes nothing of the charge has an amount as well, of 0.
     if all(amounts.get(status) == booked.get(status) for status in compared):
@@ -251,7 +252,7 @@ def _wrong_disputes(charge: BookedCharge, payment: Payment) -> Cause | None:
         "the gateway has %(open)s in dispute and %(lost)s lost, we have %(our_open)s and %(our_lost)s"
     )
     ours = {f"our_{status}": booked.get(status, 0) for status in compared}
-    return Cause(Kind.DISPUTED, text, {status: amounts.get(status, 0) for status in compared} | ours)
+    return Cause(Kind.DISPUTED, text, {status: amounts[status] for status in compared} | ours)
 
 
 def _wrong_amount(kept_amount: int, payment: Payment, *, is_charged: bool) -> Cause | None:

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from foundation.errors import Rejected
-from payments import audit, ledger, payment_states
+from payments import audit, ledger, payment_states, rows
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
 
@@ -55,7 +55,7 @@ def credit_top_up(*, payment_id: UUID, user_id: int, amount: int) -> Transfer:
 
 def mark_succeeded(payment_id: UUID, *, charge_reference: str, at: datetime) -> bool:
     """Whether the payment has succeeded now, by this call or an earlier one."""
-    moved = payment_states.mark_all_succeeded({payment_id: charge_reference}, at=at)
+    moved = rows.mark_succeeded({payment_id: charge_reference}, at=at)
     return moved == 1 or Payment.objects.filter(id=payment_id, status=Payment.Status.SUCCEEDED).exists()
 
 
