@@ -6,7 +6,7 @@ a live worker none is: sagas stay in the database until one starts.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -132,13 +132,9 @@ def oldest_waiting_seconds() -> float:
 
 
 class BacklogGate:
-    """Holds requests of this process while the workers are behind, at most `most_held` of them."""
+    """Holds requests of this process while the workers are behind, at most `MOST_HELD` of them."""
 
-    def __init__(
-        self, *, most_held: int = MOST_HELD, read: Callable[[], float] = oldest_waiting_seconds
-    ) -> None:
-        self._read = read
-        self._most_held = most_held
+    def __init__(self) -> None:
         self._held = 0
         self._mutex = threading.Lock()
         self._waiting_seconds = 0.0
@@ -148,7 +144,7 @@ class BacklogGate:
 
     async def wait_for_capacity(self) -> None:
         """Return once the workers are not behind. Raises `Overloaded` after `MAX_HELD_SECONDS`."""
-        is_full = self._held >= self._most_held
+        is_full = self._held >= MOST_HELD
         ends_at = time.monotonic() + MAX_HELD_SECONDS
         self._held += 1
         try:
@@ -181,7 +177,7 @@ class BacklogGate:
         if not self._mutex.acquire(blocking=False):
             return
         try:
-            self._waiting_seconds = self._read()
+            self._waiting_seconds = oldest_waiting_seconds()
         except Error as error:
             # The order's own transaction reports the database error.
             log.info("the backlog can't be read", error=error)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -44,6 +45,13 @@ def a_live_worker() -> None:
     waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)
 
 
+def gate_of(monkeypatch: pytest.MonkeyPatch, *, most_held: int, read: Callable[[], float]) -> BacklogGate:
+    """A gate of its own that holds so many requests, and measures so."""
+    monkeypatch.setattr(backlog, "MOST_HELD", most_held)
+    monkeypatch.setattr(backlog, "oldest_waiting_seconds", read)
+    return BacklogGate()
+
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -67,9 +75,9 @@ def test_without_a_live_worker_no_request_is_held():
     assert backlog.oldest_waiting_seconds() == 0
 
 
-def test_a_request_waits_until_the_workers_have_caught_up():
+def test_a_request_waits_until_the_workers_have_caught_up(monkeypatch):
     seconds = [9.0]
-    gate = BacklogGate(most_held=2, read=lambda: seconds[0])
+    gate = gate_of(monkeypatch, most_held=2, read=lambda: seconds[0])
     request = threading.Thread(target=lambda: event_loop.run_blocking(gate.wait_for_capacity()))
     request.start()
     request.join(0.3)
@@ -81,7 +89,7 @@ def test_a_request_waits_until_the_workers_have_caught_up():
 
 def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch):
     monkeypatch.setattr(backlog, "MAX_HELD_SECONDS", 2.0)
-    gate = BacklogGate(most_held=1, read=lambda: 9.0)
+    gate = gate_of(monkeypatch, most_held=1, read=lambda: 9.0)
     refused = []
 
     def ask():
@@ -100,7 +108,7 @@ def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch):
 
 
 def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(monkeypatch):
-    monkeypatch.setattr(backlog, "gate", BacklogGate(most_held=0, read=lambda: 9.0))
+    monkeypatch.setattr(backlog, "gate", gate_of(monkeypatch, most_held=0, read=lambda: 9.0))
     api, product = client_of(buying.account()), ProductFactory(on_hand=5)
     body = order_of(product)
     assert api.post("/orders", body, key="a").status_code == 201
@@ -121,7 +129,7 @@ def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch
     body = buying.order_of(product, "tok_ok")
     order = api.post("/orders", body, key="a").json()
     buying.settle_everything()
-    monkeypatch.setattr(backlog, "gate", BacklogGate(most_held=1, read=lambda: 9.0))
+    monkeypatch.setattr(backlog, "gate", gate_of(monkeypatch, most_held=1, read=lambda: 9.0))
     again = api.post("/orders", body, key="a")
     assert (again.status_code, again["Idempotency-Replayed"]) == (201, "true")
     assert again.json()["id"] == order["id"]
@@ -145,14 +153,14 @@ def test_a_postponed_saga_is_not_new(monkeypatch):
     assert backlog.oldest_waiting_seconds() == 0
 
 
-def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_measurements():
+def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_measurements(monkeypatch):
     measured = []
 
     def measure():
         measured.append(time.monotonic())
         return 9.0 if len(measured) < 4 else 0.0
 
-    gate = BacklogGate(most_held=1_000, read=measure)
+    gate = gate_of(monkeypatch, most_held=1_000, read=measure)
 
     async def all_wait():
         # Until the first measurement is known no request is held.
@@ -172,7 +180,7 @@ def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_m
     assert all(after - before > backlog.READ_INTERVAL_SECONDS for before, after in pairwise(measured))
 
 
-def test_a_measurement_that_takes_long_holds_up_no_other_request():
+def test_a_measurement_that_takes_long_holds_up_no_other_request(monkeypatch):
     measuring, may_end = threading.Event(), threading.Event()
 
     def measure():
@@ -180,7 +188,7 @@ def test_a_measurement_that_takes_long_holds_up_no_other_request():
         may_end.wait(10)
         return 9.0
 
-    gate = BacklogGate(most_held=0, read=measure)
+    gate = gate_of(monkeypatch, most_held=0, read=measure)
 
     async def others_pass():
         first = asyncio.create_task(gate.wait_for_capacity())
