@@ -43,7 +43,6 @@ from orders.saga.definitions import (
     SAGA_TYPES,
     Event,
     LocalStep,
-    SagaRow,
     Sagas,
     SagaType,
     StepResult,
@@ -152,21 +151,23 @@ def _refuse_to_repeat(sagas: Sagas) -> list[str | Rejected]:
 
 def _kept(sagas: Sagas) -> set[UUID]:
     """The payments of these compensated sagas that leave their order to be paid with another card."""
-    declined = [saga for saga in sagas if charging.is_declined(saga)]
-    refused = [saga.subject_id for saga in declined if saga.failure_code != charging.CHARGE_CANCELLED]
-    found = Payment.objects.filter(id__in=refused, keep_on_decline=True)
-    return set(found.values_list("id", flat=True)) if refused else set()
+    refused = []
+    for saga in sagas:
+        if charging.is_declined(saga) and saga.failure_code != charging.CHARGE_CANCELLED:
+            refused.append(saga.subject_id)
+    # Without one of them this is no query.
+    return set(Payment.objects.filter(id__in=refused, keep_on_decline=True).values_list("id", flat=True))
 
 
 def _release_stock(sagas: Sagas) -> None:
     lines = order_rows.read_lines([saga.parent.id for saga in sagas])
     stock_levels.release(list(chain.from_iterable(lines.values())))
-    owners = {saga.parent.id: (saga.parent.account_id, _lost_by(saga)) for saga in sagas}
+    owners = {}
+    for saga in sagas:
+        is_given_up = saga.failure_code in (GAVE_UP, ACTION_EXPIRED)
+        reason = Reason.GIVEN_UP if is_given_up else Reason.DECLINED
+        owners[saga.parent.id] = (saga.parent.account_id, reason)
     lost_demand.note_ended(lines, owners)
-
-
-def _lost_by(saga: SagaRow) -> Reason:
-    return Reason.GIVEN_UP if saga.failure_code in (GAVE_UP, ACTION_EXPIRED) else Reason.DECLINED
 
 
 def _release_coupons(sagas: Sagas) -> None:
@@ -244,7 +245,6 @@ def _mark_failed(sagas: Sagas) -> None:
 
 
 SAGA_TYPES[KIND] = SagaType(
-    kind=KIND,
     steps=(
         LocalStep(
             "reserve_inventory",

@@ -201,7 +201,6 @@ def _mark(saga: SagaRow, *, status: str) -> None:
 
 
 SAGA_TYPES[KIND] = SagaType(
-    kind=KIND,
     steps=(
         OutsideStep(
             REFUND_CARD, do=_refund_cards, on_result=_note_result, look_up=LookUp(_read, _ask, _note_refunded)

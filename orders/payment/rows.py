@@ -136,7 +136,7 @@ def read_payments(ids: Collection[UUID]) -> dict[UUID, Payment]:
     return {payment.id: payment for payment in found}
 
 
-def lock_payments(ids: Collection[UUID], *, skip_locked: bool) -> dict[UUID, Payment]:
+def lock_payments(ids: Collection[UUID], skip_locked: bool) -> dict[UUID, Payment]:
     """Lock these payments in the order of their ids, with `skip_locked` those that no other holds."""
     payments = Payment.objects.select_for_update(skip_locked=skip_locked)
     return {payment.id: payment for payment in payments.filter(id__in=ids).order_by("id")}

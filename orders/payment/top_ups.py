@@ -53,11 +53,6 @@ def is_attempted(payment_id: UUID) -> bool:
     return Saga.objects.filter(kind=KIND, subject_id=payment_id).exclude(last_error="").exists()
 
 
-def _lock(sagas: Sagas, skip_locked: bool) -> dict[UUID, Payment]:
-    locked = payment_rows.lock_payments([saga.subject_id for saga in sagas], skip_locked=skip_locked)
-    return {saga.id: locked[saga.subject_id] for saga in sagas if saga.subject_id in locked}
-
-
 def _credit_wallets(sagas: Sagas) -> list[str | Rejected]:
     payments: list[Payment] = [saga.parent for saga in sagas]
     ledger.credit_top_ups(payments, by=[saga_rows.acting_for(saga) for saga in sagas], is_locked=True)
@@ -66,9 +61,8 @@ def _credit_wallets(sagas: Sagas) -> list[str | Rejected]:
 
 
 SAGA_TYPES[KIND] = SagaType(
-    kind=KIND,
     steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets)),
-    lock=_lock,
+    lock=payment_rows.lock_payments,
     on_compensated=charging.mark_ended,
     notify=charging.notify,
     on_stuck=charging.mark_stuck,

@@ -268,17 +268,16 @@ def _do_nothing(changed: Any) -> None:
 class SagaType:
     """A saga type: its steps and hooks.
 
-    `lock` locks the rows that precede sagas in the lock order, and returns them by the ids of the sagas: of
-    all of them, or with `skip_locked` of those that no other transaction holds. Without it these are the
-    orders that the sagas are about. The hooks `on_…` run in the
+    `lock` locks the rows with the ids that its sagas are about, or else of their subjects, which precede
+    sagas in the lock order, and returns them by id: all of them, or with `skip_locked` those that no other
+    transaction holds. Without it these are orders. The hooks `on_…` run in the
     transaction that changes the saga: when it ends compensated, when it starts to need an operator, and when
     an operator resumes it. `notify` runs after the commits of which requests that wait for a saga must know:
     its point of no return, its end, and that it rests, until a retry or because it waits for a person.
     """
 
-    kind: str
     steps: tuple[Step, ...]
-    lock: Callable[[Sagas, bool], Mapping[UUID, Any]] | None = None
+    lock: Callable[[Collection[UUID], bool], Mapping[UUID, Any]] | None = None
     on_compensated: Callable[[Sagas], None] = _do_nothing
     notify: Callable[[Sagas], None] | None = None
     on_stuck: Callable[[SagaRow], object] = _do_nothing

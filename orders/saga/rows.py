@@ -218,11 +218,15 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
     sagas = [*copies.values()]
     lock = sagas[0].type.lock
     is_shared = token is not None
-    parents: Mapping[UUID, Any]
+    parents: dict[UUID, Any] = {}
     if lock is None and is_shared:
         rows, parents = _lock_with_orders(sagas)
     else:
-        parents = lock(sagas, is_shared) if lock else _lock_orders(sagas)
+        ids = [saga.about_id or saga.subject_id for saga in sagas]
+        locked = lock(ids, is_shared) if lock else order_rows.lock_orders(ids)
+        for saga, id in zip(sagas, ids, strict=True):
+            if id in locked:
+                parents[saga.id] = locked[id]
         rows = read_sagas(parents if is_shared else copies, lock=bulk_sql.for_update())
     unread = list[UUID]()
     for id, row in rows.items():
@@ -235,11 +239,6 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
     for id, final in final_results(unread).items():
         rows[id].final = final
     return {id: rows[id] for id in copies if id in rows}
-
-
-def _lock_orders(sagas: Sagas) -> dict[UUID, OrderRow]:
-    locked = order_rows.lock_orders([saga.about_id for saga in sagas if saga.about_id])
-    return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
 
 
 def _lock_with_orders(sagas: Sagas) -> tuple[dict[UUID, SagaRow], dict[UUID, OrderRow]]:

@@ -1,6 +1,6 @@
 """The saga executor with recording steps: final lines, leases, retries, recovery."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -80,8 +80,8 @@ class World:
         return self.product.on_hand
 
 
-def lock_nothing(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, None]:
-    return {saga.id: None for saga in sagas}
+def lock_nothing(ids: Collection[UUID], skip_locked: bool) -> dict[UUID, None]:
+    return dict.fromkeys(ids)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         LocalStep("pivot", do=made.count(10)),
         OutsideStep("tell", do=made.call("tell")),
     )
-    monkeypatch.setitem(SAGA_TYPES, "test", SagaType(kind="test", steps=steps, lock=lock_nothing))
+    monkeypatch.setitem(SAGA_TYPES, "test", SagaType(steps, lock=lock_nothing))
     return made
 
 
@@ -286,7 +286,7 @@ def forward_only(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A saga type whose first step has no undo: it can't be compensated."""
     steps = OutsideStep("outside", do=world.call("do")), LocalStep("local", do=world.count(1))
     never = {"on_compensated": lambda sagas: pytest.fail("it was undone")}
-    monkeypatch.setitem(SAGA_TYPES, "forward", SagaType("forward", steps, lock=lock_nothing, **never))
+    monkeypatch.setitem(SAGA_TYPES, "forward", SagaType(steps, lock=lock_nothing, **never))
     return world
 
 
