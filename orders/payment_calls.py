@@ -118,18 +118,17 @@ def _begin(
         return Begun(outcome.reference)
     if isinstance(outcome, StartedPayment):
         started = outcome
-        subject_id = outcome.payment.id
-        note(event, outcome.payment.order_id, outcome.saga.id)
-        answer = schemas.payment_answer(outcome.payment, call.language).answer
+        subject_id = started.payment.id
+        answer = schemas.payment_answer(started.payment, call.language).answer
     elif outcome.started:
         started = outcome.started
         subject_id = outcome.order.id
-        note(event, subject_id, started.saga.id)
         answer = schemas.order_answer(outcome.order, outcome.lines, [started.payment], call.language).answer
     else:
         note(event, outcome.order.id, None)
         assert outcome.answer
         return keyed_calls.respond(outcome.answer, is_replay=False)
+    note(event, started.payment.order_id, started.saga.id)
     return Begun(subject_id, answer, started.saga.id if started.saga.lease_token else None)
 
 
@@ -219,11 +218,8 @@ def _answer(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
         if current.is_settled:
             settled[call.name] = (call, _named(current.answer, call))
     recorded = recorded_answers.record_settled_answers([*settled.values()])
-    final = dict(zip(settled, recorded, strict=True))
-    return [
-        CurrentAnswer(final[request.call.name]) if request.call.name in final else current
-        for request, current in zip(requests, answers, strict=True)
-    ]
+    final = dict(zip(settled, map(CurrentAnswer, recorded), strict=True))
+    return [final.get(request.call.name, current) for request, current in zip(requests, answers, strict=True)]
 
 
 def _named(answer: Answer, call: KeyedCall) -> Answer:

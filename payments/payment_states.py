@@ -99,8 +99,16 @@ def end_unpaid(payment_id: UUID, *, to: str, code: str, detail: str, at: datetim
     """End the payment because of `code`: `failed` with nothing charged, or `reversed` after its charge. The
     card's token and the address of its owner's page are deleted.
     """
-    fields |= {"failure_code": code, "failure_detail": detail[:255], "settled_at": at}
-    return _transition(payment_id, to=to, token="", action_url="", **fields)
+    return _transition(
+        payment_id,
+        to=to,
+        token="",
+        action_url="",
+        failure_code=code,
+        failure_detail=detail[:255],
+        settled_at=at,
+        **fields,
+    )
 
 
 def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID]:

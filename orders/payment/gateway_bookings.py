@@ -166,7 +166,9 @@ def _book(
     missing_amount = payment.refunded_amount - found.refunded_amount
     is_current = now == before and not payment.refunding_amount
     if order:
-        refunds = _settled(order)
+        # Those that the payment counts as refunded, the newest first.
+        settled = order.refunds.filter(status=Refund.Status.SUCCEEDED, card_amount__gt=0)
+        refunds = list(settled.exclude(source=Refund.Source.LATE_CHARGE).order_by("-id"))
         # Of books that don't add up none is taken for failed: the comparison reports them.
         is_current &= sum(one.card_amount for one in refunds) == payment.refunded_amount
         _take_back(order, refunds, missing_amount, kept, is_current=is_current)
@@ -183,12 +185,6 @@ def _book(
     if found.refunded_amount > payment.refunded_amount:
         return False, "a refund of the shop is under way"
     return True, f"the payment is succeeded, {payment.refunded_amount} is refunded"
-
-
-def _settled(order: Order) -> list[Refund]:
-    """The refunds of the order that its payment counts as refunded, the newest first."""
-    settled = order.refunds.filter(status=Refund.Status.SUCCEEDED, card_amount__gt=0)
-    return list(settled.exclude(source=Refund.Source.LATE_CHARGE).order_by("-id"))
 
 
 def _take_back(

@@ -119,7 +119,6 @@ def in_words(result: GatewayResult, payment: Payment) -> str:
 
 
 def _meaning(result: GatewayResult, payment: Payment) -> str:
-    kept_amount = result.kept_amount
     is_unknown = result.status == "unknown"
     least, most = comparison.kept_range(payment)
     if payment.status in UNSETTLED and is_unknown:
@@ -128,7 +127,7 @@ def _meaning(result: GatewayResult, payment: Payment) -> str:
         text = gettext("The payment is %(status)s; its saga continues now.")
     elif is_unknown:
         text = gettext("Nothing has changed: the payment is %(status)s.")
-    elif least <= kept_amount <= most and (payment.status == Payment.Status.SUCCEEDED or not kept_amount):
+    elif least <= result.kept_amount <= most:
         text = gettext("That agrees with the payment, which is %(status)s.")
     else:
         text = gettext("That differs from the payment, which is %(status)s: see the reconciliations.")

@@ -209,14 +209,14 @@ class Batch:
         turn = progress.turn_after(result.event, result.code, can_compensate=saga.can_compensate(step))
         if turn == Turn.RETRY and result.event == Event.REFUSED:
             result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
-        if step is None and turn != Turn.RETRY:
-            return True
         if isinstance(step, OutsideStep) and step.on_result and saga.direction == DO:
             step.on_result(saga, result)
         if turn == Turn.RETRY:
             if not self._rest(saga, step, result):
                 return False
-        elif step:
+        elif step is None:
+            return True
+        else:
             self._add_final_line(saga, step, saga.direction, result)
         if turn == Turn.COMPENSATE:
             saga.start_compensation(result.code, result.detail)

@@ -93,8 +93,9 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
 
     reason = _stripped(reason)
     stuck, at = _stuck_at(saga_id, DO)
-    look_up = at.look_up if at else None
-    note = look_up.note_retry(stuck, look_up.expect(stuck)) if look_up and look_up.note_retry else None
+    note = None
+    if at and at.look_up and at.look_up.note_retry:
+        note = at.look_up.note_retry(stuck, at.look_up.expect(stuck))
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
@@ -229,17 +230,20 @@ def _stuck_at(saga_id: UUID, direction: str) -> tuple[SagaRow, OutsideStep | Non
     saga = required(found, mark("There is no saga {saga_id}.", saga_id=saga_id))
     saga.final = saga_rows.final_results([saga_id])[saga_id]
     step = saga.next_step
-    is_stuck = (saga.state, saga.direction) == (Saga.State.STUCK, direction)
-    return saga, step if isinstance(step, OutsideStep) and is_stuck else None
+    is_stuck = saga.state == Saga.State.STUCK and saga.direction == direction
+    return saga, step if is_stuck and isinstance(step, OutsideStep) else None
 
 
 def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> Answer | None:
     """Ask about the step at which the saga is stuck; None if it is not stuck at a step at another system."""
     saga, step = _stuck_at(saga_id, direction)
-    if step is None or step.look_up is None:
-        return Answer(step.name, direction, None, NOT_KNOWN) if step else None
-    expected = step.look_up.expect(saga)
-    result = step.look_up.ask(expected, direction)
+    if step is None:
+        return None
+    expected = None
+    result = NOT_KNOWN
+    if step.look_up:
+        expected = step.look_up.expect(saga)
+        result = step.look_up.ask(expected, direction)
     if result.event == Event.FORCED and reference not in ("", result.reference):
         text = gettext("The other system's id of it is %(reference)s, not the one that you gave.")
         raise Rejected(text % {"reference": result.reference}, code="reference_differs")

@@ -29,6 +29,7 @@ from foundation import clock
 from foundation.concurrency.thread_pool import ThreadPool
 from foundation.db import open_transaction, transactions
 from foundation.errors import Overloaded, Unavailable
+from foundation.grouping import grouped
 from foundation.observability import logs, tracing
 from foundation.repeated_work import RepeatedWork
 from orders.saga import batch, progress, rows as saga_rows
@@ -293,20 +294,14 @@ class Executor:
                 refunds = [saga for saga in found if saga.type.work_class == WorkClass.REFUND]
                 self._return(refunds)
                 sagas = [saga for saga in found if saga not in refunds]
-            self._advance_all(sagas, queue)
+            # A batch for each type.
+            for same_kind in grouped([(saga.kind, saga) for saga in sagas]).values():
+                self._advance(same_kind, UNDO if queue == UNDO else DO)
             self._pools.pause(began_at + MIN_INTERVAL_SECONDS - time.monotonic())
         finally:
             with self._mutex:
                 self._scheduled.discard(queue)
             self._schedule(queue)
-
-    def _advance_all(self, sagas: Sagas, queue: str) -> None:
-        """Advance these sagas: a batch for each type."""
-        by_kind: dict[str, list[SagaRow]] = defaultdict(list)
-        for saga in sagas:
-            by_kind[saga.kind].append(saga)
-        for same_kind in by_kind.values():
-            self._advance(same_kind, UNDO if queue == UNDO else DO)
 
     def _find(self) -> list[SagaRow]:
         """Sagas that are due and not in progress, for whom there are places."""

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from orders.models import Saga
 from orders.saga import rows as saga_rows
-from orders.saga.definitions import SagaRow
-from orders.saga.run import DUE, SHARES, Executor, Task, ThreadPools
+from orders.saga.definitions import DO, SagaRow
+from orders.saga.run import SHARES, Executor, Task, ThreadPools
 
 
 def no_failpoint(point: str) -> None:
@@ -67,7 +67,7 @@ class SteppedExecutor(Executor):
         saga = saga_rows.read_sagas([saga_id])[saga_id]
         saga.lease_token = ""
         self._sagas[saga_id] = saga
-        self._advance_all([saga], DUE)
+        self._advance([saga], DO)
         while self.pools.step():
             pass
         return Saga.objects.values_list("state", flat=True).get(id=saga_id)
