@@ -20,7 +20,6 @@ class OrdersConfig(AppConfig):
         from orders import cancellation
         from orders.metrics import state
         from orders.payment import gateway_bookings, purchase, refund_saga, refunding, top_ups, unreachable
-        from orders.saga import status
         from orders.saga.definitions import SAGA_TYPES
         from payments.reconciliation import reconciling
         from sales.waiting_room import joining
@@ -33,20 +32,6 @@ class OrdersConfig(AppConfig):
         reconciling.BOOKERS.append(gateway_bookings.look_up)
         reconciling.RECORDERS.append(gateway_bookings.record_late_refund)
 
-        gauges.register(
-            "firstcome_sagas_stuck",
-            "Sagas past their deadline that need an operator.",
-            status.count_stuck,
-            label="kind",
-        )
-        gauges.register(
-            "firstcome_sagas_unfinished", "Sagas that have not ended.", status.count_unfinished, label="kind"
-        )
-        gauges.register(
-            "firstcome_sagas_oldest_due_seconds",
-            "For how many seconds the saga that is due first has waited for an executor.",
-            status.oldest_due_seconds,
-        )
         state.register()
         gauges.register(
             "firstcome_orders_overdue",

@@ -1,14 +1,14 @@
-"""Reads orders, their refunds and timelines, limited to what the caller may see."""
+"""Reads orders, their refunds and timelines, limited to what the caller may see; and sagas, for operators."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import reduce
 from operator import or_
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import F, Prefetch, Q, QuerySet, Sum
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from events.webhooks import deliveries
 from foundation import clock
@@ -18,7 +18,7 @@ from foundation.errors import required
 from foundation.lazy_texts import mark
 from foundation.models import JournalLine
 from orders import order_numbers
-from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import OPEN, PAID, NewLine, OrderRow
 from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
@@ -28,6 +28,7 @@ DELIVERED = "transmit.done"
 # An account with more orders than this is read in part, which the page says, and by itself.
 MOST_ORDERS = 1_000
 MOST_PRODUCTS = 50
+READ_AT_ONCE = 500
 
 
 def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
@@ -165,3 +166,63 @@ def read_usage(account_id: int) -> AccountUsage:
     products = [ProductUsage(*row) for row in rows] if order_ids else []
     is_complete = len(order_ids) <= MOST_ORDERS and len(products) <= MOST_PRODUCTS
     return AccountUsage(unpaid_orders, products[:MOST_PRODUCTS], is_complete)
+
+
+# Sagas, for operators
+
+
+def _unfinished() -> QuerySet[Saga]:
+    """The unfinished sagas, found by the index on the next attempt: the state has none."""
+    return Saga.objects.filter(next_attempt_at__isnull=False)
+
+
+def read_unfinished() -> Iterator[Saga]:
+    """The unfinished sagas, as `with_final_lines` has them, the earliest deadline first."""
+    return with_final_lines(_unfinished().order_by("deadline_at", "id")).iterator(chunk_size=READ_AT_ONCE)
+
+
+def read_needing_operator(*, most: int | None = None) -> Iterator[Saga]:
+    """Those that need an operator, at most `most`: stuck, or past their deadline and not yet retried."""
+    sagas = filter_needing_operator(Saga.objects.order_by("deadline_at", "id"))[:most]
+    return with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE)
+
+
+def count_needing_operator(*, most: int) -> int:
+    """How many sagas need an operator; `most` stands for so many or more."""
+    return filter_needing_operator(Saga.objects.all())[:most].count()
+
+
+def filter_needing_operator(sagas: QuerySet[Saga]) -> QuerySet[Saga]:
+    overdue = Q(state=Saga.State.RUNNING, deadline_at__lt=clock.now())
+    return sagas.filter(Q(state=Saga.State.STUCK) | overdue, next_attempt_at__isnull=False)
+
+
+def filter_unsettled(payments: QuerySet[Payment], statuses: Collection[str]) -> QuerySet[Payment]:
+    """Those in one of these unsettled statuses, by their unfinished sagas: the status has no index."""
+    return payments.filter(id__in=_unfinished().values("subject_id"), status__in=statuses)
+
+
+def with_final_lines(sagas: QuerySet[Saga]) -> QuerySet[Saga]:
+    """These sagas with their final log lines, which show the current step: one query for all."""
+    return sagas.prefetch_related(Prefetch("log", SagaLog.objects.filter(attempt=0), to_attr="final_lines"))
+
+
+def step_name(saga: Any) -> str:
+    """The step that a saga with its final lines is at; empty at its end, and if its type is unknown here."""
+    if saga.ended_at or saga.kind not in SAGA_TYPES:
+        return ""
+    final = {line.step for line in saga.final_lines if line.direction == saga.direction}
+    step = SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
+    return step.name if step else ""
+
+
+def shown_kind(saga: Saga) -> str:
+    """The saga's kind; it says so if this release has no such type."""
+    if saga.kind in SAGA_TYPES:
+        return saga.kind
+    return gettext("%(kind)s (of another release)") % {"kind": saga.kind}
+
+
+def late_since(saga: Saga) -> datetime | None:
+    """The deadline of an unfinished saga, once that has passed."""
+    return saga.deadline_at if saga.deadline_at < clock.now() else None

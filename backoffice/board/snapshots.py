@@ -29,7 +29,6 @@ from foundation.operations.shared_counts import Count
 from foundation.redis import redis_client
 from inventory.models import Product
 from orders.metrics import state as orders_state
-from orders.saga import status as saga_status
 from payments import disputes
 from sales import metrics as sales_metrics
 from sales.models import Sale
@@ -112,8 +111,8 @@ def read_shop() -> Figures:
         "in_doubt": int(in_doubt[orders_state.IN_DOUBT]),
         "in_doubt_oldest_seconds": in_doubt[orders_state.IN_DOUBT_OLDEST],
         "disputes": disputes.open_disputes().count(),
-        "stuck": sum(saga_status.count_stuck().values()),
-        "unfinished": sum(saga_status.count_unfinished().values()),
+        "stuck": sum(orders_state.count_stuck().values()),
+        "unfinished": sum(orders_state.count_unfinished().values()),
         "locks": server_state.read_locks(),
         "laws": read_laws(),
         "sale_entries": sales_metrics.entries_by_status(sale_ids),

@@ -36,9 +36,10 @@ from foundation.money import format_amount
 from foundation.operations.audits.laws import LAWS
 from inventory import products, selectors as stock_selectors
 from inventory.models import Product
+from orders import selectors as order_selectors
 from orders.models import Saga
 from orders.payment import refunding
-from orders.saga import operator_actions, status as saga_status
+from orders.saga import operator_actions
 from payments import disputes
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import reconciling
@@ -90,10 +91,11 @@ class Work:
 
 def stuck_sagas(request: HttpRequest) -> Work:
     """Sagas that need an operator, the earliest deadline first."""
-    number = saga_status.count_needing_operator(most=COUNTED)
+    number = order_selectors.count_needing_operator(most=COUNTED)
+    sagas = order_selectors.read_needing_operator(most=ROWS_SHOWN) if number else ()
     return _listed(
         number,
-        [_saga_row(saga) for saga in saga_status.read_needing_operator(most=ROWS_SHOWN)] if number else [],
+        [_saga_row(saga) for saga in sagas],
         unit=ngettext("needs an operator", "need an operator", number),
         note=gettext("The earliest deadline is first."),
         calm=gettext("Nothing to do: no saga needs an operator."),
@@ -123,7 +125,7 @@ def waiting_approvals(request: HttpRequest) -> Work:
 
 def payments_in_doubt(request: HttpRequest) -> Work:
     """Payments whose charge got no answer of the gateway, the oldest first."""
-    in_doubt = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
+    in_doubt = order_selectors.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     number, oldest = _read(in_doubt, "created_at", "id")
     note = gettext("The oldest is %(age)s old. The shop keeps asking the gateway by itself.")
     return _listed(
@@ -429,8 +431,8 @@ def _running(
 
 
 def _saga_row(saga: Saga) -> Row:
-    late_since = saga_status.late_since(saga)
-    step = saga_status.step_name(saga)
+    late_since = order_selectors.late_since(saga)
+    step = order_selectors.step_name(saga)
     since = (
         gettext("late for %(age)s") % {"age": age(late_since)}
         if late_since
@@ -438,7 +440,7 @@ def _saga_row(saga: Saga) -> Row:
     )
     attempts = ngettext("%(count)s failed attempt", "%(count)s failed attempts", saga.attempts)
     return _row(
-        row_link(saga, f"{saga_status.shown_kind(saga)} {str(saga.id)[-12:]}"),
+        row_link(saga, f"{order_selectors.shown_kind(saga)} {str(saga.id)[-12:]}"),
         operator_actions.position(saga.direction, step) if step else "",
         since,
         attempts % {"count": saga.attempts} if saga.attempts else "",

@@ -18,9 +18,8 @@ from foundation import clock
 from foundation.admin_base.display import COLOURS, OF_DISPUTES, status_label, stored_text
 from foundation.grouping import grouped
 from foundation.models import JournalLine
-from orders import cancellation, order_numbers, order_states
+from orders import cancellation, order_numbers, order_states, selectors
 from orders.models import Order, RefundLine, Saga, SagaLog
-from orders.saga import status as saga_status
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
 from payments import disputes, gateways
 from payments.models import Entry, Payment
@@ -91,7 +90,7 @@ def read(order: Order, request: HttpRequest) -> Page:
     if _may_view(page, request, "orders.view_saga", gettext("sagas")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
         sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id")
-        page["timelines"] = _draw_sagas(page, list(saga_status.with_final_lines(sagas)), now)
+        page["timelines"] = _draw_sagas(page, list(selectors.with_final_lines(sagas)), now)
     if _may_view(page, request, "payments.view_transfer", gettext("ledger")):
         entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
         rows = order.transfers.order_by("-id").prefetch_related(entries)
@@ -200,7 +199,7 @@ def _step_rows(saga: Saga, log: Sequence[SagaLog], *, end: datetime) -> Iterator
         return [line for line in log if (line.step, line.direction) == (step.name, direction)]
 
     steps = SAGA_TYPES[saga.kind].steps
-    current = saga_status.step_name(saga)
+    current = selectors.step_name(saga)
     undone = [step for step in reversed(steps) if lines_of(step, UNDO)]
     for direction, some in ((DO, steps), (UNDO, undone)):
         for step in some:

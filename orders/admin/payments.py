@@ -22,28 +22,27 @@ from foundation.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter,
 from foundation.models import JournalLine
 from foundation.money import format_amount
 from foundation.operations import dispatch
-from orders import tasks
+from orders import selectors as order_selectors, tasks
 from orders.models import Saga
 from orders.payment import gateway_lookups
-from orders.saga import status as saga_status
 from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
 
 
 def _in_doubt(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":
-    return saga_status.filter_unsettled(payments, (Payment.Status.IN_DOUBT,))
+    return order_selectors.filter_unsettled(payments, (Payment.Status.IN_DOUBT,))
 
 
 STATES: dict[str, Any] = {
     "in_doubt": (_("In doubt"), _in_doubt),
     "requires_action": (
         _("Waiting for the customer"),
-        lambda rows: saga_status.filter_unsettled(rows, (Payment.Status.PENDING,)).filter(
+        lambda rows: order_selectors.filter_unsettled(rows, (Payment.Status.PENDING,)).filter(
             payment_states.with_action()
         ),
     ),
-    "unsettled": (_("Not settled"), lambda rows: saga_status.filter_unsettled(rows, UNSETTLED)),
+    "unsettled": (_("Not settled"), lambda rows: order_selectors.filter_unsettled(rows, UNSETTLED)),
     "disputed": (_("Disputed"), lambda rows: rows.filter(id__in=disputes.open_disputes().values("payment"))),
     EVERYTHING: (_("All"), Q()),
 }

@@ -28,9 +28,9 @@ from foundation.admin_base.lists import (
 from foundation.approval_models import Approval
 from foundation.models import JournalLine
 from foundation.operations import dispatch
-from orders import tasks
+from orders import selectors, tasks
 from orders.models import Refund, Saga, SagaLog
-from orders.saga import operator_actions, status
+from orders.saga import operator_actions
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from orders.saga.operator_actions import LONGEST_REFERENCE, OperatorAction
 from payments.models import Payment
@@ -38,7 +38,7 @@ from payments.models import Payment
 OPERATE = ["orders.change_saga"]
 
 NEEDS: dict[str, Any] = {
-    "operator": (capfirst(operator_actions.NEEDS_OPERATOR), status.filter_needing_operator),
+    "operator": (capfirst(operator_actions.NEEDS_OPERATOR), selectors.filter_needing_operator),
     "unfinished": (_("Unfinished"), Q(next_attempt_at__isnull=False)),
     EVERYTHING: (_("All"), Q()),
 }
@@ -130,7 +130,7 @@ class SagaAdmin(RecordsAdmin):
     actions_detail = ["retry", "compensate", "complete"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Saga]":
-        return status.with_final_lines(super().get_queryset(request))
+        return selectors.with_final_lines(super().get_queryset(request))
 
     def search(self, rows: "QuerySet[Saga]", term: str) -> "QuerySet[Saga]":
         """The saga of an id, or those of a payment, of a refund, or of all of an order, by index."""
@@ -142,12 +142,12 @@ class SagaAdmin(RecordsAdmin):
             subjects += model.objects.filter(order_id=id).values_list("id", flat=True)
         return rows.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id__in=subjects))
 
-    shown_kind = column(_("kind"), status.shown_kind)
+    shown_kind = column(_("kind"), selectors.shown_kind)
     shown_state = column(_("state"), lambda saga: status_label(saga.state))
 
     @display(description=_("current step"))
     def step(self, saga: Saga) -> str:
-        step = status.step_name(saga)
+        step = selectors.step_name(saga)
         return operator_actions.position(saga.direction, step) if step else ""
 
     order = column(

@@ -14,9 +14,10 @@ from foundation.db import bulk_sql
 from foundation.models import JournalLine
 from foundation.observability import gauges
 from foundation.observability.gauges import Readings
-from orders.models import Order
-from orders.saga import operator_actions, status as saga_status
-from orders.saga.definitions import SAGA_TYPES, OutsideStep
+from orders import selectors
+from orders.models import Order, Saga
+from orders.saga import operator_actions
+from orders.saga.definitions import AT_ONCE, SAGA_TYPES, OutsideStep
 from payments import payment_states
 from payments.models import Payment
 
@@ -73,6 +74,17 @@ def register() -> None:
         count_requiring_action,
     )
     gauges.register(
+        "firstcome_sagas_stuck", "Sagas past their deadline that need an operator.", count_stuck, label="kind"
+    )
+    gauges.register(
+        "firstcome_sagas_unfinished", "Sagas that have not ended.", count_unfinished, label="kind"
+    )
+    gauges.register(
+        "firstcome_sagas_oldest_due_seconds",
+        "For how many seconds the saga that is due first has waited for an executor.",
+        oldest_due_seconds,
+    )
+    gauges.register(
         "firstcome_saga_steps_forced",
         "Steps of sagas that operators recorded as done or undone within the last day.",
         count_forced_steps,
@@ -118,13 +130,34 @@ def open_orders() -> dict[str, int]:
     return dict.fromkeys(map(str, OPEN), 0) | dict(found.annotate(number=Count("pk")))
 
 
+def count_stuck() -> dict[str, int]:
+    return count_unfinished(state=Saga.State.STUCK)
+
+
+def count_unfinished(**only: str) -> dict[str, int]:
+    """How many sagas of each type are unfinished."""
+    # The index on the next attempt finds them: the state has none.
+    unfinished = Saga.objects.filter(next_attempt_at__isnull=False, **only)
+    counted = unfinished.values_list("kind").annotate(count=Count("id"))
+    return dict.fromkeys(SAGA_TYPES, 0) | dict(counted)
+
+
+def oldest_due_seconds() -> float:
+    """For how many seconds the saga that is due first has waited for an executor; 0 when none is due."""
+    # Each by the index: a new one, which is due at once, waits since its start.
+    new = Saga.objects.filter(next_attempt_at=AT_ONCE).order_by("id").values_list("created_at", flat=True)
+    others = Saga.objects.filter(next_attempt_at__gt=AT_ONCE).order_by("next_attempt_at")
+    first = [at for at in (*new[:1], *others.values_list("next_attempt_at", flat=True)[:1]) if at]
+    return clock.age_seconds(min(first)) if first else 0.0
+
+
 def paid_age_seconds() -> float:
     last = Order.objects.aggregate(paid_at=Max("paid_at"))["paid_at"]
     return clock.age_seconds(last) if last else float("inf")
 
 
 def read_in_doubt() -> dict[str, float]:
-    in_doubt = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
+    in_doubt = selectors.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     found = in_doubt.aggregate(number=Count("pk"), began_at=Min("created_at"))
     age_seconds = clock.age_seconds(found["began_at"]) if found["number"] else 0.0
     return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: age_seconds}
@@ -141,7 +174,7 @@ def read_discounts() -> dict[str, int]:
 
 
 def count_requiring_action() -> int:
-    pending = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.PENDING])
+    pending = selectors.filter_unsettled(Payment.objects.all(), [Payment.Status.PENDING])
     return pending.filter(payment_states.with_action()).count()
 
 

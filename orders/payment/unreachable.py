@@ -13,7 +13,7 @@ from django.db.models import F
 from structlog import get_logger
 
 from foundation import starting
-from orders.saga import status
+from orders import selectors
 from payments import gateways, payment_states
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
@@ -37,7 +37,7 @@ def find() -> Iterator[Unreachable]:
         if not (reason := gateways.lacking(books)):
             continue
         payments = Payment.objects.filter(**books._asdict(), card_amount__gt=0)
-        has_open = status.filter_unsettled(payments, UNSETTLED).exists()
+        has_open = selectors.filter_unsettled(payments, UNSETTLED).exists()
         paid = payments.filter(order__isnull=False, status=Payment.Status.SUCCEEDED)
         refundable = paid.filter(card_amount__gt=F("refunded_amount")).order_by("-created_at")
         newest_at = refundable.values_list("created_at", flat=True).first()

@@ -1,4 +1,4 @@
-"""The status of unfinished sagas: which of them need an operator, and how far the workers are behind.
+"""How far the workers are behind.
 
 Payments are accepted no faster than they are settled: requests are held while the workers are behind. Without
 a live worker none is: sagas stay in the database until one starts.
@@ -6,13 +6,9 @@ a live worker none is: sagas stay in the database until one starts.
 
 import threading
 import time
-from collections.abc import Collection, Iterator
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from django.db import Error
-from django.db.models import Count, Prefetch, Q, QuerySet
-from django.utils.translation import gettext
 from structlog import get_logger
 
 from foundation import clock
@@ -20,13 +16,11 @@ from foundation.concurrency import event_loop
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import Overloaded
 from foundation.lazy_texts import mark
-from orders.models import Saga, SagaLog
+from orders.models import Saga
 from orders.saga import rows as saga_rows
-from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, OF_WEB, SAGA_TYPES, WorkClass
-from payments.models import Payment
+from orders.saga.definitions import LEASE_SECONDS, OF_WEB, WorkClass
 
 log = get_logger(__name__)
-READ_AT_ONCE = 500
 # Age of the oldest new saga; above it new payments are held.
 MAX_BACKLOG_SECONDS = 1.5
 # How long a request is held before it is refused.
@@ -35,85 +29,6 @@ MAX_HELD_SECONDS = 5.0
 MOST_HELD = 5_000
 # The time between two measurements, which all requests of a process share.
 READ_INTERVAL_SECONDS = 0.5
-
-
-def _unfinished() -> "QuerySet[Saga]":
-    """The unfinished sagas, found by the index on the next attempt: the state has none."""
-    return Saga.objects.filter(next_attempt_at__isnull=False)
-
-
-def read_unfinished() -> Iterator[Saga]:
-    """The unfinished sagas, as `with_final_lines` has them, the earliest deadline first."""
-    return with_final_lines(_unfinished().order_by("deadline_at", "id")).iterator(chunk_size=READ_AT_ONCE)
-
-
-def read_needing_operator(*, most: int | None = None) -> Iterator[Saga]:
-    """Those that need an operator, at most `most`: stuck, or past their deadline and not yet retried."""
-    sagas = filter_needing_operator(Saga.objects.order_by("deadline_at", "id"))[:most]
-    return with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE)
-
-
-def count_needing_operator(*, most: int) -> int:
-    """How many sagas need an operator; `most` stands for so many or more."""
-    return filter_needing_operator(Saga.objects.all())[:most].count()
-
-
-def filter_needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
-    overdue = Q(state=Saga.State.RUNNING, deadline_at__lt=clock.now())
-    return sagas.filter(Q(state=Saga.State.STUCK) | overdue, next_attempt_at__isnull=False)
-
-
-def count_stuck() -> dict[str, int]:
-    return count_unfinished(state=Saga.State.STUCK)
-
-
-def count_unfinished(**only: str) -> dict[str, int]:
-    """How many sagas of each type are unfinished."""
-    counted = _unfinished().filter(**only).values_list("kind").annotate(count=Count("id"))
-    return dict.fromkeys(SAGA_TYPES, 0) | dict(counted)
-
-
-def filter_unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -> "QuerySet[Payment]":
-    """Those in one of these unsettled statuses, by their unfinished sagas: the status has no index."""
-    return payments.filter(id__in=_unfinished().values("subject_id"), status__in=statuses)
-
-
-def oldest_due_seconds() -> float:
-    """For how many seconds the saga that is due first has waited for an executor; 0 when none is due."""
-    # Each by the index: a new one, which is due at once, waits since its start.
-    new = Saga.objects.filter(next_attempt_at=AT_ONCE).order_by("id").values_list("created_at", flat=True)
-    others = Saga.objects.filter(next_attempt_at__gt=AT_ONCE).order_by("next_attempt_at")
-    first = [at for at in (*new[:1], *others.values_list("next_attempt_at", flat=True)[:1]) if at]
-    return clock.age_seconds(min(first)) if first else 0.0
-
-
-def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
-    """These sagas with their final log lines, which show the current step: one query for all."""
-    return sagas.prefetch_related(Prefetch("log", SagaLog.objects.filter(attempt=0), to_attr="final_lines"))
-
-
-def step_name(saga: Any) -> str:
-    """The step that a saga with its final lines is at; empty at its end, and if its type is unknown here."""
-    if saga.ended_at or saga.kind not in SAGA_TYPES:
-        return ""
-    final = {line.step for line in saga.final_lines if line.direction == saga.direction}
-    step = SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
-    return step.name if step else ""
-
-
-def shown_kind(saga: Saga) -> str:
-    """The saga's kind; it says so if this release has no such type."""
-    if saga.kind in SAGA_TYPES:
-        return saga.kind
-    return gettext("%(kind)s (of another release)") % {"kind": saga.kind}
-
-
-def late_since(saga: Saga) -> datetime | None:
-    """The deadline of an unfinished saga, once that has passed."""
-    return saga.deadline_at if saga.deadline_at < clock.now() else None
-
-
-# The backlog
 
 
 def oldest_waiting_seconds() -> float:

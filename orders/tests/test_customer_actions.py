@@ -13,7 +13,7 @@ from foundation.errors import Rejected
 from foundation.models import JournalLine
 from foundation.tests.instants import ago, from_now
 from inventory.models import Product
-from orders import cancellation
+from orders import cancellation, selectors
 from orders.metrics import state
 from orders.models import Saga, SagaLog
 from orders.payment import charging, gateway_events, gateway_lookups
@@ -46,7 +46,7 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert saga.deadline_at > payment.action_expires_at
     assert not SagaLog.objects.filter(saga=saga, step="charge_card").exists()
     assert stepping.due(limit=10) == []
-    assert status.count_needing_operator(most=10) == 0
+    assert selectors.count_needing_operator(most=10) == 0
     assert status.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
     owners.order()

@@ -28,10 +28,11 @@ from foundation.tests.racing import wait_until
 from foundation.tests.second_connection import holding
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import audit
+from orders.metrics import state
 from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, rows as saga_rows, run, status
+from orders.saga import batch, rows as saga_rows, run
 from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES, Call, Event, StepResult
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
@@ -455,7 +456,7 @@ def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypat
         threaded.look()
 
     assert Saga.objects.get().state == Saga.State.STUCK
-    assert status.count_stuck()["purchase"] == 1
+    assert state.count_stuck()["purchase"] == 1
     assert buying.broken_laws() == []
     monkeypatch.undo()
     buying.settle_everything()

@@ -18,7 +18,6 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.metrics import state
 from orders.models import Order, Saga
-from orders.saga import status
 from orders.tests import buying
 from orders.tests.business import counted, counting, in_rows
 from payments.models import Payment
@@ -144,13 +143,13 @@ def test_unfinished_sagas_and_how_long_the_first_is_due(product):
         "firstcome_sagas_oldest_due_seconds": 0,
     }
     buying.place_for_newcomer(product, token="tok_ok")
-    assert status.count_unfinished()["purchase"] == 1
-    assert 0 < status.oldest_due_seconds() < 5, "it is due from its commit on"
+    assert state.count_unfinished()["purchase"] == 1
+    assert 0 < state.oldest_due_seconds() < 5, "it is due from its commit on"
     due_at = ago(seconds=60)
     Saga.objects.update(next_attempt_at=due_at, created_at=due_at)
-    assert 60 <= status.oldest_due_seconds() < 90
+    assert 60 <= state.oldest_due_seconds() < 90
     buying.settle_everything()
-    assert (status.count_unfinished()["purchase"], status.oldest_due_seconds()) == (0, 0.0)
+    assert (state.count_unfinished()["purchase"], state.oldest_due_seconds()) == (0, 0.0)
 
 
 def test_products_being_sold_have_what_is_available_and_reserved(product):

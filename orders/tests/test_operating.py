@@ -14,9 +14,10 @@ from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import reloaded, set_columns
 from inventory.models import Product
+from orders import selectors
+from orders.metrics import state
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.payment import charging
-from orders.saga import status
 from orders.saga.definitions import DO, UNDO, Event
 from orders.tests import buying, hanging, stepping
 from orders.tests.hanging import Away, product
@@ -33,8 +34,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product):
     row = hanging.started(product)
     hanging.make_overdue(row)
-    assert [one.id for one in status.read_needing_operator()] == [row.id]
-    assert status.count_stuck()["purchase"] == 0
+    assert [one.id for one in selectors.read_needing_operator()] == [row.id]
+    assert state.count_stuck()["purchase"] == 0
 
 
 def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product, away):

@@ -16,8 +16,9 @@ from foundation.tests.instants import ago, from_now
 from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders.metrics import state
 from orders.models import Saga, SagaLog
-from orders.saga import batch, rows as saga_rows, status
+from orders.saga import batch, rows as saga_rows
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -256,7 +257,7 @@ def test_a_new_saga_is_due_though_the_clock_of_who_began_it_is_ahead(world):
     with clock.shifted(by=timedelta(minutes=15)):
         row = started()
     assert [saga.id for saga in stepping.due(limit=10)] == [row.id]
-    assert status.oldest_due_seconds() == 0
+    assert state.oldest_due_seconds() == 0
 
 
 def test_those_due_again_and_new_ones_are_found_in_turn(world):

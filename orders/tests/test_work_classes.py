@@ -21,6 +21,7 @@ from foundation.tests.second_connection import holding
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import audit
+from orders.metrics import state
 from orders.models import Order, Saga, SagaLog
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, rows as saga_rows, run, status
@@ -235,7 +236,7 @@ def test_an_overdue_saga_whose_order_stays_locked_is_counted_and_stuck(threaded,
     with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", placed.order.id.hex):
         threaded.wake()
         wait_until(lambda: saga_of(placed).state == "stuck", seconds=30)
-        assert status.count_stuck()["purchase"] == 1
+        assert state.count_stuck()["purchase"] == 1
         assert audit.overdue_sagas_are_stuck().holds
         assert saga_of(placed).attempts == 1
         assert SagaLog.objects.filter(saga=placed.started.saga.id, event="failed", attempt=1).exists()

@@ -37,9 +37,8 @@ from foundation.tests.racing import wait_until
 from foundation.tests.second_connection import another_connection, ask, is_connected
 from foundation.tests.second_process import environment
 from inventory.tests.factories import ProductFactory
-from orders import cancellation, order_states
+from orders import cancellation, order_states, selectors
 from orders.models import Order, Saga
-from orders.saga import status
 from orders.tests import stepping
 from scripts.stack import places
 from scripts.tests import programs
@@ -288,7 +287,7 @@ def test_a_host_15_minutes_ahead_expires_no_order_and_coupon_deletes_no_key_and_
     assert reloaded(order).status == Order.Status.AWAITING_PAYMENT
     assert coupon.status_at(clock.now()) == Coupon.Status.ISSUED
     assert recorded_answers.delete_expired_keys() == 0
-    assert stepping.due(limit=10) == list(status.read_needing_operator()) == []
+    assert stepping.due(limit=10) == list(selectors.read_needing_operator()) == []
 
     # The control case uses its host's clock.
     process_state.follow_host()
@@ -296,7 +295,7 @@ def test_a_host_15_minutes_ahead_expires_no_order_and_coupon_deletes_no_key_and_
     assert cancellation.expire_due() == 1
     assert coupon.status_at(clock.now()) != Coupon.Status.ISSUED
     assert recorded_answers.delete_expired_keys() == 1
-    assert [one.id for one in status.read_needing_operator()] == [saga.id]
+    assert [one.id for one in selectors.read_needing_operator()] == [saga.id]
     assert [one.id for one in stepping.due(limit=10)] == [saga.id]
 
 

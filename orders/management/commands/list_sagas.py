@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from foundation.http.json_format import dump
-from orders.saga import operator_actions, status
+from orders import selectors
+from orders.saga import operator_actions
 
 STORED = ["kind", "subject_id", "state", "direction", "attempts", "last_error"]
 
@@ -25,9 +26,9 @@ class Command(BaseCommand):
         # Wide enough for whole ids, so that they can be copied.
         table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
         rows = []
-        for saga in status.read_needing_operator() if stuck else status.read_unfinished():
-            step = status.step_name(saga)
-            late = status.late_since(saga)
+        for saga in selectors.read_needing_operator() if stuck else selectors.read_unfinished():
+            step = selectors.step_name(saga)
+            late = selectors.late_since(saga)
             times = {"created_at": saga.created_at, "next_attempt_at": saga.next_attempt_at}
             shown = times | {"saga_id": saga.id, "order_id": saga.about_id, "step": step, "late_since": late}
             rows.append(shown | {name: getattr(saga, name) for name in STORED})

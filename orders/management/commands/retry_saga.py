@@ -7,8 +7,9 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 
 from foundation.journal import ActorContext
+from orders import selectors
 from orders.management.operators import SagaCommand
-from orders.saga import operator_actions, status
+from orders.saga import operator_actions
 
 
 class Command(SagaCommand):
@@ -25,7 +26,7 @@ class Command(SagaCommand):
     ) -> None:
         if bool(saga_ids) == all_stuck:
             raise CommandError("Give either the ids of sagas, or --all-stuck.")
-        selected = [saga.id for saga in status.read_needing_operator()] if all_stuck else saga_ids
+        selected = [saga.id for saga in selectors.read_needing_operator()] if all_stuck else saga_ids
         if not selected:
             self.stdout.write("No saga is stuck.")
         is_refused = False
