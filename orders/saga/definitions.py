@@ -300,11 +300,12 @@ class SagaType:
         Past the point of no return the steps before it are never done, though one may have been added since.
         Outside steps are undone first, the last one first: then all local ones, in one transaction.
         """
-        path = self.steps[len(self.reversible) :] if is_irreversible else self.steps
+        path: Sequence[Step] = self.steps
         if direction == UNDO:
             undone = self.reversible[::-1]
-            outside = [step for step in undone if isinstance(step, OutsideStep)]
-            path = (*outside, *[step for step in undone if isinstance(step, LocalStep)])
+            path = sorted(undone, key=lambda step: isinstance(step, LocalStep))
+        elif is_irreversible:
+            path = self.steps[len(self.reversible) :]
         return next((step for step in path if step.name not in final), None)
 
 
