@@ -118,12 +118,6 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
     return {id for pair in open_then for id in pair if id} & set(references)
 
 
-def lock_order(payment: Payment) -> None:
-    """Lock the payment's order, which comes before its payments in the lock order, or a top-up itself."""
-    row: Model = payment.order or payment
-    type(row)._base_manager.select_for_update().only("pk").get(pk=row.pk)
-
-
 def noted(payment: Payment | None, what: str, *, reference: str) -> "QuerySet[JournalLine]":
     """The journal's lines on this about the payment, or about a charge without one; the first one first."""
     subject, reference = _found_by(payment, reference)
@@ -145,7 +139,9 @@ def note_once(
     comparisons alone, so the newest of these is locked for them.
     """
     if payment:
-        lock_order(payment)
+        # The order comes before its payments in the lock order; a top-up has none.
+        row: Model = payment.order or payment
+        type(row)._base_manager.select_for_update().only("pk").get(pk=row.pk)
     else:
         Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
     if any(line.after == after for line in noted(payment, what, reference=reference)):

@@ -15,7 +15,7 @@ from prometheus_client import Histogram
 from structlog import get_logger
 
 from foundation import clock, journal
-from foundation.db import bulk_sql, transactions
+from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.journal import ActorContext
 from foundation.observability import tracing
@@ -155,8 +155,7 @@ class Batch:
 
     def put_off(self, result: StepResult, seconds: float | None) -> None:
         # What is put off without a rest is due all the same, so that a locked row is left for the next time.
-        lock = bulk_sql.for_update(skip_locked=seconds is None)
-        self.rows = saga_rows.read_sagas(self.copies, lock=lock)
+        self.rows = saga_rows.read_sagas(self.copies, skip_locked=seconds is None)
         final = saga_rows.final_results(self.rows)
         for id, saga in self.rows.items():
             saga.final = final[id]
@@ -403,12 +402,9 @@ class Batch:
             # The undo of another step may be opened in the place of its call.
             if (each.name, DO) not in saga.final and saga.may_have_done(each):
                 self._add_final_line(saga, each, DO, NEVER_RAN)
-        while isinstance(step := saga.next_step, OutsideStep):
-            has_effect = saga.may_have_done(step)
+        while isinstance(step := saga.next_step, OutsideStep) and not saga.may_have_done(step):
             if (step.name, DO) not in saga.final:
                 self._add_final_line(saga, step, DO, NEVER_RAN)
-            if has_effect:
-                break
             self._add_final_line(saga, step, UNDO, SKIPPED)
         return step
 

@@ -253,7 +253,7 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
 def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Any:
     """Act as soon as no worker has the saga's lease; returns what `_act` returns."""
     deadline = time.monotonic() + WAIT_SECONDS
-    act = partial(_act, saga_id, decide, reason=reason, noted={})
+    act = partial(_act, saga_id, decide, reason=reason)
     with journal.acting(by):
         while True:
             try:
@@ -265,7 +265,7 @@ def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Actor
             time.sleep(PAUSE_SECONDS)
 
 
-def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]) -> Saga | Approval:
+def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any] = {}) -> Saga | Approval:
     """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
 
     `decide` returns the journal's name of the action, or nothing if it changed nothing; or the approval that

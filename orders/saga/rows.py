@@ -189,8 +189,11 @@ def advance_now(subject_ids: Collection[UUID]) -> None:
 # Rows and leases
 
 
-def read_sagas(saga_ids: Collection[UUID], *, lock: str = "") -> dict[UUID, SagaRow]:
-    """These sagas by id, without their final results; `lock` ends the statement."""
+def read_sagas(saga_ids: Collection[UUID], *, skip_locked: bool | None = None) -> dict[UUID, SagaRow]:
+    """These sagas by id, without their final results, and without a lock unless locked rows are said to be
+    skipped or not.
+    """
+    lock = "" if skip_locked is None else bulk_sql.for_update(skip_locked=skip_locked)
     read = bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of(saga_ids, lock=lock)
     return {row[0]: SagaRow(*row) for row in read}
 
@@ -227,7 +230,7 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
         for saga, id in zip(sagas, ids, strict=True):
             if id in locked:
                 parents[saga.id] = locked[id]
-        rows = read_sagas(parents if is_shared else copies, lock=bulk_sql.for_update())
+        rows = read_sagas(parents if is_shared else copies, skip_locked=False)
     unread = list[UUID]()
     for id, row in rows.items():
         row.parent = parents.get(id)

@@ -45,7 +45,6 @@ from orders.saga.definitions import (
     OutsideStep,
     SagaRow,
     Sagas,
-    StepResult,
     WorkClass,
     call_name,
     unexpected_failure,
@@ -445,7 +444,8 @@ class Executor:
         except Exception as error:
             log.warning("calls could not be prepared", step=step.name, exc_info=error)
             if len(sagas) == 1:
-                self._return(sagas, unexpected_failure(error))
+                sagas[0].result = unexpected_failure(error)
+                self._return(sagas)
                 return
             for saga in sagas:
                 self._pools.submit("single", partial(self._call, step, [saga]))
@@ -464,21 +464,20 @@ class Executor:
                 log.warning("call outside failed", call=name, exc_info=error)
                 result = unexpected_failure(error)
             self._failpoint(f"{name} called")
-            self._return([saga], result)
+            saga.result = result
+            if result.answer is None:
+                self._return([saga])
+            else:
+                # What its step books of it is locked in the order of a batch of its own.
+                self._run_individually([saga])
             stack.pop_all()
 
-    def _return(self, sagas: Sagas, result: StepResult | None = None) -> None:
-        """Give the sagas to their next batches, which record the result of a call."""
+    def _return(self, sagas: Sagas) -> None:
+        """Give the sagas to their next batches, which record the results of their calls."""
         if not sagas:
-            return
-        if result and result.answer is not None:
-            # What its step books of it is locked in the order of a batch of its own.
-            sagas[0].result = result
-            self._run_individually(sagas)
             return
         with self._mutex:
             for saga in sagas:
-                saga.result = result or saga.result
                 is_refund = saga.type.work_class == WorkClass.REFUND
                 self._returned[REFUNDS if is_refund else saga.direction].append(saga)
         for queue in QUEUES:
