@@ -92,9 +92,13 @@ def record_late_refund(payment: Payment, amount: int, has_failed: bool) -> None:
     if payment.order_id is None:
         return
     if has_failed:
-        late = Refund.objects.filter(order=payment.order_id, source=Refund.Source.LATE_CHARGE, amount=amount)
-        failed = late.filter(status=Refund.Status.SUCCEEDED).order_by("-id").first()
-        if failed:
+        late = Refund.objects.filter(
+            order=payment.order_id,
+            source=Refund.Source.LATE_CHARGE,
+            amount=amount,
+            status=Refund.Status.SUCCEEDED,
+        )
+        if failed := late.order_by("-id").first():
             save_changes(failed, status=Refund.Status.FAILED, failed_at=clock.now())
         return
     refund = _build_refund(payment.order_id, amount, source=Refund.Source.LATE_CHARGE, reason=LATE)

@@ -277,7 +277,7 @@ class Executor:
         if self._is_finishing or not (is_polling or self._waiting):
             return {}
         free = progress.free_places(self._taken(), SHARES, KEPT_FREE)
-        return {name: free[name] for name in free if free[name] and (is_polling or name in self._waiting)}
+        return {name: more for name, more in free.items() if more and (is_polling or name in self._waiting)}
 
     def _taken(self) -> Tally[str]:
         return Tally([saga.found_as for saga in self._sagas.values()])

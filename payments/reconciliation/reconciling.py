@@ -329,7 +329,8 @@ def finding_of(run: Reconciliation, key: str) -> Finding | None:
 
 def books_of(finding: Mapping[str, Any]) -> Books:
     """The books in which the difference was found; findings of the release before don't name them."""
-    return Books(**{name: finding.get(name, now) for name, now in gateways.current_books()._asdict().items()})
+    now = gateways.current_books()
+    return Books(finding.get("gateway", now.gateway), finding.get("gateway_account", now.gateway_account))
 
 
 def fix_finding(*, run_id: int, key: str, reason: str) -> str:
