@@ -33,7 +33,7 @@ from orders import schemas, selectors, tasks
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.placement.decisions import PlacedOrder
-from orders.saga import run, status as saga_status
+from orders.saga import backlog, run
 from orders.schemas import CurrentAnswer
 from payments import rows as payments_rows
 from payments.models import Payment
@@ -101,8 +101,8 @@ async def _decide(
 ) -> Any:
     """Do the work within the account's rate limit, and no faster than payments are settled."""
     with limit.counting(call.account_id, is_free=is_free) as counting:
-        if is_payment and await saga_status.gate.is_behind() and not await keyed_calls.find_replay(call):
-            await saga_status.gate.wait_for_capacity()
+        if is_payment and await backlog.gate.is_behind() and not await keyed_calls.find_replay(call):
+            await backlog.gate.wait_for_capacity()
         counting.outcome = await work()
     return counting.outcome
 

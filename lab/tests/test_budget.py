@@ -29,7 +29,7 @@ from inventory.tests.factories import ProductFactory
 from lab import urls
 from lab.tests.metering import FIGURES, Cost, Step, at_once, metering
 from orders.models import Order
-from orders.saga import run, status
+from orders.saga import backlog, run
 from orders.tests import stepping
 from payments import ledger
 from sales.models import SaleEntry
@@ -211,7 +211,7 @@ def _alone(monkeypatch):
     executor.new_places = AT_ONCE
     monkeypatch.setattr(run, "process_executor", lambda: executor)
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
-    monkeypatch.setattr(status, "READ_INTERVAL_SECONDS", float("inf"))
+    monkeypatch.setattr(backlog, "READ_INTERVAL_SECONDS", float("inf"))
 
 
 def measured(name: str) -> Cost:

@@ -21,9 +21,9 @@ from foundation.tests.instants import from_now
 from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
-from orders.saga import batch, rows as saga_rows, status as backlog
+from orders.saga import backlog, batch, rows as saga_rows
+from orders.saga.backlog import BacklogGate
 from orders.saga.definitions import LEASE_SECONDS, Event, StepResult
-from orders.saga.status import BacklogGate
 from orders.tests import buying, stepping
 from orders.tests.buying import order_of
 

@@ -17,7 +17,7 @@ from orders import cancellation, selectors
 from orders.metrics import state
 from orders.models import Saga, SagaLog
 from orders.payment import charging, gateway_events, gateway_lookups
-from orders.saga import run, status
+from orders.saga import backlog, run
 from orders.tests import buying, hanging, owners, stepping
 from orders.tests.owners import charge_of, decide, kept_amount, let_action_end, payment_of, saga_of, waiting
 from payments import ledger, payment_states
@@ -47,7 +47,7 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert not SagaLog.objects.filter(saga=saga, step="charge_card").exists()
     assert stepping.due(limit=10) == []
     assert selectors.count_needing_operator(most=10) == 0
-    assert status.oldest_waiting_seconds() == 0
+    assert backlog.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
     owners.order()
     found = Payment.objects.filter(payment_states.with_action())

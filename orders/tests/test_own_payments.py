@@ -28,7 +28,7 @@ from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
-from orders.saga import rows as saga_rows, run, status
+from orders.saga import backlog, rows as saga_rows, run
 from orders.saga.definitions import LEASE_SECONDS, OF_WEB, WorkClass
 from orders.saga.run import POOL_SIZES, SHARES, Executor, ThreadPools
 from orders.tests import buying, owners, stepping
@@ -315,9 +315,9 @@ def test_a_web_process_shows_no_live_worker(own, product):
     for _ in range(5):
         place(product)
     Saga.objects.filter(lease_token="").update(created_at=ago(seconds=5))
-    assert status.oldest_waiting_seconds() == 0
+    assert backlog.oldest_waiting_seconds() == 0
     Saga.objects.filter(lease_token=own._token).update(lease_token="1")
-    assert status.oldest_waiting_seconds() >= 5
+    assert backlog.oldest_waiting_seconds() >= 5
     buying.settle_everything()
 
 

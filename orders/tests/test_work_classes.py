@@ -24,7 +24,7 @@ from orders import audit
 from orders.metrics import state
 from orders.models import Order, Saga, SagaLog
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, rows as saga_rows, run, status
+from orders.saga import backlog, batch, rows as saga_rows, run
 from orders.saga.definitions import Event, StepResult, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
@@ -221,7 +221,7 @@ def test_refunds_that_staff_ask_for_hold_no_purchase(product):
     until = from_now(seconds=10)
     live = saga_of(place(product))
     set_columns(live, lease_token="live", leased_until=until, next_attempt_at=until)
-    assert status.oldest_waiting_seconds() == 0
+    assert backlog.oldest_waiting_seconds() == 0
 
 
 # What is put off

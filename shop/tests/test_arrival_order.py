@@ -13,7 +13,7 @@ from foundation.tests import process_state
 from foundation.tests.asgi_client import send_request
 from foundation.tests.factories import AccountFactory
 from inventory.tests.factories import ProductFactory
-from orders.saga import status
+from orders.saga import backlog
 from orders.tests.buying import order_of
 
 pytestmark = [
@@ -43,8 +43,8 @@ def rest(seconds: float) -> None:
             shared.forget()
         elif shared._last:
             process_state.age(shared, seconds)
-    status.gate._read_at -= min(seconds, 60.0)
-    status.gate._measured_at -= min(seconds, 60.0)
+    backlog.gate._read_at -= min(seconds, 60.0)
+    backlog.gate._measured_at -= min(seconds, 60.0)
 
 
 async def _ask_in_order(

@@ -332,7 +332,7 @@ MOMENTS = {
     "inventory/mirror.py": {"now", "long_ago", "drift", "found", "started_before"},
     "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
     "orders/saga/run.py": {"_found_at", "ends_at"},
-    "orders/saga/status.py": {"_read_at", "_measured_at"},
+    "orders/saga/backlog.py": {"_read_at", "_measured_at"},
     "payments/gateways/measured.py": {"CALLS"},
     "payments/audit.py": {"stop_at"},
     "sales/metrics.py": {"read_running"},
