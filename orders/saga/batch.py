@@ -46,7 +46,7 @@ from orders.saga.definitions import (
     call_name,
     refusal_or_failure,
 )
-from orders.saga.progress import RETRYABLE
+from orders.saga.progress import Claim, Turn
 from orders.saga.rows import UNLEASED, SagaLogLine
 from payments.gateways.contract import NOT_CALLED
 
@@ -183,24 +183,19 @@ class Batch:
         copy = self.copies[saga.id]
         if saga.state not in UNFINISHED:
             return False
-        holds = saga.lease_token == self.token
-        if holds and copy.lease_token == self.token:
-            return True
-        result = saga.result
-        if saga.is_leased(self.now):
-            # Otherwise calls longer than a lease would be repeated without end.
-            is_final = copy.is_calling and result is not None and result.event not in RETRYABLE
-            return holds or is_final
-        if result:
-            return True
         at = saga.next_attempt_at
-        if at is not None and at > self.now and at != copy.next_attempt_at:
-            # Another worker lets it rest.
-            return False
-        if saga.lease_token:
-            # Its last worker recorded nothing, which counts as an attempt.
+        claim = progress.claim(
+            holds=saga.lease_token == self.token,
+            held=copy.lease_token == self.token,
+            is_leased=saga.is_leased(self.now),
+            has_token=bool(saga.lease_token),
+            is_put_off=at is not None and at > self.now and at != copy.next_attempt_at,
+            result=saga.result.event if saga.result else "",
+            is_called=copy.is_calling,
+        )
+        if claim == Claim.LEASE_LOST:
             self._log_attempt(saga, saga.next_step, LEASE_LOST)
-        return True
+        return claim != Claim.NONE
 
     # The result of a call, or of a batch that failed
 
@@ -210,23 +205,20 @@ class Batch:
         step = saga.next_step
         if not result:
             return True
-        can_compensate = saga.can_compensate(step)
-        if result.event == Event.REFUSED and not can_compensate:
-            # Past the point of no return, and at the end, that is a failed attempt.
+        turn = progress.turn_after(result.event, result.code, can_compensate=saga.can_compensate(step))
+        if turn == Turn.RETRY and result.event == Event.REFUSED:
             result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
         if isinstance(step, OutsideStep) and step.on_result and saga.direction == DO:
             step.on_result(saga, result)
-        if result.event in RETRYABLE:
+        if turn == Turn.RETRY:
             if not self._rest(saga, step, result):
                 return False
         elif step is None:
             return True
         else:
             self._add_final_line(saga, step, saga.direction, result)
-            # The code of one that is done is why it is undone all the same.
-            is_undone = result.event == Event.REFUSED or (result.event == Event.DONE and result.code)
-            if is_undone and can_compensate:
-                saga.start_compensation(result.code, result.detail)
+        if turn == Turn.COMPENSATE:
+            saga.start_compensation(result.code, result.detail)
         if self.mode == SINGLE:
             self._lease(saga)
         return self.mode != SINGLE

@@ -300,12 +300,11 @@ class SagaType:
         Past the point of no return the steps before it are never done, though one may have been added since.
         Outside steps are undone first, the last one first: then all local ones, in one transaction.
         """
-        path: Sequence[Step] = self.steps
+        path = self.steps[len(self.reversible) :] if is_irreversible else self.steps
         if direction == UNDO:
             undone = self.reversible[::-1]
-            path = sorted(undone, key=lambda step: isinstance(step, LocalStep))
-        elif is_irreversible:
-            path = self.steps[len(self.reversible) :]
+            outside = [step for step in undone if isinstance(step, OutsideStep)]
+            path = (*outside, *[step for step in undone if isinstance(step, LocalStep)])
         return next((step for step in path if step.name not in final), None)
 
 

@@ -1,7 +1,11 @@
-"""When a saga is tried again, and how many places its class of work may take."""
+"""What a saga does next: who may act on it, what a result leads to, when it is tried again, and where.
+
+Each step's effect happens once because the caller holds the lock of the saga's row while these decide.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 RETRYABLE = ("failed", "pending", "requires_action")
 """The events that are not final: the step is tried again."""
@@ -10,6 +14,59 @@ ATTEMPTS_OF_UNCALLED = 4
 # The longest pause of a compensation, and past the deadline, until so long after it.
 LONGEST_LATE_PAUSE_SECONDS = 30.0
 LATELY = timedelta(minutes=10)
+
+
+class Claim(StrEnum):
+    NONE = "none"
+    HELD = "held"
+    LEASE_LOST = "lease lost"
+    """It may be advanced; its last worker recorded nothing, which counts as an attempt."""
+
+
+class Turn(StrEnum):
+    GO_ON = "go on"
+    RETRY = "retry"
+    COMPENSATE = "compensate"
+
+
+def claim(
+    *,
+    holds: bool,
+    held: bool,
+    is_leased: bool,
+    has_token: bool,
+    is_put_off: bool,
+    result: str,
+    is_called: bool,
+) -> Claim:
+    """Whether a worker may advance an unfinished saga, which it brings with the event `result`, or none.
+
+    It `holds` the lease by the row, and `held` it when it last wrote the saga, which `is_called` since;
+    `has_token` of a lease that has lapsed, and `is_put_off` by another worker since it was found.
+    """
+    if holds and held:
+        return Claim.HELD
+    if is_leased:
+        # Otherwise calls longer than a lease would be repeated without end.
+        is_final = is_called and result != "" and result not in RETRYABLE
+        return Claim.HELD if holds or is_final else Claim.NONE
+    if result:
+        return Claim.HELD
+    if is_put_off:
+        return Claim.NONE
+    return Claim.LEASE_LOST if has_token else Claim.HELD
+
+
+def turn_after(event: str, code: str, *, can_compensate: bool) -> Turn:
+    """What the result of a step leads to; a `code` of one that is done is why it is undone all the same.
+
+    Past the point of no return, and at the end, a refusal counts as a failed attempt.
+    """
+    if event in RETRYABLE:
+        return Turn.RETRY
+    if event == "refused":
+        return Turn.COMPENSATE if can_compensate else Turn.RETRY
+    return Turn.COMPENSATE if event == "done" and code and can_compensate else Turn.GO_ON
 
 
 def retry_pause(

@@ -1,13 +1,72 @@
-"""When a saga is tried again."""
+"""What a saga does next: who may act on it, what a result leads to, when it is tried again."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from orders.saga import progress
+from orders.saga.progress import Claim, Turn
 
 pytestmark = pytest.mark.rules
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+NOTHING = {
+    "holds": False,
+    "held": False,
+    "is_leased": False,
+    "has_token": False,
+    "is_put_off": False,
+    "result": "",
+    "is_called": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("known", "claim"),
+    [
+        pytest.param({}, Claim.HELD, id="new"),
+        pytest.param({"holds": True, "held": True, "is_leased": True}, Claim.HELD, id="its own"),
+        pytest.param({"holds": True, "is_leased": True}, Claim.HELD, id="its own, by a lost reply"),
+        pytest.param({"held": True, "is_leased": True}, Claim.NONE, id="another took it over"),
+        pytest.param({"is_leased": True}, Claim.NONE, id="another's"),
+        pytest.param(
+            {"is_leased": True, "result": "done", "is_called": True},
+            Claim.HELD,
+            id="a final result of a call",
+        ),
+        pytest.param(
+            {"is_leased": True, "result": "failed", "is_called": True}, Claim.NONE, id="none that is final"
+        ),
+        pytest.param({"is_leased": True, "is_called": True}, Claim.NONE, id="a call without a result"),
+        pytest.param({"is_leased": True, "result": "done"}, Claim.NONE, id="a result of no call"),
+        pytest.param({"has_token": True}, Claim.LEASE_LOST, id="its worker recorded nothing"),
+        pytest.param({"has_token": True, "result": "failed"}, Claim.HELD, id="with any result"),
+        pytest.param({"is_put_off": True}, Claim.NONE, id="another lets it rest"),
+        pytest.param(
+            {"is_put_off": True, "result": "done"}, Claim.HELD, id="it rests, and there is a result"
+        ),
+        pytest.param({"held": True, "has_token": True}, Claim.LEASE_LOST, id="its own has lapsed"),
+    ],
+)
+def test_a_worker_acts_by_its_lease_by_a_lapsed_one_or_with_a_final_result(known, claim):
+    assert progress.claim(**NOTHING | known) == claim
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "can_compensate", "turn"),
+    [
+        pytest.param("done", "", True, Turn.GO_ON, id="done"),
+        pytest.param("forced", "why", True, Turn.GO_ON, id="confirmed by an operator"),
+        pytest.param("done", "charge_refunded", True, Turn.COMPENSATE, id="done, and undone meanwhile"),
+        pytest.param("done", "charge_refunded", False, Turn.GO_ON, id="done past the point of no return"),
+        pytest.param("refused", "declined", True, Turn.COMPENSATE, id="refused"),
+        pytest.param("refused", "declined", False, Turn.RETRY, id="refused past the point of no return"),
+        pytest.param("failed", "", True, Turn.RETRY, id="failed"),
+        pytest.param("pending", "", True, Turn.RETRY, id="pending"),
+        pytest.param("requires_action", "", True, Turn.RETRY, id="waits for a person"),
+    ],
+)
+def test_a_result_goes_on_is_retried_or_compensates(event, code, can_compensate, turn):
+    assert progress.turn_after(event, code, can_compensate=can_compensate) == turn
 
 
 @pytest.mark.parametrize(
