@@ -102,6 +102,13 @@ _plant(
     "::test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded_do_not",
 )
 _plant(
+    "How long a process remembers a campaign",
+    "coupons/remembered.py::SECONDS",
+    "1.0",
+    "60.0",
+    "coupons/tests/test_sold_out.py::test_a_change_that_was_not_published_is_visible_within_a_second_of_the_read",
+)
+_plant(
     "What coupons by `redis_gate` do while Redis is away",
     "coupons/strategies/redis_gate.py::issue",
     "outcomes.existing_result(existing) if existing else away",
