@@ -46,7 +46,7 @@ from orders.saga.definitions import (
     call_name,
     refusal_or_failure,
 )
-from orders.saga.progress import Claim, Turn
+from orders.saga.progress import Action, Claim, Turn
 from orders.saga.rows import UNLEASED, SagaLogLine
 from payments.gateways.contract import NOT_CALLED
 
@@ -237,9 +237,12 @@ class Batch:
             saga.change(last_error=result.detail[:255])
         elif action is None:
             self._log_attempt(saga, step, result)
-        if result.needs_operator:
+        turn = progress.turn_of_attempt(
+            is_over=is_over, needs_operator=result.needs_operator, can_compensate=saga.can_compensate(step)
+        )
+        if turn == Turn.NEEDS_OPERATOR:
             self._mark_stuck(saga)
-        elif is_over and saga.can_compensate(step):
+        elif turn == Turn.COMPENSATE:
             saga.start_compensation(*(NOT_CONFIRMED if action else OUTCOME_UNKNOWN))
             return True
         if action:
@@ -280,7 +283,7 @@ class Batch:
         """Log an attempt that was not final. Past its deadline what can't be compensated is stuck."""
         saga.change(attempts=saga.attempts + 1, last_error=result.detail[:255])
         self.lines.append(SagaLogLine(saga, _name(step), saga.direction, result, attempt=saga.attempts))
-        if self._is_overdue(saga) and not saga.can_compensate(step):
+        if progress.is_stuck(self.now, saga.deadline_at, can_compensate=saga.can_compensate(step)):
             self._mark_stuck(saga)
 
     def _mark_stuck(self, saga: SagaRow) -> None:
@@ -321,10 +324,13 @@ class Batch:
                 self._do(step, waiting[step])
 
     def _may_start(self, saga: SagaRow, step: Step) -> bool:
-        """Whether the step may be started; an overdue saga is compensated instead, if it still can be. A call
-        that may have been made is looked up all the same.
-        """
-        is_too_late = self._is_overdue(saga) and saga.can_compensate(step) and not saga.is_repeat_of(step)
+        """Whether the step may be started; an overdue saga is compensated instead, if it still can be."""
+        is_too_late = progress.is_too_late(
+            self.now,
+            saga.deadline_at,
+            can_compensate=saga.can_compensate(step),
+            is_repeat=saga.is_repeat_of(step),
+        )
         if is_too_late:
             saga.start_compensation(*TOO_LATE)
         return not is_too_late
@@ -344,16 +350,21 @@ class Batch:
     def _schedule_next(self, saga: SagaRow) -> None:
         """Schedule the next action: the end, an outside call, or another batch."""
         step = saga.next_step
-        is_of_batch = self.mode in (SINGLE, saga.direction)
-        if is_of_batch and saga.direction == UNDO:
+        action = progress.next_action(
+            is_undo=saga.direction == UNDO,
+            is_other_direction=self.mode not in (SINGLE, saga.direction),
+            has_step=step is not None,
+            is_outside=isinstance(step, OutsideStep),
+        )
+        if action == Action.UNDO:
             undone = self._skip_without_effect(saga)
             if isinstance(undone, OutsideStep):
                 self._call(saga, undone)
             else:
                 self.compensated.append(saga)
-        elif step is None and saga.direction == DO:
+        elif action == Action.END:
             self._end(saga, State.DONE)
-        elif is_of_batch and isinstance(step, OutsideStep) and self._may_start(saga, step):
+        elif action == Action.CALL and isinstance(step, OutsideStep) and self._may_start(saga, step):
             self._call(saga, step)
         else:
             self._lease(saga)

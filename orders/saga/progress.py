@@ -27,6 +27,15 @@ class Turn(StrEnum):
     GO_ON = "go on"
     RETRY = "retry"
     COMPENSATE = "compensate"
+    NEEDS_OPERATOR = "needs operator"
+
+
+class Action(StrEnum):
+    END = "end"
+    CALL = "call"
+    UNDO = "undo"
+    WAIT = "wait"
+    """For another batch."""
 
 
 def claim(
@@ -69,6 +78,23 @@ def turn_after(event: str, code: str, *, can_compensate: bool) -> Turn:
     return Turn.COMPENSATE if event == "done" and code and can_compensate else Turn.GO_ON
 
 
+def turn_of_attempt(*, is_over: bool, needs_operator: bool, can_compensate: bool) -> Turn:
+    """What follows an attempt without a final result, whose time `is_over` or not."""
+    if needs_operator:
+        return Turn.NEEDS_OPERATOR
+    return Turn.COMPENSATE if is_over and can_compensate else Turn.RETRY
+
+
+def is_stuck(now: datetime, deadline_at: datetime, *, can_compensate: bool) -> bool:
+    """Whether a saga that has failed needs an operator: past its deadline it can't be compensated."""
+    return now >= deadline_at and not can_compensate
+
+
+def is_too_late(now: datetime, deadline_at: datetime, *, can_compensate: bool, is_repeat: bool) -> bool:
+    """Whether a step is not started any more; a call that may have been made is looked up all the same."""
+    return now >= deadline_at and can_compensate and not is_repeat
+
+
 def retry_pause(
     attempts: int, now: datetime, deadline_at: datetime, *, is_uncalled: bool, is_undo: bool
 ) -> tuple[int, float | None]:
@@ -81,6 +107,15 @@ def retry_pause(
     is_soon = (is_undo or now >= deadline_at) and now < deadline_at + LATELY
     most_seconds = LONGEST_LATE_PAUSE_SECONDS if is_soon else None
     return ATTEMPTS_OF_UNCALLED if is_uncalled else attempts, most_seconds
+
+
+def next_action(*, is_undo: bool, is_other_direction: bool, has_step: bool, is_outside: bool) -> Action:
+    """What a saga does after its batch, whose calls are of one direction, maybe another one."""
+    if is_undo and not is_other_direction:
+        return Action.UNDO
+    if not has_step and not is_undo:
+        return Action.END
+    return Action.CALL if is_outside and not is_other_direction else Action.WAIT
 
 
 def free_places(taken: Mapping[str, int], shares: Mapping[str, int], kept_free: int) -> dict[str, int]:

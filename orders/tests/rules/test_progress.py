@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orders.saga import progress
-from orders.saga.progress import Claim, Turn
+from orders.saga.progress import Action, Claim, Turn
 
 pytestmark = pytest.mark.rules
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=1)
 NOTHING = {
     "holds": False,
     "held": False,
@@ -70,6 +71,54 @@ def test_a_result_goes_on_is_retried_or_compensates(event, code, can_compensate,
 
 
 @pytest.mark.parametrize(
+    ("is_over", "needs_operator", "can_compensate", "turn"),
+    [
+        pytest.param(False, False, True, Turn.RETRY, id="in time"),
+        pytest.param(True, False, True, Turn.COMPENSATE, id="past its time"),
+        pytest.param(True, False, False, Turn.RETRY, id="past it and the point of no return"),
+        pytest.param(True, True, True, Turn.NEEDS_OPERATOR, id="an operator decides"),
+    ],
+)
+def test_past_its_time_a_saga_is_compensated_unless_an_operator_decides(
+    is_over, needs_operator, can_compensate, turn
+):
+    found = progress.turn_of_attempt(
+        is_over=is_over, needs_operator=needs_operator, can_compensate=can_compensate
+    )
+
+    assert found == turn
+
+
+@pytest.mark.parametrize(
+    ("deadline_at", "can_compensate", "is_stuck"),
+    [
+        pytest.param(LATER, False, False, id="in time"),
+        pytest.param(NOW, False, True, id="at its deadline"),
+        pytest.param(NOW, True, False, id="that can be compensated"),
+    ],
+)
+def test_past_its_deadline_a_saga_that_can_not_be_compensated_is_stuck(deadline_at, can_compensate, is_stuck):
+    assert progress.is_stuck(NOW, deadline_at, can_compensate=can_compensate) is is_stuck
+
+
+@pytest.mark.parametrize(
+    ("deadline_at", "can_compensate", "is_repeat", "is_too_late"),
+    [
+        pytest.param(LATER, True, False, False, id="in time"),
+        pytest.param(NOW, True, False, True, id="at the deadline"),
+        pytest.param(NOW, False, False, False, id="past the point of no return"),
+        pytest.param(NOW, True, True, False, id="a call that may have been made"),
+    ],
+)
+def test_past_its_deadline_nothing_new_is_started_that_can_be_undone(
+    deadline_at, can_compensate, is_repeat, is_too_late
+):
+    found = progress.is_too_late(NOW, deadline_at, can_compensate=can_compensate, is_repeat=is_repeat)
+
+    assert found is is_too_late
+
+
+@pytest.mark.parametrize(
     ("overdue_seconds", "is_uncalled", "is_undo", "pause"),
     [
         pytest.param(-60, False, False, (9, None), id="in time"),
@@ -88,3 +137,27 @@ def test_what_holds_something_is_retried_soon_after_its_deadline(
     found = progress.retry_pause(9, NOW, deadline_at, is_uncalled=is_uncalled, is_undo=is_undo)
 
     assert found == pause
+
+
+@pytest.mark.parametrize(
+    ("is_undo", "is_other_direction", "has_step", "is_outside", "action"),
+    [
+        pytest.param(False, False, True, True, Action.CALL, id="a call"),
+        pytest.param(False, True, True, True, Action.WAIT, id="a call, in a batch that undoes"),
+        pytest.param(False, False, True, False, Action.WAIT, id="a local step"),
+        pytest.param(False, False, False, False, Action.END, id="the end"),
+        pytest.param(False, True, False, False, Action.END, id="the end, in a batch that undoes"),
+        pytest.param(True, False, True, True, Action.UNDO, id="an undo"),
+        pytest.param(True, False, False, False, Action.UNDO, id="the last of an undo"),
+        pytest.param(True, True, True, True, Action.WAIT, id="an undo, in a batch that does"),
+        pytest.param(True, True, False, False, Action.WAIT, id="the last of an undo, in a batch that does"),
+    ],
+)
+def test_a_saga_calls_undoes_ends_or_joins_another_batch(
+    is_undo, is_other_direction, has_step, is_outside, action
+):
+    found = progress.next_action(
+        is_undo=is_undo, is_other_direction=is_other_direction, has_step=has_step, is_outside=is_outside
+    )
+
+    assert found == action
