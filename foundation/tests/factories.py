@@ -24,7 +24,7 @@ def hashed_password() -> str:
 
 
 class AccountFactory(factory.django.DjangoModelFactory[User]):
-    """An account; `AccountFactory(is_staff=True, permissions=["coupons.change_campaign"])` is staff."""
+    """An account; of staff by `staff_member`."""
 
     class Meta:
         model = User
@@ -45,6 +45,11 @@ class AccountFactory(factory.django.DjangoModelFactory[User]):
 class SuperuserFactory(AccountFactory):
     is_staff = True
     is_superuser = True
+
+
+def staff_member(*permissions: str, **columns: object) -> User:
+    """An account of staff, as in `staff_member("coupons.change_campaign", username="ada")`."""
+    return AccountFactory(is_staff=True, permissions=permissions, **columns)
 
 
 class OrderFactory(factory.django.DjangoModelFactory[Any]):

@@ -1,11 +1,13 @@
 """A second connection for tests: another client of the same database, in the same thread."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
+from uuid import UUID
 
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 from foundation.tests.racing import wait_until
 
@@ -43,6 +45,12 @@ def holding(statement: str, *parameters: Any) -> Iterator[BaseDatabaseWrapper]:
         other.rollback()
 
 
+def holding_row(row: Model) -> AbstractContextManager[BaseDatabaseWrapper]:
+    """Keep the lock of this row until the end of the block."""
+    key = row.pk.hex if isinstance(row.pk, UUID) else row.pk
+    return holding(f"SELECT id FROM {row._meta.db_table} WHERE id = %s FOR UPDATE", key)  # noqa: S608
+
+
 def connection_id() -> int:
     """The number of Django's own connection."""
     return int(ask(connection, "SELECT CONNECTION_ID()")[0][0])
@@ -54,10 +62,17 @@ def is_connected(number: int) -> bool:
 
 
 def kill(number: int) -> None:
-    """End this connection; returns once it is gone."""
-    with another_connection() as other:
+    """End this connection, unless it has just ended by itself; returns once it is gone."""
+    with another_connection() as other, suppress(OperationalError):
         ask(other, "KILL CONNECTION %s", number)
     wait_until(lambda: not is_connected(number))
+
+
+def kill_others() -> None:
+    """End the connections of all other threads to this database."""
+    others = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+    for [number] in ask(connection, others):
+        kill(number)
 
 
 def ask(connection: BaseDatabaseWrapper, statement: str, *parameters: Any) -> list[Any]:

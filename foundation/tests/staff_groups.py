@@ -7,7 +7,7 @@ from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.db import connection
 
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import staff_member
 
 migration = importlib.import_module("foundation.migrations.0002_groups_of_staff")
 RIGHTS = migration.GROUPS
@@ -28,7 +28,7 @@ def create() -> None:
 
 def member_of(group: str) -> User:
     """A new staff account in the group; in none without a name."""
-    account = AccountFactory(is_staff=True)
+    account = staff_member()
     if group:
         account.groups.add(Group.objects.get(name=group))
     return account

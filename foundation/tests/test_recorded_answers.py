@@ -19,7 +19,7 @@ from foundation.models import IdempotencyKey
 from foundation.tests import servers, tally
 from foundation.tests.factories import AccountFactory
 from foundation.tests.lost_replies import losing_reply_to_commit
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 from foundation.tests.second_connection import ask
 
 REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
@@ -152,7 +152,7 @@ def test_a_call_is_replayed_by_its_reference_until_it_is_settled(account_id):
 def test_the_first_to_settle_wins_for_good(racing_account_id):
     call = unsettled(racing_account_id)
     recorded_answers.run_once(call, count, reference=lambda outcome: REFERENCE)
-    answers = race([lambda n=n: settled(call, n) for n in range(16)])
+    answers = race_each(lambda n: settled(call, n), range(16))
     assert len({answer.body for answer in answers}) == 1
     assert recorded_answers.find(call) == Replay(answers[0], REFERENCE)
 

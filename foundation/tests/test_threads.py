@@ -22,7 +22,7 @@ from foundation.db.transactions import DatabaseUnavailable
 from foundation.errors import Overloaded
 from foundation.repeated_work import RepeatedWork, start_once
 from foundation.tests import process_state
-from foundation.tests.racing import race, wait_until
+from foundation.tests.racing import race, race_each, wait_until
 from foundation.tests.second_connection import ask, connection_id, is_connected, kill
 
 # For all tests: a pool's thread closes old connections even after work that uses no database.
@@ -195,7 +195,7 @@ def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start():
             if number % 50 == 0:
                 pause.wait(0.003)
 
-    assert race([lambda racer=racer: start_many(racer) for racer in range(8)]) == [None] * 8
+    assert race_each(start_many, range(8)) == [None] * 8
     wait_until(lambda: drained(pool))
     assert {done.get_nowait() for _ in range(2_400)} == {(r, n) for r in range(8) for n in range(300)}
     assert max(highest) <= 2

@@ -3,9 +3,10 @@
 Such work is started in a thread, and observed while it waits.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -14,12 +15,20 @@ from django.db.models import Model
 
 from foundation import clock
 from foundation.tests.racing import wait_until
-from foundation.tests.second_connection import another_connection, ask, holding
+from foundation.tests.second_connection import another_connection, ask, holding_row
 
 
 def shifted(**distance: float) -> AbstractContextManager[None]:
     """While this is open, the clock is shifted by so much: `with shifted(minutes=-15):`."""
     return clock.shifted(by=timedelta(**distance))
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fails the test if the block takes so many seconds or more."""
+    began_at = time.monotonic()
+    yield
+    assert time.monotonic() - began_at < seconds
 
 
 def in_background(work: Callable[[], Any]) -> "Future[Any]":
@@ -59,13 +68,13 @@ def waiting_for_the_row(model: type[Model]) -> int:
 
 
 def behind_a_pause(
-    pause: Callable[[], Any], row: Model, works: list[Callable[[], Any]], *, keep: str, waiting: int = 1
+    pause: Callable[[], Any], row: Model, works: list[Callable[[], Any]], *, waiting: int = 1
 ) -> list[Any]:
     """What these works return or raise that are begun while a pause waits for the row, before it commits.
 
-    So many of them wait for the row as well before the pause gets it. `keep` is the statement that locks it.
+    So many of them wait for the row as well before the pause gets it.
     """
-    with holding(keep, row.pk) as keeper:
+    with holding_row(row) as keeper:
         paused = in_background(pause)
         wait_until(lambda: waiting_for_the_row(type(row)) == 1)
         begun = [in_background(work) for work in works]
