@@ -8,6 +8,7 @@ from django.test import Client
 
 from accounts.tokens import token_pairs
 from foundation.http.json_format import dump
+from foundation.tests.factories import AccountFactory, SuperuserFactory
 
 BASE = "/api/v1"
 
@@ -27,15 +28,21 @@ class Api:
     def get(self, path: str, **headers: str) -> Any:
         return self._call("GET", path, None, "", headers)
 
+    def read(self, path: str, **headers: str) -> Any:
+        """What there is at this path."""
+        answer = self.get(path, **headers)
+        assert answer.status_code == 200, answer.content
+        return answer.json()
+
     def rows(self, path: str, **headers: str) -> list[Any]:
         """The rows of this page of a list."""
-        return self.get(path, **headers).json()["results"]
+        return self.read(path, **headers)["results"]
 
     def post(self, path: str, body: Any = None, *, key: str = "", **headers: str) -> Any:
         return self._call("POST", path, body, key, headers)
 
-    def patch(self, path: str, body: Any = None, *, key: str = "", **headers: str) -> Any:
-        return self._call("PATCH", path, body, key, headers)
+    def patch(self, path: str, body: Any = None, **headers: str) -> Any:
+        return self._call("PATCH", path, body, "", headers)
 
     def delete(self, path: str, **headers: str) -> Any:
         return self._call("DELETE", path, None, "", headers)
@@ -56,6 +63,14 @@ class Api:
 def client_of(account: User | None = None) -> Api:
     """A client signed in as the account; anonymous without an account."""
     return Api(access=token_pairs.create_access_token(account) if account else "")
+
+
+def new_customer() -> Api:
+    return client_of(AccountFactory())
+
+
+def new_superuser() -> Api:
+    return client_of(SuperuserFactory())
 
 
 def signed_in(account: User) -> Client:

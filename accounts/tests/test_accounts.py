@@ -19,7 +19,7 @@ from foundation.errors import Invalid
 from foundation.models import JournalLine
 from foundation.redis import redis_client as shop_redis
 from foundation.tests import process_state
-from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, set_columns, staff_member
 from foundation.tests.racing import race
 from foundation.tests.user_pages import filled_in, page_of
 
@@ -58,11 +58,11 @@ def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operat
 
 def test_staff_with_the_right_and_their_keys_read_an_account_and_since_when_it_is_disabled():
     ada = AccountFactory(username="ada", email="ada@example.com")
-    reader = AccountFactory(is_staff=True, permissions=["auth.view_user"])
+    reader = staff_member("auth.view_user")
     path = f"/users/{ada.pk}"
     key, other = make("accounts:read", maker=reader), make("orders:read", maker=reader)
 
-    shown = client_of(reader).get(path).json()
+    shown = client_of(reader).read(path)
 
     assert shown == {
         "id": ada.pk,
@@ -73,21 +73,21 @@ def test_staff_with_the_right_and_their_keys_read_an_account_and_since_when_it_i
         "disabled_at": None,
     }
     assert datetime.fromisoformat(shown["created_at"]) == ada.date_joined
-    assert KeyApi(key.secret).get(path).json() == shown
+    assert KeyApi(key.secret).read(path) == shown
     assert KeyApi(other.secret).get(path).json()["scope"] == "accounts:read"
     assert client_of(reader).get("/users/999999999").status_code == 404
-    for refused in (ada, AccountFactory(is_staff=True)):
+    for refused in (ada, staff_member()):
         assert client_of(refused).get(path).json()["code"] == "permission_denied"
         assert client_of(refused).get("/users/999999999").json()["code"] == "permission_denied"
 
     accounts.disable(account_ids=[ada.pk], reason="Asked for it.")
     ended = JournalLine.objects.get(subject=f"account {ada.pk}").at
-    assert datetime.fromisoformat(client_of(reader).get(path).json()["disabled_at"]) == ended
+    assert datetime.fromisoformat(client_of(reader).read(path)["disabled_at"]) == ended
     sign_outs.enable(account_id=ada.pk)
-    assert client_of(reader).get(path).json() == shown
+    assert client_of(reader).read(path) == shown
     set_columns(ada, is_active=False)
     JournalLine.objects.all().delete()
-    assert client_of(reader).get(path).json()["disabled_at"] == shown["created_at"]
+    assert client_of(reader).read(path)["disabled_at"] == shown["created_at"]
 
 
 def test_creating_an_account_and_setting_its_password_is_recorded_without_the_password(operator):

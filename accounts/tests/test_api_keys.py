@@ -12,14 +12,15 @@ from accounts.api_keys import key_memory, keys
 from accounts.models import ApiKey, ApiKeySecret
 from accounts.tests import api_keys
 from accounts.tests.api_keys import KeyApi
-from accounts.tests.clients import client_of, faults, signed_in
+from accounts.tests.clients import client_of, faults, new_superuser, signed_in
 from foundation import clock, scopes
 from foundation.account import TokenInvalid
 from foundation.errors import NotAllowed, Rejected
 from foundation.models import IdempotencyKey, JournalLine
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.confirming import confirmed
-from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns, staff_member
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,7 @@ def is_accepted(secret: str) -> bool:
 
 class TestOverHttp:
     def test_a_key_is_made_listed_rotated_and_revoked(self):
-        staff = AccountFactory(is_staff=True, permissions=MAKING)
+        staff = staff_member(*MAKING)
         api = client_of(staff)
 
         made = api.post("/api-keys", {"name": "till", "scopes": ["orders:read", "coupons:write"]})
@@ -92,7 +93,7 @@ class TestOverHttp:
         ],
     )
     def test_what_is_not_valid_is_named(self, body, field, code):
-        refused = client_of(SuperuserFactory()).post("/api-keys", body)
+        refused = new_superuser().post("/api-keys", body)
 
         assert faults(refused) == [(field, code)]
         assert not ApiKey.objects.exists()
@@ -167,8 +168,8 @@ class TestKeys:
     def test_only_active_staff_make_keys_and_acting_for_accounts_needs_a_right_of_its_own(self):
         for maker, scope in (
             (AccountFactory(), "orders:read"),
-            (AccountFactory(is_staff=True, is_active=False), "orders:read"),
-            (AccountFactory(is_staff=True, permissions=MAKING), scopes.ACT),
+            (staff_member(is_active=False), "orders:read"),
+            (staff_member(*MAKING), scopes.ACT),
         ):
             with pytest.raises(NotAllowed):
                 api_keys.make(scope, maker=maker)
@@ -281,7 +282,7 @@ def test_a_key_is_made_and_its_secret_is_shown_once():
     assert key.scopes == ["orders:write", "products:read"]
     assert key.expires_at and (key.expires_at - key.created_at).days in (29, 30)
     assert KeyApi(secret).get("/products").status_code == 200
-    line = JournalLine.objects.get(what="api_key.created")
+    line = journal_line("api_key.created")
     assert (line.actor_id, line.detail) == (superuser.pk, "A new till.")
     recorded = str([*IdempotencyKey.objects.values()])
     for page in (
@@ -317,6 +318,6 @@ def test_its_maker_rotates_it_and_another_superuser_only_revokes_it():
     assert "Only the account that made an API key rotates it" in refused.text
     [secret] = SECRET.findall(shown.text)
     assert {KeyApi(one).get("/products").status_code for one in (new.secret, secret)} == {200}
-    assert JournalLine.objects.get(what="api_key.rotated").detail == "A laptop was lost."
+    assert journal_line("api_key.rotated").detail == "A laptop was lost."
     confirmed(other, revoke, reason="The partner has left.")
     assert not new.key.secrets.exists()

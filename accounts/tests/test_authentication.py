@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from accounts.api_keys import keys
 from accounts.models import SignOut
 from accounts.tests.api_keys import KeyApi, make
-from accounts.tests.clients import Api, client_of, signed_in
+from accounts.tests.clients import Api, client_of, new_customer, signed_in
 from accounts.tokens import authentication, disabled_accounts, sign_outs, token_pairs
 from accounts.tokens.disabled_accounts import MAX_AGE_SECONDS, REFRESH_AFTER_SECONDS
 from accounts.tokens.token_pairs import TokenPair
@@ -24,10 +24,10 @@ from foundation.account import TokenInvalid
 from foundation.db.transactions import DatabaseUnavailable
 from foundation.errors import NotFound
 from foundation.journal import Actor, ActorContext
-from foundation.models import JournalLine
 from foundation.tests import process_state
 from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
 from foundation.tests.instants import ago
+from foundation.tests.journal_lines import journal_line, journal_lines
 from foundation.tests.outages import database_away
 from foundation.tests.racing import race, wait_until
 
@@ -81,10 +81,10 @@ def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay():
         wait_until(lambda: KeyApi(secret).get("/orders").status_code == 401, seconds=2)  # noqa: B023
     assert of_another.get("/orders").status_code == 200
     assert set(keys.unrevoked().values_list("maker_id", flat=True)) == {other.pk}
-    lines = JournalLine.objects.filter(what="api_key.revoked").order_by("id")
+    lines = journal_lines("api_key.revoked")
     told = [(f"api key {new.key.pk}", "The phone was stolen.") for new in own]
     assert [(line.subject, line.detail) for line in lines] == told
-    assert JournalLine.objects.get(what="account.signed_out_everywhere").after["api_keys_revoked"] == 2
+    assert journal_line("account.signed_out_everywhere").after["api_keys_revoked"] == 2
     keys.create(maker_id=account.pk, name="new", wanted_scopes=["orders:read"])
 
 
@@ -96,7 +96,7 @@ def test_sessions_of_the_account_end_and_the_journal_has_their_number_the_operat
         with pytest.raises(NotFound):
             sign_outs.sign_out_everywhere(account_id=2**30, reason="A mistake.")
 
-    line = JournalLine.objects.get(what="account.signed_out_everywhere")
+    line = journal_line("account.signed_out_everywhere")
     assert (line.subject, line.actor_name, line.is_internal) == (f"account {account.pk}", "olga", True)
     assert line.detail == "The phone was stolen."
     assert line.after == {"signed_out_at": done.at.isoformat(), "sessions_ended": 2, "api_keys_revoked": 0}
@@ -239,7 +239,7 @@ def is_disabled(account: User) -> bool:
 
 
 def test_a_request_is_authenticated_without_a_query_also_that_of_an_account_that_was_signed_out():
-    api, account = client_of(AccountFactory()), AccountFactory()
+    api, account = new_customer(), AccountFactory()
     sign_out(account)
     access = token_pairs.create_access_token(account)
     disabled_accounts.CACHED.forget()

@@ -23,7 +23,8 @@ from accounts.tests.one_time_codes import (
 )
 from foundation import clock
 from foundation.models import JournalLine
-from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, staff_member
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db
@@ -136,7 +137,7 @@ def test_the_secret_stays_the_same_until_it_is_confirmed_leaves_the_session_and_
 
 
 def test_the_set_up_page_is_reached_by_a_right_password_only(client):
-    AccountFactory(username="bob", is_staff=True)
+    staff_member(username="bob")
     AccountFactory(username="ada")
     stranger, guesser, customer = Client(), Client(), Client()
     sign_in(guesser, "bob", password="wrong")
@@ -198,7 +199,7 @@ def test_another_session_ends_when_codes_are_set_up_or_reset(olga, client):
 
 def test_a_superuser_alone_resets_the_codes_of_a_lost_phone_with_a_reason(olga, client):
     rights = ["auth.change_user", "auth.view_user"]
-    bob = with_codes(AccountFactory(username="bob", is_staff=True, permissions=rights))
+    bob = with_codes(staff_member(*rights, username="bob"))
     of_bob = Client()
     sign_in(of_bob, "bob", code_for(bob))
     refused = reverse("admin:auth_user_reset_otp", args=[olga.pk])
@@ -212,7 +213,7 @@ def test_a_superuser_alone_resets_the_codes_of_a_lost_phone_with_a_reason(olga, 
     client.post(reset, {"form_id": str(uuid7()), "reason": "His phone fell into the harbour."})
 
     assert not TOTPDevice.objects.filter(user=bob).exists()
-    line = JournalLine.objects.get(what="account.otp_reset")
+    line = journal_line("account.otp_reset")
     assert (line.actor_name, line.subject) == ("olga", f"account {bob.pk}")
     assert line.after == {"is_enrolled": False, "reason": "His phone fell into the harbour."}
 

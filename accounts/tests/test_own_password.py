@@ -17,6 +17,7 @@ from foundation.account import TokenInvalid
 from foundation.errors import Invalid
 from foundation.models import JournalLine
 from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +61,7 @@ def test_the_new_password_signs_in_and_other_sign_ins_end_but_the_callers():
     assert (sign_in(account, PASSWORD), sign_in(account, NEW)) == (401, 200)
     account.refresh_from_db()
     assert account.check_password(NEW)
-    line = JournalLine.objects.get(what="account.password_changed")
+    line = journal_line("account.password_changed")
     assert (line.subject, line.actor_id, line.after) == (
         f"account {account.pk}",
         account.pk,
@@ -174,7 +175,7 @@ def change_at_once(account: User) -> list[Any]:
 def test_of_two_changes_at_once_by_the_same_password_one_succeeds():
     outcomes = change_at_once(AccountFactory())
     assert sorted(isinstance(outcome, Invalid) for outcome in outcomes) == [False, True]
-    assert JournalLine.objects.filter(what="account.password_changed").count() == 1
+    assert times_noted("account.password_changed") == 1
 
 
 @pytest.mark.django_db(transaction=True)

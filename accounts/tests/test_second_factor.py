@@ -27,8 +27,9 @@ from foundation import clock
 from foundation.errors import Rejected, Throttled
 from foundation.models import JournalLine
 from foundation.tests.commands import run
-from foundation.tests.factories import PASSWORD, AccountFactory, set_columns
+from foundation.tests.factories import PASSWORD, AccountFactory, set_columns, staff_member
 from foundation.tests.instants import ago
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import race
 from foundation.tests.second_process import another_process, read_line, send, starts_another_process
 from foundation.tests.waiting import shifted
@@ -60,7 +61,7 @@ def _required(settings):
 
 @pytest.fixture
 def olga() -> User:
-    return with_codes(AccountFactory(username="olga", is_staff=True))
+    return with_codes(staff_member(username="olga"))
 
 
 def sign_in(name: str, otp: object = None, *, password: str = PASSWORD, address: str = HERE) -> Any:
@@ -94,7 +95,7 @@ def test_staff_sign_in_with_a_code_and_are_refused_without_one(olga, settings):
     assert outcome("olga", code_for(olga)) == (200, "")
     # Where codes are not required, only accounts that have them need them.
     settings.STAFF_OTP_REQUIRED = False
-    AccountFactory(username="bob", is_staff=True)
+    staff_member(username="bob")
     assert outcome("bob") == (200, "")
     assert outcome("olga") == (401, "otp_required")
 
@@ -127,7 +128,7 @@ def test_customers_need_no_code_and_one_that_they_send_is_not_looked_at():
 
 
 def test_staff_without_codes_are_told_to_set_them_up_in_the_admin():
-    AccountFactory(username="olga", is_staff=True)
+    staff_member(username="olga")
 
     answer = sign_in("olga", "123456")
 
@@ -155,7 +156,7 @@ def test_a_used_code_and_older_ones_are_refused_and_the_next_one_is_accepted(olg
 
 def test_each_backup_code_replaces_a_code_once_in_any_case(olga):
     first, second, *others = backup_codes(olga)
-    bob = with_codes(AccountFactory(username="bob", is_staff=True))
+    bob = with_codes(staff_member(username="bob"))
 
     assert outcome("bob", first) == (401, "otp_invalid"), "of another account"
     assert len(backup_codes(bob)) == second_factor.BACKUP_CODES
@@ -253,10 +254,10 @@ def test_sign_ins_with_codes_leave_lines_that_say_what_was_wrong(olga):
 
 
 def test_setting_up_is_recorded_without_the_secret_and_happens_once():
-    olga = AccountFactory(username="olga", is_staff=True)
+    olga = staff_member(username="olga")
     done = enrolled(olga)
 
-    line = JournalLine.objects.get(what="account.otp_enrolled")
+    line = journal_line("account.otp_enrolled")
     assert (line.subject, line.after) == (f"account {olga.pk}", {"backup_codes": 10})
     assert len(set(done.backup_codes)) == 10
     assert TOTPDevice.objects.get().key not in str(list(JournalLine.objects.values()))
@@ -267,7 +268,7 @@ def test_setting_up_is_recorded_without_the_secret_and_happens_once():
 
 @pytest.mark.parametrize("lost", [{"is_staff": False}, {"is_active": False}])
 def test_an_account_that_is_not_active_staff_any_more_sets_nothing_up(lost):
-    olga = AccountFactory(is_staff=True)
+    olga = staff_member()
     set_columns(olga, **lost)
 
     with pytest.raises(accounts.InvalidCredentials):
@@ -316,7 +317,7 @@ def test_two_processes_accept_a_code_once(olga):
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_set_ups_at_once_one_succeeds():
-    olga = AccountFactory(is_staff=True)
+    olga = staff_member()
 
     outcomes = race([lambda: enrolled(olga), lambda: enrolled(olga)])
 
@@ -339,7 +340,7 @@ def test_the_tokens_of_a_sign_in_with_a_code_are_refreshed_without_one(olga):
 
 def test_refresh_tokens_of_staff_from_before_codes_were_required_are_refused(settings):
     settings.STAFF_OTP_REQUIRED = False
-    olga, ada = AccountFactory(username="olga", is_staff=True), AccountFactory(username="ada")
+    olga, ada = staff_member(username="olga"), AccountFactory(username="ada")
     staffs, customers = (sign_in(name).json()["refresh"] for name in ("olga", "ada"))
     settings.STAFF_OTP_REQUIRED = True
 
@@ -368,7 +369,7 @@ def test_a_reset_ends_refresh_tokens_and_the_next_set_up_does_not_revive_them(ol
     with_codes(olga)
     assert refresh(raw).status_code == 401
     assert len(backup_codes(olga)) == second_factor.BACKUP_CODES
-    line = JournalLine.objects.get(what="account.otp_reset")
+    line = journal_line("account.otp_reset")
     assert (line.actor, line.subject) == ("staff", f"account {olga.pk}")
     assert line.after == {"is_enrolled": False, "reason": "phone lost"}
     assert line.actor_name
@@ -376,10 +377,10 @@ def test_a_reset_ends_refresh_tokens_and_the_next_set_up_does_not_revive_them(ol
 
 @pytest.mark.parametrize("name", ["unknown", "bob"])
 def test_a_reset_of_what_is_not_there_says_so_and_changes_nothing(olga, name):
-    AccountFactory(username="bob", is_staff=True)
+    staff_member(username="bob")
 
     with pytest.raises(CommandError, match="nothing was done"):
         run("reset_otp", name)
 
     assert TOTPDevice.objects.filter(user=olga).exists()
-    assert not JournalLine.objects.filter(what="account.otp_reset").exists()
+    assert not times_noted("account.otp_reset")

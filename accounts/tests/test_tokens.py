@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts import accounts
 from accounts.models import RevokedToken
-from accounts.tests.clients import Api, client_of, problem_of, signed_in
+from accounts.tests.clients import Api, client_of, new_customer, problem_of, signed_in
 from accounts.tokens import authentication, disabled_accounts, sign_outs, token_pairs
 from accounts.tokens.authentication import verified_claims
 from accounts.tokens.token_pairs import REUSE_GRACE, TokenPair
@@ -24,6 +24,7 @@ from foundation.account import TokenInvalid
 from foundation.models import JournalLine
 from foundation.rates.rate import Rate
 from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -207,7 +208,7 @@ def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever(uses):
         assert refreshed(stolen) is None
         assert refreshed(other), "other sign-ins of the account go on"
 
-    line = JournalLine.objects.get(what="account.refresh_token_reused")
+    line = journal_line("account.refresh_token_reused")
     assert (line.subject, line.is_internal) == (f"account {account.pk}", True)
 
 
@@ -215,7 +216,7 @@ def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_
     account = AccountFactory()
     api, refresh = client_of(account), refreshed(token_pairs.create_token_pair(account).refresh)
 
-    assert client_of(AccountFactory()).post("/auth/logout", {"refresh": refresh}).status_code == 401
+    assert new_customer().post("/auth/logout", {"refresh": refresh}).status_code == 401
     refresh = refreshed(refresh or "")
     assert api.post("/auth/logout", {"refresh": refresh}).status_code == 204
     assert api.post("/auth/logout", {"refresh": refresh}).status_code == 204

@@ -67,7 +67,7 @@ def test_the_demo_is_complete_breaks_no_law_and_its_accounts_sign_in_or_have_tok
     assert [user["username"] for user in written["users"]] == [f"user-{number}" for number in range(1, 13)]
     for user in written["users"]:
         assert authentication.verify_access_token(user["access"]).id == user["id"]
-    assert Api(access=written["staff"]).get("/users/me").json()["is_staff"]
+    assert Api(access=written["staff"]).read("/users/me")["is_staff"]
     assert file.stat().st_mode & 0o777 == 0o600
 
 
