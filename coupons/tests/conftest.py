@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from accounts.tests.clients import Api, client_of
+from accounts.tests.clients import Api, client_of, new_superuser
 from coupons.tests.laws import broken
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import AccountFactory
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def user(account: User) -> Api:
 
 @pytest.fixture
 def staff() -> Api:
-    return client_of(SuperuserFactory())
+    return new_superuser()
 
 
 @pytest.fixture

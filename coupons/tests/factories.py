@@ -9,7 +9,7 @@ import factory
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import issuing, rows
+from coupons import campaigns, issuing, rows
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon
 from foundation.tests.factories import AccountFactory, OrderFactory
@@ -64,7 +64,7 @@ def accounts(count: int) -> list[int]:
     """The ids of that many new accounts."""
     names = [account.username for account in AccountFactory.build_batch(count)]
     User.objects.bulk_create(User(username=name) for name in names)
-    return list(User.objects.filter(username__in=names).values_list("pk", flat=True))
+    return list(User.objects.filter(username__in=names).order_by("pk").values_list("pk", flat=True))
 
 
 def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -> Coupon:
@@ -73,6 +73,22 @@ def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -
     code = issuing.issue(campaign_id=campaign.pk, user_id=owner.pk).coupon.code
     Coupon.objects.filter(code=code).update(**columns)
     return Coupon.objects.select_related("campaign").get(code=code)
+
+
+def add_codes(campaign: Campaign, *codes: str) -> Any:
+    return pool.add(campaign_id=campaign.pk, codes=codes)
+
+
+def change(campaign: Campaign, **terms: Any) -> Campaign:
+    return campaigns.change(campaign_id=campaign.pk, **terms)
+
+
+def pause(campaign: Campaign) -> Campaign:
+    return campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="The price is wrong.")
+
+
+def resume(campaign: Campaign) -> Campaign:
+    return campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="The price is right.")
 
 
 def order_ids(count: int) -> Sequence[UUID]:

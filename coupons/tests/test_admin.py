@@ -15,17 +15,19 @@ from django.test import Client
 from uuid_utils.compat import uuid7
 
 from accounts.tests.clients import signed_in
-from coupons import campaigns, issuing
+from coupons import campaigns
 from coupons.codes import eligible_accounts, line_files, pool
 from coupons.models import Campaign, Coupon, EligibleAccount, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from coupons.tests.laws import broken
+from coupons.tests.outcomes import issue
 from foundation.admin_base import uploads
 from foundation.admin_base.forms import SENT_BEFORE
 from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.confirming import confirmed, done, said, shown, to_confirm
 from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.second_process import another_process, read_line
 from foundation.tests.sent_forms import fields_of
 
@@ -86,7 +88,7 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
     clean = Campaign.full_clean
 
     def issued_meanwhile(self, *args, **kwargs):
-        issuing.issue(campaign_id=campaign.pk, user_id=owner.pk)
+        issue(campaign, owner.pk)
         clean(self, *args, **kwargs)
 
     monkeypatch.setattr(Campaign, "full_clean", issued_meanwhile)
@@ -137,7 +139,7 @@ def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator)
     assert response["Location"] == f"/admin/coupons/coupon/{coupon.pk}/change/"
     assert (row.status, row.void_reason) == ("void", "A mistake.")
     assert "A mistake." in LogEntry.objects.get(object_id=str(coupon.pk)).change_message
-    line = JournalLine.objects.get(what="coupon.void")
+    line = journal_line("coupon.void")
     assert (line.actor, line.actor_name, line.detail) == ("staff", "ada", "A mistake.")
     assert (line.before, line.after) == ({"status": "issued"}, {"status": "void"})
 
@@ -263,7 +265,7 @@ def test_accounts_are_added_and_removed_on_a_page_after_a_question(operator, lis
     confirmed(operator, page, change="remove", accounts=f"{first}", reason="Left.")
 
     assert eligible_accounts.listed(campaign_id=listed.pk, account_ids=[first, second]) == {second}
-    assert JournalLine.objects.get(what="campaign.accounts_unlisted").detail == "Left."
+    assert journal_line("campaign.accounts_unlisted").detail == "Left."
     for wrong in ("ada", "999999999", ""):
         sent = {"change": "add", "accounts": wrong, "reason": "Members."}
         assert operator.post(page, sent).status_code == 200
@@ -336,7 +338,7 @@ def test_a_reason_in_the_address_is_not_read_and_one_in_korean_is_kept(operator,
     assert operator.post(f"{upload_page(campaign)}?reason=known+to+every+log", form).status_code == 200
     assert not PoolCode.objects.exists()
     confirmed(operator, upload_page(campaign), **values(b"A1\n", "인쇄소의\n파일 100%"))
-    assert JournalLine.objects.get(what="campaign.codes_added").detail == "인쇄소의\n파일 100%"
+    assert journal_line("campaign.codes_added").detail == "인쇄소의\n파일 100%"
 
 
 def test_nothing_of_a_file_with_bad_lines_is_added_and_each_is_named(operator, campaign, folder, monkeypatch):

@@ -1,16 +1,14 @@
 """What the API answers about campaigns and coupons where the contract leaves it open."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
-from accounts.tests.clients import Api, client_of, problem_of
-from coupons import campaigns, issuing
+from accounts.tests.clients import Api, client_of, new_customer, problem_of
+from coupons import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
-from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_with_strategy
+from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_with_strategy, change
 from coupons.tests.own_partner import NAME, partner_that
 from foundation.tests.factories import AccountFactory
 from foundation.tests.instants import ago, from_now
@@ -24,14 +22,14 @@ def ask(api: Api, campaign: Campaign, **more: int) -> Any:
 
 
 def shown(campaign: Campaign) -> tuple[str, int, int]:
-    body = client_of().get(f"/campaigns/{campaign.pk}").json()
+    body = client_of().read(f"/campaigns/{campaign.pk}")
     return body["status"], body["issued"], body["remaining"]
 
 
 @BY_A_COUPON_OR_A_TICKET
 def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(strategy, user, staff):
     campaign = CampaignFactory(strategy=strategy, code_source="pool", quantity=3, codes=1)
-    ask(client_of(AccountFactory()), campaign)
+    ask(new_customer(), campaign)
     worker.serve_once()
     assert problem_of(ask(user, campaign)) == (409, "sold_out")
     assert shown(campaign) == ("sold_out", 1, 0)
@@ -64,20 +62,6 @@ def test_a_pool_that_never_had_a_code_is_not_sold_out_but_awaits_codes(strategy,
     assert ask(user, campaign).status_code == (202 if strategy == "queue" else 201)
     worker.serve_once()
     assert shown(campaign) == ("sold_out", 1, 0)
-
-
-@pytest.mark.parametrize(
-    ("terms", "status"),
-    [
-        ({"opens_at": timedelta(hours=1)}, "scheduled"),
-        ({"closes_at": -timedelta(hours=1), "opens_at": -timedelta(hours=2)}, "closed"),
-        ({"paused_at": -timedelta(hours=1)}, "paused"),
-    ],
-)
-def test_a_pool_without_codes_is_scheduled_closed_or_paused_first(terms, status):
-    times = {name: timezone.now() + after for name, after in terms.items()}
-    campaign = CampaignFactory(code_source="pool", quantity=5, **times)
-    assert campaign.status_at(timezone.now()) == status
 
 
 def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaining(user, staff):
@@ -122,26 +106,26 @@ def test_a_request_after_a_failed_ticket_draws_a_new_one_at_the_end_of_the_queue
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
         failed = ask(user, campaign)
         worker.serve_once()
-    assert user.get(failed["Location"]).json() == failed.json() | {"status": "failed"}
+    assert user.read(failed["Location"]) == failed.json() | {"status": "failed"}
     with partner_that(folder=tmp_path, settings=settings):
-        assert ask(client_of(AccountFactory()), campaign).json()["ahead"] == 0
+        assert ask(new_customer(), campaign).json()["ahead"] == 0
 
         again = ask(user, campaign)
 
         assert (again.status_code, again.json()["status"], again.json()["ahead"]) == (202, "waiting", 1)
         assert again["Location"] != failed["Location"]
         worker.serve_once()
-    assert user.get(again["Location"]).json()["status"] == "issued"
-    assert user.get(failed["Location"]).json()["status"] == "failed"
+    assert user.read(again["Location"])["status"] == "issued"
+    assert user.read(failed["Location"])["status"] == "failed"
     assert ask(user, campaign).status_code == 200
 
 
 def test_a_request_after_a_failed_ticket_is_refused_while_the_campaign_issues_nothing(user):
     campaign = CampaignFactory(strategy="queue")
     failed = ask(user, campaign)
-    campaigns.change(campaign_id=campaign.pk, closes_at=ago(seconds=1))
+    change(campaign, closes_at=ago(seconds=1))
     worker.serve_once()
 
-    assert user.get(failed["Location"]).json()["status"] == "failed"
+    assert user.read(failed["Location"])["status"] == "failed"
     assert problem_of(ask(user, campaign)) == (409, "campaign_closed")
     assert QueueTicket.objects.count() == 1

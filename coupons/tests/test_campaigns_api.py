@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from accounts.tests.clients import Api, client_of, faults, problem_of
+from accounts.tests.clients import Api, client_of, faults, new_customer, problem_of
 from coupons import campaigns
 from coupons.codes import pool
 from coupons.models import Campaign, PoolCode
@@ -14,7 +14,7 @@ from coupons.tests.test_campaigns import TERMS
 from foundation.errors import Rejected
 from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import AccountFactory, SuperuserFactory, staff_member
 from foundation.tests.instants import from_now
 from foundation.tests.racing import race
 
@@ -98,9 +98,9 @@ def test_all_callers_see_campaigns_except_closed_ones(anon, user, staff):
         assert problem_of(client.get(f"/campaigns/{closed.pk}")) == (404, "not_found")
         assert problem_of(client.get("/campaigns/0")) == (404, "not_found")
     assert ids(staff.get("/campaigns")) == [closed.pk, full.pk, scheduled.pk, open_one.pk]
-    assert staff.get(f"/campaigns/{closed.pk}").json()["status"] == "closed"
-    assert anon.get(f"/campaigns/{scheduled.pk}").json()["status"] == "scheduled"
-    shown = anon.get(f"/campaigns/{full.pk}").json()
+    assert staff.read(f"/campaigns/{closed.pk}")["status"] == "closed"
+    assert anon.read(f"/campaigns/{scheduled.pk}")["status"] == "scheduled"
+    shown = anon.read(f"/campaigns/{full.pk}")
     assert (shown["status"], shown["issued"], shown["remaining"]) == ("sold_out", 1, 0)
 
 
@@ -116,7 +116,7 @@ def test_all_callers_see_campaigns_except_closed_ones(anon, user, staff):
     ],
 )
 def test_staff_calls_are_refused_to_others_whatever_the_object(anon, user, method, path, body):
-    powerless = client_of(AccountFactory(is_staff=True))
+    powerless = client_of(staff_member())
     arguments = [] if body is None else [body]
 
     assert problem_of(getattr(anon, method)(path, *arguments)) == (401, "not_authenticated")
@@ -125,7 +125,7 @@ def test_staff_calls_are_refused_to_others_whatever_the_object(anon, user, metho
 
 
 def test_staff_need_the_permission_for_what_they_change():
-    adder = AccountFactory(is_staff=True, permissions=["coupons.add_campaign"])
+    adder = staff_member("coupons.add_campaign")
     campaign = CampaignFactory()
 
     assert client_of(adder).post("/campaigns", NEW).status_code == 201
@@ -146,7 +146,7 @@ def test_staff_change_what_they_give(staff):
     wrong = staff.patch(f"/campaigns/{campaign.pk}", {"strategy": "code_pool", "issued": 0})
     assert ("issued", "unknown_field") in faults(wrong)
     assert problem_of(staff.patch("/campaigns/0", {"quantity": 1})) == (404, "not_found")
-    assert staff.get(f"/campaigns/{campaign.pk}").json() == response.json()
+    assert staff.read(f"/campaigns/{campaign.pk}") == response.json()
 
 
 def test_staff_add_codes_and_see_the_pool(staff):
@@ -231,7 +231,7 @@ def test_only_staff_see_the_shared_code(staff):
 
     assert (created.status_code, created.json()["shared_code"]) == (201, "AUTUMN")
     address = f"/campaigns/{created.json()['id']}"
-    for client, code in ((staff, "AUTUMN"), (client_of(AccountFactory()), None)):
+    for client, code in ((staff, "AUTUMN"), (new_customer(), None)):
         [in_list] = [one for one in client.rows("/campaigns") if one["name"] == "Autumn"]
         for body in (client.get(address).json(), in_list):
             assert (body["shared_code"], body["code_source"]) == (code, "shared")
@@ -281,7 +281,7 @@ WHY = {"reason": "The price is wrong."}
 
 @pytest.fixture
 def pauser() -> Api:
-    return client_of(AccountFactory(is_staff=True, permissions=["coupons.change_campaign"]))
+    return client_of(staff_member("coupons.change_campaign"))
 
 
 @pytest.fixture
@@ -296,13 +296,13 @@ def test_a_paused_campaign_is_409_until_it_is_resumed(pauser, campaign):
     answer = pauser.post(f"/campaigns/{campaign.pk}/pause", WHY)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "paused")
-    assert answer.json() == client_of().get(f"/campaigns/{campaign.pk}").json()
+    assert answer.json() == client_of().read(f"/campaigns/{campaign.pk}")
     assert [row["status"] for row in client_of().rows("/campaigns")] == ["paused"]
     refused = client_of(late).post("/coupons", body)
     assert problem_of(refused) == (409, "campaign_paused")
     assert "Spring is paused" in refused.json()["detail"]
     assert "Retry-After" not in refused
-    issuer = client_of(AccountFactory(is_staff=True, permissions=["coupons.add_coupon"]))
+    issuer = client_of(staff_member("coupons.add_coupon"))
     assert problem_of(issuer.post("/coupons", body | {"user": late.pk})) == (409, "campaign_paused")
     again = client_of(owner).post("/coupons", body)
     assert (again.status_code, again.json()["code"]) == (200, code)
@@ -315,7 +315,7 @@ def test_a_paused_campaign_is_409_until_it_is_resumed(pauser, campaign):
 
 def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser):
     campaign = CampaignFactory(strategy="queue")
-    owner, body = client_of(AccountFactory()), {"campaign": campaign.pk}
+    owner, body = new_customer(), {"campaign": campaign.pk}
     ticket = owner.post("/coupons", body).json()["id"]
     pauser.post(f"/campaigns/{campaign.pk}/pause", WHY)
 
@@ -324,7 +324,7 @@ def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser):
     assert (again.status_code, again.json()["id"], again.json()["status"]) == (202, ticket, "waiting")
     shown = owner.get(f"/queue-tickets/{ticket}")
     assert (shown.json()["status"], "Retry-After" in shown) == ("waiting", True)
-    assert problem_of(client_of(AccountFactory()).post("/coupons", body)) == (409, "campaign_paused")
+    assert problem_of(new_customer().post("/coupons", body)) == (409, "campaign_paused")
 
 
 @in_one_test(

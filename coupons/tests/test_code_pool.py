@@ -13,21 +13,21 @@ import pytest
 from django.db.models import F
 from redis.crc import key_slot
 
-from coupons import campaigns, issuing, pool_list, remembered
+from coupons import issuing, pool_list, remembered
 from coupons.allocation.outcomes import PendingConfirmation
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.partners import confirmation
 from coupons.redis_keys import key
 from coupons.strategies import code_pool
-from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
+from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes, change
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from coupons.tests.own_partner import Killed, crash, issued, partner_that, registered
 from foundation.errors import PartnerFailed, Unavailable
 from foundation.redis import own_keys, redis_client
 from foundation.tests.factories import set_columns
-from foundation.tests.racing import race, wait_until
+from foundation.tests.racing import race, race_each, wait_until
 from foundation.tests.second_process import another_process, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -98,7 +98,7 @@ def test_300_of_450_requests_from_three_processes_get_one_of_300_codes():
     with ExitStack() as stack:
         parts = [[str(campaign.pk), *map(str, everyone[start::3])] for start in range(3)]
         processes = [stack.enter_context(another_process(ASK_FOR_MANY, *part)) for part in parts]
-        outcomes = race([partial(process.communicate, "go\n") for process in processes])
+        outcomes = race_each(lambda process: process.communicate("go\n"), processes)
 
     counted = sum((Counter(json.loads(output)) for output, _ in outcomes), Counter())
     assert counted == {"new": 300, "sold_out": 150}
@@ -112,7 +112,7 @@ def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others():
 
     assert raced(campaign, everyone) == {"new": 50, "sold_out": 70}
     assert (len(available(campaign)), in_flight(campaign)) == (30, 0)
-    campaigns.change(campaign_id=campaign.pk, quantity=80)
+    change(campaign, quantity=80)
     assert raced(campaign, everyone)["new"] == 30
     assert available(campaign) == []
 
@@ -165,7 +165,7 @@ def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(monkeypat
     campaign = campaign_of(120)
     names = iter(["group_commit", "code_pool"] * 10_000)
 
-    with over_and_over(lambda: campaigns.change(campaign_id=campaign.pk, strategy=next(names)), least=2):
+    with over_and_over(lambda: change(campaign, strategy=next(names)), least=2):
         assert raced(campaign, accounts(180)) == {"new": 120, "sold_out": 60}
 
     assert positions(campaign) == list(range(1, 121))
@@ -303,7 +303,7 @@ def test_a_list_that_many_fill_at_once_has_each_code_once(campaign, monkeypatch)
     monkeypatch.setattr(pool_list, "CHUNK", 7)
     pool.generate(campaign_id=campaign.pk, count=100)
     filled = race([lambda: pool_list.fill(campaign, after_id=0)] * 20)
-    taken = race([lambda user_id=user_id: take(campaign, user_id) for user_id in range(120)])
+    taken = race_each(lambda user_id: take(campaign, user_id), range(120))
 
     assert sorted(filled) == [0] * 19 + [7]
     given = [code for code in taken if code is not None]

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from django.conf import LazySettings
 from django.db.models import F
 from django.utils import timezone
 
-from coupons import issuing, partners, tasks
+from coupons import partners, tasks
 from coupons.allocation import allocating
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import confirmation
@@ -23,14 +22,14 @@ from coupons.partners.contract import Partner, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, raced, refusal
+from coupons.tests.outcomes import count_outcomes, issue, issue_calls, raced, refusal
 from coupons.tests.own_partner import NAME, Killed, crash, issued, partner_that, registered, slot_of
 from foundation.errors import Unavailable
 from foundation.tests.instants import ago
-from foundation.tests.racing import race, wait_until
+from foundation.tests.racing import race, race_each, wait_until
 from foundation.tests.samples import exposed
-from foundation.tests.second_connection import holding
-from foundation.tests.waiting import in_background
+from foundation.tests.second_connection import holding_row
+from foundation.tests.waiting import in_background, within
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 
@@ -72,7 +71,7 @@ def test_the_slot_of_a_process_killed_before_the_partner_call_is_confirmed(campa
     assert row.next_attempt_at - row.taken_at == timedelta(seconds=allocating.CALLER_LEASE_SECONDS)
     assert sweep_later() == 1
 
-    assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"again": 1}
+    assert count_outcomes([issue(campaign, user_id)]) == {"again": 1}
     assert registered(own_partner) == issued()
 
 
@@ -81,12 +80,12 @@ def test_a_process_killed_before_its_write_has_its_slot_confirmed(
 ):
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(confirmation, "confirm", crash)
-        issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+        issue(campaign, user_id)
     assert len(registered(own_partner)) == 1
     assert issued() == []
 
     # A repeat before the sweeper gets the coupon at once, by the same key.
-    assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
+    assert count_outcomes([issue(campaign, user_id)]) == {"new": 1}
     assert sweep_later() == 0
     assert registered(own_partner) == issued()
     assert own_partner.get("/registrations")[1]["results"][0]["asked"] == 2
@@ -98,7 +97,7 @@ def test_the_slot_of_a_process_killed_after_a_refusal_is_released(
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
         with monkeypatch.context() as patched, pytest.raises(Killed):
             patched.setattr(confirmation, "release_slot", crash)
-            issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+            issue(campaign, user_id)
         assert codes_by_status() == {"available": 2, "in_flight": 1}
         assert sweep_later() == 1
     assert codes_by_status() == {"available": 3}
@@ -117,13 +116,13 @@ def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancell
     with pytest.raises(Unavailable):
         confirmation.ask_partner(slot)
     with pytest.raises(Unavailable):
-        issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+        issue(campaign, user_id)
 
     # The first of them had called under a key that was being cancelled, and the partner has registered it.
     assert sweep_later() == 1
     assert (registered(own_partner), issued()) == ([], [])
     assert codes_by_status() == {"available": 3}
-    assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
+    assert count_outcomes([issue(campaign, user_id)]) == {"new": 1}
     assert registered(own_partner) == issued()
 
 
@@ -141,7 +140,7 @@ def test_slots_of_a_campaign_that_stays_locked_hold_up_no_others(campaign, own_p
         return confirm(slot)
 
     monkeypatch.setattr(confirmation, "confirm", noted)
-    with holding("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk):
+    with holding_row(campaign):
         assert sweep_later() == 1
     assert (attempted.count(campaign.pk), attempted.count(other.pk)) == (1, 1)
     assert sweep_later() == 3
@@ -237,12 +236,11 @@ def test_concurrent_requests_and_sweepers_make_one_coupon_of_each_slot(own_partn
 
 def test_an_unavailable_partner_costs_a_sweep_little_and_no_account_its_slot(own_partner, settings):
     campaign = CampaignFactory(partner=NAME, quantity=200)
-    assert len(race([lambda id=id: slot_of(campaign, id) for id in accounts(200)])) == 200
+    assert len(race_each(lambda id: slot_of(campaign, id), accounts(200))) == 200
     with hanging_partner(settings):
         let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
-        began = time.monotonic()
-        assert tasks.sweep() == 0
-        assert time.monotonic() - began < confirmation.PASS_SECONDS + 5
+        with within(confirmation.PASS_SECONDS + 5):
+            assert tasks.sweep() == 0
         assert not Confirmation.objects.filter(is_cancelled=True).exists()
         assert not Confirmation.objects.filter(attempts=0).exists()
         assert confirmation.recover_due() == 0, "nothing is due"
@@ -259,9 +257,8 @@ def test_a_hanging_partner_blocks_few_threads_and_those_not_for_long(own_partner
     confirmation.reset()
     campaign = CampaignFactory(partner=NAME, quantity=100)
     with hanging_partner(settings) as connected:
-        began = time.monotonic()
-        assert set(raced(campaign, accounts(60))) <= {"unavailable", "partner_failed"}
-        assert time.monotonic() - began < 10
+        with within(10):
+            assert set(raced(campaign, accounts(60))) <= {"unavailable", "partner_failed"}
         # A call that has just timed out may still be counted beside the next; without a limit it would be 60.
         assert connected() <= 2 * 3
 

@@ -16,7 +16,7 @@ import orjson
 import pytest
 from django.db import OperationalError, transaction
 
-from accounts.tests.clients import client_of, problem_of
+from accounts.tests.clients import new_customer, problem_of
 from coupons import issuing
 from coupons.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
@@ -25,13 +25,13 @@ from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import allocated, issue_calls, raced, refusal
+from coupons.tests.outcomes import allocated, issue, issue_calls, raced, refusal
 from coupons.tests.own_partner import NAME, address, issued, partner_that, registered, slot_of
 from foundation.concurrency import thread_pool
 from foundation.db import transactions
 from foundation.errors import FirstcomeError, PartnerFailed
-from foundation.models import JournalLine
-from foundation.tests.factories import AccountFactory, reloaded
+from foundation.tests.factories import reloaded
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.outages import nowhere
 from foundation.tests.racing import race, wait_until
 from scripts.stack import ports
@@ -68,7 +68,7 @@ def test_a_partner_that_agrees_makes_it_the_customers_coupon(strategy, user, own
     assert first.json() == second.json()
     assert [first.json()["code"]] == registered(own_partner) == issued()
     assert positions(campaign) == [1]
-    assert JournalLine.objects.filter(what="coupon.issued").count() == 1
+    assert times_noted("coupon.issued") == 1
 
 
 @by_two
@@ -81,11 +81,11 @@ def test_a_refusal_leaves_nothing_and_the_campaign_is_open(strategy, user, own_p
     assert problem_of(refused) == (502, "partner_failed")
     assert (left(campaign), broken()) == ((0, 0, 0, 0), {})
 
-    issued_to_another = client_of(AccountFactory()).post("/coupons", body)
+    issued_to_another = new_customer().post("/coupons", body)
     assert issued_to_another.status_code == 201, issued_to_another.content
     assert [issued_to_another.json()["code"]] == registered(own_partner)
     assert user.post("/coupons", body).json()["code"] == "sold_out"
-    line = JournalLine.objects.get(what="coupon.not_confirmed")
+    line = journal_line("coupon.not_confirmed")
     assert line.is_internal
     assert line.event_id is None
 
@@ -150,11 +150,11 @@ def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no
 
 def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(own_partner, settings):
     campaign, [user_id] = campaign_with(), accounts(1)
-    code = issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
+    code = issue(campaign, user_id).coupon.code
     settings.PARTNER_URL = ""
 
     assert confirmation.is_unavailable(NAME)
-    assert issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code == code
+    assert issue(campaign, user_id).coupon.code == code
     assert refusal(issue_calls(campaign.pk, accounts(1))[0]) == "unavailable"
 
 
@@ -248,7 +248,7 @@ def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(strategy, s
         assert registered(own) == issued()
         refused = len(own.get("/registrations", status="refused")[1]["results"])
         assert refused > 0
-        assert JournalLine.objects.filter(what="coupon.not_confirmed").count() >= refused
+        assert times_noted("coupon.not_confirmed") >= refused
     assert positions(campaign) == list(range(1, codes + 1))
     assert not PoolCode.objects.exclude(status="issued").exists()
 

@@ -9,14 +9,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.tests.clients import client_of, problem_of
+from accounts.tests.clients import client_of, new_customer, problem_of
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.test_api_decisions import ask
 from coupons.tests.test_campaigns_api import faults
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import AccountFactory, staff_member
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def test_a_user_gets_a_coupon_and_then_the_same_one(user, campaign):
     coupon = Coupon.objects.get()
     assert (first.status_code, second.status_code) == (201, 200)
     assert first["Location"] == f"/api/v1/coupons/{coupon.code}"
-    assert second.json() == body == user.get(first["Location"]).json()
+    assert second.json() == body == user.read(first["Location"])
     issued_at, expires_at = (datetime.fromisoformat(body.pop(name)) for name in ("issued_at", "expires_at"))
     assert expires_at - issued_at == timedelta(days=7)
     discount = {"type": "amount", "value": 1_000, "min_order_amount": 0, "max_discount_amount": None}
@@ -49,7 +49,7 @@ def test_a_user_gets_a_coupon_and_then_the_same_one(user, campaign):
 
 
 def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign):
-    clients = [client_of(AccountFactory()) for _ in range(2)]
+    clients = [new_customer() for _ in range(2)]
     clients[0].post("/coupons", {"campaign": campaign.pk})
 
     with CaptureQueriesContext(connection) as captured:
@@ -125,13 +125,13 @@ def test_users_see_their_own_coupons_only(user, account, campaign):
 
 
 def test_staff_see_the_coupons_of_all_accounts(account, campaign):
-    viewer = client_of(AccountFactory(is_staff=True, permissions=["coupons.view_coupon"]))
-    powerless = client_of(AccountFactory(is_staff=True))
+    viewer = client_of(staff_member("coupons.view_coupon"))
+    powerless = client_of(staff_member())
     mine, theirs = coupon_of(campaign, account), coupon_of(campaign)
 
     assert codes(viewer.get("/coupons")) == {mine.code, theirs.code}
     assert codes(viewer.get(f"/coupons?user={account.pk}")) == {mine.code}
-    assert viewer.get(f"/coupons/{theirs.code}").json()["code"] == theirs.code
+    assert viewer.read(f"/coupons/{theirs.code}")["code"] == theirs.code
     assert codes(powerless.get("/coupons")) == set()
     assert problem_of(powerless.get(f"/coupons/{theirs.code}")) == (404, "not_found")
 
@@ -155,8 +155,8 @@ def test_coupons_are_found_by_status_and_campaign(user, account):
         found = user.rows(f"/coupons?status={status}")
         assert [(row["code"], row["status"]) for row in found] == [(coupon.code, status)]
         assert codes(user.get(f"/coupons?campaign={coupon.campaign_id}")) == {coupon.code}
-        assert user.get(f"/coupons/{coupon.code}").json()["status"] == status
-    assert user.get(f"/coupons/{coupons['held'].code}").json()["order"] == str(held_by)
+        assert user.read(f"/coupons/{coupon.code}")["status"] == status
+    assert user.read(f"/coupons/{coupons['held'].code}")["order"] == str(held_by)
     assert codes(user.get(f"/coupons?status=void&campaign={coupons['held'].campaign_id}")) == set()
     for query in ("status=lost", "campaign=x", "campaign=0", f"campaign={2**63}"):
         assert problem_of(user.get(f"/coupons?{query}")) == (400, "invalid")
@@ -201,7 +201,7 @@ def test_a_ticket_waits_and_then_has_a_coupon(user, queued):
     again = ask(user, queued)
 
     assert "Retry-After" not in issued
-    coupon = user.get(f"/coupons/{Coupon.objects.get().code}").json()
+    coupon = user.read(f"/coupons/{Coupon.objects.get().code}")
     assert coupon["position"] == 1
     assert issued.json() == ticket | {"status": "issued", "coupon": coupon}
     assert (again.status_code, again.json()) == (200, coupon)
@@ -211,11 +211,11 @@ def test_the_position_in_the_queue_advances(user, queued, staff):
     for account_id in accounts(2):
         ask(staff, queued, user=account_id)
     drawn = ask(user, queued)
-    last = ask(client_of(AccountFactory()), queued)
+    last = ask(new_customer(), queued)
 
     assert (drawn.json()["ahead"], last.json()["ahead"]) == (2, 3)
     worker.serve_once()
-    settled = user.get(drawn["Location"]).json()
+    settled = user.read(drawn["Location"])
     assert (settled["status"], settled["ahead"], settled["coupon"]) == ("sold_out", 0, None)
     assert problem_of(ask(user, queued)) == (409, "sold_out")
 
@@ -225,12 +225,12 @@ def test_staff_draw_a_ticket_for_another_account_and_see_it(account, queued, sta
 
     assert drawn.status_code == 202
     assert QueueTicket.objects.get().account_id == account.pk
-    assert staff.get(drawn["Location"]).json() == drawn.json()
-    assert client_of(account).get(drawn["Location"]).json() == drawn.json()
+    assert staff.read(drawn["Location"]) == drawn.json()
+    assert client_of(account).read(drawn["Location"]) == drawn.json()
 
 
 def test_the_ticket_of_another_account_and_a_missing_one_are_not_found(user, queued):
-    others = ask(client_of(AccountFactory()), queued)["Location"]
+    others = ask(new_customer(), queued)["Location"]
 
     for path in (others, f"/queue-tickets/{uuid4()}", "/queue-tickets/one"):
         assert problem_of(user.get(path)) == (404, "not_found")

@@ -11,7 +11,8 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from foundation.approval_models import Approval
 from foundation.models import JournalLine
-from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded
+from foundation.tests.factories import SuperuserFactory, reloaded, staff_member
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +33,7 @@ def bound(settings):
 @pytest.fixture
 def clerk() -> User:
     rights = ["coupons.add_campaign", "coupons.change_campaign", "coupons.view_campaign"]
-    return AccountFactory(username="clerk", is_staff=True, permissions=rights)
+    return staff_member(*rights, username="clerk")
 
 
 def body(value: int, **discount: Any) -> dict[str, Any]:
@@ -119,9 +120,9 @@ def test_the_page_of_a_new_campaign_asks_and_it_is_created_once_another_approves
 
     campaign = Campaign.objects.get()
     assert (campaign.discount_value, campaign.opens_at.isoformat()) == (88_000, "2099-10-01T09:00:00+00:00")
-    made = JournalLine.objects.get(what="campaign.created")
+    made = journal_line("campaign.created")
     assert (made.actor_id, made.actor_name) == (clerk.pk, "clerk")
-    assert JournalLine.objects.get(what="approval.approved").actor_id == boss.pk
+    assert journal_line("approval.approved").actor_id == boss.pk
 
 
 @pytest.mark.django_db(transaction=True)
@@ -145,7 +146,7 @@ def test_a_campaigns_page_and_its_copy_ask_and_a_refused_one_changes_nothing(cle
     assert Campaign.objects.count() == 2
     campaign.refresh_from_db()
     assert (campaign.discount_value, campaign.name, campaign.version) == (12_345, "Better", 1)
-    line = JournalLine.objects.get(what="campaign.changed")
+    line = journal_line("campaign.changed")
     assert (line.actor_id, line.detail) == (clerk.pk, "Sells badly.")
 
 

@@ -17,20 +17,19 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.tests.clients import client_of, faults, problem_of
-from coupons import campaigns, gate, issuing, remembered, rows
+from accounts.tests.clients import client_of, faults, new_customer, new_superuser, problem_of
+from coupons import gate, issuing, remembered, rows
 from coupons.allocation.allocating import Applicants
 from coupons.allocation.outcomes import Issued
 from coupons.codes import eligible_accounts
 from coupons.models import Campaign, Coupon, EligibleAccount, QueueTicket
 from coupons.queue import worker
-from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
+from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy, change
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import allocated, issue, refused
 from foundation.errors import Rejected
 from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory, SuperuserFactory
 from foundation.tests.instants import ago
 from foundation.tests.racing import race
 from foundation.tests.waiting import in_background
@@ -74,11 +73,11 @@ def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_n
     first = issue(campaign, owner)
     bar(owner)
 
-    before = issuing.issue(campaign_id=campaign.pk, user_id=owner)
+    before = issue(campaign, owner)
     assert refused(campaign, late) == "sold_out"
-    from_memory = issuing.issue(campaign_id=campaign.pk, user_id=owner)
+    from_memory = issue(campaign, owner)
     Campaign.objects.update(closes_at=ago(seconds=1))
-    once_closed = issuing.issue(campaign_id=campaign.pk, user_id=owner)
+    once_closed = issue(campaign, owner)
 
     for repeat in (before, from_memory, once_closed):
         assert isinstance(repeat, Issued)
@@ -197,9 +196,9 @@ def test_a_campaign_becomes_one_for_listed_accounts_and_one_for_all_again(strate
     [first, second, third] = accounts(3)
     campaign = campaign_with_strategy(strategy)
     assert answer(campaign, first) == "coupon"
-    campaigns.change(campaign_id=campaign.pk, eligible="listed")
+    change(campaign, eligible="listed")
     assert answer(campaign, second) == "not_eligible"
-    campaigns.change(campaign_id=campaign.pk, eligible="all")
+    change(campaign, eligible="all")
     assert answer(campaign, third) == "coupon"
 
 
@@ -318,19 +317,19 @@ def test_the_api_lists_accounts_for_staff_alone():
     ids = accounts(2)
     campaign = campaign_with_strategy("group_commit", eligible="listed")
     address = f"/campaigns/{campaign.pk}/eligible-accounts"
-    staff = client_of(SuperuserFactory())
+    staff = new_superuser()
 
     added = staff.post(address, {"users": ids})
     again = staff.post(address, {"users": ids[:1]})
 
     assert (added.status_code, added.json()) == (201, {"added": 2, "skipped": [], "total": 2})
     assert again.json() == {"added": 0, "skipped": ids[:1], "total": 2}
-    assert client_of(AccountFactory()).post(address, {"users": ids}).status_code == 403
+    assert new_customer().post(address, {"users": ids}).status_code == 403
     assert staff.post("/campaigns/999999/eligible-accounts", {"users": ids}).status_code == 404
     unknown = staff.post(address, {"users": [*accounts(1), 10**9]})
     assert faults(unknown) == [("users.1", "unknown")]
     assert EligibleAccount.objects.count() == 2
     for body in ({}, {"users": []}, {"users": ["1"]}, {"users": [0]}):
         assert staff.post(address, body).status_code == 400
-    refused = client_of(AccountFactory()).post("/coupons", {"campaign": campaign.pk})
+    refused = new_customer().post("/coupons", {"campaign": campaign.pk})
     assert problem_of(refused) == (409, "not_eligible")

@@ -24,8 +24,8 @@ from coupons.tests.test_sold_out import (
     issue_elsewhere,
     seen_sold_out,
 )
-from foundation.models import JournalLine
-from foundation.tests.racing import race, wait_until
+from foundation.tests.journal_lines import journal_line
+from foundation.tests.racing import race_each, wait_until
 from foundation.tests.second_process import another_process, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,7 +60,7 @@ def test_500_accounts_that_ask_twice_at_once_get_500_coupons(strategy):
     campaign, everyone = for_everybody(strategy=strategy), accounts(500)
     parts = [everyone[first::50] for first in range(50)]
 
-    answers = race([partial(asked_in_turn, campaign, part) for part in parts * 2])
+    answers = race_each(partial(asked_in_turn, campaign), parts * 2)
 
     outcomes = [outcome for answer in answers for outcome in answer]
     assert count_outcomes(outcomes) == {"new": 500, "again": 500}
@@ -78,9 +78,9 @@ def test_the_api_creates_and_shows_one(staff, anon):
     made = staff.post("/campaigns", NEW | {"quantity": None})
 
     assert made.status_code == 201
-    shown = anon.get(f"/campaigns/{made.json()['id']}").json()
+    shown = anon.read(f"/campaigns/{made.json()['id']}")
     assert [shown[name] for name in ("quantity", "remaining", "issued", "status")] == [None, None, 0, "open"]
-    created = JournalLine.objects.get(what="campaign.created")
+    created = journal_line("campaign.created")
     assert (created.after or {})["quantity"] is None
 
 

@@ -14,17 +14,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import issuing, remembered
-from coupons.allocation.outcomes import Issued
-from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import positions
-from coupons.tests.outcomes import allocated, refused
+from coupons.tests.outcomes import allocated, issue, refused
 from foundation.concurrency.event_loop import run_blocking, run_in_thread
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import wait_until
-from foundation.tests.second_connection import ask, connection_id, holding, kill
+from foundation.tests.second_connection import ask, connection_id, holding, kill, kill_others
 from foundation.tests.waiting import in_background, waiting_at
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("in_the_lab")]
@@ -47,7 +45,7 @@ def statements_of_a_batch(campaign: Campaign, user_ids: list[int]) -> int:
 @pytest.mark.parametrize("strategy", [name for name in issuing.STRATEGIES if name != "queue"])
 def test_refusals_have_their_codes(strategy, account_id):
     full = campaign_with_strategy(strategy, quantity=1)
-    issuing.issue(campaign_id=full.pk, user_id=AccountFactory().pk)
+    issue(full, AccountFactory().pk)
     scheduled = campaign_with_strategy(strategy, scheduled=True)
     closed = campaign_with_strategy(strategy, closed=True)
 
@@ -61,11 +59,11 @@ def test_refusals_have_their_codes(strategy, account_id):
 @by_two_strategies
 def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy, account_id):
     campaign = campaign_with_strategy(strategy, quantity=2)
-    issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    issued = issue(campaign, account_id)
     issuing.void(code=issued.coupon.code, reason="A mistake.")
 
     assert refused(campaign, account_id) == "coupon_void"
-    assert issuing.issue(campaign_id=campaign.pk, user_id=AccountFactory().pk).is_new
+    assert issue(campaign, AccountFactory().pk).is_new
     assert refused(campaign, AccountFactory().pk) == "sold_out"
 
 
@@ -74,20 +72,6 @@ def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy, account_id)
 def test_an_account_that_does_not_exist_gets_nothing(strategy):
     assert refused(campaign_with_strategy(strategy), 10**9) == "not_found"
     assert not Coupon.objects.exists()
-
-
-@by_two_strategies
-def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy):
-    terms = {"strategy": strategy, "code_source": "pool", "quantity": 10}
-    campaign, user_ids = CampaignFactory(**terms, codes=["FIRST", "SECOND"]), accounts(3)
-
-    codes = [issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code for id in user_ids[:2]]
-    assert codes == ["FIRST", "SECOND"]
-    assert refused(campaign, user_ids[2]) == "sold_out"
-    pool.add(campaign_id=campaign.pk, codes=["THIRD"])
-    assert issuing.issue(campaign_id=campaign.pk, user_id=user_ids[2]).coupon.code == "THIRD"
-    issued = {("issued", code) for code in ("FIRST", "SECOND", "THIRD")}
-    assert set(PoolCode.objects.values_list("status", "coupon__code")) == issued
 
 
 @pytest.mark.parametrize(("code_source", "most"), [("generated", 5), ("pool", 7)])
@@ -101,25 +85,12 @@ def test_a_batch_takes_as_many_statements_whatever_its_size(code_source, most, s
     assert statements_of_a_batch(campaign, everyone) == 1
 
 
-def test_a_batch_decides_in_the_order_of_its_requests():
-    campaign = CampaignFactory(quantity=2)
-    first, second, third = accounts(3)
-    voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
-    issuing.void(code=voided.code, reason="A mistake.")
-
-    outcomes = allocated(campaign, second, first, second, third)
-
-    kinds = [outcome.is_new if isinstance(outcome, Issued) else outcome.code for outcome in outcomes]
-    assert kinds == [True, "sold_out", False, "coupon_void"]
-    assert positions(campaign) == [1, 2]
-
-
 def test_that_a_campaign_does_not_exist_is_not_remembered(account_id):
     for unknown in range(900_000, 900_020):
         assert refused(Campaign(pk=unknown), account_id) == "campaign_not_found"
         assert not remembered.is_known(unknown)
     created = CampaignFactory(pk=900_007)
-    assert issuing.issue(campaign_id=created.pk, user_id=account_id).is_new
+    assert issue(created, account_id).is_new
     assert remembered.is_known(created.pk)
     remembered.terms_changed(campaign_id=created.pk)
     assert remembered.is_known(created.pk), "its next reading doesn't wait among those of made-up ones"
@@ -153,7 +124,7 @@ def test_made_up_campaigns_leave_a_thread_to_those_that_exist():
 
 def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id, unlawful):
     """A coupon bears a code of the pool, which nothing here would do: the unique key is the judge."""
-    taken = issuing.issue(campaign_id=CampaignFactory().pk, user_id=account_id).coupon.code
+    taken = issue(CampaignFactory(), account_id).coupon.code
     campaign = CampaignFactory(code_source="pool", codes_added=1)
     PoolCode.objects.create(campaign=campaign, code=taken, added_at=timezone.now())
 
@@ -161,18 +132,12 @@ def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id, unla
     assert positions(campaign) == []
 
 
-OTHERS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-
-
 @pytest.mark.django_db(transaction=True)
 def test_the_first_look_at_a_campaign_outlives_a_lost_connection():
     issuing.forget()  # campaigns of other tests had the same numbers
     known, campaign = CampaignFactory.create_batch(2)
     run_blocking(issuing.read_campaign(known.pk))
-    with connection.cursor() as cursor:
-        cursor.execute(OTHERS)
-        for [number] in cursor.fetchall():
-            kill(number)
+    kill_others()
     assert not remembered.is_known(campaign.pk)
     run_blocking(issuing.read_campaign(campaign.pk))
     assert remembered.is_known(campaign.pk)

@@ -15,16 +15,23 @@ from coupons.allocation.outcomes import IssueRequest
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode, QueueTicket
 from coupons.queue import worker
-from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
+from coupons.tests.factories import (
+    CampaignFactory,
+    accounts,
+    add_codes,
+    campaign_with_strategy,
+    pause,
+    resume,
+)
 from coupons.tests.laws import broken, owners_in_order, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, raced
+from coupons.tests.outcomes import count_outcomes, issue, issue_calls, raced
 from coupons.tests.test_campaigns import TERMS
 from coupons.tests.under_load import Load
 from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.redis import redis_client
 from foundation.tests.racing import race, wait_until
-from foundation.tests.second_connection import holding
+from foundation.tests.second_connection import holding_row
 from foundation.tests.second_process import another_process, read_line, send
 from foundation.tests.waiting import behind_a_pause, in_background, waiting_for_the_row
 
@@ -58,7 +65,7 @@ def test_without_a_lock_more_are_issued_than_there_are(unlawful):
     campaign = CampaignFactory(strategy="unsafe", quantity=30)
     everyone = accounts(60)
 
-    with holding(KEEP, campaign.pk):
+    with holding_row(campaign):
         asked = in_background(lambda: raced(campaign, everyone))
         wait_until(lambda: waiting_for_the_row(Campaign) == 60, seconds=30)
 
@@ -172,7 +179,7 @@ def changing(code: str) -> Callable[[], Campaign]:
 
 
 def add(campaign: Campaign, code: str) -> list[str]:
-    return pool.add(campaign_id=campaign.pk, codes=[f"{code}.1", code, f"{code}.2"]).skipped
+    return add_codes(campaign, f"{code}.1", code, f"{code}.2").skipped
 
 
 def rename(campaign: Campaign, code: str) -> list[str]:
@@ -213,7 +220,6 @@ def test_without_the_key_or_the_look_behind_it_both_are_there(left_out, monkeypa
     assert broken()["L3"]
 
 
-KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 # More rounds than any strategy gets through before the pause.
 REQUESTS, ROUNDS = 12, 80
 WITHOUT_TICKETS = [name for name in issuing.STRATEGIES if name != "queue"]
@@ -222,10 +228,6 @@ SAFE_STRATEGIES = [name for name in issuing.STRATEGIES if name != "unsafe"]
 AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
     ["pessimistic", "conditional_update", "unsafe"], REQUESTS
 )
-
-
-def pausing_of(campaign: Campaign) -> Callable[[], Campaign]:
-    return partial(campaigns.set_paused, campaign_id=campaign.pk, is_paused=True, reason="stop")
 
 
 def requests(issue: Callable[..., Any], campaign: Campaign) -> list[Callable[[], Any]]:
@@ -251,7 +253,7 @@ def test_requests_that_wait_for_the_row_behind_a_pause_are_refused(strategy):
     campaign = campaign_with_strategy(strategy)
 
     asked = requests(issuing.issue, campaign)
-    outcomes = behind_a_pause(pausing_of(campaign), campaign, asked, keep=KEEP, waiting=AT_THE_ROW[strategy])
+    outcomes = behind_a_pause(partial(pause, campaign), campaign, asked, waiting=AT_THE_ROW[strategy])
 
     assert count_outcomes(outcomes) == {"campaign_paused": REQUESTS}
     assert not Coupon.objects.exists()
@@ -262,7 +264,7 @@ def test_a_check_before_the_lock_issues_after_the_pause():
     campaign = campaign_with_strategy("pessimistic")
 
     asked = requests(ask_then_lock, campaign)
-    outcomes = behind_a_pause(pausing_of(campaign), campaign, asked, keep=KEEP, waiting=REQUESTS)
+    outcomes = behind_a_pause(partial(pause, campaign), campaign, asked, waiting=REQUESTS)
 
     assert count_outcomes(outcomes) == {"new": REQUESTS}
     assert Coupon.objects.count() == REQUESTS
@@ -273,11 +275,11 @@ def test_an_issuer_that_waits_for_the_row_behind_a_pause_leaves_its_tickets_wait
     for one in everyone:
         issuing.issue(campaign_id=campaign.pk, user_id=one)
 
-    assert behind_a_pause(pausing_of(campaign), campaign, [worker.serve_once], keep=KEEP) == [0]
+    assert behind_a_pause(partial(pause, campaign), campaign, [worker.serve_once]) == [0]
 
     assert not Coupon.objects.exists()
     assert set(QueueTicket.objects.values_list("status", flat=True)) == {"waiting"}
-    campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
+    resume(campaign)
     assert worker.serve_once() == 5
     assert owners_in_order() == everyone
 
@@ -292,19 +294,19 @@ def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy,
         outcomes = []
         for user_id in part:
             try:
-                outcomes.append(issuing.issue(campaign_id=campaign.pk, user_id=user_id))
+                outcomes.append(issue(campaign, user_id))
             except Rejected as error:
                 outcomes.append(error)
                 if error.code == "campaign_paused":
                     break
         return outcomes
 
-    def pause():
+    def pause_half_way():
         wait_until(lambda: Coupon.objects.count() >= REQUESTS // 2)
-        campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
+        pause(campaign)
         return Coupon.objects.count()
 
-    *answers, committed = race([*(partial(issue_until_paused, part) for part in parts), pause])
+    *answers, committed = race([*(partial(issue_until_paused, part) for part in parts), pause_half_way])
 
     outcomes = count_outcomes(one for some in answers for one in some)
     assert Coupon.objects.count() == committed == outcomes["new"]
@@ -326,14 +328,10 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
     def committed(campaign):
         return Coupon.objects.filter(campaign=campaign).count()
 
-    def pause(campaign):
-        campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
-        return committed(campaign)
-
     with Load(all_campaigns, everyone, folder=tmp_path, REDIS_URL=own_redis.url) as load:
         wait_until(lambda: all(map(committed, all_campaigns)), seconds=60)
         load.issue_more(5)
-        at_the_pause = {campaign.strategy: pause(campaign) for campaign in all_campaigns}
+        at_the_pause = {campaign.strategy: committed(pause(campaign)) for campaign in all_campaigns}
         assert max(at_the_pause.values()) < 400
         load.answer_more(answers)
         own_redis.kill()
@@ -345,7 +343,7 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
         assert {campaign.strategy: committed(campaign) for campaign in all_campaigns} == at_the_pause
 
         for campaign in all_campaigns:
-            campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
+            resume(campaign)
         load.issue_more(5)
 
     foreseen = {"new", "again", "queued", "campaign_paused", "unavailable", "conflict", "lock_not_acquired"}

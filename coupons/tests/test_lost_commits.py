@@ -8,10 +8,10 @@ from django.test import Client
 from coupons import campaigns, issuing
 from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
-from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.factories import CampaignFactory, add_codes, change, coupon_of
 from coupons.tests.test_admin import new_form
-from foundation.models import JournalLine
 from foundation.tests.factories import reloaded
+from foundation.tests.journal_lines import times_noted
 from foundation.tests.lost_replies import losing_reply_to_commit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("_loss")]
@@ -42,13 +42,13 @@ def test_a_created_campaign_is_returned_and_exists_once():
 
 def test_a_campaign_that_was_changed_counts_one_change(campaign):
     before = reloaded(campaign).version
-    assert campaigns.change(campaign_id=campaign.pk, name="Other").name == "Other"
+    assert change(campaign, name="Other").name == "Other"
     assert reloaded(campaign).version == before + 1
 
 
 def test_a_voided_coupon_is_not_refused_as_unvoidable(coupon):
     assert issuing.void(code=coupon.code, reason="A mistake.").status == "void"
-    assert JournalLine.objects.filter(what="coupon.void").count() == 1
+    assert times_noted("coupon.void") == 1
 
 
 def test_a_renamed_code_is_not_refused_as_just_renamed(campaign):
@@ -57,7 +57,7 @@ def test_a_renamed_code_is_not_refused_as_just_renamed(campaign):
 
 
 def test_added_codes_are_not_reported_as_skipped(campaign):
-    added = pool.add(campaign_id=campaign.pk, codes=["FOUR", "FIVE"])
+    added = add_codes(campaign, "FOUR", "FIVE")
     assert (added.added, added.skipped, added.total) == (2, [], 4)
 
 

@@ -18,12 +18,13 @@ from coupons.partners import confirmation
 from coupons.queue import worker
 from coupons.tests import factories
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy, coupon_of
+from coupons.tests.outcomes import issue
 from coupons.tests.own_partner import NAME
 from foundation.tests.constraints import without_constraint
 from foundation.tests.factories import AccountFactory, set_columns
 from foundation.tests.instants import ago
 from foundation.tests.lost_replies import losing_reply_to_commit
-from foundation.tests.racing import race
+from foundation.tests.racing import race_each
 from foundation.tests.samples import Increases, exposed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,7 +47,7 @@ def outcomes(grown: dict[str, float], campaign: Campaign | None = None) -> dict[
 @pytest.mark.parametrize("strategy", factories.TWO_STRATEGIES)
 def test_each_strategy_counts_alike(strategy):
     campaign = campaign_with_strategy(strategy, quantity=2)
-    first, second, third = (AccountFactory() for _ in range(3))
+    first, second, third = AccountFactory.create_batch(3)
     counted = increases()
 
     assert [ask(campaign.pk, one) for one in (first, first, second)] == [201, 200, 201]
@@ -59,7 +60,7 @@ def test_each_strategy_counts_alike(strategy):
 
 def test_a_ticket_is_pending_and_its_settlement_counts_again():
     campaign = CampaignFactory(strategy="queue", quantity=2)
-    counted, users = increases(), [AccountFactory() for _ in range(3)]
+    counted, users = increases(), AccountFactory.create_batch(3)
 
     assert [ask(campaign.pk, one) for one in [*users, users[0]]] == [202] * 4
     assert outcomes(counted(), campaign) == {"pending": 4}
@@ -90,7 +91,7 @@ def test_a_coupon_that_recovery_confirms_counts_without_a_request(own_partner, s
 def test_an_issue_that_is_rolled_back_is_not_counted():
     campaign, [account], counted = CampaignFactory(), accounts(1), increases()
     with suppress(ZeroDivisionError), transaction.atomic():
-        issuing.issue(campaign_id=campaign.pk, user_id=account)
+        issue(campaign, account)
         raise ZeroDivisionError
     assert (counted(), Coupon.objects.count()) == ({}, 0)
 
@@ -109,9 +110,9 @@ def test_a_coupon_whose_commit_got_no_reply_is_new_and_counts_once_at_most(strat
 
 def test_many_threads_count_what_the_rows_say():
     campaign, counted = CampaignFactory(quantity=20), increases()
-    users = [AccountFactory() for _ in range(30)]
+    users = AccountFactory.create_batch(30)
 
-    statuses = race([lambda one=one: ask(campaign.pk, one) for one in [*users, *users[:10]]])
+    statuses = race_each(lambda one: ask(campaign.pk, one), [*users, *users[:10]])
 
     grown = outcomes(counted(), campaign)
     assert (grown["issued"], Coupon.objects.count()) == (20, 20)
@@ -174,7 +175,7 @@ def test_a_campaign_with_two_coupons_for_an_account_is_counted_once(unlawful):
     campaign, other = CampaignFactory(), CampaignFactory()
     first, second = coupon_of(campaign), coupon_of(campaign)
     # The same account may have a coupon of another campaign.
-    issuing.issue(campaign_id=other.pk, user_id=first.account_id)
+    issue(other, first.account_id)
 
     with without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
         assert state.duplicates() == 0

@@ -12,28 +12,29 @@ from coupons import holding, issuing, rows
 from coupons.models import Campaign, Coupon
 from coupons.strategies import group_commit
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, lock_by_code, order_ids
-from coupons.tests.outcomes import issue_calls
+from coupons.tests.outcomes import issue, issue_calls
 from events.models import FeedEvent
 from foundation import journal
 from foundation.db import transactions
 from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests.factories import AccountFactory, SuperuserFactory
-from foundation.tests.racing import race, wait_until
-from foundation.tests.second_connection import holding as keeping
+from foundation.tests.journal_lines import journal_lines
+from foundation.tests.racing import race, race_each, wait_until
+from foundation.tests.second_connection import holding_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def lines(what: str = "coupon.issued") -> list[JournalLine]:
-    return list(JournalLine.objects.filter(what=what).order_by("id"))
+    return journal_lines(what)
 
 
 def in_one_batch(campaign: Campaign, calls: Sequence[Any]) -> list[Any]:
     """The outcomes of calls that wait behind a first one, and are decided as one batch after it."""
     batcher = group_commit.batcher(campaign.pk)
     with ThreadPoolExecutor(2) as pool:
-        with keeping("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk):
+        with holding_row(campaign):
             first = pool.submit(race, calls[:1])
             wait_until(lambda: batcher._lead is not None and not batcher._queue)
             others = pool.submit(race, calls[1:])
@@ -43,8 +44,8 @@ def in_one_batch(campaign: Campaign, calls: Sequence[Any]) -> list[Any]:
 
 def test_a_coupon_is_recorded_and_delivered_as_an_event():
     campaign, [account_id] = CampaignFactory(), accounts(1)
-    coupon = issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon
-    issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    coupon = issue(campaign, account_id).coupon
+    issue(campaign, account_id)
 
     [line] = lines()
     assert (line.subject, line.at) == (f"coupon {coupon.code}", coupon.issued_at)
@@ -60,9 +61,9 @@ def test_with_every_strategy_each_coupon_has_a_line_with_its_actor(strategy, set
 
     def ask(account_id):
         with journal.acting(ActorContext(Actor.ACCOUNT, account_id, request_id=f"r-{account_id}")):
-            return issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+            return issue(campaign, account_id)
 
-    race([partial(ask, account_id) for account_id in accounts(30)])
+    race_each(ask, accounts(30))
 
     coupons = Coupon.objects.values_list("code", "account_id")
     assert {(line.after["coupon"], line.actor_id) for line in lines() if line.after} == set(coupons)

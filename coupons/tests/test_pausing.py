@@ -9,11 +9,19 @@ from django.utils import timezone
 
 from coupons import campaigns, issuing
 from coupons.allocation.outcomes import Issued, Queued
-from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
+from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker
-from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
-from coupons.tests.laws import broken, owners_in_order, positions
+from coupons.tests.factories import (
+    TWO_STRATEGIES,
+    CampaignFactory,
+    accounts,
+    campaign_with_strategy,
+    change,
+    pause,
+    resume,
+)
+from coupons.tests.laws import owners_in_order, positions
 from coupons.tests.outcomes import issue
 from foundation import journal
 from foundation.errors import Invalid, Rejected, Unavailable
@@ -27,14 +35,6 @@ from foundation.tests.instants import ago
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 WHY = "The price is wrong."
-
-
-def pause(campaign: Campaign) -> Campaign:
-    return campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason=WHY)
-
-
-def resume(campaign: Campaign) -> Campaign:
-    return campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="The price is right.")
 
 
 def ask(campaign: Campaign, user_id: int) -> Any:
@@ -53,26 +53,6 @@ def lines() -> list[JournalLine]:
 
 
 @by_two_strategies
-def test_a_campaign_issues_nothing_new_from_its_pause_to_its_end_and_owners_still_get_their_coupon(strategy):
-    campaign, [owner, *others] = campaign_with_strategy(strategy, quantity=10), accounts(4)
-    first = issue(campaign, owner)
-
-    pause(campaign)
-
-    assert {refused(partial(ask, campaign, one)) for one in others} == {"campaign_paused"}
-    again = ask(campaign, owner)
-    assert (again.coupon.code, again.is_new) == (first.coupon.code, False)
-    assert list(Coupon.objects.values_list("account_id", flat=True)) == [owner]
-    assert not PoolCode.objects.filter(status="in_flight").exists()
-    assert broken() == {}
-
-    resume(campaign)
-
-    assert [issue(campaign, one).is_new for one in others] == [True] * 3
-    assert Coupon.objects.count() == 4
-
-
-@by_two_strategies
 def test_what_is_remembered_of_a_sold_out_campaign_hides_neither_its_pause_nor_its_end(strategy):
     campaign, [owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(2)
     issue(campaign, owner)
@@ -85,7 +65,7 @@ def test_what_is_remembered_of_a_sold_out_campaign_hides_neither_its_pause_nor_i
     resume(campaign)
     assert [refused(asks), refused(asks)] == ["sold_out", "sold_out"]
     pause(campaign)
-    campaigns.change(campaign_id=campaign.pk, quantity=2)
+    change(campaign, quantity=2)
     assert refused(asks) == "campaign_paused"
     resume(campaign)
 

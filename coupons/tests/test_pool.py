@@ -8,9 +8,8 @@ from hypothesis import given, strategies as st
 
 from coupons.codes import code_format, line_files, pool
 from coupons.models import Campaign
-from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.factories import CampaignFactory, add_codes, coupon_of
 from coupons.tests.outcomes import refusal
-from foundation.errors import Invalid
 from foundation.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
@@ -24,10 +23,10 @@ def campaign() -> Campaign:
 def test_codes_that_exist_anywhere_are_skipped_and_listed(campaign):
     other = CampaignFactory()
     borne = coupon_of(other).code
-    pool.add(campaign_id=other.pk, codes=["THEIRS"])
-    pool.add(campaign_id=campaign.pk, codes=["OURS"])
+    add_codes(other, "THEIRS")
+    add_codes(campaign, "OURS")
 
-    added = pool.add(campaign_id=campaign.pk, codes=["NEW", "OURS", "THEIRS", borne, "NEW", "new"])
+    added = add_codes(campaign, "NEW", "OURS", "THEIRS", borne, "NEW", "new")
 
     assert added == pool.Added(added=2, skipped=["OURS", "THEIRS", borne, "NEW"], total=3)
     assert list(campaign.pool.order_by("id").values_list("code", flat=True)) == ["OURS", "NEW", "new"]
@@ -44,8 +43,8 @@ def test_codes_are_added_over_several_chunks(campaign):
 
 def test_only_codes_of_the_campaign_are_renamed_and_to_none_that_a_coupon_bears(campaign):
     other = CampaignFactory()
-    pool.add(campaign_id=campaign.pk, codes=["ONE"])
-    pool.add(campaign_id=other.pk, codes=["THEIRS"])
+    add_codes(campaign, "ONE")
+    add_codes(other, "THEIRS")
     borne = coupon_of(other).code
 
     assert pool.rename(campaign_id=campaign.pk, code="ONE", to="ONE").code == "ONE"
@@ -112,11 +111,6 @@ def test_a_line_in_cp949_is_shown_in_its_letters():
 )
 def test_each_bad_line_is_named(data, expected):
     assert errors_of(data) == expected
-
-
-def test_a_spreadsheets_own_file_is_refused():
-    with pytest.raises(Invalid):
-        errors_of(b"PK\x03\x04\x14\x00code\nA1\n")
 
 
 HOUR_CHARACTERS = 2

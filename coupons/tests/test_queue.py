@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 import pytest
 from django.core.management import call_command
+from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-from coupons import campaigns, issuing
+from coupons import issuing
 from coupons.allocation.outcomes import Issued, Queued
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker
-from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.factories import CampaignFactory, accounts, change
 from coupons.tests.laws import positions
-from coupons.tests.outcomes import refused
+from coupons.tests.outcomes import issue, refused
 from coupons.tests.own_issuer import settling
 from coupons.tests.own_partner import GOOD
 from foundation.errors import NotFound, Rejected
 from foundation.tests.factories import set_columns
 from foundation.tests.racing import wait_until
-from foundation.tests.second_connection import another_connection, ask as ask_database
 from scripts.stack import ports
 from scripts.tests.simulator import serving
 
@@ -59,13 +59,13 @@ def test_waiting_tickets_are_kept_when_the_campaign_sells_out():
     campaign = line_of(quantity=1)
     waiting, fast = accounts(2)
     queued = ask(campaign, waiting)
-    campaigns.change(campaign_id=campaign.pk, strategy="group_commit")
+    change(campaign, strategy="group_commit")
     issuing.forget()
-    issuing.issue(campaign_id=campaign.pk, user_id=fast)
-    campaigns.change(campaign_id=campaign.pk, strategy="queue")
+    issue(campaign, fast)
+    change(campaign, strategy="queue")
     issuing.forget()
     with pytest.raises(Rejected):
-        issuing.issue(campaign_id=campaign.pk, user_id=accounts(1)[0])
+        issue(campaign, accounts(1)[0])
 
     assert ask(campaign, waiting).ticket.pk == queued.ticket.pk
     worker.serve_once()
@@ -76,9 +76,9 @@ def test_a_queue_is_settled_completely_when_the_strategy_changes():
     campaign = line_of()
     first, second = accounts(2)
     queued = [ask(campaign, account_id) for account_id in (first, second)]
-    campaigns.change(campaign_id=campaign.pk, strategy="group_commit")
+    change(campaign, strategy="group_commit")
     issuing.forget()
-    given = issuing.issue(campaign_id=campaign.pk, user_id=second)
+    given = issue(campaign, second)
 
     assert worker.serve_once() == 2
 
@@ -216,20 +216,33 @@ def serving_threads() -> int:
     return sum(thread.name.startswith("queues ") for thread in threading.enumerate())
 
 
-def test_any_number_of_queues_is_settled_by_a_few_threads_and_connections():
+@pytest.fixture
+def connected():
+    """The names of the threads that connect to the database, once for each connection."""
+    names = []
+
+    def note(**_):
+        names.append(threading.current_thread().name)
+
+    connection_created.connect(note)
+    yield names
+    connection_created.disconnect(note)
+
+
+def test_any_number_of_queues_is_settled_by_a_few_threads_and_connections(connected):
     lines = [line_of() for _ in range(60)]
     first, second = accounts(2)
     for campaign in lines:
         ask_each(campaign, [first])
-    before = database_connections()
     with settling():
         wait_until(lambda: all(statuses_in_order(campaign) == ["issued"] for campaign in lines))
-        assert serving_threads() == worker.QUEUES_AT_ONCE[worker.BATCH]
-        assert database_connections() - before <= worker.QUEUES_AT_ONCE[worker.BATCH] + 1
+        assert 0 < serving_threads() <= worker.QUEUES_AT_ONCE[worker.BATCH]
         for campaign in lines:
             ask_each(campaign, [second])
         wait_until(lambda: all(statuses_in_order(campaign) == ["issued"] * 2 for campaign in lines))
     assert serving_threads() == 0
+    used = [name for name in connected if name.startswith("queues ")]
+    assert 0 < len(used) <= worker.QUEUES_AT_ONCE[worker.BATCH]
 
 
 def test_queues_with_a_slow_partner_delay_no_other_queue(settings):
@@ -246,12 +259,6 @@ def test_queues_with_a_slow_partner_delay_no_other_queue(settings):
             ask_each(quick, [user_id])
             wait_until(lambda: statuses_in_order(quick) == ["issued"], seconds=3)
             assert {status for campaign in slow for status in statuses_in_order(campaign)} == {"waiting"}
-
-
-def database_connections() -> int:
-    with another_connection() as other:
-        statement = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
-        return int(ask_database(other, statement)[0][0])
 
 
 def ask_each(campaign: Campaign, user_ids: Sequence[int]) -> None:

@@ -21,7 +21,7 @@ from foundation.errors import FirstcomeError, Rejected
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import set_columns
 from foundation.tests.instants import ago
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 
 pytestmark = pytest.mark.django_db
 
@@ -55,35 +55,21 @@ def hold(code: str, order_id: UUID) -> UUID:
     return transactions.run(work, transactions.KEYED)
 
 
-@in_one_test(
-    ("terms", "items_amount", "expected"),
-    [
-        ({"discount_type": "amount", "discount_value": 1_000, "max_discount_amount": 600}, 5_000, 600),
-        ({"discount_type": "percent", "discount_value": 50, "max_discount_amount": 700}, 1_399, 699),
-        ({"discount_type": "percent", "discount_value": 29}, 10**17 + 3, 29 * 10**15),
-        ({"min_order_amount": 5_000}, 5_000, 1_000),
-    ],
-)
-def test_the_discount_of_a_campaigns_columns(terms, items_amount, expected):
-    amount = take_off(coupon_of(CampaignFactory(**terms)), items_amount)
+def test_the_discount_is_that_of_the_campaigns_columns():
+    terms = {"discount_type": "percent", "discount_value": 50, "max_discount_amount": 700}
+    coupon = coupon_of(CampaignFactory(**terms, min_order_amount=1_399))
 
-    assert amount == expected
-    assert isinstance(amount, int)
+    assert [take_off(coupon, amount) for amount in (1_399, 9_999)] == [699, 700]
+    assert reason(coupon, items_amount=1_398) == "below_minimum"
 
 
-def test_the_reasons_why_a_coupon_is_not_usable():
-    campaign = CampaignFactory(min_order_amount=5_000)
-    first, second = order_ids(2)
+def test_a_coupon_of_another_account_is_not_found_whatever_its_status():
+    campaign = CampaignFactory()
 
     assert reason(None) == "not_found"
     assert reason(coupon_of(campaign), account_id=10**9) == "not_found"
-    assert reason(coupon_of(campaign, status="held", order_id=first)) == "held"
-    assert reason(coupon_of(campaign, status="redeemed", order_id=second)) == "redeemed"
-    assert reason(coupon_of(campaign, status="void")) == "void"
-    assert reason(coupon_of(campaign, expires_at=NOW)) == "expired"
-    assert reason(coupon_of(campaign), items_amount=4_999) == "below_minimum"
     assert reason(coupon_of(campaign, status="void"), account_id=10**9) == "not_found"
-    assert take_off(coupon_of(campaign, expires_at=NOW + timedelta(microseconds=1)), 5_000) == 1_000
+    assert reason(coupon_of(campaign, expires_at=NOW)) == "expired"
 
 
 def test_usable_coupons_come_by_their_codes_with_their_campaigns():
@@ -114,20 +100,6 @@ def test_any_number_is_held_once_by_one_statement_and_read_as_held_at_once():
         rows.hold({found[codes[0]]: orders[0]})
     held = Coupon.objects.filter(status="held").values_list("code", "order_id")
     assert dict(held) == dict(zip(codes, orders, strict=True))
-
-
-def test_held_coupons_are_released_once():
-    campaign = CampaignFactory()
-    orders = order_ids(3)
-    codes = [coupon_of(campaign).code for _ in orders]
-    for code, order_id in zip(codes, orders, strict=True):
-        hold(code, order_id)
-
-    assert holding.release(orders[:2]) == 2
-    assert holding.release(orders[:2]) == 0
-    assert holding.redeem(orders[:2]) == 0
-    stored = Coupon.objects.order_by("pk").values_list("status", "order_id")
-    assert list(stored) == [("issued", None), ("issued", None), ("held", orders[2])]
 
 
 @in_one_test(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
@@ -170,7 +142,7 @@ def test_one_of_40_concurrent_orders_gets_the_coupon():
     code = coupon_of(CampaignFactory()).code
     orders = order_ids(40)
 
-    outcomes = race([partial(hold, code, order_id) for order_id in orders])
+    outcomes = race_each(partial(hold, code), orders)
 
     winners = [one for one in outcomes if isinstance(one, UUID)]
     reasons = [one.extra["reason"] for one in outcomes if isinstance(one, Rejected)]
@@ -192,7 +164,7 @@ def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold():
         return order_id
 
     everybody_has_read = Barrier(len(orders), timeout=30)
-    assert race([partial(read_then_write, order_id) for order_id in orders]) == list(orders)
+    assert race_each(read_then_write, orders) == list(orders)
     assert Coupon.objects.filter(order_id__in=orders).count() == 1
 
 

@@ -22,15 +22,23 @@ from coupons.allocation.outcomes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of, raced, refusal
+from coupons.tests.outcomes import (
+    count_outcomes,
+    issue,
+    issue_calls,
+    issue_calls_by,
+    outcome_of,
+    raced,
+    refusal,
+)
 from foundation.db import stuck_rows, transactions
 from foundation.errors import Invalid
 from foundation.journal import SYSTEM
-from foundation.models import JournalLine
 from foundation.tests.factories import reloaded
 from foundation.tests.instants import from_now
-from foundation.tests.racing import race, wait_until
-from foundation.tests.second_connection import ask, holding
+from foundation.tests.journal_lines import times_noted
+from foundation.tests.racing import race, race_each, wait_until
+from foundation.tests.second_connection import ask, holding, holding_row
 from foundation.tests.second_process import another_process, starts_another_process
 from foundation.tests.waiting import in_background, waiting_at, waiting_for_the_row
 
@@ -68,7 +76,7 @@ def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy
     campaign = CampaignFactory(strategy=strategy)
     [asks] = issue_calls(campaign.pk, accounts(1))
 
-    with holding(KEEP, campaign.pk):
+    with holding_row(campaign):
         outcome = in_background(partial(impatiently, asks))
         wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         longer = time.monotonic() + 1.5
@@ -84,7 +92,7 @@ def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strateg
     account = User.objects.get(pk=accounts(1)[0])
     asks = partial(client_of(account).post, "/coupons", {"campaign": campaign.pk})
 
-    with holding(KEEP, campaign.pk):
+    with holding_row(campaign):
         [answer] = race([partial(impatiently, asks)])
 
     assert (answer.status_code, answer["Retry-After"]) == (503, "1")
@@ -118,7 +126,7 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
     campaign = CampaignFactory(strategy=strategy, quantity=10)
     issue, [user_id] = issuing.STRATEGIES[strategy], accounts(1)
 
-    with holding(KEEP, campaign.pk):
+    with holding_row(campaign):
         two = [in_background(partial(issue, campaign_id=campaign.pk, user_id=user_id)) for _ in range(2)]
         wait_until(lambda: waiting_for_the_row(Campaign) == (1 if strategy == "group_commit" else 2))
 
@@ -224,18 +232,18 @@ def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot
 def test_a_coupon_locked_by_an_order_delays_no_request():
     campaign = CampaignFactory()
     owner, newcomer = accounts(2)
-    code = issuing.issue(campaign_id=campaign.pk, user_id=owner).coupon.code
+    code = issue(campaign, owner).coupon.code
 
     with holding(KEEP_COUPON, owner):
-        again = issuing.issue(campaign_id=campaign.pk, user_id=owner)
+        again = issue(campaign, owner)
         assert (again.coupon.code, again.is_new) == (code, False)
-        assert issuing.issue(campaign_id=campaign.pk, user_id=newcomer).is_new
+        assert issue(campaign, newcomer).is_new
 
 
 def test_what_is_read_and_what_is_written_is_what_the_orm_reads():
     campaign = CampaignFactory(closes_at=from_now(days=1))
     owner, other = accounts(2)
-    issued = issuing.issue(campaign_id=campaign.pk, user_id=owner)
+    issued = issue(campaign, owner)
 
     with transaction.atomic():
         applicants = allocating.lock_campaign(campaign.pk, [owner, other])
@@ -286,7 +294,7 @@ def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source
             outcomes.append(outcome_of(asks))
         return outcomes
 
-    outcomes = race([partial(change_and_ask, first) for first in range(20)])
+    outcomes = race_each(change_and_ask, range(20))
 
     assert count_outcomes(one for part in outcomes for one in part) == {"new": 50, "sold_out": 70}
     assert positions(campaign) == list(range(1, 51))
@@ -304,9 +312,9 @@ TWO_WAITS_FOR_A_LOCK = 10.0
 def test_existing_coupons_and_refusals_are_answered_without_a_lock(strategy):
     campaign = CampaignFactory(strategy=strategy, quantity=1)
     first, late = accounts(2)
-    given = issuing.issue(campaign_id=campaign.pk, user_id=first)
+    given = issue(campaign, first)
 
-    with holding(KEEP, campaign.pk):
+    with holding_row(campaign):
         again, refusal = race(issue_calls(campaign.pk, [first, late]), timeout=TWO_WAITS_FOR_A_LOCK)
 
     assert (again.coupon.code, again.is_new) == (given.coupon.code, False)
@@ -340,7 +348,7 @@ def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_r
     campaign = CampaignFactory(code_source="pool", codes=["LAST"])
     [asks] = issue_calls_by(["optimistic"], campaign.pk, accounts(1))
 
-    with holding(KEEP, campaign.pk) as other:
+    with holding_row(campaign) as other:
         outcome = in_background(asks)
         wait_until(lambda: waiting_for_the_row(Campaign) == 1)
         free = ask(
@@ -388,7 +396,7 @@ def both_raised(raising: Callable[..., Campaign]) -> list[Any]:
     """What `raising` to 150 and then to 120 returns or raises, when both wait for the campaign's lock."""
     [campaign] = Campaign.objects.all()
     waiting: list[Future[Campaign]] = []
-    with holding(KEEP, campaign.pk):
+    with holding_row(campaign):
         for number, quantity in enumerate((150, 120), start=1):
             waiting.append(in_background(partial(raising, campaign_id=campaign.pk, quantity=quantity)))
             wait_until(lambda number=number: waiting_for_the_row(Campaign) == number)
@@ -408,7 +416,7 @@ def test_of_two_that_raise_it_at_once_the_lower_one_is_refused():
     assert higher.quantity == quantity_of(campaign) == 150
     assert isinstance(lower, Invalid)
     assert [fault["code"] for fault in lower.extra["errors"]] == ["not_raised"]
-    assert JournalLine.objects.filter(what="campaign.changed").count() == 1
+    assert times_noted("campaign.changed") == 1
 
 
 def test_comparing_before_the_lock_lowers_it():

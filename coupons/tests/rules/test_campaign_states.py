@@ -66,15 +66,7 @@ def test_a_number_is_left_if_so_many_are_not_taken(capacity, taken, number, has_
         pytest.param({"taken": 9}, "open", id="one slot left"),
         pytest.param({"taken": 10}, "sold_out", id="no slot left"),
         pytest.param({"capacity": 0, "taken": 0}, "awaiting_codes", id="without a code so far"),
-    ],
-)
-def test_the_status_of_a_campaign(state, status):
-    assert eligibility.status_at(campaign(**state), NOW) == status
-
-
-@pytest.mark.parametrize(
-    ("state", "status"),
-    [
+        # Of two states the one that ends last is told.
         pytest.param({"closes_at": NOW, "paused_at": EARLIER}, "closed", id="closed before paused"),
         pytest.param(
             {"paused_at": EARLIER, "opens_at": NOW + MOMENT}, "paused", id="paused before scheduled"
@@ -83,7 +75,7 @@ def test_the_status_of_a_campaign(state, status):
         pytest.param({"paused_at": EARLIER, "taken": 10}, "paused", id="paused before sold out"),
     ],
 )
-def test_of_two_states_the_one_that_ends_last_is_told(state, status):
+def test_the_status_of_a_campaign(state, status):
     assert eligibility.status_at(campaign(**state), NOW) == status
 
 
