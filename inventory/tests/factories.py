@@ -6,7 +6,7 @@ from typing import Any
 import factory
 from django.utils import timezone
 
-from inventory import availability, rows as stock_rows, stock_levels
+from inventory import availability, products, rows as stock_rows, stock_levels
 from inventory.availability import Line, Stock
 from inventory.models import Product, StockMovement
 
@@ -36,6 +36,14 @@ class StockMovementFactory(factory.django.DjangoModelFactory[StockMovement]):
     delta = 1
     on_hand_after = 1
     at = factory.LazyFunction(timezone.now)
+
+
+def pause(product: Product) -> Product:
+    return products.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
+
+
+def resume(product: Product) -> Product:
+    return products.set_paused(product_id=product.pk, is_paused=False, reason="The price is right.")
 
 
 def levels_of(product: Product) -> tuple[int, int]:

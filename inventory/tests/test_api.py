@@ -5,11 +5,11 @@ from datetime import datetime
 
 import pytest
 
-from accounts.tests.clients import Api, client_of, problem_of
+from accounts.tests.clients import Api, client_of, new_customer, problem_of
 from foundation.models import IdempotencyKey, JournalLine
 from foundation.tests import servers
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.factories import set_columns, staff_member
 from inventory import products
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
@@ -26,14 +26,14 @@ def anon() -> Api:
 
 @pytest.fixture
 def user() -> Api:
-    return client_of(AccountFactory())
+    return new_customer()
 
 
 @pytest.fixture
 def staff() -> Api:
     names = ["add_product", "change_product", "view_product", "add_stockmovement", "view_stockmovement"]
     permissions = [f"inventory.{name}" for name in names]
-    return client_of(AccountFactory(is_staff=True, permissions=permissions))
+    return client_of(staff_member(*permissions))
 
 
 def expect_refusal(response, status: int, code: str) -> dict:
@@ -51,20 +51,20 @@ def test_a_product_shows_the_contracts_fields(anon):
     terms = {"sku": "TEA-1", "name": "Tea", "price": 4_500}
     product = ProductFactory(**terms, on_hand=3)
     stock = {"available": 3, "availability": "available", "is_active": True, "limit_per_account": None}
-    shown = anon.get(f"/products/{product.id}").json()
+    shown = anon.read(f"/products/{product.id}")
     times = {"created_at": shown["created_at"], "updated_at": shown["created_at"]}
     expected = terms | stock | times | {"id": product.id, "currency": "KRW", "rank": None}
     assert shown == expected
     assert datetime.fromisoformat(shown["created_at"]) == product.created_at
-    assert anon.get("/products").json() == {"results": [expected], "next": None, "previous": None}
+    assert anon.read("/products") == {"results": [expected], "next": None, "previous": None}
 
 
 def test_the_list_is_searched_filtered_and_paged(anon):
     for number in range(5):
         ProductFactory(sku=f"TEA-{number}", on_hand=number)
     ProductFactory(sku="CUP", on_hand=1)
-    first = anon.get("/products?search=tea&availability=available&limit=3").json()
-    second = anon.get(first["next"]).json()
+    first = anon.read("/products?search=tea&availability=available&limit=3")
+    second = anon.read(first["next"])
     found = [product["sku"] for product in first["results"] + second["results"]]
     assert found == ["TEA-4", "TEA-3", "TEA-2", "TEA-1"]
     assert second["next"] is None
@@ -72,11 +72,11 @@ def test_the_list_is_searched_filtered_and_paged(anon):
 
 def test_only_staff_with_the_permission_see_inactive_products(anon, user, staff):
     product = ProductFactory(is_active=False)
-    other_staff = client_of(AccountFactory(is_staff=True))
+    other_staff = client_of(staff_member())
     for client in (anon, user, other_staff):
         expect_refusal(client.get(f"/products/{product.id}"), 404, "not_found")
         assert client.rows("/products") == []
-    assert staff.get(f"/products/{product.id}").json()["is_active"] is False
+    assert staff.read(f"/products/{product.id}")["is_active"] is False
     assert len(staff.rows("/products")) == 1
 
 
@@ -120,7 +120,7 @@ def test_products_that_do_not_exist_are_not_found(staff, path):
 
 def test_staff_calls_are_refused_to_other_users_whether_there_is_the_object_or_not(anon, user):
     """Of one that there is: `shop/tests/test_access_matrix.py`."""
-    no_permissions = client_of(AccountFactory(is_staff=True))
+    no_permissions = client_of(staff_member())
     refused = [(anon, 401, "not_authenticated")]
     refused += [(client, 403, "permission_denied") for client in (user, no_permissions)]
     for client, status, code in refused:
@@ -135,7 +135,7 @@ def test_staff_create_a_product(staff):
     made = staff.post("/products", {"sku": "TEA-1", "name": "Tea", "price": 0})
     assert made.status_code == 201
     product = Product.objects.get()
-    assert made.json() == staff.get(made["Location"]).json()
+    assert made.json() == staff.read(made["Location"])
     assert made["Location"] == f"/api/v1/products/{product.id}"
     assert (made.json()["availability"], made.json()["is_active"]) == ("sold_out", True)
     expect_refusal(staff.post("/products", {"sku": "TEA-1", "name": "Other", "price": 1}), 409, "sku_exists")
@@ -160,7 +160,7 @@ def test_staff_set_a_threshold_which_nobody_sees_and_a_limit_per_account_which_a
         product.refresh_from_db()
         assert (product.low_stock_threshold, changed["limit_per_account"]) == (0, 5)
         assert "low_stock_threshold" not in changed
-    assert anon.get(path).json()["limit_per_account"] == 5
+    assert anon.read(path)["limit_per_account"] == 5
 
     assert staff.patch(path, dict.fromkeys(terms)).json()["limit_per_account"] is None
     product.refresh_from_db()
@@ -196,7 +196,7 @@ def test_an_adjustment_moves_what_is_on_hand(staff):
     moved = {"kind": "adjusted", "delta": -4, "on_hand_after": 6, "order": None, "reason": "broken"}
     assert answer.json() == moved | {"id": movement.id, "at": answer.json()["at"]}
     assert answer.json()["at"].endswith("Z")
-    assert staff.get(f"{path}/stock").json() == {"on_hand": 6, "reserved": 0, "available": 6}
+    assert staff.read(f"{path}/stock") == {"on_hand": 6, "reserved": 0, "available": 6}
     assert staff.rows(f"{path}/stock-movements")[0] == answer.json()
 
 
@@ -211,7 +211,7 @@ def test_an_adjustment_below_what_is_reserved_is_refused_and_its_key_stays_unuse
     assert body["items"] == [{"product": product.id, "requested": 4, "available": 3}]
     assert staff.post(path, {"delta": -3, "reason": "broken"}, key="one").status_code == 201
     expect_refusal(staff.post(path, {"delta": -1, "reason": "broken"}, key="two"), 409, "insufficient_stock")
-    assert staff.get(f"/products/{product.id}").json()["availability"] == "reserved"
+    assert staff.read(f"/products/{product.id}")["availability"] == "reserved"
 
 
 @in_one_test(
@@ -229,8 +229,8 @@ def test_an_adjustment_with_a_wrong_field_is_refused_and_nothing_written(staff, 
 
 def test_staff_pause_and_resume_it_over_http_and_repeats_answer_the_same():
     product, why = ProductFactory(on_hand=3), {"reason": "The price is wrong."}
-    ada = AccountFactory(is_staff=True, permissions=["inventory.change_product"])
-    staff, shown = client_of(ada), client_of().get(f"/products/{product.pk}").json()
+    ada = staff_member("inventory.change_product")
+    staff, shown = client_of(ada), client_of().read(f"/products/{product.pk}")
 
     for path in ("pause", "pause", "resume", "resume"):
         answer = staff.post(f"/products/{product.pk}/{path}", why)

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.models import JournalLine
 from foundation.observability import gauges
 from foundation.tests.commands import run
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.lost_replies import losing_reply_to_commit
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_connection import another_connection, ask, holding
@@ -125,7 +125,7 @@ def test_a_deliverys_id_with_other_rows_is_refused_and_the_journal_names_it():
         deliver(rows_of("A", quantity=1), delivery_id)
     assert refused.value.code == "delivery_id_reused"
     assert on_hand() == {"A": 100}
-    assert JournalLine.objects.get(what="stock.received").reference == f"delivery {delivery_id}"
+    assert journal_line("stock.received").reference == f"delivery {delivery_id}"
 
 
 def test_a_delivery_of_an_earlier_release_goes_on_by_the_fingerprint_of_its_rows():

@@ -12,12 +12,12 @@ from foundation.db import transactions
 from foundation.observability import gauges
 from foundation.redis import redis_client
 from foundation.tests.factories import OrderFactory, set_columns
-from foundation.tests.racing import race
+from foundation.tests.racing import race_each
 from inventory import adjustments, mirror, products, stock_levels, tasks
 from inventory.availability import Line
 from inventory.models import Product
 from inventory.tests import factories
-from inventory.tests.factories import ProductFactory
+from inventory.tests.factories import ProductFactory, pause, resume
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,7 +63,7 @@ def test_a_request_that_is_repeated_takes_nothing_twice():
 
 def test_exactly_as_many_requests_are_admitted_as_units_are_available():
     product = ProductFactory(on_hand=30)
-    outcomes = race([lambda n=n: mirror.admit(reservation(str(n), {product: 1})) for n in range(100)])
+    outcomes = race_each(lambda n: mirror.admit(reservation(str(n), {product: 1})), range(100))
     assert outcomes.count([]) == 30
     assert shown(product)[2] == 30
 
@@ -194,11 +194,11 @@ def test_all_keys_are_in_one_slot_of_a_cluster_and_expire():
 
 def test_the_gate_leaves_paused_products_to_the_database_and_counts_none_of_their_units():
     product = ProductFactory(on_hand=1)
-    products.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
+    pause(product)
 
     assert mirror.admit(reservation("one", {product: 9})) == []
 
-    products.set_paused(product_id=product.pk, is_paused=False, reason="The price is right.")
+    resume(product)
     assert mirror.heal() == 0
     [short] = mirror.admit(reservation("two", {product: 9}))
     assert short == {"product": product.pk, "requested": 9, "available": 1}

@@ -13,7 +13,8 @@ from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.errors import NotAllowed
 from foundation.models import JournalLine
-from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded
+from foundation.tests.factories import SuperuserFactory, reloaded, staff_member
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.sent_forms import fields_of
 from inventory import products
 from inventory.imports import importing, stock_files
@@ -37,7 +38,7 @@ def bound(settings):
 def clerk() -> User:
     rights = ["inventory.change_product", "inventory.view_product", "inventory.add_product"]
     rights.append("inventory.add_stockmovement")
-    return AccountFactory(username="clerk", is_staff=True, permissions=rights)
+    return staff_member(*rights, username="clerk")
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_the_page_asks_and_the_price_is_set_once_another_operator_approves(clerk
 
     product.refresh_from_db()
     assert (product.price, product.name) == (11, "Lamp, old")
-    line = JournalLine.objects.get(what="product.changed")
+    line = journal_line("product.changed")
     assert (line.actor_id, line.detail) == (clerk.pk, "Clearance.")
 
 

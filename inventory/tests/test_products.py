@@ -8,13 +8,13 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db import DatabaseError, transaction
 
-from accounts.tests.clients import client_of, signed_in
+from accounts.tests.clients import client_of, new_superuser, signed_in
 from foundation.errors import Rejected
-from foundation.models import JournalLine
 from foundation.operations.audits.checks import merge_reports
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.confirming import to_confirm
 from foundation.tests.factories import SuperuserFactory, set_columns
+from foundation.tests.journal_lines import journal_lines
 from foundation.tests.racing import race
 from foundation.tests.sent_forms import fields_of
 from inventory import adjustments, audit, products
@@ -22,7 +22,7 @@ from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import Product
 from inventory.products import Availability
-from inventory.tests.factories import ProductFactory
+from inventory.tests.factories import ProductFactory, pause
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -98,10 +98,6 @@ def test_one_of_20_concurrent_creations_of_the_same_sku_succeeds():
     assert Product.objects.count() == 1
 
 
-def lines(what: str) -> list[JournalLine]:
-    return list(JournalLine.objects.filter(what=what).order_by("id"))
-
-
 def by_a_call(staff: User, product: Product) -> None:
     client_of(staff).patch(f"/products/{product.pk}", {"price": 45, "name": product.name})
 
@@ -116,11 +112,11 @@ def by_an_upload(staff: User, product: Product) -> None:
     client, page = signed_in(staff), "/admin/inventory/product/import/"
     file = SimpleUploadedFile("prices.csv", b"sku,name,price,quantity\nTEA,Tea,45,1\nCUP,Cup,900,0\n")
     sent = to_confirm(client, page, file=file, reason="The new list.")
-    assert not lines("product.changed") and not lines("product.created")
+    assert not journal_lines("product.changed") and not journal_lines("product.created")
 
     client.post(page, sent)
 
-    [cup] = [line for line in lines("product.created") if line.actor_id == staff.pk]
+    [cup] = [line for line in journal_lines("product.created") if line.actor_id == staff.pk]
     assert cup.subject == f"product {Product.objects.get(sku='CUP').pk}"
     terms = {"sku": "CUP", "name": "Cup", "price": 900, "is_active": True}
     assert cup.after == terms | {"low_stock_threshold": None, "limit_per_account": None}
@@ -136,7 +132,7 @@ def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change):
 
     change(staff, product)
 
-    [line] = lines("product.changed")
+    [line] = journal_lines("product.changed")
     assert line.subject == f"product {product.pk}"
     assert (line.before, line.after) == ({"price": 4_500}, {"price": 45})
     others = {by_a_call: (staff.pk, ""), by_the_command: (None, getpass.getuser())}
@@ -146,12 +142,12 @@ def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change):
 
 def test_changes_of_nothing_and_refused_changes_leave_no_line():
     product, other = ProductFactory(price=4_500), ProductFactory()
-    staff = client_of(SuperuserFactory())
+    staff = new_superuser()
 
     assert staff.patch(f"/products/{product.pk}", {"price": 4_500}).status_code == 200
     assert staff.patch(f"/products/{product.pk}", {"price": 1, "sku": other.sku}).status_code == 409
 
-    assert not lines("product.changed")
+    assert not journal_lines("product.changed")
 
 
 def test_stock_that_only_moved_by_movements_is_clean():
@@ -168,7 +164,7 @@ def test_stock_that_only_moved_by_movements_is_clean():
 
 def test_a_paused_product_is_changed_and_restocked_and_stays_paused():
     product = ProductFactory(on_hand=3)
-    products.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
+    pause(product)
 
     products.change(product_id=product.pk, price=5, is_active=False)
     adjustments.receive(product_id=product.pk, quantity=4, reason="delivery")

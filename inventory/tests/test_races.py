@@ -16,7 +16,7 @@ from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded
 from foundation.tests.lost_replies import losing_reply_to_commit
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 from inventory import adjustments, audit, products, rows as stock_rows, stock_levels
 from inventory.availability import Line
 from inventory.models import Product, StockMovement
@@ -91,7 +91,7 @@ def test_the_naive_way_sells_stock_of_100_to_200_buyers():
 def test_reservations_in_opposite_order_never_deadlock(reserve):
     first, second = ProductFactory(on_hand=1_000), ProductFactory(on_hand=1_000)
     forth = Line(first.id, 1), Line(second.id, 1)
-    outcomes = race([partial(reserve, *lines) for lines in [forth, forth[::-1]] * 40])
+    outcomes = race_each(lambda lines: reserve(*lines), [forth, forth[::-1]] * 40)
     assert counts(outcomes) == Counter(reserved=80)
     assert levels_of(first) == levels_of(second) == (1_000, 80)
 
@@ -107,14 +107,14 @@ def test_locking_line_by_line_in_opposite_order_deadlocks():
             Product.objects.select_for_update().get(id=other)
 
     pairs = [(first.id, second.id), (second.id, first.id)]
-    outcomes = race([partial(reserve_line_by_line, *pair) for pair in pairs])
+    outcomes = race_each(lambda pair: reserve_line_by_line(*pair), pairs)
     lost = [one for one in outcomes if isinstance(one, OperationalError)]
     assert [error.args[0] for error in lost] == [1213], "a deadlock"
 
 
 @both_ways
 def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
-    products = [ProductFactory(on_hand=200) for _ in range(5)]
+    products = ProductFactory.create_batch(5, on_hand=200)
     orders = [OrderFactory().pk for _ in range(60)]
 
     def live(order, index):

@@ -1,6 +1,6 @@
 """Popular products: who is among them and where, from Redis and without it, and what is asked wrongly."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/products/ranking"
 
 
-def sold(product: Product, *units: int, refunded: int = 0, last: date | None = None) -> None:
+def sold(product: Product, *units: int, refunded: int = 0) -> None:
     """So many units were sold on the last day, on the one before it, and so on."""
-    last = last or clock.today()
+    last = clock.today()
     with transaction.atomic():
         rows.add_to_days(
             DayChange(
@@ -34,9 +34,9 @@ def sold(product: Product, *units: int, refunded: int = 0, last: date | None = N
         )
 
 
-def ranked(client: Client | None = None, **query: object) -> list[tuple[int, int, int]]:
+def ranked(**query: object) -> list[tuple[int, int, int]]:
     """Rank, product and units."""
-    answer = (client or Client()).get(ADDRESS, query)
+    answer = Client().get(ADDRESS, query)
     assert answer.status_code == 200, answer.content
     return [(one["rank"], one["product"], one["units"]) for one in answer.json()["results"]]
 

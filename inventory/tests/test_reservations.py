@@ -6,9 +6,8 @@ from django.db import DatabaseError, connection, transaction
 from events.models import FeedEvent
 from foundation import clock
 from foundation.db import transactions
-from foundation.errors import Rejected
-from foundation.models import JournalLine
 from foundation.tests.factories import OrderFactory, set_columns
+from foundation.tests.journal_lines import journal_line, journal_lines
 from inventory import adjustments, availability, products, rows as stock_rows, stock_levels
 from inventory.availability import COLUMNS, Line, Stock
 from inventory.imports import importing
@@ -32,13 +31,6 @@ def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
     assert stock_rows.lock_stock([]) == stock_rows.read_stock([]) == {}
 
 
-def test_a_product_in_two_lines_counts_as_their_sum():
-    product = ProductFactory(on_hand=5)
-    with pytest.raises(Rejected) as refusal:
-        reserve(Line(product.id, 3), Line(product.id, 3))
-    assert refusal.value.extra["items"] == [{"product": product.id, "requested": 6, "available": 5}]
-
-
 def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_assert_num_queries):
     products = [ProductFactory(on_hand=number + 1) for number in range(60)]
     lines = [Line(product.id, number + 1) for number, product in enumerate(products[:50])]
@@ -51,14 +43,6 @@ def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_
         stock_levels.save(stock)
     found = Product.objects.order_by("id").values_list("on_hand", "reserved")
     assert list(found) == [(n + 1, n + 1 if n < 50 else 0) for n in range(60)]
-
-
-def test_released_stock_is_free_again_and_repeated_products_are_summed():
-    product, other = ProductFactory(on_hand=10), ProductFactory(on_hand=10)
-    reserve(Line(product.id, 7), Line(other.id, 2))
-    stock_levels.release([Line(product.id, 3), Line(other.id, 1), Line(product.id, 4)])
-    assert levels_of(product) == (10, 0)
-    assert levels_of(other) == (10, 1)
 
 
 def test_the_database_refuses_more_reserved_than_on_hand_and_releases_and_sales_of_what_is_not_reserved():
@@ -89,18 +73,6 @@ def test_selling_takes_what_was_reserved_off_hand_line_by_line():
 def sold() -> list[tuple[int, int, int, UUID]]:
     rows = StockMovement.objects.filter(kind=StockMovement.Kind.SOLD).order_by("id")
     return list(rows.values_list("product_id", "delta", "on_hand_after", "order_id"))
-
-
-def test_returned_goods_are_restocked_with_a_movement():
-    product = ProductFactory(on_hand=10)
-    order = OrderFactory().pk
-    reserve(Line(product.id, 4))
-    stock_levels.sell({order: [Line(product.id, 4)]}, at=clock.now())
-    stock_levels.restock({order: [Line(product.id, 3)]}, "wrong colour")
-    movement = StockMovement.objects.latest("id")
-    assert levels_of(product) == (9, 0)
-    assert (movement.kind, movement.delta, movement.on_hand_after) == ("returned", 3, 9)
-    assert (movement.order_id, movement.reason) == (order, "wrong colour")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -134,14 +106,14 @@ def hold(product: Product, quantity: int) -> None:
 
 def sent() -> list[int]:
     """What was available in each event `stock.low`."""
-    lines = JournalLine.objects.filter(what="stock.low").order_by("id")
+    lines = journal_lines("stock.low")
     return [line.after["available"] for line in lines]
 
 
 def test_the_event_says_which_product_and_how_much_is_left():
     product = product_of(10, 4)
     hold(product, 6)
-    line = JournalLine.objects.get(what="stock.low")
+    line = journal_line("stock.low")
     assert line.after == {"product": product.id, "sku": product.sku, "available": 4, "threshold": 4}
     assert (line.subject, line.before) == (f"product {product.id}", {"available": 10})
     assert FeedEvent.objects.get(event_id=line.event_id).type == "stock.low"
