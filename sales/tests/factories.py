@@ -27,14 +27,23 @@ def create_sale(*products: Product, opens_in: float = -1, closes_in: float = 3_6
     return terms.create(product_ids=[one.pk for one in products or [ProductFactory(on_hand=10)]], **wanted)
 
 
-def join(sale: Sale, account_id: int | None = None) -> Entry:
-    """The entry of an account, a new one without its id."""
-    return joining.JOINER.submit(JoinRequest(sale.pk, account_id or AccountFactory().pk))
+def pause(sale: Sale) -> Sale:
+    return terms.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
 
 
-def admitted(sale: Sale, account_id: int | None = None) -> Entry:
+def resume(sale: Sale) -> Sale:
+    return terms.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
+
+
+def join(sale: Sale, account: User | int | None = None) -> Entry:
+    """The entry of this account, or of the one with this id; else of a new one."""
+    owner = account or AccountFactory()
+    return joining.JOINER.submit(JoinRequest(sale.pk, getattr(owner, "pk", owner)))
+
+
+def admitted(sale: Sale, account: User | int | None = None) -> Entry:
     """An entry of the sale that is admitted."""
-    entry = join(sale, account_id)
+    entry = join(sale, account)
     advancing.advance(sale.pk)
     assert read(entry).status == "admitted"
     return entry

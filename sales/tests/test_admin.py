@@ -19,8 +19,9 @@ from foundation import clock
 from foundation.admin_base.forms import SENT_BEFORE
 from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.factories import SuperuserFactory, set_columns, staff_member
 from foundation.tests.instants import ago, from_now
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.sent_forms import fields_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -94,7 +95,7 @@ def test_a_change_is_journaled_with_its_reason_and_changes_nothing_else(operator
     answer = change(operator, sale, rate_per_minute=30)
 
     after = Sale.objects.get()
-    line = JournalLine.objects.get(what="sale.changed")
+    line = journal_line("sale.changed")
     assert answer.status_code == 302
     assert (after.rate_per_minute, after.opens_at, after.version) == (30, sale.opens_at, 1)
     assert (line.detail, line.before, line.after) == (WHY, {"rate_per_minute": 600}, {"rate_per_minute": 30})
@@ -141,14 +142,14 @@ def test_the_seed_is_shown_nowhere_before_the_draw(operator):
 def test_without_the_right_the_page_of_a_product_names_no_sale():
     product = ProductFactory(on_hand=1)
     sale = create_sale(product)
-    viewer = signed_in(AccountFactory(is_staff=True, permissions=["inventory.view_product"]))
+    viewer = signed_in(staff_member("inventory.view_product"))
 
     assert page_of(sale) not in shown(viewer, reverse("product-page", args=[product.pk]))
 
 
 def test_who_may_only_view_sees_the_terms_and_no_form():
     sale = create_sale(ProductFactory(sku="TEA-7"), opens_in=3_600, closes_in=7_200)
-    viewer = signed_in(AccountFactory(is_staff=True, permissions=["sales.view_sale"]))
+    viewer = signed_in(staff_member("sales.view_sale"))
 
     page = shown(viewer, page_of(sale))
 

@@ -20,8 +20,8 @@ from foundation.errors import FirstcomeError
 from foundation.tests.factories import AccountFactory, reloaded, set_columns
 from foundation.tests.instants import ago
 from foundation.tests.lost_replies import losing_reply_to_commit
-from foundation.tests.racing import race, wait_until
-from foundation.tests.second_connection import holding
+from foundation.tests.racing import race, race_each, wait_until
+from foundation.tests.second_connection import holding, holding_row
 from foundation.tests.second_process import another_process, starts_another_process
 from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import in_background, shifted, waiting_at
@@ -47,15 +47,15 @@ def test_places_follow_from_the_public_values_as_the_contract_says():
     sale = factories.create_sale(opens_in=10)
     joined = factories.join_all(sale, 20)
     api = client_of()
-    before = api.get(f"/sales/{sale.pk}/draw").json()
+    before = api.read(f"/sales/{sale.pk}/draw")
     assert before == {"seed_hash": sale.seed_hash, "seed": None, "entries_hash": None, "count": 20}
-    assert api.get(f"/sales/{sale.pk}").json()["seed"] is None
+    assert api.read(f"/sales/{sale.pk}")["seed"] is None
 
     with opened():
-        assert api.get(f"/sales/{sale.pk}").json()["seed"] == sale.seed, "although nothing has advanced"
+        assert api.read(f"/sales/{sale.pk}")["seed"] == sale.seed, "although nothing has advanced"
         advancing.advance(sale.pk)
         late = factories.join(sale)
-        public = api.get(f"/sales/{sale.pk}/draw").json()
+        public = api.read(f"/sales/{sale.pk}/draw")
 
     ids = sorted(str(entry.id) for entry in joined)
     assert public["count"] == 20
@@ -67,7 +67,7 @@ def test_places_follow_from_the_public_values_as_the_contract_says():
 
     assert places(sale) == [*sorted(ids, key=lot), str(late.id)]
     assert places(sale)[:20] != [str(entry.id) for entry in joined]
-    assert api.get(f"/sales/{sale.pk}").json()["seed"] == public["seed"]
+    assert api.read(f"/sales/{sale.pk}")["seed"] == public["seed"]
 
 
 def test_one_entry_more_changes_all_places():
@@ -82,7 +82,7 @@ def test_an_entry_that_waits_for_the_lock_of_the_draw_comes_after_it():
     """Its request began before the opening; it is written after the draw was closed, and follows it."""
     sale = factories.create_sale(opens_in=10)
     factories.join_all(sale, 3)
-    with holding("SELECT id FROM sales_sale WHERE id = %s FOR UPDATE", sale.pk) as keeper:
+    with holding_row(sale) as keeper:
         late = in_background(partial(joining.JOINER.submit, JoinRequest(sale.pk, AccountFactory().pk)))
         wait_until(lambda: waiting_at("%sales_sale%FOR UPDATE%") == 1)
         with opened():
@@ -255,7 +255,7 @@ def test_a_draw_that_another_process_closes_delays_no_other_sale():
     """It locks its sale for as long as the ids of all entries take."""
     sale, other = factories.create_sale(), factories.create_sale()
     entry = factories.join(other)
-    with holding("SELECT id FROM sales_sale WHERE id = %s FOR UPDATE", sale.pk):
+    with holding_row(sale):
         advanced = in_background(partial(advancing.advance_each, [sale.pk, other.pk]))
         assert advanced.result(2) == 1
     assert factories.statuses(entry) == ["admitted"]
@@ -289,20 +289,11 @@ def refusal_of(sale_id: int) -> str:
     return refused.value.code
 
 
-def test_joining_again_gives_the_same_entry():
-    sale, account = factories.create_sale(), AccountFactory()
-    first = factories.join(sale, account.pk)
-
-    assert factories.join(sale, account.pk) == first
-    advancing.advance(sale.pk)
-    assert factories.join(sale, account.pk).id == first.id
-
-
 def test_concurrent_requests_of_one_account_get_one_entry_and_places_have_no_gaps():
     sale = factories.create_sale()
-    accounts = [AccountFactory().pk for _ in range(ACCOUNTS)]
+    accounts = AccountFactory.create_batch(ACCOUNTS)
 
-    outcomes = race([partial(factories.join, sale, account) for account in accounts * 3])
+    outcomes = race_each(partial(factories.join, sale), accounts * 3)
 
     assert len({entry.id for entry in outcomes}) == ACCOUNTS
     places = SaleEntry.objects.order_by("position").values_list("position", flat=True)
@@ -314,13 +305,13 @@ def test_concurrent_requests_of_one_account_get_one_entry_and_places_have_no_gap
 def test_without_the_lock_places_are_given_twice_and_the_table_refuses_them():
     """The twin: each request reads the last place, and takes the next one."""
     sale = factories.create_sale()
-    accounts = [AccountFactory() for _ in range(ACCOUNTS)]
+    accounts = AccountFactory.create_batch(ACCOUNTS)
 
     def join_naively(account):
         last = SaleEntry.objects.filter(sale=sale).aggregate(last=Max("position"))["last"] or 0
         SaleEntry.objects.create(sale=sale, account=account, position=last + 1, created_at=clock.now())
 
-    outcomes = race([partial(join_naively, account) for account in accounts])
+    outcomes = race_each(join_naively, accounts)
 
     assert any(isinstance(outcome, IntegrityError) for outcome in outcomes)
 
@@ -341,7 +332,7 @@ def test_a_batch_of_any_size_takes_the_same_few_statements():
 def test_a_lost_reply_to_commit_gives_one_entry(tmp_path):
     sale, account = factories.create_sale(), AccountFactory()
     with losing_reply_to_commit(tmp_path) as is_lost:
-        entry = factories.join(sale, account.pk)
+        entry = factories.join(sale, account)
         assert is_lost.is_set()
     assert list(SaleEntry.objects.values_list("id", flat=True)) == [entry.id]
 
@@ -358,14 +349,6 @@ def test_refusals():
     batch = [JoinRequest(sale_id, AccountFactory().pk) for sale_id in (999, sale.pk)]
     outcomes = transactions.run_batch(lambda: joining._join(batch))
     assert [isinstance(one, FirstcomeError) for one in outcomes] == [True, False], "of a batch one alone"
-
-
-def test_accounts_may_join_while_the_sale_is_paused_and_before_it_opens():
-    early, paused = factories.create_sale(opens_in=100), factories.create_sale()
-    terms.set_paused(sale_id=paused.pk, is_paused=True, reason="a look at the stock")
-    entry = factories.join(early)
-    assert (entry.status, entry.position, entry.ahead) == ("waiting", None, None)
-    assert factories.join(paused).status == "waiting"
 
 
 def test_reading_many_entries_takes_two_statements():

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from accounts.tests.clients import Api, client_of, faults, problem_of
+from accounts.tests.clients import Api, client_of, faults, new_customer, problem_of
 from foundation.models import JournalLine
 from foundation.rates.rate import Rate
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.factories import AccountFactory, set_columns, staff_member
 from foundation.tests.instants import ago, from_now
 from foundation.tests.waiting import in_background, shifted
 from inventory.tests.factories import ProductFactory
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def staff(*permissions: str) -> Api:
     """A client of staff with these permissions of sales."""
-    return client_of(AccountFactory(is_staff=True, permissions=[f"sales.{name}" for name in permissions]))
+    return client_of(staff_member(*[f"sales.{name}" for name in permissions]))
 
 
 def moment(seconds: float) -> str:
@@ -45,7 +45,7 @@ def test_staff_create_a_sale_and_everybody_reads_it():
     same = ("name", "products", "admission", "rate_per_minute")
     assert {name: sale[name] for name in same} == {name: given[name] for name in same}
     assert (sale["status"], sale["seed"], len(sale["seed_hash"])) == ("scheduled", None, 64)
-    assert client_of().get(f"/sales/{sale['id']}").json() == sale
+    assert client_of().read(f"/sales/{sale['id']}") == sale
     assert client_of().rows("/sales") == [sale]
     noted = [f"{line.before}{line.after}{line.detail}" for line in JournalLine.objects.all()]
     assert Sale.objects.get().seed not in f"{sale}{noted}"
@@ -157,7 +157,7 @@ def test_an_entry_by_http_from_joining_to_admission():
     assert api.post(f"/sales/{sale.pk}/entries", {"user": 1}).status_code == 400
 
     advancing.advance(sale.pk)
-    assert api.get(f"/sale-entries/{entry['id']}").json()["ahead"] == 0
+    assert api.read(f"/sale-entries/{entry['id']}")["ahead"] == 0
     with shifted(seconds=61):
         advancing.advance(sale.pk)
         admitted = api.get(f"/sale-entries/{entry['id']}")
@@ -170,7 +170,7 @@ def test_an_entry_by_http_from_joining_to_admission():
 
 def test_joining_is_limited_and_not_for_staff(settings):
     settings.RATE_ENTRIES = Rate(3, 60)
-    sale, api = factories.create_sale(), client_of(AccountFactory())
+    sale, api = factories.create_sale(), new_customer()
     answers = [api.post(f"/sales/{sale.pk}/entries") for _ in range(4)]
     assert [one.status_code for one in answers[:3]] == [202] * 3
     assert problem_of(answers[3]) == (429, "throttled")
@@ -179,12 +179,12 @@ def test_joining_is_limited_and_not_for_staff(settings):
 
 def test_joining_a_sale_that_cannot_exist_is_not_found():
     for id in (10**30, 2**63 - 1):
-        assert problem_of(client_of(AccountFactory()).post(f"/sales/{id}/entries")) == (404, "not_found")
+        assert problem_of(new_customer().post(f"/sales/{id}/entries")) == (404, "not_found")
 
 
 def test_prefer_wait_ends_at_the_admission():
     sale, account = factories.create_sale(), AccountFactory()
-    entry = factories.join(sale, account.pk)
+    entry = factories.join(sale, account)
     answer = in_background(lambda: client_of(account).get(f"/sale-entries/{entry.id}", Prefer="wait=20"))
     advancing.advance(sale.pk)
     assert answer.result(15).json()["status"] == "admitted"
