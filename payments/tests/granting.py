@@ -5,13 +5,13 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from accounts.tests.approving import as_operator, keyed
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import staff_member
 from payments import points_grants
 
 
 def granter(**columns: Any) -> User:
     rights = ["payments.add_transfer", "shop.view_approval", "shop.change_approval"]
-    return AccountFactory(is_staff=True, permissions=rights, **columns)
+    return staff_member(*rights, **columns)
 
 
 def asked_for(

@@ -225,9 +225,9 @@ class StripeProxy(ThreadingHTTPServer):
         response = self.pool.request("POST", f"{self.upstream}/_config/{what}", json=settings)
         assert response.status == 200
 
-    def paths(self, method: str = "POST") -> list[str]:
-        """The paths of the requests so far, with ids left out."""
-        return [re.sub(r"/(pi|re)_\w+", "", one.path) for one in self.memory.calls if one.method == method]
+    def paths(self) -> list[str]:
+        """The paths of the POSTs so far, with ids left out."""
+        return [re.sub(r"/(pi|re)_\w+", "", one.path) for one in self.memory.calls if one.method == "POST"]
 
     def payment_method(self, **fields: Any) -> str:
         """A payment method of localstripe's own."""

@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import staff_member
 from payments import ledger
 from payments.models import Entry, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.tests import events, factories, sales
@@ -75,7 +75,7 @@ def test_the_balance_of_the_shops_accounts_is_the_sum_of_their_entries_read_in_p
 
 def test_the_balance_is_for_those_who_see_the_ledger_and_of_the_shops_accounts_alone(operator, client):
     assert operator.get("/admin/ledger/wallet/balance/").status_code == 404
-    client.force_login(AccountFactory(is_staff=True))
+    client.force_login(staff_member())
     assert client.get("/admin/ledger/sales/balance/").status_code == 403
 
 

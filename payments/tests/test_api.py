@@ -12,15 +12,15 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.tests.approving import as_operator, keyed
-from accounts.tests.clients import client_of, problem_of, signed_in
+from accounts.tests.clients import client_of, new_customer, problem_of, signed_in
 from foundation import clock
 from foundation.approval_models import Approval
 from foundation.idempotency.recorded_answers import Replay
 from foundation.models import IdempotencyKey, JournalLine
 from foundation.observability import gauges
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
-from foundation.tests.racing import race
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns, staff_member
+from foundation.tests.racing import race, race_each
 from payments import ledger, points_grants, webhooks
 from payments.models import Dispute, Entry, GrantsOfDay, Payment, Transfer, WebhookEvent
 from payments.tests import events, factories, sales
@@ -30,11 +30,11 @@ pytestmark = pytest.mark.django_db
 
 
 def granting_staff() -> User:
-    return AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
+    return staff_member("payments.add_transfer")
 
 
 def reading_staff() -> User:
-    return AccountFactory(is_staff=True, permissions=["payments.view_payment"])
+    return staff_member("payments.view_payment")
 
 
 def assert_refused(response: Any, status: int, code: str) -> dict[str, Any]:
@@ -50,10 +50,10 @@ ENTRY = {"id", "account", "amount", "balance_after_amount", "currency", "kind", 
 def test_an_account_without_a_wallet_has_no_points_and_staff_grant_it_some_and_get_the_entry():
     account, staff = AccountFactory(), granting_staff()
 
-    assert client_of(account).get("/wallet").json() == {"balance_amount": 0, "currency": "KRW"}
+    assert client_of(account).read("/wallet") == {"balance_amount": 0, "currency": "KRW"}
     assert client_of(account).rows("/wallet/entries") == []
     assert post(staff, 20, to=account, key="one").status_code == 201
-    assert client_of(account).get("/wallet").json()["balance_amount"] == 20
+    assert client_of(account).read("/wallet")["balance_amount"] == 20
     granted = post(staff, 30, to=account, key="two")
     assert granted.status_code == 201
     body = granted.json()
@@ -72,7 +72,7 @@ def test_the_callers_wallet_and_its_entries_newest_first(settings):
         sales.hold_points(order_id=order_id, user_id=user_id, amount=300)
     client = client_of(User.objects.get(id=user_id))
 
-    assert client.get("/wallet").json() == {"balance_amount": 700, "currency": "EUR"}
+    assert client.read("/wallet") == {"balance_amount": 700, "currency": "EUR"}
     newest, oldest = client.rows("/wallet/entries")
     assert newest.keys() == ENTRY
     assert (newest["account"], newest["currency"]) == (user_id, "EUR")
@@ -129,7 +129,7 @@ def test_a_payment_has_the_contracts_fields_its_open_dispute_and_what_the_card_s
     later, url = now + timedelta(days=7), "https://bank.example/3ds/1"
 
     def shown():
-        return client_of(payment.account).get(f"/payments/{payment.id}").json()
+        return client_of(payment.account).read(f"/payments/{payment.id}")
 
     body = shown()
     assert body == {
@@ -186,7 +186,7 @@ def test_an_account_lists_its_own_payments_newest_first_and_staff_those_of_all()
 
 
 def test_an_invalid_query_is_refused_and_a_payment_that_does_not_exist_not_found():
-    api = client_of(AccountFactory())
+    api = new_customer()
     for query in ("?order=1", "?limit=no", "?status=lost"):
         assert_refused(api.get(f"/payments{query}"), 400, "invalid")
     for query in ("?user=me", "?user=0", "?account=1e3"):
@@ -334,14 +334,14 @@ def test_a_day_of_grants_begins_at_midnight_of_the_shops_time_zone(settings):
 @pytest.mark.django_db(transaction=True)
 def test_grants_of_one_operator_that_race_never_exceed_the_day(settings):
     settings.GRANT_DAY_AMOUNT = 1_000
-    staff, customers = granting_staff(), [AccountFactory() for _ in range(4)]
+    staff, customers = granting_staff(), AccountFactory.create_batch(4)
 
     def grant(number):
         wanted = {"user_id": customers[number % 4].pk, "amount": 150, "reason": "for waiting"}
         call = keyed(staff, f"grant {number}")
         return as_operator(staff, lambda: points_grants.grant(**wanted, keyed=call))
 
-    outcomes = race([lambda number=number: grant(number) for number in range(16)])  # type: ignore[misc]
+    outcomes = race_each(grant, range(16))  # type: ignore[misc]
 
     assert sum(isinstance(one, Entry) for one in outcomes) == 6
     assert outcomes.count("approval_required") == 10

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from foundation.tests.racing import race, wait_until
+from foundation.tests.racing import race, race_each, wait_until
 from payments.gateways import calls, gateway
 from payments.gateways.contract import NOT_CALLED, GatewayResult
 from scripts.stack import children, ports
@@ -98,7 +98,7 @@ def test_calls_under_way_do_not_wait_for_one_another(mortal_gateway, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 10
     started_at = time.monotonic()
 
-    verdicts = race([lambda number=number: charge(f"slow {number}", "tok_slow") for number in range(8)])
+    verdicts = race_each(lambda number: charge(f"slow {number}", "tok_slow"), range(8))
 
     assert {verdict.status for verdict in verdicts} == {"succeeded"}
     assert time.monotonic() - started_at < 8, "eight charges of two seconds went one after the other"

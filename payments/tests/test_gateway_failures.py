@@ -4,7 +4,6 @@ What the HTTP client makes of slow, cut and malformed replies: `foundation/tests
 """
 
 import threading
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +14,7 @@ from django.conf import LazySettings
 from foundation.errors import Unavailable
 from foundation.outbound import http_client
 from foundation.tests.outages import nowhere
+from foundation.tests.waiting import within
 from payments import gateways
 from payments.gateways import calls, gateway
 from payments.gateways.contract import GatewayResult
@@ -231,14 +231,12 @@ def test_an_unreachable_gateway_is_unknown_at_once(name, settings):
     settings.PAYMENT_GATEWAY = name
     settings.GATEWAY_URL = settings.STRIPE_API_BASE = nowhere()
     settings.GATEWAY_TIMEOUT_SECONDS = 30
-    started_at = time.monotonic()
-
-    assert {(one.status, one.failure_detail) for one in result_of_every_call()} == {
-        ("unknown", "no connection")
-    }
-    with pytest.raises(Unavailable, match="no connection"):
-        list(gateway().charges())
-    assert time.monotonic() - started_at < 5
+    with within(5):
+        assert {(one.status, one.failure_detail) for one in result_of_every_call()} == {
+            ("unknown", "no connection")
+        }
+        with pytest.raises(Unavailable, match="no connection"):
+            list(gateway().charges())
 
 
 @every_gateway
@@ -247,9 +245,8 @@ def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(name, setti
     the_test_is_over = threading.Event()
 
     with talking(lambda write: the_test_is_over.wait(20), settings):
-        started_at = time.monotonic()
-        assert charge().failure_detail == "no reply in time"
-        assert time.monotonic() - started_at < 2
+        with within(2):
+            assert charge().failure_detail == "no reply in time"
         the_test_is_over.set()
 
 

@@ -53,23 +53,6 @@ def test_points_go_from_the_wallet_into_holding_and_on_to_sales():
     assert broken_laws() == []
 
 
-def test_points_that_were_held_come_back_to_the_wallet():
-    user_id = factories.wallet(1_000)
-    order_id = factories.order(user_id, points_amount=300)
-
-    sales.hold_points(order_id=order_id, user_id=user_id, amount=300)
-    sales.release_points(order_id=order_id, user_id=user_id, amount=300)
-
-    assert ledger.balance_amount(user_id) == 1_000
-    assert total(HOLDING) == 0
-    newest_first = Entry.objects.filter(account_id=user_id).order_by("-id")
-    assert list(newest_first.values_list("transfer__kind", "amount", "balance_after_amount")) == [
-        ("release", 300, 1_000),
-        ("hold", -300, 700),
-        ("grant", 1_000, 1_000),
-    ]
-
-
 def test_a_transfer_of_nothing_writes_nothing():
     user_id = factories.wallet()
     order_id = factories.order(user_id)
@@ -271,15 +254,6 @@ def test_amounts_of_0_get_no_entry_and_references_are_compared_exactly():
     made = ledger.transfer(kind="sale", reference="one", amounts={HOLDING: 0, GATEWAY_CLEARING: -7, SALES: 7})
 
     assert dict(made.entries.values_list("account_id", "amount")) == {GATEWAY_CLEARING: -7, SALES: 7}
-
-
-def test_a_user_without_a_wallet_is_neither_credited_nor_debited():
-    with pytest.raises(ValueError, match="isn't open"):
-        ledger.transfer(kind="grant", reference="one", amounts={PROMOTIONS: -5, 4711: 5})
-    with pytest.raises(Rejected) as refusal:
-        ledger.transfer(kind="hold", reference="two", amounts={4711: -5, HOLDING: 5})
-    assert refusal.value.code == "insufficient_points"
-    assert not Transfer.objects.exists()
 
 
 def change(account_id: int, balance_amount: int) -> None:

@@ -14,7 +14,7 @@ from accounts.tests.clients import client_of, problem_of
 from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.idempotency.recorded_answers import Answer, KeyedCall, key_hash
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import AccountFactory, staff_member
 from foundation.tests.racing import race
 from payments import ledger, points_grants
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
@@ -171,7 +171,7 @@ def test_30_concurrent_calls_open_one_wallet():
 
 
 def test_50_calls_with_one_key_grant_once():
-    staff = AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
+    staff = staff_member("payments.add_transfer")
     user_id = AccountFactory().id
     body = {"user": user_id, "amount": 100, "reason": "for waiting"}
 

@@ -13,12 +13,12 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts.tests.clients import signed_in
-from foundation.models import JournalLine
 from foundation.tests import commands
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.confirming import said
-from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.factories import AccountFactory, set_columns, staff_member
 from foundation.tests.instants import ago
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import race, wait_until
 from foundation.tests.samples import exposed
 from payments import audit, tasks
@@ -79,7 +79,7 @@ def test_an_orphaned_charge_is_reported_and_fixing_refunds_it_once_and_notes_it(
     assert reconciling.is_clean(reconciling.reconcile(fix=Fix.EVERYTHING))
     assert reconciling.reconcile(fix=Fix.EVERYTHING).findings == []
     assert refunded_amount(key) == 700
-    line = JournalLine.objects.get(what="charge.late_refunded")
+    line = journal_line("charge.late_refunded")
     assert line.subject == f"charge {gateway().find(key=key).reference}"
 
 
@@ -88,7 +88,7 @@ def test_concurrent_fixes_refund_once():
     race([lambda: reconciling.reconcile(fix=Fix.OURS)] * 6)
     assert [one.kept_amount for one in gateway().charges()] == [0]
     assert refunded_amount(payment.charge_key) == 500
-    line = JournalLine.objects.get(what="charge.late_refunded")
+    line = journal_line("charge.late_refunded")
     assert (line.subject, line.order_id) == (f"payment {payment.id}", payment.order_id)
     assert line.after == {"amount": 500}
 
@@ -266,7 +266,7 @@ VIEW, FIX = "payments.view_reconciliation", "payments.change_reconciliation"
 
 @pytest.fixture
 def ada() -> User:
-    return AccountFactory(username="ada", is_staff=True, permissions=[VIEW, FIX, "payments.view_payment"])
+    return staff_member(VIEW, FIX, "payments.view_payment", username="ada")
 
 
 @pytest.fixture
@@ -301,9 +301,9 @@ def test_an_orphaned_charge_is_refunded_after_a_question(ada, make):
     assert refunded_amount(key) in (500, 700)
     run.refresh_from_db()
     assert (run.findings[0]["done"], reconciling.is_clean(run)) == ("refunded", True)
-    line = JournalLine.objects.get(what="reconciliation.fixed")
+    line = journal_line("reconciliation.fixed")
     assert (line.actor_name, line.detail, line.is_internal) == ("ada", "it is ours", True)
-    assert JournalLine.objects.get(what="charge.late_refunded").actor_name == "ada"
+    assert journal_line("charge.late_refunded").actor_name == "ada"
     assert page_of(run, "fix") not in client.get(page_of(run)).text
 
 
@@ -316,7 +316,7 @@ def test_a_fix_that_is_sent_often_refunds_once(ada, reported):
     assert refunded_amount(key) == 700
     run.refresh_from_db()
     assert run.refunded == 1
-    assert JournalLine.objects.filter(what="charge.late_refunded").count() == 1
+    assert times_noted("charge.late_refunded") == 1
 
 
 def test_a_difference_that_is_gone_is_not_refunded(ada, reported):
@@ -358,7 +358,7 @@ def test_a_fix_needs_a_key_that_was_found_and_its_permission(ada, reported):
     assert client.get(page_of(run, "fix"), {"key": "another"}).status_code == 404
     assert client.post(page_of(run, "fix"), {"key": "another", "reason": "x"}).status_code == 404
     assert client.get("/admin/payments/reconciliation/0/fix/", {"key": key}).status_code == 404
-    reader = signed_in(AccountFactory(is_staff=True, permissions=[VIEW]))
+    reader = signed_in(staff_member(VIEW))
     assert page_of(run, "fix") not in reader.get(page_of(run)).text
     assert reader.get(page_of(run, "fix"), {"key": key}).status_code == 403
     assert reader.post(page_of(run, "fix"), {"key": key, "reason": "x"}).status_code == 403
@@ -382,5 +382,5 @@ def test_a_comparison_is_requested_once_for_a_form(ada, broker_server):
         "A worker compares the books now: reload to see what it finds.",
     ]
     assert broker_server.llen("celery") == 1
-    line = JournalLine.objects.get(what="reconciliation.requested")
+    line = journal_line("reconciliation.requested")
     assert (line.actor_name, line.detail) == ("ada", "after an outage")

@@ -20,8 +20,8 @@ class Order:
     card_amount: int = 70
 
 
-def proposal(amounts, reference="a", kind="hold"):
-    return Proposal(kind=kind, reference=reference, amounts=amounts)
+def proposal(amounts, reference="a"):
+    return Proposal(kind="hold", reference=reference, amounts=amounts)
 
 
 def spending(amount, reference="a"):
