@@ -13,12 +13,12 @@ from events.feed.reading import READ_EVENTS
 from events.feed.recording import NewEvent
 from foundation import clock
 from foundation.db import transactions
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import staff_member
 
 
 def reader() -> User:
     """An account of staff that may read events."""
-    return AccountFactory(is_staff=True, permissions=[READ_EVENTS])
+    return staff_member(READ_EVENTS)
 
 
 def record(*names: str, type: str = "order.paid", order_id: UUID | None = None) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,7 +21,8 @@ from foundation.db import transactions
 from foundation.models import JournalLine
 from foundation.tests import servers
 from foundation.tests.instants import ago, from_now
-from foundation.tests.racing import race
+from foundation.tests.journal_lines import journal_line
+from foundation.tests.racing import race_each
 from foundation.tests.second_process import another_process, starts_another_process
 from scripts.tests.simulator import Simulator
 
@@ -124,7 +124,7 @@ def heard_of(platform: Simulator, order_id: UUID) -> list[str]:
 def test_many_relays_at_once_deliver_each_event_once(own_data_platform):
     orders = {id: note("order.paid", "order.refunded", order_id=id) for id in (uuid4() for _ in range(40))}
     # Like those of six processes.
-    race([partial(deliver_due, f"worker {number}") for number in range(6)])
+    race_each(lambda number: deliver_due(f"worker {number}"), range(6))
     deliver_due()
     assert delivering.delivered_count() == 80
     assert own_data_platform.get("/summary")[1] == {"events": 80, "repeated": 0}
@@ -206,7 +206,7 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(own_data_platform, s
             assert deliveries.resend_dead(both[:1]) == []
         assert deliver_due() == 2
         assert received_event_ids(corrected) == [dead, held]
-    noted = JournalLine.objects.get(what="event.resent")
+    noted = journal_line("event.resent")
     assert (noted.actor_name, noted.subject, noted.order_id) == ("ada", f"event {dead}", order_id)
     assert noted.before["status"] == "failed" and noted.is_internal
 
@@ -255,24 +255,6 @@ def test_an_event_is_dead_once_it_was_refused_with_the_same_answer_for_long_enou
     assert delivery(poison).status == "failed"
     assert delivery(poison).error.startswith("HTTP 422")
     assert received_event_ids(own_data_platform) == [*others, *more]
-
-
-def test_another_answer_restarts_the_time(own_data_platform, settings):
-    [poison] = note(REFUSED)
-    deliver_due()
-    refused_for(settings.EVENT_REFUSED_SECONDS)
-    right = settings.DATA_PLATFORM_URL
-    settings.DATA_PLATFORM_URL = f"{right}/a/wrong/route"
-    deliver_due()
-    assert delivery(poison).status == "pending"
-
-    refused_for(settings.EVENT_REFUSED_SECONDS)
-    deliver_to_nobody()
-    assert delivery(poison).refused_at is None, "a missing answer is not a refusal"
-    settings.DATA_PLATFORM_URL = right
-    make_due(poison)
-    deliver_due()
-    assert delivery(poison).status == "pending"
 
 
 def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(own_data_platform, settings):

@@ -5,7 +5,6 @@ import hmac
 import time
 from collections.abc import Iterable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,8 +25,8 @@ from events.webhooks.sending import Attempt
 from foundation.models import JournalLine
 from foundation.tests.commands import run, run_json
 from foundation.tests.confirming import said
-from foundation.tests.factories import SuperuserFactory
-from foundation.tests.racing import race
+from foundation.tests.journal_lines import journal_line, times_noted
+from foundation.tests.racing import race_each
 from foundation.tests.sent_forms import fields_of
 
 __all__ = ["api"]
@@ -78,24 +77,6 @@ def test_the_journal_is_read_only_in_the_admin(operator):
     assert operator.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
 
 
-def test_the_list_sends_events_again_and_records_the_actor_and_the_reason():
-    operator = SuperuserFactory()
-    sent = {"action": "resend", "_selected_action": [dead().pk]}
-    client, page = signed_in(operator), reverse("admin:events_webhookdelivery_changelist")
-
-    asked = client.post(page, sent).text
-    assert "Send 1 delivery again" in asked and "with the same id" in asked
-    assert not JournalLine.objects.filter(what="event.resent").exists()
-    answered = sent | {"form_id": str(uuid7()), "reason": "The receiver is mended."}
-    done = client.post(page, answered, follow=True)
-
-    assert [str(message) for message in done.context["messages"]] == ["1 are sent again."]
-    assert dead_rows() == set()
-    noted = JournalLine.objects.get(what="event.resent")
-    assert (noted.actor, noted.actor_id, noted.actor_name) == ("staff", operator.pk, operator.username)
-    assert noted.detail == "The receiver is mended."
-
-
 def rows_logged(api: Api, status: str = "") -> list[dict[str, Any]]:
     answer = api.get(f"{PATH}/deliveries" + (f"?status={status}" if status else ""))
     assert answer.status_code == 200, answer.json()
@@ -144,7 +125,7 @@ def test_a_delivered_event_is_sent_again_with_the_same_id(api, own_data_platform
     assert deliver_due() == 1
     assert received_event_ids(own_data_platform) == [first, second]
     assert own_data_platform.get("/summary")[1] == {"events": 2, "repeated": 1}
-    noted = JournalLine.objects.get(what="event.resent")
+    noted = journal_line("event.resent")
     assert (noted.subject, noted.detail, noted.order_id) == (f"event {first}", "lost there", order_id)
     assert noted.before["status"] == "delivered" and noted.is_internal
 
@@ -169,7 +150,7 @@ def test_it_shows_since_when_nothing_is_delivered(api, own_data_platform):
     make_due()
     deliver_to_nobody()
     assert failing_since() == since
-    assert api.get(PATH).json()["failing_since"] is not None
+    assert api.read(PATH)["failing_since"] is not None
 
     make_due()
     assert deliver_due() == 1
@@ -219,7 +200,7 @@ def test_exactly_what_matches_is_replayed_with_actor_and_reason(operator):
     assert dead_rows() == {other}
     wanted.refresh_from_db()
     assert (wanted.status, wanted.attempts) == ("pending", 0)
-    noted = JournalLine.objects.get(what="event.resent")
+    noted = journal_line("event.resent")
     assert (noted.actor_name, noted.detail) == ("ada", "its route is right")
 
 
@@ -227,9 +208,9 @@ def test_a_repeated_replay_queues_nothing_again(operator):
     for _ in range(6):
         dead()
     browsers = [signed_in(operator.get(PAGE).wsgi_request.user) for _ in range(4)]
-    race([partial(replay, browser) for browser in browsers])
+    race_each(replay, browsers)
     assert replay(operator) == ["0 queued again: they are delivered within seconds."]
-    assert JournalLine.objects.filter(what="event.resent").count() == 6
+    assert times_noted("event.resent") == 6
 
 
 def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(operator, monkeypatch):
@@ -270,7 +251,7 @@ def test_the_command_lists_and_replays_by_the_same_filter():
 
     assert (code, output) == (0, "1 queued again: they are delivered within seconds.\n")
     assert dead_rows() == others
-    assert JournalLine.objects.get(what="event.resent").detail == "put right"
+    assert journal_line("event.resent").detail == "put right"
     with pytest.raises(CommandError):
         run("replay_events", "--before", "tomorrow")
 

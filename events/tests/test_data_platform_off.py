@@ -19,8 +19,8 @@ from events.webhooks import deliveries, dispatcher, endpoints
 from foundation import journal
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.models import JournalLine
 from foundation.tests.commands import run
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.samples import exposed
 from foundation.tests.waiting import shifted
 from scripts.tests.simulator import everything
@@ -66,13 +66,13 @@ def test_the_doctor_and_the_endpoints_say_that_it_is_off(api, operator, settings
         "off: DATA_PLATFORM_URL is empty",
         "ok",
     )
-    shown = api.get(f"/webhook-endpoints/{BUILT_IN}").json()
+    shown = api.read(f"/webhook-endpoints/{BUILT_IN}")
     assert (shown["enabled"], shown["url"]) == (False, "")
     page = reverse("admin:events_webhookendpoint_changelist")
     assert "off: DATA_PLATFORM_URL is empty" in operator.get(page).text
 
     settings.DATA_PLATFORM_URL = "https://events.example.com"
-    shown = api.get(f"/webhook-endpoints/{BUILT_IN}").json()
+    shown = api.read(f"/webhook-endpoints/{BUILT_IN}")
     assert (shown["enabled"], shown["url"]) == (True, "https://events.example.com/events")
 
 
@@ -90,7 +90,7 @@ def test_nothing_is_sent_again_to_no_platform(api):
     assert deliveries.resend_dead([row.pk]) == []
     assert deliveries.of_order(order_id) == []
     assert statuses() == ["failed"]
-    assert not JournalLine.objects.filter(what="event.resent").exists()
+    assert not times_noted("event.resent")
 
 
 def test_events_are_deleted_after_the_retention_and_none_is_lost(settings):
@@ -122,5 +122,5 @@ def test_turned_on_it_is_told_what_was_deleted_and_gets_what_is_kept(own_data_pl
     assert (told["type"], told["data"]) == ("events.skipped", {"from": 1, "to": 2})
     assert [event["id"] for event in others] == kept == received_event_ids(own_data_platform)[1:]
     assert WebhookEndpoint.objects.get(pk=BUILT_IN).position == 4
-    line = JournalLine.objects.get(what="webhook_endpoint.events_skipped")
+    line = journal_line("webhook_endpoint.events_skipped")
     assert line.subject == f"webhook endpoint {BUILT_IN}"

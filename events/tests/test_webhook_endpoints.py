@@ -16,7 +16,7 @@ from events.webhooks import deliveries, endpoints
 from foundation import clock, journal
 from foundation.db import key_walks
 from foundation.models import JournalLine
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import staff_member
 from foundation.tests.instants import ago, from_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,7 +32,7 @@ def _any_address(settings):
 
 @pytest.fixture
 def api():
-    yield client_of(AccountFactory(is_staff=True, permissions=PERMISSIONS))
+    yield client_of(staff_member(*PERMISSIONS))
 
 
 def created(api: Api, **given: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_the_secret_is_shown_once_and_has_the_form_of_standard_webhooks(api):
     assert body["secret"].startswith("whsec_")
     assert len(base64.b64decode(body["secret"].removeprefix("whsec_"), validate=True)) == 32
 
-    read = api.get(f"/webhook-endpoints/{body['id']}").json()
+    read = api.read(f"/webhook-endpoints/{body['id']}")
 
     assert read == {name: value for name, value in body.items() if name != "secret"}
     listed = api.rows("/webhook-endpoints")
@@ -58,7 +58,7 @@ def test_only_who_may_read_events_makes_or_changes_an_endpoint_or_gets_its_secre
     body = created(api)
     path, given = f"/webhook-endpoints/{body['id']}", {"url": LOOPBACK, "events": ["*"]}
     blind_key = client_with("webhooks:read", "webhooks:write")
-    blind_staff = client_of(AccountFactory(is_staff=True, permissions=PERMISSIONS[:-1]))
+    blind_staff = client_of(staff_member(*PERMISSIONS[:-1]))
     for blind, code in ((blind_key, "scope_missing"), (blind_staff, "permission_denied")):
         for refused in (
             blind.post("/webhook-endpoints", given),
@@ -89,7 +89,7 @@ def test_a_rotated_secret_is_shown_once(api):
     assert rotated.status_code == 200
     assert rotated.json().keys() == body.keys()
     assert rotated.json()["secret"] not in ("", body["secret"])
-    assert "secret" not in api.get(path).json()
+    assert "secret" not in api.read(path)
     assert client_with("webhooks:write", "events:read").post(f"{path}/rotate-secret", {}).status_code == 200
     built_in = api.post(f"/webhook-endpoints/{BUILT_IN}/rotate-secret", {})
     assert problem_of(built_in) == (409, "built_in_endpoint")
@@ -102,8 +102,8 @@ def test_lists_and_pages_show_no_key_of_a_url(api, admin_client, settings):
     shown = "https://93.184.216.34/services/***/hooks?token=***&***"
     listed = {one["id"]: one["url"] for one in api.rows("/webhook-endpoints")}
     assert listed == {body["id"]: shown, str(BUILT_IN): "https://***@platform.example/events"}
-    assert api.get(f"/webhook-endpoints/{body['id']}").json()["url"] == body["url"]
-    assert api.get(f"/webhook-endpoints/{BUILT_IN}").json()["url"] == listed[str(BUILT_IN)]
+    assert api.read(f"/webhook-endpoints/{body['id']}")["url"] == body["url"]
+    assert api.read(f"/webhook-endpoints/{BUILT_IN}")["url"] == listed[str(BUILT_IN)]
     api.post(f"/webhook-endpoints/{body['id']}/test", {})
     addresses = ["webhookendpoint/", *(f"webhookendpoint/{id}/change/" for id in (body["id"], BUILT_IN))]
     addresses += ["webhookdelivery/", "journalline/"]
@@ -177,7 +177,7 @@ def test_a_long_log_is_deleted_in_parts_and_a_repeat_continues(api, monkeypatch)
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         patched.setattr(journal, "note", lambda **happened: sys.exit())
         endpoints.delete(endpoint_id=UUID(path.rpartition("/")[2]))
-    assert api.get(path).json()["enabled"] is False, "nothing is sent to it any more"
+    assert api.read(path)["enabled"] is False, "nothing is sent to it any more"
     assert api.delete(path).status_code == 204
     assert [str(row.endpoint_id) for row in WebhookDelivery.objects.all()] == [kept["id"]]
 

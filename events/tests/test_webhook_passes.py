@@ -29,9 +29,9 @@ from events.tests.test_webhook_deliveries import (
     statuses,
 )
 from events.webhooks import delivery_pass, dispatcher, endpoints
-from foundation.models import JournalLine
 from foundation.tests.factories import reloaded, set_columns
 from foundation.tests.instants import ago
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import wait_until
 from foundation.tests.waiting import in_background, shifted
 from scripts.tests import documented
@@ -199,7 +199,7 @@ def test_an_endpoint_that_was_off_longer_than_the_retention_is_first_told_what_i
     assert sorted(receiver.names()[1:]) == ["kept", "later", "pending"]
     row = WebhookDelivery.objects.get(type="events.skipped")
     assert (str(row.event_id), row.status) == (told.body["id"], "delivered")
-    line = JournalLine.objects.get(what="webhook_endpoint.events_skipped")
+    line = journal_line("webhook_endpoint.events_skipped")
     assert (line.subject, line.actor) == (f"webhook endpoint {behind.pk}", "system")
     assert line.after == {"from": 2, "to": 4, "event": told.body["id"]}
 
@@ -216,7 +216,7 @@ def test_nothing_is_sent_before_a_receiver_has_answered_what_it_missed(behind, r
     settings.WEBHOOK_TIMEOUT_SECONDS, receiver.delay_seconds = 5.0, 0.0
     deliver_again(behind, passes=2)
     assert types(receiver)[3:] == ["events.skipped", "order.paid", "order.paid"]
-    assert JournalLine.objects.filter(what="webhook_endpoint.events_skipped").count() == 1
+    assert times_noted("webhook_endpoint.events_skipped") == 1
 
 
 def test_a_receiver_that_refuses_to_be_told_gets_the_rest_and_is_told_again(behind, receiver):

@@ -201,25 +201,25 @@ def test_the_list_is_filtered_by_status(endpoint, receiver, api):
 def test_a_page_goes_on_where_its_range_was_deleted_or_its_event_sent_again(endpoint, receiver, api):
     names = fill(endpoint, receiver)
     path = f"/webhook-endpoints/{endpoint.pk}/deliveries?limit=8"
-    following = f"/webhook-endpoints/{endpoint.pk}/deliveries?{urlsplit(api.get(path).json()['next']).query}"
+    following = f"/webhook-endpoints/{endpoint.pk}/deliveries?{urlsplit(api.read(path)['next']).query}"
     resend(api, endpoint, ranges.OPENED + 2)
-    assert [row["event"] for row in api.get(following).json()["results"]] == ids("a")
+    assert [row["event"] for row in api.read(following)["results"]] == ids("a")
     WebhookDelivery.objects.filter(first_position=1).delete()
-    body = api.get(following).json()
+    body = api.read(following)
     assert body["results"] == []
-    back = api.get(f"/webhook-endpoints/{endpoint.pk}/deliveries?{urlsplit(body['previous']).query}").json()
+    back = api.read(f"/webhook-endpoints/{endpoint.pk}/deliveries?{urlsplit(body['previous']).query}")
     assert [row["event"] for row in back["results"]] == ids("b", *names[:6])
     WebhookDelivery.objects.filter(first_position__isnull=False).delete()
-    assert api.get(following).json()["results"] == []
+    assert api.read(following)["results"] == []
 
 
 def test_a_page_goes_on_at_the_row_before_its_deleted_range(endpoint, receiver, api):
     for names in (["a", "b"], ["c"], ["d", "e"]):
         deliver(endpoint, *names)
     path = f"/webhook-endpoints/{endpoint.pk}/deliveries"
-    following = urlsplit(api.get(f"{path}?limit=1").json()["next"]).query
+    following = urlsplit(api.read(f"{path}?limit=1")["next"]).query
     WebhookDelivery.objects.filter(first_position=4).delete()
-    body = api.get(f"{path}?{following}").json()
+    body = api.read(f"{path}?{following}")
     assert [row["event"] for row in body["results"]] == ids("c")
 
 
