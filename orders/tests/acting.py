@@ -90,7 +90,7 @@ def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
     terms = {"percent": percent} if percent else {"amount": 150, "minimum_amount": 400}
     coupon = things.Coupon(account_id, **terms)
     worth = {"discount_type": "percent" if percent else "amount", "discount_value": percent or coupon.amount}
-    coupon.code = buying.coupon_of(account_id, **worth, min_order_amount=coupon.minimum_amount).code
+    coupon.code = buying.coupon_code(account_id, **worth, min_order_amount=coupon.minimum_amount)
     shop.coupons.append(coupon)
 
 

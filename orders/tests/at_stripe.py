@@ -18,7 +18,7 @@ PATH = "/api/v1/webhooks/stripe"
 
 def order(token: str, **wanted: Any) -> PlacedOrder:
     product = ProductFactory(on_hand=5, price=500)
-    return buying.place(buying.account(points=100).id, {product: 2}, token=token, **wanted)
+    return buying.place(buying.account(points=100), {product: 2}, token=token, **wanted)
 
 
 def tried(card: str = "pm_card_visa", *, times: int = 1, **wanted: Any) -> PlacedOrder:

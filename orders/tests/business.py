@@ -3,7 +3,7 @@
 from django.db.models import Count, Q, Sum
 
 from coupons.models import Coupon
-from foundation.models import JournalLine
+from foundation.tests.journal_lines import times_noted
 from foundation.tests.samples import Increases
 from orders.models import Order, Refund, SagaLog
 from payments.models import GATEWAY_CLEARING, HOLDING, PROMOTIONS, Entry, Payment, Transfer
@@ -74,7 +74,7 @@ def in_rows() -> dict[str, float]:
             'firstcome_points_total{movement="forfeited"}': -_moved(Transfer.Kind.REFUND, amount__lt=0),
             "payments succeeded": payments["succeeded"],
             "payments that did not succeed": payments["other"],
-            "firstcome_coupons_redeemed_total": JournalLine.objects.filter(what="coupon.redeemed").count(),
+            "firstcome_coupons_redeemed_total": times_noted("coupon.redeemed"),
             "issued": Coupon.objects.count(),
         }
     )

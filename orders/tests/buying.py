@@ -17,12 +17,12 @@ from foundation.errors import FirstcomeError, Rejected
 from foundation.idempotency.recorded_answers import KeyedCall, key_hash
 from foundation.operations.audits import laws
 from foundation.operations.audits.checks import LawReport, merge_reports
-from foundation.tests.factories import AccountFactory, reloaded
+from foundation.tests.factories import AccountFactory, reloaded, staff_member
 from foundation.tests.racing import wait_until
 from inventory.availability import Line
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import schemas
+from orders import cancellation, schemas
 from orders.models import Order, Refund, Saga
 from orders.payment import charging, refunding, top_ups
 from orders.payment.refunding import StartedRefund
@@ -38,6 +38,21 @@ TWO_STRATEGIES = ("group_commit", "redis_gate")
 Races and exact counts have each strategy as a parameter.
 """
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES, indirect=True)
+
+# Either is given as the row or by its id.
+Buyer = User | int
+Bought = Order | UUID
+Wanted = Product | Mapping[Product, int]
+"""One unit of a product, or so many of each."""
+
+
+def _id(given: Any) -> Any:
+    return getattr(given, "id", given)
+
+
+def _lines(wanted: Wanted) -> list[Line]:
+    counts = wanted if isinstance(wanted, Mapping) else {wanted: 1}
+    return [Line(product.id, count) for product, count in counts.items()]
 
 
 def account(*, points: int = 0) -> Any:
@@ -60,39 +75,39 @@ def order_of(product: Product, token: str = "", *, quantity: int = 1, **more: An
     return {"items": [{"product": product.id, "quantity": quantity}]} | paid | more
 
 
-def coupon_of(account_id: int, **campaign: Any) -> Coupon:
+def coupon_of(buyer: Buyer, **campaign: Any) -> Coupon:
     """A coupon issued to the account, of a new campaign."""
     drop: Campaign = CampaignFactory(**campaign)
-    return issuing.issue(campaign_id=drop.id, user_id=account_id).coupon
+    return issuing.issue(campaign_id=drop.id, user_id=_id(buyer)).coupon
 
 
-def keyed(
-    account_id: int, answer: Callable[[Any], Any] = schemas.answered_later, *, key: str = ""
-) -> KeyedCall:
+def coupon_code(buyer: Buyer, **campaign: Any) -> str:
+    return coupon_of(buyer, **campaign).code
+
+
+def keyed(buyer: Buyer, answer: Callable[[Any], Any] = schemas.answered_later, *, key: str = "") -> KeyedCall:
     """A call with a new key, unless one is given."""
-    return KeyedCall(account_id, key_hash(key or str(uuid4())), "fingerprint", answer)
+    return KeyedCall(_id(buyer), key_hash(key or str(uuid4())), "fingerprint", answer)
 
 
 def start_top_up(
-    account_id: int, amount: int = 100, token: str = "tok_ok", **more: Any
+    buyer: Buyer, amount: int = 100, token: str = "tok_ok", **more: Any
 ) -> charging.StartedPayment:
-    started = top_ups.start(
-        account_id=account_id, amount=amount, token=token, keyed=keyed(account_id), **more
-    )
+    started = top_ups.start(account_id=_id(buyer), amount=amount, token=token, keyed=keyed(buyer), **more)
     assert isinstance(started, charging.StartedPayment)
     return started
 
 
-def top_up(account_id: int, amount: int, token: str = "tok_ok") -> Payment:
+def top_up(buyer: Buyer, amount: int, token: str = "tok_ok") -> Payment:
     """The payment of a top-up, advanced as far as possible now."""
-    started = start_top_up(account_id, amount, token)
+    started = start_top_up(buyer, amount, token)
     stepping.advance(started.saga.id)
     return reloaded(started.payment)
 
 
 def order_request(
-    account_id: int,
-    quantities: Mapping[Product, int],
+    buyer: Buyer,
+    wanted: Wanted,
     *,
     coupon: str = "",
     points: int = 0,
@@ -101,24 +116,28 @@ def order_request(
     keep_on_decline: bool = False,
 ) -> OrderRequest:
     """A request to place an order, with a new key unless one is given."""
-    lines = tuple(Line(product_id=product.id, quantity=count) for product, count in quantities.items())
     return OrderRequest(
-        account_id=account_id,
-        lines=lines,
+        account_id=_id(buyer),
+        lines=tuple(_lines(wanted)),
         coupon_code=coupon,
         points_amount=points,
         token=token,
-        keyed=keyed(account_id, schemas.placed_order_answer, key=key),
+        keyed=keyed(buyer, schemas.placed_order_answer, key=key),
         by=journal.current_actor(),
         keep_on_decline=keep_on_decline,
     )
 
 
-def place(account_id: int, quantities: Mapping[Product, int], **wanted: Any) -> PlacedOrder:
+def place(buyer: Buyer, wanted: Wanted, **more: Any) -> PlacedOrder:
     """Place a new order."""
-    placed = checkout.place(order_request(account_id, quantities, **wanted))
+    placed = checkout.place(order_request(buyer, wanted, **more))
     assert isinstance(placed, PlacedOrder)
     return placed
+
+
+def order(buyer: Buyer, wanted: Wanted, **more: Any) -> Order:
+    """A new order, placed."""
+    return place(buyer, wanted, **more).order
 
 
 def request_of_newcomer(product: Product, quantity: int = 1, **wanted: Any) -> OrderRequest:
@@ -140,6 +159,16 @@ def advance(placed: PlacedOrder) -> Order:
     """Advance the order's saga as far as possible now, and return the order."""
     stepping.advance(placed.started.saga.id)
     return order_now(placed)
+
+
+def buy(buyer: Buyer, wanted: Wanted, *, token: str = "tok_ok", **more: Any) -> Order:
+    """Place a new order that is paid at once, advance its saga as far as possible now, and return it."""
+    return advance(place(buyer, wanted, token=token, **more))
+
+
+def cancel(placed: PlacedOrder) -> None:
+    """Cancel the order as its owner."""
+    cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
 
 
 def order_now(placed: PlacedOrder) -> Order:
@@ -172,17 +201,12 @@ def sell(token: str = "tok_ok", *, points: int = 0, discount: int = 0, units: in
 
 
 def refund(
-    order_id: UUID,
-    quantities: Mapping[Product, int] | None = None,
-    *,
-    reason: str = "It came broken.",
-    restock: bool = True,
+    order: Bought, wanted: Wanted | None = None, *, reason: str = "It came broken.", restock: bool = True
 ) -> StartedRefund:
     """Start a refund of these units, or of all that is left of the order."""
-    wanted = quantities and [Line(product.id, count) for product, count in quantities.items()]
-    call = keyed(AccountFactory(is_staff=True).id, schemas.refund_answer)
+    call = keyed(staff_member().id, schemas.refund_answer)
     started = refunding.start_refund(
-        order_id=order_id, wanted=wanted, reason=reason, restock=restock, keyed=call
+        order_id=_id(order), wanted=wanted and _lines(wanted), reason=reason, restock=restock, keyed=call
     )
     assert isinstance(started, StartedRefund)
     return started
@@ -194,9 +218,9 @@ def execute_refund(started: StartedRefund) -> Refund:
     return Refund.objects.select_related("order").get(id=started.refund.id)
 
 
-def refunded(order_id: UUID, quantities: Mapping[Product, int] | None = None, **wanted: Any) -> Refund:
+def refunded(order: Bought, wanted: Wanted | None = None, **more: Any) -> Refund:
     """A refund of these units, or of all that is left, advanced as far as possible now."""
-    return execute_refund(refund(order_id, quantities, **wanted))
+    return execute_refund(refund(order, wanted, **more))
 
 
 def settle_everything() -> None:
@@ -212,8 +236,8 @@ def _nothing_is_left_after_a_pass() -> bool:
     return not unfinished.exists()
 
 
-def state_of(order_id: UUID) -> str:
-    return Order.objects.values_list("status", flat=True).get(id=order_id)
+def state_of(order: Bought) -> str:
+    return Order.objects.values_list("status", flat=True).get(id=_id(order))
 
 
 def broken_laws(*names: str) -> list[LawReport]:
@@ -246,19 +270,19 @@ def refusal_of(
     return refused.value
 
 
-def coupon_refusal(account_id: int, quantities: Mapping[Product, int], code: str) -> str:
+def coupon_refusal(buyer: Buyer, wanted: Wanted, code: str) -> str:
     """Why the code is refused for such an order."""
-    refused = refusal_of(place, account_id, quantities, coupon=code, kind=Rejected)
+    refused = refusal_of(place, buyer, wanted, coupon=code, kind=Rejected)
     assert refused.code == "coupon_not_usable"
     return str(refused.extra["reason"])
 
 
-def buy_until(code: str, product: Product, account_id: int) -> list[Any]:
+def buy_until(code: str, product: Product, buyer: Buyer) -> list[Any]:
     """The outcomes of orders of one unit, one after the other, until one is refused by this code."""
     outcomes: list[Any] = []
     while code not in kinds(outcomes[-1:]):
         try:
-            outcomes.append(place(account_id, {product: 1}))
+            outcomes.append(place(buyer, {product: 1}))
         except Rejected as error:
             outcomes.append(error)
     return outcomes

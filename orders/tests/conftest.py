@@ -11,7 +11,7 @@ from celery import current_app as app
 from django.conf import LazySettings, settings
 from django.db import transaction
 
-from accounts.tests.clients import Api, client_of
+from accounts.tests.clients import Api, client_of, new_superuser
 from events.tests.own_data_platform import SECRET
 from foundation.tests.second_process import environment
 from inventory.models import Product
@@ -78,6 +78,11 @@ def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
     """The strategy by which this test's orders are placed."""
     settings.INVENTORY_STRATEGY = request.param
     return request.param
+
+
+@pytest.fixture
+def staff() -> Api:
+    return new_superuser()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from foundation import journal
 from foundation.approval_models import Approval
 from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
-from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.factories import reloaded, set_columns, staff_member
 from foundation.tests.instants import ago
 from foundation.tests.outages import nowhere
 from inventory.models import Product
@@ -61,8 +61,8 @@ def product() -> Product:
 def started(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
     """The saga of a new order with a coupon and points, not advanced yet."""
     buyer = buying.account(points=points)
-    coupon = buying.coupon_of(buyer.id, discount_value=200).code
-    placed = buying.place(buyer.id, {product: 1}, coupon=coupon, points=points, token=token)
+    coupon = buying.coupon_code(buyer, discount_value=200)
+    placed = buying.place(buyer, product, coupon=coupon, points=points, token=token)
     return placed.started.saga
 
 
@@ -88,9 +88,9 @@ def payment_of(row: Saga) -> Payment:
     return Payment.objects.get(id=row.subject_id)
 
 
-def stuck_at_charge(product: Product, token: str = "tok_timeout_charged") -> Saga:
+def stuck_at_charge(product: Product) -> Saga:
     """A saga that is stuck while the outcome of its charge is unknown."""
-    row = in_doubt(product, token)
+    row = in_doubt(product)
     set_columns(row, state=Saga.State.STUCK)
     return row
 
@@ -104,7 +104,7 @@ def refund_by_hand(row: Saga) -> None:
 def approve(asked: Any, **more: Any) -> Approval:
     """Another operator approves it."""
     assert isinstance(asked, Approval), asked
-    second = AccountFactory(is_staff=True)
+    second = staff_member()
     bob = ActorContext(actor=Actor.STAFF, id=second.pk, name=second.username)
     with journal.acting(more.pop("by", bob)):
         return approvals.approve(approval_id=asked.pk, **{"reason": "I have looked, too"} | more)

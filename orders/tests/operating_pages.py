@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from foundation.tests.confirming import said
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import staff_member
 from foundation.tests.racing import wait_until
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -22,17 +22,17 @@ ACT = ["orders.add_refund", "orders.change_order", "shop.change_journalline"]
 
 def operator(*permissions: str, name: str = "ada") -> User:
     """Staff with these permissions, besides those to view."""
-    return AccountFactory(username=name, is_staff=True, permissions=[*VIEW, *permissions])
+    return staff_member(*VIEW, *permissions, username=name)
 
 
-def paid_order(*, units: int = 3, price: int = 500, points: int = 0, discount: int = 0) -> Order:
+def paid_order(*, units: int = 3, points: int = 0, discount: int = 0) -> Order:
     """A paid order of one product, `TEA`."""
     buyer = buying.account(points=points)
     product = Product.objects.filter(sku="TEA").first() or ProductFactory(
-        sku="TEA", name="Tea", on_hand=100, price=price
+        sku="TEA", name="Tea", on_hand=100, price=500
     )
-    coupon = buying.coupon_of(buyer.id, discount_value=discount).code if discount else ""
-    placed = buying.place(buyer.id, {product: units}, points=points, coupon=coupon, token="tok_ok")
+    coupon = buying.coupon_code(buyer, discount_value=discount) if discount else ""
+    placed = buying.place(buyer, {product: units}, points=points, coupon=coupon, token="tok_ok")
     # Where a worker runs, it may have the saga's lease.
     wait_until(lambda: buying.advance(placed).status == "paid", seconds=20)
     return buying.order_now(placed)
@@ -40,7 +40,7 @@ def paid_order(*, units: int = 3, price: int = 500, points: int = 0, discount: i
 
 def unpaid_order() -> Order:
     product = ProductFactory(on_hand=5, price=500)
-    return buying.order_now(buying.place(buying.account().id, {product: 2}))
+    return buying.order_now(buying.place(buying.account(), {product: 2}))
 
 
 def page_of(order: Order | UUID, action: str = "change") -> str:

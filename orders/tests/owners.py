@@ -24,7 +24,7 @@ def order(token: str = ASKING, *, points: int = 0, coupon: str = "", **more: Any
     """A new order of one piece for 500, of an account with 1,000 points more than it uses."""
     product = ProductFactory(on_hand=5, price=500)
     buyer = more.pop("buyer", None) or buying.account(points=1_000 + points)
-    return buying.place(buyer.id, {product: 1}, token=token, points=points, coupon=coupon, **more)
+    return buying.place(buyer, product, token=token, points=points, coupon=coupon, **more)
 
 
 def payment_of(placed: PlacedOrder) -> Payment:

@@ -19,7 +19,8 @@ from events.webhooks import deliveries
 from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.confirming import said
-from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.factories import set_columns, staff_member
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import race, wait_until
 from inventory.models import Product
 from orders.models import Refund, Saga
@@ -40,7 +41,7 @@ CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"
 
 def test_parts_need_the_permission_to_view_them():
     order = operating_pages.paid_order(discount=100)
-    reader = AccountFactory(is_staff=True, permissions=["orders.view_order"])
+    reader = staff_member("orders.view_order")
     response = signed_in(reader).get(page_of(order))
     shown, page = response.context["order_page"], response.text
     assert shown["hidden"] == ["payment", "refunds", "sagas", "ledger", "journal and events"]
@@ -77,8 +78,8 @@ def test_an_unpaid_order_is_cancelled_with_its_reason():
 
     assert sent["Location"] == page_of(order)
     assert messages == ["The order is cancelled: what it held is released."]
-    assert buying.state_of(order.id) == "cancelled"
-    noted = JournalLine.objects.get(what="order.cancelled_by_staff")
+    assert buying.state_of(order) == "cancelled"
+    noted = journal_line("order.cancelled_by_staff")
     assert (noted.actor, noted.actor_id, noted.detail) == ("staff", ada.id, "asked by <phone>")
     assert noted.is_internal and noted.order_id == order.id
     page = client.get(page_of(order)).text
@@ -90,12 +91,12 @@ def test_a_paid_order_is_not_cancelled():
     assert page_of(order, "cancel") not in client.get(page_of(order)).text
     _, messages = press(client, page_of(order, "cancel"))
     assert messages == ["The order is paid: ask for a refund instead."]
-    assert buying.state_of(order.id) == "paid"
+    assert buying.state_of(order) == "paid"
 
 
 def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform):
     order = operating_pages.paid_order()
-    buying.refunded(order.id)
+    buying.refunded(order)
     deliver_due()
     ada = operator(REPLAY)
     paid, refunded = (row.event_id for row in deliveries.of_order(order.id))
@@ -124,7 +125,7 @@ def test_a_replay_that_is_sent_twice_is_done_once():
         "This form was sent before; nothing was done again. "
         "1 queued: they are delivered within seconds, in sequence."
     ]
-    assert JournalLine.objects.filter(what="event.resent").count() == 1
+    assert times_noted("event.resent") == 1
 
 
 def test_an_order_without_events_is_not_replayed():
@@ -190,7 +191,7 @@ def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
     assert message == (
         f"The gateway has charged 700 KRW ({reference}). The payment is in doubt; its saga continues now."
     )
-    line = JournalLine.objects.get(what="payment.looked_up")
+    line = journal_line("payment.looked_up")
     assert (line.actor_name, line.detail, line.reference) == ("ada", "asked by mail", reference)
     assert (line.is_internal, line.order_id) == (True, payment.order_id)
     assert message in client.get(payment_page_of(payment)).text
@@ -257,17 +258,6 @@ def test_no_more_look_ups_wait_at_once_than_threads(ada, doubtful, own_gateway, 
     texts = [said(one, answer)[0] for one, answer in zip(clients, answers, strict=True)]
     refused = [text for text in texts if text.startswith("4 look-ups wait for the gateway already.")]
     assert len(refused) == len(clients) - gateway_lookups.MOST_AT_ONCE
-
-
-def test_a_form_that_is_sent_twice_asks_once(ada, doubtful):
-    payment, client = hanging.payment_of(doubtful), signed_in(ada)
-    page = payment_page_of(payment, "look_up")
-    fields = hidden_fields(client.get(page).context["form"]) | {"reason": "asked by mail"}
-    for _ in range(2):
-        client.post(page, fields)
-    messages = operating_pages.messages_of(client.get(payment_page_of(payment)))
-    assert messages[1] == f"This form was sent before; nothing was done again. {messages[0]}"
-    assert JournalLine.objects.filter(what="payment.looked_up").count() == 1
 
 
 def test_a_payment_by_points_is_not_asked_about(ada, unlawful):

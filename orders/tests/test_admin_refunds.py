@@ -11,10 +11,10 @@ from uuid_utils.compat import uuid7
 from accounts.tests.clients import signed_in
 from foundation import clock
 from foundation.db import transactions
-from foundation.models import JournalLine
 from foundation.tests.confirming import said
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.lost_replies import losing_reply_to_commit
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 from orders.models import Order, Refund
 from orders.payment import gateway_bookings
 from orders.tests import buying, operating_pages
@@ -100,10 +100,10 @@ def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client, order):
     assert said(client, done) == [
         "The refund of 467 KRW has started: 66 in points, 401 by card. This page shows how far it is."
     ]
-    requested = JournalLine.objects.get(what="refund.requested")
+    requested = journal_line("refund.requested")
     assert (requested.actor, requested.actor_name, requested.detail) == ("staff", "ada", "It came broken.")
     buying.settle_everything()
-    assert buying.state_of(order.id) == "paid"
+    assert buying.state_of(order) == "paid"
 
 
 def test_of_many_concurrent_repeats_one_refunds_and_a_later_one_says_so(client, order):
@@ -111,7 +111,7 @@ def test_of_many_concurrent_repeats_one_refunds_and_a_later_one_says_so(client, 
     browsers = [Client() for _ in range(8)]
     for browser in browsers:
         browser.cookies = client.cookies.copy()
-    answers = race([partial(browser.post, page_of(order, "refund"), fields) for browser in browsers])
+    answers = race_each(lambda browser: browser.post(page_of(order, "refund"), fields), browsers)
     assert {answer.status_code for answer in answers} == {302}
     message = said(client, confirm(client, order, fields))[-1]
     assert message.startswith("This form was sent before; nothing was done again. The refund of 467 KRW")
@@ -120,7 +120,7 @@ def test_of_many_concurrent_repeats_one_refunds_and_a_later_one_says_so(client, 
 
 def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(client, order):
     fields = confirmation(shown(client, order))
-    buying.refund(order.id, {order.lines.get().product: 1})
+    buying.refund(order, order.lines.get().product)
 
     refused = confirm(client, order, fields)
 
@@ -206,7 +206,7 @@ def test_of_two_operators_who_refund_all_one_succeeds(client, order):
 
 
 def test_more_than_is_left_is_refused_before_the_amount(client, order):
-    buying.refund(order.id, {order.lines.get().product: 2})
+    buying.refund(order, {order.lines.get().product: 2})
     page = shown(client, order, 2)
     assert said(client, page) == [TOO_MANY]
     assert "preview" not in page.context
@@ -223,7 +223,7 @@ def test_what_came_back_of_a_unit_is_refunded_alone(client):
     """It could be given back with another unit alone."""
     order = operating_pages.paid_order(units=3)
     assert "besides the units" not in client.get(page_of(order, "refund")).text
-    fail(buying.refunded(order.id, {order.lines.get().product: 1}))
+    fail(buying.refunded(order, order.lines.get().product))
     assert "besides the units that are left: 500 KRW" in client.get(page_of(order, "refund")).text
 
     page = shown(client, order, what="owed")

@@ -122,7 +122,7 @@ def test_the_queue_goes_on_with_the_tickets_of_the_restored_state(backup):
 def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_are_new(backup):
     product, buyer = buying.product_and_buyer(on_hand=9, price=700)
     restore = backup()
-    lost = buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok", key="the same"))
+    lost = buying.buy(buyer, product, key="the same")
     assert lost.status == "paid"
 
     restore()
@@ -134,7 +134,7 @@ def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_
     assert run_json("reconcile", "--fix")[1]["refunded"] == 1
     assert buying.broken_laws() == []
 
-    again = buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok", key="the same"))
+    again = buying.buy(buyer, product, key="the same")
     assert again.status == "paid"
     assert again.id != lost.id, "the key is forgotten: this is another order"
     assert run_json("reconcile")[0] == 0
@@ -142,11 +142,11 @@ def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_
 
 def test_events_keep_their_ids_and_ids_of_lost_events_never_come_again(backup, own_data_platform):
     product, buyer = buying.product_and_buyer(on_hand=9)
-    waiting = buying.place(buyer.id, {product: 1})
+    waiting = buying.place(buyer, product)
     client_of(buyer).post(f"/orders/{waiting.order.id}/cancel")
     restore = backup()
     deliver_due()
-    buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok"))
+    buying.buy(buyer, product)
     deliver_due()
     before = received_event_ids(own_data_platform)
     lines = JournalLine.objects.latest("id").pk
@@ -157,7 +157,7 @@ def test_events_keep_their_ids_and_ids_of_lost_events_never_come_again(backup, o
     deliver_due()
     assert received_event_ids(own_data_platform) == before, "one that was delivered since has the id it had"
 
-    buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok"))
+    buying.buy(buyer, product)
     deliver_due()
     after = received_event_ids(own_data_platform)
     assert (len(before), len(after)) == (2, 3)
@@ -181,12 +181,12 @@ def test_the_token_of_an_account_that_is_lost_is_never_that_of_another(backup):
 def test_ids_and_positions_of_the_feed_given_after_the_restored_state_never_come_again(backup):
     """Also of tables that had no row in the backup: those of lines of orders and of the feed."""
     product, buyer, restore = ProductFactory(on_hand=9), buying.account(), backup()
-    buying.place(buyer.id, {ProductFactory(on_hand=9): 1}, token="tok_ok")
+    buying.place(buyer, ProductFactory(on_hand=9), token="tok_ok")
     lost = OrderLine.objects.get().pk
 
     restore()
     new = ProductFactory(on_hand=9)
-    buying.advance(buying.place(buyer.id, {new: 1}, token="tok_ok"))
+    buying.buy(buyer, new)
     sequencing.sequence()
 
     assert list(Product.objects.order_by("pk").values_list("pk", flat=True)) == [product.pk, new.pk]

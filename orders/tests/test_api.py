@@ -5,11 +5,11 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import User
 
-from accounts.tests.clients import Api, client_of, faults, problem_of
+from accounts.tests.clients import Api, client_of, faults, new_superuser, problem_of
 from coupons.models import Coupon
 from foundation.models import IdempotencyKey
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import AccountFactory, staff_member
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund
@@ -36,7 +36,7 @@ def test_an_order_without_payment_awaits_it(api, product):
     named = {"product": product.id, "sku": product.sku, "name": product.name}
     assert order["items"] == [named | {"quantity": 2, "unit_price": 500, "line_amount": 1_000}]
     assert (order["total_amount"], order["card_amount"], order["paid_at"]) == (1_000, 1_000, None)
-    assert api.get(answer["Location"]).json() == order
+    assert api.read(answer["Location"]) == order
 
 
 def test_lines_are_returned_in_the_order_of_the_request(api):
@@ -45,7 +45,7 @@ def test_lines_are_returned_in_the_order_of_the_request(api):
     body = {"items": [{"product": product_id, "quantity": 1} for product_id in asked]}
     order = api.post("/orders", body, key="a").json()
     assert [item["product"] for item in order["items"]] == asked
-    assert api.get(f"/orders/{order['id']}").json() == order
+    assert api.read(f"/orders/{order['id']}") == order
     assert api.rows("/orders") == [order]
 
 
@@ -83,9 +83,9 @@ def test_more_points_than_the_order_costs_are_refused(api, product):
 
 
 def test_an_unusable_coupon_is_refused_with_the_reason(api, buyer, product):
-    somebody_elses = buying.coupon_of(AccountFactory().id).code
-    above = buying.coupon_of(buyer.id, min_order_amount=10_000).code
-    held = buying.coupon_of(buyer.id).code
+    somebody_elses = buying.coupon_code(AccountFactory())
+    above = buying.coupon_code(buyer, min_order_amount=10_000)
+    held = buying.coupon_code(buyer)
     assert api.post("/orders", order_of(product) | {"coupon": held}, key="first").status_code == 201
     wrong = (somebody_elses, "NO-SUCH", above.swapcase(), f"{above[:3]} {above[3:]}")
     reasons = dict.fromkeys(wrong, "not_found") | {above: "below_minimum", held: "held"}
@@ -96,17 +96,17 @@ def test_an_unusable_coupon_is_refused_with_the_reason(api, buyer, product):
 
 
 def test_lists_come_newest_first_by_status_in_pages_and_staff_read_and_cancel_all_orders(api, buyer, product):
-    ids = [str(buying.place(buyer.id, {product: 1}).order.id) for _ in range(3)]
+    ids = [str(buying.order(buyer, product).id) for _ in range(3)]
     api.post(f"/orders/{ids[0]}/cancel")
-    first = api.get("/orders?limit=2").json()
+    first = api.read("/orders?limit=2")
     assert [row["id"] for row in first["results"]] == [ids[2], ids[1]]
-    second = api.get(first["next"]).json()
+    second = api.read(first["next"])
     assert [row["id"] for row in second["results"]] == [ids[0]]
     assert second["next"] is None
     assert [row["id"] for row in api.rows("/orders?status=cancelled")] == [ids[0]]
     assert api.get("/orders?status=nonsense").json()["code"] == "invalid"
-    other, staff = buying.account().id, client_of(SuperuserFactory())
-    theirs = str(buying.place(other, {product: 1}).order.id)
+    other, staff = buying.account().id, new_superuser()
+    theirs = str(buying.order(other, product).id)
     assert [row["id"] for row in staff.rows("/orders")] == [theirs, *ids[::-1]]
     assert [row["id"] for row in staff.rows(f"/orders?user={other}")] == [theirs]
     assert staff.post(f"/orders/{theirs}/cancel").json()["status"] == "cancelled"
@@ -115,12 +115,12 @@ def test_lists_come_newest_first_by_status_in_pages_and_staff_read_and_cancel_al
 def test_cancelling_accepts_an_empty_body_alone_releases_everything_and_a_repeat_changes_nothing(
     api, buyer, product
 ):
-    coupon = buying.coupon_of(buyer.id).code
+    coupon = buying.coupon_code(buyer)
     order = f"/orders/{api.post('/orders', order_of(product, coupon=coupon), key='a').json()['id']}"
     unknown = api.post(f"{order}/cancel", {"reason": "too dear"})
     assert faults(unknown) == [("reason", "unknown_field")]
     assert api.post(f"{order}/cancel", b"{").json()["code"] == "malformed_json"
-    assert api.get(order).json()["status"] == "awaiting_payment"
+    assert api.read(order)["status"] == "awaiting_payment"
     first, second = api.post(f"{order}/cancel"), api.post(f"{order}/cancel", {})
     assert (first.status_code, first.json()["status"]) == (200, "cancelled")
     assert second.json() == first.json()
@@ -131,7 +131,7 @@ def test_cancelling_accepts_an_empty_body_alone_releases_everything_and_a_repeat
 def test_an_order_past_its_time_is_expired_before_the_sweep(api, product, settings):
     settings.ORDER_HOLD_SECONDS = 0
     order = api.post("/orders", order_of(product), key="a").json()
-    assert api.get(f"/orders/{order['id']}").json()["status"] == "expired"
+    assert api.read(f"/orders/{order['id']}")["status"] == "expired"
     assert [row["id"] for row in api.rows("/orders?status=expired")] == [order["id"]]
     assert api.rows("/orders?status=awaiting_payment") == []
     pay = api.post("/payments", {"order": order["id"], "token": "tok_ok"}, key="b")
@@ -149,7 +149,7 @@ ALL = {"reason": "It came broken."}
 @pytest.fixture
 def order(buyer: User, product: Product) -> Order:
     """Three at 500: 300 by points, 1,200 by card."""
-    return buying.advance(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
+    return buying.buy(buyer, {product: 3}, points=300)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def path(order: Order) -> str:
 @pytest.fixture
 def staff() -> Api:
     """Staff with the permission to refund only."""
-    return client_of(AccountFactory(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"]))
+    return client_of(staff_member("orders.add_refund", "orders.view_refund"))
 
 
 def test_a_refund_is_202_and_its_order_is_refunding_and_then_paid_again(staff, buyer, order, product, path):
@@ -175,14 +175,14 @@ def test_a_refund_is_202_and_its_order_is_refunding_and_then_paid_again(staff, b
     assert (refund["items"], refund["reason"], refund["restock"]) == (items, "Too small", False)
     assert saga_rows.due().filter(kind="refund").exists(), "without a worker it is recovered"
     owner = client_of(buyer)
-    shown = owner.get(f"/orders/{order.id}").json()
+    shown = owner.read(f"/orders/{order.id}")
     assert (shown["status"], shown["refunded_amount"]) == ("refunding", 0)
     assert owner.rows(path) == [refund]
     buying.settle_everything()
-    shown = owner.get(f"/orders/{order.id}").json()
+    shown = owner.read(f"/orders/{order.id}")
     assert (shown["status"], shown["refunded_amount"]) == ("paid", 500)
     assert owner.rows(path) == [refund | {"status": "succeeded"}]
-    assert staff.get(path).json() == owner.get(path).json()
+    assert staff.read(path) == owner.read(path)
 
 
 REFUSED_REFUNDS = [
@@ -228,7 +228,7 @@ def test_keyed_calls_need_a_key(api, staff, path):
 
 def test_only_staff_who_may_refund_refund_and_to_them_an_unknown_order_is_404(buyer, staff, path):
     """For every order, and before anything about it is disclosed."""
-    helpless = AccountFactory(is_staff=True, permissions=["orders.view_refund", "orders.change_order"])
+    helpless = staff_member("orders.view_refund", "orders.change_order")
     for account in (buyer, AccountFactory(), helpless):
         for where in (path, f"/orders/{uuid4()}/refunds"):
             answer = client_of(account).post(where, {"nonsense": True})

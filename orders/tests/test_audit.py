@@ -14,7 +14,7 @@ from events.tests.delivering import dead
 from foundation import clock
 from foundation.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import set_columns
+from foundation.tests.factories import AccountFactory, set_columns
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import CarriedStock, Delivery, Product, StockMovement
@@ -33,8 +33,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlawful")]
 @pytest.fixture
 def paid() -> Order:
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000, points=100)
-    code = buying.coupon_of(buyer.id).code
-    placed = buying.place(buyer.id, {product: 1}, coupon=code, points=50, token="tok_ok")
+    code = buying.coupon_code(buyer)
+    placed = buying.place(buyer, product, coupon=code, points=50, token="tok_ok")
     return buying.advance(placed)
 
 
@@ -42,7 +42,7 @@ def paid() -> Order:
 def cancelled() -> Order:
     """An order whose card was declined after its points were held."""
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000, points=100)
-    return buying.advance(buying.place(buyer.id, {product: 1}, points=50, token="tok_declined"))
+    return buying.buy(buyer, product, points=50, token="tok_declined")
 
 
 def _second_key(paid: Order, ended: Order) -> None:
@@ -113,7 +113,7 @@ REFUND_DAMAGE = {
 def test_an_order_that_is_paid_again_says_so():
     product = ProductFactory(on_hand=2)
     order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
-    buying.refunded(order.id, {product: 1})
+    buying.refunded(order, product)
     for status in (Order.Status.REFUNDING, Order.Status.REFUNDED):
         set_columns(order, status=status)
         assert [report.law for report in buying.broken_laws()] == ["L9"]
@@ -129,12 +129,12 @@ def order() -> Order:
     """An order of an admitted account, beside one of another account and one of a product without a sale."""
     product, free = ProductFactory(on_hand=9), ProductFactory(on_hand=9)
     sale = factories.create_sale(product)
-    buyers = [buying.account() for _ in range(2)]
+    buyers = AccountFactory.create_batch(2)
     for buyer in buyers:
-        factories.join(sale, buyer.id)
+        factories.join(sale, buyer)
     advancing.advance(sale.pk)
-    placed, _ = [buying.place(buyer.id, {product: 1, free: 1}) for buyer in buyers]
-    buying.place(buyers[0].id, {free: 1})
+    placed, _ = [buying.place(buyer, {product: 1, free: 1}) for buyer in buyers]
+    buying.place(buyers[0], free)
     return buying.order_now(placed)
 
 

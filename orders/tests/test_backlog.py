@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from accounts.tests.clients import client_of, problem_of
+from accounts.tests.clients import new_customer, problem_of
 from foundation import clock
 from foundation.concurrency import event_loop
 from foundation.db import transactions
@@ -109,7 +109,7 @@ def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch):
 
 def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(monkeypatch):
     monkeypatch.setattr(backlog, "gate", gate_of(monkeypatch, most_held=0, read=lambda: 9.0))
-    api, product = client_of(buying.account()), ProductFactory(on_hand=5)
+    api, product = new_customer(), ProductFactory(on_hand=5)
     body = order_of(product)
     assert api.post("/orders", body, key="a").status_code == 201
     for path, asked in (
@@ -125,7 +125,7 @@ def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(
 
 def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch):
     """It starts no payment; 503 would say that nothing was done."""
-    api, product = client_of(buying.account()), ProductFactory(on_hand=5)
+    api, product = new_customer(), ProductFactory(on_hand=5)
     body = buying.order_of(product, "tok_ok")
     order = api.post("/orders", body, key="a").json()
     buying.settle_everything()

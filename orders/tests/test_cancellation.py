@@ -14,16 +14,18 @@ from django.utils import timezone
 
 from coupons import issuing
 from coupons.models import Coupon
-from coupons.tests.factories import CampaignFactory
+from coupons.tests.factories import CampaignFactory, accounts
 from foundation.db import stuck_rows, transactions
 from foundation.models import JournalLine
 from foundation.observability import gauges
 from foundation.tests import servers
-from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.factories import reloaded, set_columns
 from foundation.tests.instants import ago
+from foundation.tests.journal_lines import times_noted
 from foundation.tests.lost_replies import losing_reply_to_commit
-from foundation.tests.racing import race, wait_until
-from foundation.tests.second_connection import ask, holding
+from foundation.tests.racing import race, race_each, wait_until
+from foundation.tests.second_connection import ask, holding, holding_row
+from foundation.tests.waiting import within
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, doctor
@@ -32,7 +34,6 @@ from orders.tests import buying
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ONE_LOCK_WAIT = 5.0
-LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
 def lapse(*orders: Order) -> None:
@@ -42,17 +43,17 @@ def lapse(*orders: Order) -> None:
 
 def test_orders_past_their_time_expire_and_the_others_stay():
     product, buyer = buying.product_and_buyer(on_hand=10, price=5_000)
-    code = buying.coupon_of(buyer.id).code
-    late = [buying.place(buyer.id, {product: 1}, coupon=code).order]
-    late.append(buying.place(buyer.id, {product: 2}).order)
-    in_time = buying.place(buyer.id, {product: 4}).order
-    paying = buying.place(buyer.id, {product: 1}, token="tok_ok").order
+    code = buying.coupon_code(buyer)
+    late = [buying.order(buyer, product, coupon=code)]
+    late.append(buying.order(buyer, {product: 2}))
+    in_time = buying.order(buyer, {product: 4})
+    paying = buying.order(buyer, product, token="tok_ok")
     lapse(*late, paying)
     assert cancellation.expire_due() == 2
     assert cancellation.expire_due() == 0
-    assert {buying.state_of(order.id) for order in late} == {"expired"}
-    assert buying.state_of(in_time.id) == "awaiting_payment"
-    assert buying.state_of(paying.id) == "paying"
+    assert {buying.state_of(order) for order in late} == {"expired"}
+    assert buying.state_of(in_time) == "awaiting_payment"
+    assert buying.state_of(paying) == "paying"
     assert Product.objects.get().reserved == 5
     assert Coupon.objects.get(code=code).status == "issued"
 
@@ -60,7 +61,7 @@ def test_orders_past_their_time_expire_and_the_others_stay():
 def test_more_than_one_batch_of_orders_expires(monkeypatch):
     monkeypatch.setattr(cancellation, "EXPIRY_BATCH_SIZE", 2)
     product, buyer = buying.product_and_buyer(on_hand=5)
-    lapse(*(buying.place(buyer.id, {product: 1}).order for _ in range(5)))
+    lapse(*(buying.order(buyer, product) for _ in range(5)))
     assert cancellation.expire_due() == 5
     assert Product.objects.get().reserved == 0
 
@@ -68,15 +69,15 @@ def test_more_than_one_batch_of_orders_expires(monkeypatch):
 def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_expiring(caplog):
     buyer = buying.account()
     wrong, right = ProductFactory(on_hand=5), ProductFactory(on_hand=9)
-    first = buying.place(buyer.id, {right: 1}).order
-    bad = buying.place(buyer.id, {wrong: 2}).order
-    others = [buying.place(buyer.id, {right: 1}).order for _ in range(3)]
+    first = buying.order(buyer, right)
+    bad = buying.order(buyer, {wrong: 2})
+    others = [buying.order(buyer, right) for _ in range(3)]
     set_columns(wrong, reserved=1)
     lapse(first, bad, *others)
 
     assert cancellation.expire_due() == 4
-    assert {buying.state_of(order.id) for order in (first, *others)} == {"expired"}
-    assert buying.state_of(bad.id) == "awaiting_payment"
+    assert {buying.state_of(order) for order in (first, *others)} == {"expired"}
+    assert buying.state_of(bad) == "awaiting_payment"
     assert reloaded(right).reserved == 0
     [noted] = JournalLine.objects.filter(order_id=bad.id, what="order.cannot_expire")
     assert "reserved_within_on_hand" in noted.detail and noted.is_internal
@@ -84,7 +85,7 @@ def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_exp
     assert record.levelno == logging.ERROR
 
     assert cancellation.expire_due() == 0
-    assert JournalLine.objects.filter(what="order.cannot_expire").count() == 1, "noted once, tried each time"
+    assert times_noted("order.cannot_expire") == 1, "noted once, tried each time"
     set_columns(wrong, reserved=2)
     assert cancellation.expire_due() == 1
 
@@ -144,42 +145,39 @@ def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal():
 def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(is_one_by_one, tmp_path, unlawful):
     """The reply to its COMMIT is lost, and the COMMIT arrives only once the attempts have ended."""
     buyer = buying.account()
-    order = buying.place(buyer.id, {ProductFactory(on_hand=5): 1}).order
+    order = buying.order(buyer, ProductFactory(on_hand=5))
     lapse(order)
     wrong = ProductFactory(on_hand=5)
     if is_one_by_one:
-        lapse(buying.place(buyer.id, {wrong: 2}).order)
+        lapse(buying.order(buyer, {wrong: 2}))
         set_columns(wrong, reserved=1)
     has_ended = threading.Event()
 
     with losing_reply_to_commit(tmp_path, before_commit=lambda: has_ended.wait(30)) as is_lost:
-        began_at = time.monotonic()
-        ended = cancellation.expire_due()
-        assert time.monotonic() - began_at < ONE_LOCK_WAIT + 2 + servers.lateness_of_lock_waits(2)
+        with within(ONE_LOCK_WAIT + 2 + servers.lateness_of_lock_waits(2)):
+            ended = cancellation.expire_due()
         has_ended.set()
         assert is_lost.is_set()
 
     assert (ended, noted_of(order)) == (0, [])
-    wait_until(lambda: buying.state_of(order.id) == "expired")
+    wait_until(lambda: buying.state_of(order) == "expired")
 
 
 def test_orders_of_a_product_that_is_locked_for_long_expire_later_and_the_others_now():
     buyer = buying.account()
     locked, free = ProductFactory(on_hand=9), ProductFactory(on_hand=9)
-    waiting = [buying.place(buyer.id, {locked: 1, free: 1}).order for _ in range(3)]
-    others = [buying.place(buyer.id, {free: 1}).order for _ in range(3)]
+    waiting = [buying.order(buyer, {locked: 1, free: 1}) for _ in range(3)]
+    others = [buying.order(buyer, free) for _ in range(3)]
     lapse(*waiting, *others)
-    with holding(LOCK_PRODUCT, locked.pk):
-        began_at = time.monotonic()
+    with holding_row(locked), within(ONE_LOCK_WAIT + 2 + servers.lateness_of_lock_waits(2)):
         assert cancellation.expire_due() == 3
-        assert time.monotonic() - began_at < ONE_LOCK_WAIT + 2 + servers.lateness_of_lock_waits(2)
-    assert {buying.state_of(order.id) for order in others} == {"expired"}
+    assert {buying.state_of(order) for order in others} == {"expired"}
     assert cancellation.expire_due() == 3
 
 
 def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expiring():
     product, buyer = buying.product_and_buyer(on_hand=9)
-    in_use, other = (buying.place(buyer.id, {product: 1}).order for _ in range(2))
+    in_use, other = (buying.order(buyer, product) for _ in range(2))
     lapse(in_use, other)
     with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", in_use.id.hex):
         assert cancellation.expire_due() == 1
@@ -188,7 +186,7 @@ def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expi
 
 def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(admin_client):
     product, buyer = buying.product_and_buyer(on_hand=9)
-    overdue, lately, in_time = (buying.place(buyer.id, {product: 1}).order for _ in range(3))
+    overdue, lately, in_time = (buying.order(buyer, product) for _ in range(3))
     lapse(overdue, lately)
     buying.change_order(overdue, expires_at=ago(minutes=2))
 
@@ -208,7 +206,7 @@ LOCK_ACCOUNT = "SELECT id FROM auth_user WHERE id = %s FOR UPDATE"
 
 def placed_at_once(*wanted: tuple[int, Product, str]) -> tuple[list[Any], float]:
     """The outcomes of these orders, and how long they took."""
-    orders = [partial(buying.place, buyer, {product: 1}, coupon=code) for buyer, product, code in wanted]
+    orders = [partial(buying.place, buyer, product, coupon=code) for buyer, product, code in wanted]
     began_at = time.monotonic()
     return race(orders), time.monotonic() - began_at
 
@@ -219,8 +217,8 @@ def is_refused(outcome: Any) -> bool:
 
 def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most():
     locked, free = ProductFactory(on_hand=99), ProductFactory(on_hand=99)
-    buyers = [buying.account().id for _ in range(24)]
-    with holding(LOCK_PRODUCT, locked.pk):
+    buyers = accounts(24)
+    with holding_row(locked):
         outcomes, seconds = placed_at_once(
             *((buyer, [locked, free][place % 2], "") for place, buyer in enumerate(buyers))
         )
@@ -231,14 +229,14 @@ def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most():
         assert seconds < 2, "a repeated order of the locked product does not stop the batcher again"
     assert reloaded(free).reserved == 13
     wait_until(lambda: not stuck_rows.any_known())
-    assert buying.place(buyers[0], {locked: 1})
+    assert buying.place(buyers[0], locked)
 
 
 @pytest.mark.parametrize("statement", [LOCK_COUPON, LOCK_ACCOUNT])
 def test_a_locked_coupon_or_account_fails_its_own_order_only(statement):
     product = ProductFactory(on_hand=99)
-    owner, others = buying.account(), [buying.account().id for _ in range(6)]
-    coupon = Coupon.objects.get(code=buying.coupon_of(owner.id).code)
+    owner, others = buying.account(), accounts(6)
+    coupon = Coupon.objects.get(code=buying.coupon_code(owner))
     with holding(statement, coupon.pk if statement == LOCK_COUPON else owner.id):
         outcomes, seconds = placed_at_once(
             (owner.id, product, coupon.code), *((buyer, product, "") for buyer in others)
@@ -250,10 +248,10 @@ def test_a_locked_coupon_or_account_fails_its_own_order_only(statement):
 
 def test_a_locked_account_keeps_no_other_from_its_coupon():
     campaign = CampaignFactory(quantity=99)
-    locked, *others = [AccountFactory().id for _ in range(7)]
+    locked, *others = accounts(7)
 
     issue = partial(issuing.issue, campaign_id=campaign.pk)
     with holding(LOCK_ACCOUNT, locked):
-        outcomes = race([partial(issue, user_id=user_id) for user_id in (locked, *others)])
+        outcomes = race_each(lambda user_id: issue(user_id=user_id), (locked, *others))
     assert is_refused(outcomes[0])
     assert sorted(outcome.coupon.position for outcome in outcomes[1:]) == [1, 2, 3, 4, 5, 6]

@@ -165,7 +165,7 @@ class Purchase:
     def __init__(self, shop: Shop, token: str) -> None:
         self.shop, self.token, self.buyer = shop, token, buying.account(points=POINTS)
         self.product: Product = ProductFactory(on_hand=1, price=PRICE)
-        self.coupon = buying.coupon_of(self.buyer.id, discount_value=DISCOUNT).code
+        self.coupon = buying.coupon_code(self.buyer, discount_value=DISCOUNT)
 
     def send(self, *, is_paid: bool = True, **headers: str) -> urllib3.BaseHTTPResponse:
         token = self.token if is_paid else ""
@@ -285,19 +285,6 @@ def test_a_top_up_ends_as_its_card_token_demands(shop, token):
         assert shop.get(buyer, "/wallet")["balance_amount"] == balance
         again = top_up(buyer)
         assert (again.status, again.headers["Idempotency-Replayed"]) == (ending.answer, "true")
-
-
-def test_a_webhook_settles_a_card_that_is_pending(shop):
-    """While the gateway is working nothing is in doubt, and everything is held."""
-    purchase = Purchase(shop, "tok_webhook")
-    assert purchase.send().status == 202
-    wait_until(lambda: purchase.booked == [("pending", CARD)])
-    assert (purchase.order["status"], purchase.payment["status"]) == ("paying", "pending")
-    assert (purchase.coupon_status, purchase.points, purchase.stock) == ("held", 0, (1, 1))
-    settled()
-    assert_ended(purchase, ENDINGS["tok_webhook"])
-    [event] = WebhookEvent.objects.all()
-    assert (event.type, event.outcome) == ("charge.succeeded", "the payment is succeeded")
 
 
 def is_handled() -> bool:

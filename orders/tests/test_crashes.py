@@ -103,9 +103,9 @@ def buy(token: str, *, points: int = 300, is_kept: bool = False) -> PlacedOrder:
     """An order that uses everything: two lines, a coupon, points and a card."""
     buyer = buying.account(points=1_000 + points)
     first, second = ProductFactory.create_batch(2, on_hand=5, price=500)
-    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    coupon = buying.coupon_code(buyer, discount_value=100)
     paid = {"coupon": coupon, "points": points, "token": token, "keep_on_decline": is_kept}
-    return buying.place(buyer.id, {first: 2, second: 1}, **paid)
+    return buying.place(buyer, {first: 2, second: 1}, **paid)
 
 
 def buy_in(scenario: crash_points.Scenario, request: pytest.FixtureRequest) -> PlacedOrder:
@@ -202,7 +202,7 @@ def begin_refund(scenario: crash_points.RefundScenario) -> StartedRefund:
     placed = buy(scenario.token, points=scenario.points_amount)
     assert buying.advance(placed).status == Order.Status.PAID
     some = {Product.objects.get(id=placed.lines[0].product_id): 1}
-    return buying.refund(placed.order.id, None if scenario.is_whole else some)
+    return buying.refund(placed.order, None if scenario.is_whole else some)
 
 
 def execute_refund(started: StartedRefund, scenario: crash_points.RefundScenario, settings: Any) -> None:

@@ -10,8 +10,8 @@ from coupons.models import Coupon
 from foundation import clock
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.models import JournalLine
 from foundation.tests.instants import ago, from_now
+from foundation.tests.journal_lines import times_noted
 from inventory.models import Product
 from orders import cancellation, selectors
 from orders.metrics import state
@@ -68,7 +68,7 @@ def test_the_deadline_counts_from_the_action_on_and_is_moved_once(settings):
     again = saga_of(payment)
     assert (again.deadline_at, again.next_attempt_at) == (first.deadline_at, first.next_attempt_at)
     assert payment_of(placed).action_expires_at == payment.action_expires_at
-    assert JournalLine.objects.filter(what="charge_card.requires_action").count() == 1
+    assert times_noted("charge_card.requires_action") == 1
 
 
 def test_an_action_whose_commit_was_done_though_its_answer_was_lost_is_noted_once(monkeypatch):
@@ -77,7 +77,7 @@ def test_an_action_whose_commit_was_done_though_its_answer_was_lost_is_noted_onc
 
     def run_and_lose(work, mode, *more, **options):
         result = run(work, mode, *more, **options)
-        if not lost and JournalLine.objects.filter(what="charge_card.requires_action").exists():
+        if not lost and times_noted("charge_card.requires_action"):
             lost.append(work)
             result = run(work, mode, *more, **options)
         return result
@@ -85,19 +85,19 @@ def test_an_action_whose_commit_was_done_though_its_answer_was_lost_is_noted_onc
     monkeypatch.setattr(transactions, "run", run_and_lose)
     placed = waiting()
     assert lost
-    assert JournalLine.objects.filter(what="charge_card.requires_action").count() == 1
+    assert times_noted("charge_card.requires_action") == 1
     assert saga_of(payment_of(placed)).next_attempt_at == payment_of(placed).action_expires_at
 
 
 @pytest.mark.parametrize("decision", ENDS)
 def test_a_webhook_moves_it_on_and_the_order_holds_all_until_then(decision):
     buyer = buying.account(points=400)
-    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    coupon = buying.coupon_code(buyer, discount_value=100)
     placed = waiting(buyer=buyer, coupon=coupon, points=100)
     buying.change_order(placed.order, expires_at=ago(minutes=1))
     cancellation.expire_due()
     with pytest.raises(Rejected, match="being paid"):
-        cancellation.cancel(order_id=placed.order.id, account_id=buyer.id)
+        buying.cancel(placed)
     assert Product.objects.get().reserved == 1
     assert Coupon.objects.get().status == "held"
     assert ledger.balance_amount(buyer.id) == 300

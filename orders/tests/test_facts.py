@@ -26,7 +26,7 @@ def refused(own_stripe: StripeProxy) -> Saga:
     """The saga of a refund that the card has not taken, and which is stuck."""
     placed = at_stripe.order("pm_refund_not_taken")
     buying.advance(placed)
-    row = Saga.objects.get(id=buying.refund(placed.order.id).saga_id)
+    row = Saga.objects.get(id=buying.refund(placed.order).saga_id)
     hanging.let_stick(row)
     return row
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def refund(placed: PlacedOrder, **wanted: Any) -> Refund:
-    refunded = buying.refunded(placed.order.id, **wanted)
+    refunded = buying.refunded(placed.order, **wanted)
     assert refunded.status == "succeeded"
     return refunded
 
@@ -129,16 +129,16 @@ def test_a_refund_that_failed_after_it_had_succeeded_is_refundable_again():
 def test_a_part_that_failed_is_given_back_alone_or_with_the_rest():
     placed = sell()
     product = Product.objects.get()
-    refund(placed, quantities={product: 1})
+    refund(placed, wanted=product)
     handle(placed)
     assert shown(placed) == ("paid", 0)
     order = buying.order_now(placed)
     assert refunding.owed_amount(order) == 500
     assert to_do(placed) == ["500 KRW"]
-    owed = buying.refunded(placed.order.id, {})
+    owed = buying.refunded(placed.order, {})
     assert to_do(placed) == []
     assert (owed.card_amount, owed.lines.count(), shown(placed)) == (500, 0, ("paid", 500))
-    assert buying.refusal_of(lambda: buying.refund(placed.order.id, {})).code == "nothing_to_refund"
+    assert buying.refusal_of(lambda: buying.refund(placed.order, {})).code == "nothing_to_refund"
     assert refund(placed).card_amount == 500
     assert_books_agree(placed)
 
@@ -146,8 +146,8 @@ def test_a_part_that_failed_is_given_back_alone_or_with_the_rest():
 def test_while_another_refund_is_under_way_the_order_stays_refunding():
     placed = sell()
     product = Product.objects.get()
-    refund(placed, quantities={product: 1})
-    started = buying.refund(placed.order.id, {product: 1})
+    refund(placed, wanted=product)
+    started = buying.refund(placed.order, product)
     fail_at_simulator(placed)
     gateway_bookings.look_up(payment_of(placed))
     assert shown(placed) == ("refunding", 0)
@@ -228,7 +228,7 @@ def test_a_claim_of_an_event_alone_takes_nothing_back():
 
 def test_a_refund_of_a_top_up_that_failed_gives_the_points_back():
     buyer = buying.account()
-    payment = buying.top_up(buyer.id, 1_000)
+    payment = buying.top_up(buyer, 1_000)
     for _ in range(2):
         on_its_page("/refunds", charge=payment.charge_reference, amount=300)
         reconcile()
@@ -334,9 +334,9 @@ def test_a_failed_refund_is_none_in_place_of_which_another_was_made_by_hand(away
     """The stuck refund was made all the same, as what was given back by hand counted as the failed one."""
     placed = sell(units=3)
     product = Product.objects.get()
-    refund(placed, quantities={product: 1})
+    refund(placed, wanted=product)
     handle(placed)
-    row = Saga.objects.get(id=buying.refund(placed.order.id, {product: 1}).saga_id)
+    row = Saga.objects.get(id=buying.refund(placed.order, product).saga_id)
     away.take("GATEWAY_URL")
     hanging.let_stick(row)
     away.back()
@@ -351,12 +351,12 @@ def test_another_order_may_have_been_the_first_when_a_refund_fails():
     """Its coupon had expired, and so was not given back."""
     product, buyer = buying.product_and_buyer(on_hand=5, price=500)
     terms = {"first_order_only": True, "discount_value": 100}
-    first, second = (buying.coupon_of(buyer.id, **terms).code for _ in range(2))
-    placed = buying.place(buyer.id, {product: 1}, token="tok_ok", coupon=first)
+    first, second = (buying.coupon_code(buyer, **terms) for _ in range(2))
+    placed = buying.place(buyer, product, token="tok_ok", coupon=first)
     buying.advance(placed)
     Coupon.objects.filter(code=first).update(expires_at=clock.now())
     refund(placed)
-    other = buying.place(buyer.id, {product: 1}, token="tok_ok", coupon=second)
+    other = buying.place(buyer, product, token="tok_ok", coupon=second)
     assert buying.advance(other).status == "paid"
     handle(placed)
     assert (shown(placed)[0], Coupon.objects.get(code=first).status) == ("paid", "redeemed")

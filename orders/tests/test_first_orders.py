@@ -5,15 +5,13 @@ from itertools import chain
 
 import pytest
 
-from coupons import issuing
-from coupons.models import Campaign, Coupon, FirstOrderUse
-from coupons.tests.factories import CampaignFactory
+from coupons.models import Coupon, FirstOrderUse
+from coupons.tests.factories import accounts
 from foundation.db import transactions
 from foundation.errors import Rejected
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout, decisions, rows as placement_rows
 from orders.placement.decisions import OrderRequest
@@ -28,21 +26,20 @@ def product() -> Product:
     return ProductFactory(on_hand=1_000, price=5_000)
 
 
-def first_order_code(account_id: int) -> str:
+def first_order_code(buyer: buying.Buyer) -> str:
     """The code of a coupon that the account has of a new campaign for first orders."""
-    campaign: Campaign = CampaignFactory(first_order_only=True)
-    return issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code
+    return buying.coupon_code(buyer, first_order_only=True)
 
 
-def request_of(account_id: int, product: Product) -> OrderRequest:
+def request_of(buyer: buying.Buyer, product: Product) -> OrderRequest:
     """An order by a coupon for first orders."""
-    return buying.order_request(account_id, {product: 1}, coupon=first_order_code(account_id))
+    return buying.order_request(buyer, product, coupon=first_order_code(buyer))
 
 
-def is_refused(account_id: int, product: Product, code: str) -> bool:
+def is_refused(buyer: buying.Buyer, product: Product, code: str) -> bool:
     """Whether the coupon is refused because the order is not the account's first."""
     try:
-        buying.place(account_id, {product: 1}, coupon=code)
+        buying.place(buyer, product, coupon=code)
     except Rejected as error:
         assert (error.code, error.extra["reason"]) == ("coupon_not_usable", "not_first_order")
         return True
@@ -52,44 +49,44 @@ def is_refused(account_id: int, product: Product, code: str) -> bool:
 @buying.by_two_strategies
 def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded_do_not(strategy, product):
     buyer = buying.account()
-    code = first_order_code(buyer.id)
-    first = buying.place(buyer.id, {product: 1})
-    assert is_refused(buyer.id, product, code)
-    cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
+    code = first_order_code(buyer)
+    first = buying.place(buyer, product)
+    assert is_refused(buyer, product, code)
+    buying.cancel(first)
 
-    declined = buying.advance(buying.place(buyer.id, {product: 1}, token="tok_declined"))
+    declined = buying.buy(buyer, product, token="tok_declined")
     assert declined.status == Order.Status.PAYMENT_FAILED
-    paid = buying.advance(buying.place(buyer.id, {product: 2}, token="tok_ok"))
-    assert is_refused(buyer.id, product, code)
-    buying.refunded(paid.id, {product: 1})
-    assert is_refused(buyer.id, product, code), "a part of it is still bought"
-    buying.refunded(paid.id)
+    paid = buying.buy(buyer, {product: 2})
+    assert is_refused(buyer, product, code)
+    buying.refunded(paid, product)
+    assert is_refused(buyer, product, code), "a part of it is still bought"
+    buying.refunded(paid)
 
-    assert not is_refused(buyer.id, product, code)
+    assert not is_refused(buyer, product, code)
 
 
 @buying.by_two_strategies
 def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_of_all(strategy, product):
     buyer = buying.account()
-    code, other = first_order_code(buyer.id), first_order_code(buyer.id)
-    first = buying.place(buyer.id, {product: 1}, coupon=code)
-    assert is_refused(buyer.id, product, other)
-    cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
+    code, other = first_order_code(buyer), first_order_code(buyer)
+    first = buying.place(buyer, product, coupon=code)
+    assert is_refused(buyer, product, other)
+    buying.cancel(first)
     # The row of the past order gives way to the new one.
     assert FirstOrderUse.objects.get().order_id == first.order.id
 
-    paid = buying.advance(buying.place(buyer.id, {product: 1}, coupon=code, token="tok_ok"))
-    assert is_refused(buyer.id, product, other)
-    buying.refunded(paid.id)
-    last = buying.place(buyer.id, {product: 1}, coupon=other)
+    paid = buying.buy(buyer, product, coupon=code)
+    assert is_refused(buyer, product, other)
+    buying.refunded(paid)
+    last = buying.place(buyer, product, coupon=other)
 
     assert [use.order_id for use in FirstOrderUse.objects.all()] == [last.order.id]
 
 
 def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product):
-    buyers = [buying.account().id for _ in range(2)]
+    buyers = accounts(2)
     with_coupon = [request_of(buyer, product) for buyer in buyers]
-    plain = [buying.order_request(buyer, {product: 1}) for buyer in buyers]
+    plain = [buying.order_request(buyer, product) for buyer in buyers]
     requests = [plain[0], with_coupon[0], with_coupon[1], plain[1]]
 
     outcomes = transactions.run(partial(decisions.decide, requests), transactions.KEYED)
@@ -102,10 +99,10 @@ def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_
     strategy, settings, product
 ):
     settings.OPTIMISTIC_RETRIES = 100
-    buyers = [buying.account().id for _ in range(4)]
+    buyers = accounts(4)
     requests = [request_of(buyer, product) for _ in range(10) for buyer in buyers]
 
-    outcomes = race([partial(checkout.place, request) for request in requests])
+    outcomes = race_each(checkout.place, requests)
 
     assert buying.reasons(outcomes) == {"PlacedOrder": 4, "not_first_order": 36}
     assert Coupon.objects.filter(status="held").count() == 4
@@ -116,7 +113,7 @@ def test_first_orders_of_an_account_for_different_products_in_batches_of_their_o
     buyer = buying.account().id
     requests = [request_of(buyer, other) for other in ProductFactory.create_batch(8, on_hand=5)]
 
-    outcomes = race([partial(decisions.place_one, request, is_locked=False) for request in requests])
+    outcomes = race_each(lambda request: decisions.place_one(request, is_locked=False), requests)
 
     assert buying.reasons(outcomes) == {"PlacedOrder": 1, "not_first_order": 7}
 
@@ -129,7 +126,7 @@ def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_b
         for other in ProductFactory.create_batch(4, on_hand=5)
     ]
 
-    outcomes = race([partial(group_commit.place_batch, batch) for batch in batches])
+    outcomes = race_each(group_commit.place_batch, batches)
 
     assert buying.reasons([*chain.from_iterable(outcomes)]) == {"PlacedOrder": 5, "not_first_order": 3}
 

@@ -123,7 +123,7 @@ def test_a_part_is_booked_by_amount_and_the_shop_refunds_the_rest(amount):
     assert (order.status, order.refunded_amount) == ("paid", amount)
     assert not Refund.objects.get().lines.exists()
     assert_books_agree()
-    rest = buying.refunded(order.id)
+    rest = buying.refunded(order)
     assert (rest.status, rest.card_amount) == ("succeeded", 1_000 - amount)
     assert [(line.quantity, line.amount) for line in rest.lines.all()] == [(2, 1_000 - amount)]
     assert order_now(placed).status == "refunded"
@@ -145,20 +145,10 @@ def test_points_are_left_to_the_shop():
     give_back(placed, 600)
     assert handle(placed)
     assert (order_now(placed).status, order_now(placed).refunded_amount) == ("paid", 600)
-    rest = buying.refunded(placed.order.id)
+    rest = buying.refunded(placed.order)
     assert (rest.points_amount, rest.card_amount) == (400, 0)
     assert order_now(placed).status == "refunded"
     assert ledger.balance_amount(placed.order.account_id) == 1_000
-
-
-def test_lines_are_refunded_up_to_what_is_left():
-    placed = sell()
-    give_back(placed, 800)
-    assert handle(placed)
-    one = buying.refunded(placed.order.id, {Product.objects.get(): 1})
-    assert (one.card_amount, order_now(placed).status) == (200, "paid")
-    two = buying.refusal_of(lambda: buying.refund(placed.order.id))
-    assert (two.code, "no amount is left for the units" in two.detail) == ("nothing_to_refund", True)
 
 
 def test_a_charge_of_which_a_part_was_given_back_before_its_own_reply_pays_no_order():
@@ -192,7 +182,7 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up():
     product = Product.objects.get()
 
     def refund_here():
-        buying.refunded(placed.order.id, {product: 1})
+        buying.refunded(placed.order, product)
 
     def refund_there():
         give_back(placed, 300)
@@ -207,7 +197,7 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up():
 
 def refund_unit(placed: PlacedOrder) -> Saga:
     """The saga of a refund of 500."""
-    return Saga.objects.get(id=buying.refund(placed.order.id, {Product.objects.get(): 1}).saga_id)
+    return Saga.objects.get(id=buying.refund(placed.order, Product.objects.get()).saga_id)
 
 
 def get_stuck(away: Away, *rows: Saga) -> None:
@@ -326,7 +316,7 @@ def settle_all() -> None:
 def test_while_the_shops_refund_runs_only_what_it_can_not_be_is_booked():
     """It may have given back 500, or not yet: of 700 there, 200 are surely the gateway's own."""
     placed = sell()
-    started = buying.refund(placed.order.id, {Product.objects.get(): 1})
+    started = buying.refund(placed.order, Product.objects.get())
     give_back(placed, 700)
     payment = payment_of(placed)
     booked = gateway_bookings.book(
@@ -350,7 +340,7 @@ def test_while_the_shops_refund_runs_only_what_it_can_not_be_is_booked():
 def test_a_refund_that_began_before_a_part_was_given_back_there_gives_the_rest(given_back, is_heard):
     """It used to stick: the gateway declined it for good, and the customer never got the rest."""
     placed = sell()
-    started = buying.refund(placed.order.id)
+    started = buying.refund(placed.order)
     give_back(placed, given_back)
     if is_heard:
         handle(placed)
@@ -370,7 +360,7 @@ def test_a_refund_that_began_before_a_part_was_given_back_there_gives_the_rest(g
 
 def test_two_refunds_under_way_share_what_the_gateway_has_left():
     placed = sell()
-    started = [buying.refund(placed.order.id, {Product.objects.get(): 1}) for _ in range(2)]
+    started = [buying.refund(placed.order, Product.objects.get()) for _ in range(2)]
     give_back(placed, 600)
     settle_all()
     assert handle(placed)
@@ -439,14 +429,14 @@ def test_a_dispute_holds_its_part_until_it_is_won():
     assert Dispute.objects.get().due_at
     [line] = JournalLine.objects.filter(what="payment.disputed")
     assert (line.order_id, line.detail, line.is_internal) == (placed.order.id, "600 disputed", False)
-    part = buying.refunded(placed.order.id)
+    part = buying.refunded(placed.order)
     assert (part.card_amount, order_now(placed).status) == (400, "paid")
-    assert buying.refusal_of(lambda: buying.refund(placed.order.id)).code == "nothing_to_refund"
+    assert buying.refusal_of(lambda: buying.refund(placed.order)).code == "nothing_to_refund"
     assert_books_agree()
     close(id, "won")
     assert handle(placed, "dispute.closed")
     assert shown(placed) == ("won", 600)
-    rest = buying.refunded(placed.order.id)
+    rest = buying.refunded(placed.order)
     assert (rest.card_amount, order_now(placed).status) == (600, "refunded")
     assert fed(placed) == ["payment.disputed", "payment.dispute_closed"]
 
@@ -463,7 +453,7 @@ def test_a_lost_dispute_is_booked_as_a_loss_and_leaves_the_rest(others):
     assert shown(placed) == (("open", held) if others else ("lost", 300))
     assert (order_now(placed).status, order_now(placed).refunded_amount) == ("paid", 0)
     assert_books_agree()
-    rest = buying.refunded(placed.order.id)
+    rest = buying.refunded(placed.order)
     assert (rest.points_amount, rest.card_amount) == (200, 500 - held)
     assert (order_now(placed).status, order_now(placed).refunded_amount) == ("paid", 700 - held)
 
@@ -501,7 +491,7 @@ def test_a_look_up_that_came_too_late_does_not_open_a_dispute_again():
 def test_a_refund_under_way_waits_for_the_dispute_of_its_part(end, rest):
     """One that operators end before is left with what was given back of it by hand."""
     placed = sell()
-    started = buying.refund(placed.order.id)
+    started = buying.refund(placed.order)
     id = dispute(placed, 600)
     assert buying.execute_refund(started).status == "pending"
     assert shown(placed) == ("open", 600), "the declined refund told of it"
@@ -520,7 +510,7 @@ def test_a_refund_under_way_waits_for_the_dispute_of_its_part(end, rest):
 
 def test_a_refund_there_and_a_lost_dispute_leave_the_books_equal():
     placed = sell()
-    started = buying.refund(placed.order.id)
+    started = buying.refund(placed.order)
     give_back(placed, 300)
     close(dispute(placed, 200), "lost")
     settle_all()
@@ -543,10 +533,10 @@ def test_an_announced_dispute_that_the_gateway_does_not_show_is_on_the_time_line
 
 @pytest.mark.parametrize(("spent", "left"), [(0, 800), (900, 0)])
 def test_a_top_up_that_is_given_back_takes_the_points_that_are_left(spent, left):
-    payment = buying.top_up(buying.account(points=100).id, 1_000)
+    payment = buying.top_up(buying.account(points=100), 1_000)
     if spent:
         product = ProductFactory(on_hand=1, price=spent)
-        buying.advance(buying.place(payment.account_id, {product: 1}, points=spent, token=""))
+        buying.buy(payment.account_id, product, points=spent, token="")
     increases = Increases("firstcome_points_total")
     on_its_page("/refunds", charge=payment.charge_reference, amount=300)
     for _ in range(2):
@@ -557,7 +547,7 @@ def test_a_top_up_that_is_given_back_takes_the_points_that_are_left(spent, left)
 
 
 def test_a_lost_dispute_of_a_top_up_takes_the_points_and_one_won_after_all_returns_them(gateway_process):
-    payment = buying.top_up(buying.account(points=100).id, 1_000)
+    payment = buying.top_up(buying.account(points=100), 1_000)
     close(on_its_page("/disputes", charge=payment.charge_reference)["id"], "lost")
     assert gateway_events.handle(events.take(type="dispute.closed", key=payment.charge_key).id)
     assert ledger.balance_amount(payment.account_id) == 100

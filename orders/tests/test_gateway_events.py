@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, example, given, settings as bounds, strategi
 from foundation.models import JournalLine
 from foundation.tests.factories import reloaded, set_columns
 from foundation.tests.instants import from_now
-from foundation.tests.racing import race, wait_until
+from foundation.tests.journal_lines import journal_line
+from foundation.tests.racing import race, race_each, wait_until
 from foundation.tests.second_connection import another_connection, ask, holding
 from foundation.tests.servers import waiting_for_locks
 from foundation.tests.waiting import in_background
@@ -108,11 +109,11 @@ def test_the_content_of_an_event_is_never_trusted(token, type):
 def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(late, caplog):
     assert [law.law for law in buying.broken_laws()] == ["L9"]
     taken = [events.take(type=type, key=late.charge_key).id for type in TYPES * 4]
-    assert race([lambda id=id: gateway_events.handle(id) for id in taken]) == [True] * len(taken)
+    assert race_each(gateway_events.handle, taken) == [True] * len(taken)
     found = charge_of(late)
     assert (found.amount, found.refunded_amount) == (500, 500)
     assert late_refunds() == [(f"payment {late.id}", {"amount": 500})]
-    line = JournalLine.objects.get(what="charge.late_refunded")
+    line = journal_line("charge.late_refunded")
     assert (line.order_id, line.reference, line.actor) == (late.order_id, found.reference, "system")
     [refund] = Refund.objects.all()
     assert (refund.order_id, refund.source, refund.status) == (late.order_id, "late_charge", "succeeded")
@@ -184,7 +185,7 @@ def test_a_gateway_that_does_not_find_the_charge_of_its_event_is_queried_for_a_w
 def test_an_event_advances_a_postponed_refund():
     placed = order("tok_refund_fails")
     assert buying.advance(placed).status == "paid"
-    started = buying.refund(placed.order.id)
+    started = buying.refund(placed.order)
     assert buying.execute_refund(started).status == "pending"
     left_alone()
     for _ in range(2):

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from django.db import IntegrityError, transaction
 
-from accounts.tests.clients import Api, client_of, problem_of
+from accounts.tests.clients import Api, client_of, new_customer, problem_of
 from coupons.models import Coupon
 from foundation import clock
 from foundation.db import bulk_sql
@@ -53,7 +53,7 @@ def pay_and_advance(order_id: UUID, token: str, **more: Any) -> str:
 def kept(**wanted: Any) -> PlacedOrder:
     """An order whose first card was refused, with a coupon and 100 of its account's 400 points."""
     buyer = buying.account(points=400)
-    code = buying.coupon_of(buyer.id, discount_value=100).code
+    code = buying.coupon_code(buyer, discount_value=100)
     placed = owners.order(
         "tok_declined", buyer=buyer, coupon=code, points=100, keep_on_decline=True, **wanted
     )
@@ -66,7 +66,7 @@ def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(monk
     # A host that is a minute behind: its payment has the smaller id.
     monkeypatch.setattr(payment_states, "uuid7", lambda: UUID(int=real().int - (60_000 << 80)))
     assert pay_and_advance(placed.order.id, "tok_ok") == "paid"
-    assert buying.refunded(placed.order.id).status == "succeeded"
+    assert buying.refunded(placed.order).status == "succeeded"
 
 
 def new_payment(order: Order, *, number: int = 2) -> Payment:
@@ -103,7 +103,7 @@ def test_it_is_paid_with_another_card_and_refunded_as_any_order():
     assert ledger.balance_amount(placed.order.account_id) == 300
     assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0, 0, 300]
     assert buying.broken_laws() == []
-    refund = buying.refunded(placed.order.id)
+    refund = buying.refunded(placed.order)
     assert (refund.status, refund.amount, refund.card_amount) == ("succeeded", 400, 300)
     assert sum(one.kept_amount for one in gateway().charges(order_id=placed.order.id)) == 0
 
@@ -162,9 +162,9 @@ def test_a_kept_order_can_be_cancelled_between_two_cards():
     placed = kept()
     pay_again = pay(placed.order.id, "tok_declined")
     with pytest.raises(Rejected, match="being paid"):
-        cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+        buying.cancel(placed)
     stepping.advance(pay_again)
-    cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+    buying.cancel(placed)
     assert buying.status_of(placed) == "cancelled"
     assert Coupon.objects.get().status == "issued"
     assert refusal(placed.order.id).extra == {"reason": "not_awaiting_payment"}
@@ -243,7 +243,7 @@ def buy(api: Api, product: Product, key: str = "a key", **more: Any) -> Any:
 
 @buying.by_two_strategies
 def test_an_order_whose_total_rose_before_the_click_is_refused_and_nothing_is_done(strategy, product):
-    api = client_of(buying.account())
+    api = new_customer()
     set_columns(product, price=7_500)
 
     answer = buy(api, product, expected_total_amount=10_000)
@@ -258,7 +258,7 @@ def test_an_order_whose_total_rose_before_the_click_is_refused_and_nothing_is_do
 
 def test_the_total_is_that_after_the_discount_and_a_lower_one_is_refused_as_well(product):
     buyer = buying.account()
-    coupon, api = buying.coupon_of(buyer.id, discount_value=1_000), client_of(buyer)
+    coupon, api = buying.coupon_of(buyer, discount_value=1_000), client_of(buyer)
     for expected in (10_000, 8_999, 0):
         refused = buy(api, product, coupon=coupon.code, expected_total_amount=expected)
         assert refused.json()["total_amount"] == 9_000
@@ -270,6 +270,6 @@ def test_the_total_is_that_after_the_discount_and_a_lower_one_is_refused_as_well
 @pytest.mark.parametrize("around", [" ", "\t", "\u00a0", "\u200b", "\ufeff", " \u200b\u00a0 "], ids=ascii)
 def test_white_space_round_a_coupons_code_is_no_part_of_it(around, product):
     buyer = buying.account()
-    code = buying.coupon_of(buyer.id, discount_value=1_000).code
+    code = buying.coupon_code(buyer, discount_value=1_000)
     assert buy(client_of(buyer), product, coupon=f"{around}{code}{around}").status_code == 202
     assert Order.objects.get().coupon_code == code

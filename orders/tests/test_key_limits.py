@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from accounts.tests.api_keys import KeyApi, make
 from accounts.tests.clients import client_of
 from foundation.rates.rate import Rate
+from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import race
 from inventory.models import Product
 from orders.models import Saga
@@ -51,12 +52,12 @@ def test_a_key_that_tries_cards_for_account_after_account_is_refused_and_locks_n
     product, secret
 ):
     """Each account has its own window, so the key could try as many cards again for the next one."""
-    accounts = [buying.account() for _ in range(5)]
+    accounts = AccountFactory.create_batch(5)
     for n, account in enumerate(accounts[:2]):
         assert order(secret, account, product, "tok_declined", f"order {n}").status_code == 202
         assert top_up(secret, account, "tok_declined", f"top-up {n}").status_code == 202
         settle()
-    waiting = buying.place(accounts[2].id, {product: 1}).order
+    waiting = buying.order(accounts[2], product)
 
     def pay():
         body = {"order": str(waiting.id), "token": "tok_ok"}
@@ -100,7 +101,7 @@ def test_declines_of_the_account_s_own_calls_are_not_the_key_s(product, secret):
 
 
 def test_of_forty_payments_at_once_for_as_many_accounts_no_more_start_than_may_be_declined(product, secret):
-    accounts = [buying.account() for _ in range(40)]
+    accounts = AccountFactory.create_batch(40)
 
     declined = [partial(order, secret, account, product, "tok_declined") for account in accounts]
     answers = race([partial(call, f"{number}") for number, call in enumerate(declined)])

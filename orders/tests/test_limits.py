@@ -21,7 +21,6 @@ from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import in_background
 from inventory import products, rows as stock_rows
 from inventory.availability import Line
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, selectors
 from orders.models import Order, OrderLine
@@ -43,8 +42,8 @@ def _patience(settings: LazySettings):
     settings.OPTIMISTIC_RETRIES = 500
 
 
-def refusal(account_id: int, quantities: dict[Product, int], **wanted: Any) -> FirstcomeError:
-    return buying.refusal_of(partial(checkout.place, buying.order_request(account_id, quantities, **wanted)))
+def refusal(buyer: buying.Buyer, wanted: buying.Wanted) -> FirstcomeError:
+    return buying.refusal_of(partial(checkout.place, buying.order_request(buyer, wanted)))
 
 
 def test_three_unpaid_orders_of_1000_units_do_not_take_all_3000(settings):
@@ -64,15 +63,15 @@ def test_units_of_unpaid_orders_count_and_those_of_paid_and_cancelled_ones_do_no
     settings.OPEN_UNITS_PER_ACCOUNT = 3
     product, other = ProductFactory.create_batch(2, on_hand=20)
     buyer = buying.account()
-    first = buying.place(buyer.id, {product: 2, other: 1})
-    assert refusal(buyer.id, {product: 2, other: 2}).extra["items"] == [
+    first = buying.place(buyer, {product: 2, other: 1})
+    assert refusal(buyer, {product: 2, other: 2}).extra["items"] == [
         {"product": product.id, "limit": 3, "held": 2}
     ]
-    buying.place(buyer.id, {other: 2})
+    buying.place(buyer, {other: 2})
     buying.place_for_newcomer(product, 2)
-    cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
-    buying.advance(buying.place(buyer.id, {product: 3}, token="tok_ok"))
-    buying.place(buyer.id, {product: 3})
+    buying.cancel(first)
+    buying.buy(buyer, {product: 3})
+    buying.place(buyer, {product: 3})
 
 
 def test_an_account_has_at_most_20_unpaid_orders():
@@ -93,7 +92,7 @@ def test_an_account_has_at_most_20_unpaid_orders():
 def test_a_batch_counts_the_orders_it_has_just_placed(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 2
     product, buyer = buying.product_and_buyer(on_hand=9, limit_per_account=3)
-    order_requests = [buying.order_request(buyer.id, {product: quantity}) for quantity in (2, 2, 1, 1)]
+    order_requests = [buying.order_request(buyer, {product: quantity}) for quantity in (2, 2, 1, 1)]
     outcomes = group_commit.place_batch(order_requests)
     over = "purchase_limit_reached", "too_many_open_orders"
     assert [isinstance(one, PlacedOrder) for one in outcomes] == [True, False] * 2
@@ -104,33 +103,33 @@ def test_a_batch_counts_the_orders_it_has_just_placed(settings):
 @buying.by_two_strategies
 def test_an_account_cannot_exceed_a_products_limit(strategy):
     product, buyer = buying.product_and_buyer(on_hand=20, limit_per_account=4)
-    assert refusal(buyer.id, {product: 5}).extra["items"] == [{"product": product.id, "limit": 4, "held": 0}]
-    buying.place(buyer.id, {product: 1})
-    paid = buying.advance(buying.place(buyer.id, {product: 3}, token="tok_ok"))
-    assert refusal(buyer.id, {product: 1}).extra["items"] == [{"product": product.id, "limit": 4, "held": 4}]
+    assert refusal(buyer, {product: 5}).extra["items"] == [{"product": product.id, "limit": 4, "held": 0}]
+    buying.place(buyer, product)
+    paid = buying.buy(buyer, {product: 3})
+    assert refusal(buyer, product).extra["items"] == [{"product": product.id, "limit": 4, "held": 4}]
     buying.place_for_newcomer(product, 4)
-    buying.refunded(paid.id, {product: 2})
-    buying.place(buyer.id, {product: 2})
-    assert refusal(buyer.id, {product: 1}).code == "purchase_limit_reached"
+    buying.refunded(paid, {product: 2})
+    buying.place(buyer, {product: 2})
+    assert refusal(buyer, product).code == "purchase_limit_reached"
 
 
 def test_each_line_keeps_the_limit_under_which_it_was_placed():
     product, buyer = buying.product_and_buyer(on_hand=20, limit_per_account=4)
-    buying.place(buyer.id, {product: 4})
+    buying.place(buyer, {product: 4})
     products.change(product_id=product.id, limit_per_account=6)
-    buying.place(buyer.id, {product: 2})
+    buying.place(buyer, {product: 2})
     products.change(product_id=product.id, limit_per_account=1)
-    assert refusal(buyer.id, {product: 1}).extra["items"] == [{"product": product.id, "limit": 1, "held": 6}]
+    assert refusal(buyer, product).extra["items"] == [{"product": product.id, "limit": 1, "held": 6}]
     assert buying.broken_laws() == []
     products.change(product_id=product.id, limit_per_account=None)
-    buying.place(buyer.id, {product: 3})
+    buying.place(buyer, {product: 3})
     kept = OrderLine.objects.order_by("id").values_list("limit_per_account", flat=True)
     assert list(kept) == [4, 6, None]
 
 
 def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy):
     product, buyer = buying.product_and_buyer(on_hand=100, limit_per_account=7)
-    calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 2})) for _ in range(40)]
+    calls = [partial(checkout.place, buying.order_request(buyer, {product: 2})) for _ in range(40)]
     assert kinds(race(calls)) == {"PlacedOrder": 3, "purchase_limit_reached": 37}
     assert OrderLine.objects.filter(order__account=buyer).count() == 3
 
@@ -141,8 +140,8 @@ def test_40_orders_at_once_of_an_account_that_is_read_by_itself_are_held_to_the_
         placement_rows, "WITH_MANY_ORDERS", placement_rows.WITH_MANY_ORDERS.replace("OFFSET 1000", "")
     )
     product, buyer = buying.product_and_buyer(on_hand=100, limit_per_account=5)
-    buying.place(buyer.id, {product: 1})
-    calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 1})) for _ in range(40)]
+    buying.place(buyer, product)
+    calls = [partial(checkout.place, buying.order_request(buyer, product)) for _ in range(40)]
     assert kinds(race(calls)) == {"PlacedOrder": 4, "purchase_limit_reached": 36}
 
 
@@ -153,7 +152,7 @@ def test_all_strategies_at_once_hold_one_account_to_the_limit(settings):
     for index in range(40):
         place = list(checkout.STRATEGIES.values())[index % 4]
         lines = {first: 1, second: 1} if index % 2 else {second: 1, first: 1}
-        calls.append(partial(place, buying.order_request(buyer.id, lines)))
+        calls.append(partial(place, buying.order_request(buyer, lines)))
     assert kinds(race(calls)) == {"PlacedOrder": 5, "purchase_limit_reached": 35}
 
 
@@ -174,7 +173,7 @@ def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy):
     product, buyer = buying.product_and_buyer(on_hand=9, limit_per_account=5)
     lower = "UPDATE inventory_product SET limit_per_account = 2, version = version + 1 WHERE id = %s"
     with holding(lower, product.id) as other:
-        outcome = in_background(partial(refusal, buyer.id, {product: 3}))
+        outcome = in_background(partial(refusal, buyer, {product: 3}))
         wait_until(somebody_waits_at_the_stock)
         other.commit()
     assert outcome.result(10).extra["items"] == [{"product": product.id, "limit": 2, "held": 0}]
@@ -184,7 +183,7 @@ def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy):
 @buying.by_two_strategies
 def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy):
     product, buyer = buying.product_and_buyer(on_hand=9, limit_per_account=2)
-    order_request = buying.order_request(buyer.id, {product: 2})
+    order_request = buying.order_request(buyer, {product: 2})
     outcomes = race([partial(checkout.place, order_request) for _ in range(10)])
     assert Counter(type(one) for one in outcomes) == {PlacedOrder: 1, Replay: 9}
 
@@ -193,11 +192,11 @@ def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided(unla
     """Unpaid units of all products, and all units of limited ones."""
     tea = ProductFactory(sku="TEA", on_hand=50, limit_per_account=9)
     cup, buyer = ProductFactory(sku="CUP", on_hand=50), buying.account()
-    paid = buying.place(buyer.id, {tea: 4, cup: 4}).order
+    paid = buying.order(buyer, {tea: 4, cup: 4})
     buying.change_order(paid, status="paid", paid_at=paid.placed_at)
     OrderLine.objects.filter(order=paid.id, product=tea).update(refunded_quantity=1)
-    buying.place(buyer.id, {tea: 2, cup: 1})
-    cancelled = buying.place(buyer.id, {tea: 1}).order
+    buying.place(buyer, {tea: 2, cup: 1})
+    cancelled = buying.order(buyer, tea)
     cancellation.cancel(order_id=cancelled.id, account_id=buyer.id)
     buying.place_for_newcomer(tea, 5)
 
@@ -205,14 +204,14 @@ def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided(unla
 
     products = [ProductUsage(tea.pk, "TEA", 9, 2, 5), ProductUsage(cup.pk, "CUP", None, 1, 1)]
     assert usage == AccountUsage(1, products, True)
-    assert refusal(buyer.id, {tea: 5}).extra["items"] == [{"product": tea.pk, "limit": 9, "held": 5}]
+    assert refusal(buyer, {tea: 5}).extra["items"] == [{"product": tea.pk, "limit": 9, "held": 5}]
 
 
 def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch):
     tea, cup = (ProductFactory(sku=sku, on_hand=50) for sku in ("TEA", "CUP"))
     buyer = buying.account()
     for _ in range(3):
-        buying.place(buyer.id, {tea: 1, cup: 2})
+        buying.place(buyer, {tea: 1, cup: 2})
     monkeypatch.setattr(selectors, "MOST_ORDERS", 2)
     usage = selectors.read_usage(buyer.pk)
     assert (usage.unpaid_orders, usage.is_complete) == (3, False)
@@ -235,7 +234,7 @@ def test_an_account_with_thousands_of_orders_costs_its_neighbours_no_look_at_eac
     limited, others = ProductFactory(on_hand=50, limit_per_account=9), ProductFactory()
     buyer, neighbour = buying.account(), buying.account()
     for one in (buyer, neighbour):
-        buying.place(one.id, {limited: 2})
+        buying.place(one, {limited: 2})
     [like] = Order.objects.filter(account=buyer)
     copies = [
         Order(**{field.attname: getattr(like, field.attname) for field in Order._meta.fields})
@@ -263,5 +262,5 @@ def test_paid_orders_of_long_ago_are_read_only_where_a_product_has_a_limit():
     buyer = buying.account()
     for product, is_read in ((free, False), (limited, True)):
         with captured_statements() as captured:
-            buying.place(buyer.id, {product: 1})
+            buying.place(buyer, product)
         assert any("'paid'" in statement for statement in captured) == is_read

@@ -14,7 +14,7 @@ from foundation.db import stuck_rows, transactions
 from foundation.tests import servers
 from foundation.tests.lost_replies import losing_reply_to_commit
 from foundation.tests.racing import wait_until
-from foundation.tests.second_connection import holding
+from foundation.tests.second_connection import holding_row
 from foundation.tests.test_batching import Submission
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -24,7 +24,6 @@ from orders.placement.strategies.group_commit import BATCHER
 from orders.tests import buying
 
 pytestmark = pytest.mark.django_db(transaction=True)
-LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 ONE_LOCK_WAIT = 5.0
 # The few hundred milliseconds for which a batch waits for a row, and the time of some batches.
 SOON = 1.5
@@ -36,7 +35,7 @@ class Order(Submission):
     seconds = 0.0
 
     def __init__(self, *products: Product) -> None:
-        super().__init__(BATCHER, buying.order_request(buying.account().id, dict.fromkeys(products, 1)))
+        super().__init__(BATCHER, buying.order_request(buying.account(), dict.fromkeys(products, 1)))
 
     def run(self) -> None:
         began_at = time.monotonic()
@@ -54,7 +53,7 @@ def is_placed_soon(order: Order) -> bool:
 
 def test_orders_of_other_products_do_not_wait_for_a_locked_one():
     before, locked, after = products(3)
-    with holding(LOCK, locked.pk):
+    with holding_row(locked):
         batch = [Order(product) for _ in range(8) for product in (before, locked, after)]
         later = []
         for _ in range(6):
@@ -75,7 +74,7 @@ def test_orders_of_other_products_do_not_wait_for_a_locked_one():
 def test_orders_of_a_locked_product_are_decided_in_the_order_of_arrival_once_it_is_free():
     [locked] = products(1, on_hand=6)
     [other] = products(1)
-    with holding(LOCK, locked.pk):
+    with holding_row(locked):
         orders = []
         for number in range(12):
             orders.append(Order(locked))
@@ -96,7 +95,7 @@ def waiting_requests() -> int:
 @pytest.mark.parametrize("is_first", [True, False])
 def test_an_order_of_a_locked_product_and_a_free_one_keeps_none_of_the_free_one_waiting(is_first):
     locked, free = products(2) if is_first else reversed(products(2))
-    with holding(LOCK, locked.pk):
+    with holding_row(locked):
         both = Order(locked, free)
         assert [is_placed_soon(Order(free)) for _ in range(4)] == [True] * 4
         assert not both.outcome
@@ -111,14 +110,14 @@ def test_a_product_that_others_lock_again_and_again_does_not_wait_for_a_locked_o
 
     def take_again_and_again():
         while not over.is_set():
-            with holding(LOCK, hot.pk):
+            with holding_row(hot):
                 over.wait(0.02)
 
     others = [threading.Thread(target=take_again_and_again) for _ in range(2)]
     for other in others:
         other.start()
     try:
-        with holding(LOCK, locked.pk):
+        with holding_row(locked):
             orders = [Order(product) for _ in range(6) for product in (locked, hot)]
             assert [is_placed_soon(one) for one in orders[1::2]] == [True] * 6
             assert not any(one.outcome for one in orders[::2])
@@ -131,7 +130,7 @@ def test_a_product_that_others_lock_again_and_again_does_not_wait_for_a_locked_o
 
 def test_a_repeat_of_an_order_that_waits_for_its_product_is_the_same_order():
     [locked] = products(1)
-    with holding(LOCK, locked.pk):
+    with holding_row(locked):
         order = Order(locked)
         wait_until(lambda: bool(BATCHER._awaited))
         repeat = Submission(BATCHER, order.request)
@@ -144,7 +143,7 @@ def test_a_repeat_of_an_order_that_waits_for_its_product_is_the_same_order():
 def test_orders_that_wait_for_their_product_end_at_their_deadline(monkeypatch):
     [locked] = products(1)
     monkeypatch.setattr(BATCHER, "_wait_seconds", 1.0)
-    with holding(LOCK, locked.pk):
+    with holding_row(locked):
         order = Order(locked)
         assert order.result(within=3.0).code == "overloaded"
     wait_until(lambda: not BATCHER.is_busy())
@@ -157,7 +156,7 @@ def test_the_deadline_of_an_order_holds_while_others_are_put_aside_after_it(monk
     with ExitStack() as holds:
         orders = []
         for locked in products(6):
-            holds.enter_context(holding(LOCK, locked.pk))
+            holds.enter_context(holding_row(locked))
             orders.append(Order(locked))
             time.sleep(0.4)
         assert {one.result().code for one in orders} == {"overloaded"}
@@ -170,10 +169,10 @@ def test_a_product_that_is_free_does_not_wait_for_a_thread_behind_many_locked_on
     free, *locked = products(3 * places + 1)
     with ExitStack() as holds:
         for one in locked:
-            holds.enter_context(holding(LOCK, one.pk))
+            holds.enter_context(holding_row(one))
         orders = [Order(one) for one in locked]
         wait_until(lambda: len(BATCHER._awaited) == len(locked))
-        with holding(LOCK, free.pk):
+        with holding_row(free):
             last = Order(free)
             wait_until(lambda: len(BATCHER._awaited) > len(locked))
         assert isinstance(last.result(), PlacedOrder)
@@ -186,7 +185,7 @@ def test_a_product_that_is_free_does_not_wait_for_a_thread_behind_many_locked_on
 def test_an_order_that_is_put_aside_in_a_half_of_a_batch_is_decided_before_one_in_the_other_half(monkeypatch):
     wanted, *others, faulty = products(5, on_hand=1)
     decide = BATCHER._decide
-    hold = holding(LOCK, wanted.pk)
+    hold = holding_row(wanted)
     batches = []
 
     def lock_between(requests):

@@ -28,10 +28,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 REASONS = ("sold_out", "over_limit", "expired", "declined", "given_up")
 
 
-def refused(account: Any, product: Product, units: int = 1, token: str = "") -> str:
-    answer = client_of(account).post(
-        "/orders", buying.order_of(product, token, quantity=units), key=str(uuid4())
-    )
+def refused(account: Any, product: Product, units: int = 1) -> str:
+    answer = client_of(account).post("/orders", buying.order_of(product, quantity=units), key=str(uuid4()))
     assert answer.status_code == 409, answer.content
     return str(answer.json()["code"])
 
@@ -66,15 +64,15 @@ def test_a_refusal_counts_once_an_account_product_and_day_at_the_price_of_then()
 def test_orders_that_expire_or_are_declined_are_lost_less_their_discounts(own_gateway):
     tea = ProductFactory(on_hand=9, price=500)
     buyer = buying.account()
-    coupon = buying.coupon_of(buyer.pk, discount_value=100).code
-    expired = buying.place(buyer.pk, {tea: 1}, coupon=coupon)
+    coupon = buying.coupon_code(buyer, discount_value=100)
+    expired = buying.place(buyer, tea, coupon=coupon)
     buying.change_order(expired.order, expires_at=clock.now())
     assert cancellation.expire_due() == 1
-    buying.advance(buying.place(buying.account().pk, {tea: 2}, token="tok_declined"))
-    kept = buying.place(buying.account().pk, {tea: 1}, token="tok_declined", keep_on_decline=True)
+    buying.buy(buying.account(), {tea: 2}, token="tok_declined")
+    kept = buying.place(buying.account(), tea, token="tok_declined", keep_on_decline=True)
     assert buying.advance(kept).status == "awaiting_payment"
     assert lost(tea) == (3, 1_400, {"expired": 1, "declined": 1})
-    cancellation.cancel(order_id=kept.order.id, account_id=kept.order.account_id)
+    buying.cancel(kept)
     assert lost(tea) == (3, 1_400, {"expired": 1, "declined": 1})
 
 

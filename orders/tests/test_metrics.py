@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 from django.db import transaction
 
-from accounts.tests.clients import client_of
+from accounts.tests.clients import new_customer
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation.tests import samples
 from foundation.tests.constraints import without_constraint
@@ -35,8 +35,8 @@ def figures(grown: dict[str, float], prefix: str) -> dict[str, float]:
 def test_a_paid_order_with_coupon_and_points(product):
     increases = counting()
     buyer = buying.account(points=400)
-    coupon = buying.coupon_of(buyer.id, discount_value=100)
-    placed = buying.place(buyer.id, {product: 2}, coupon=coupon.code, points=300, token="tok_ok")
+    coupon = buying.coupon_of(buyer, discount_value=100)
+    placed = buying.place(buyer, {product: 2}, coupon=coupon.code, points=300, token="tok_ok")
     assert figures(increases(), "firstcome_orders_total") == {"placed": 1}
     buying.advance(placed)
 
@@ -57,8 +57,8 @@ def test_a_payment_that_is_refused_before_the_charge_has_failed(product):
     increases = counting()
     buyer = buying.account(points=PRICE)
     second = ProductFactory(on_hand=5, price=2 * PRICE)
-    first = buying.place(buyer.id, {second: 1}, points=PRICE, token="tok_ok")
-    buying.advance(buying.place(buyer.id, {product: 1}, points=PRICE, token=""))
+    first = buying.place(buyer, second, points=PRICE, token="tok_ok")
+    buying.buy(buyer, product, points=PRICE, token="")
     buying.advance(first)
     assert increases()['firstcome_payments_total{gateway="simulator",outcome="failed"}'] == 1
     assert counted(increases) == in_rows()
@@ -68,14 +68,14 @@ def test_an_order_whose_transaction_is_rolled_back_is_not_counted(product):
     increases, buyer = counting(), buying.account(points=100)
     before = increases()
     with suppress(ZeroDivisionError), transaction.atomic():
-        buying.place(buyer.id, {product: 1}, points=100, token="tok_ok")
+        buying.place(buyer, product, points=100, token="tok_ok")
         raise ZeroDivisionError
     assert (increases(), Order.objects.count()) == (before, 0)
 
 
 def test_a_refusal_is_counted_for_each_product_that_it_names(product):
     other = ProductFactory(on_hand=1)
-    api = client_of(buying.account())
+    api = new_customer()
     increases = Increases("firstcome_product_refusals_total")
 
     short = [{"product": product.pk, "quantity": 101}, {"product": other.pk, "quantity": 2}]
@@ -98,15 +98,15 @@ def exposed(*names: str) -> dict[str, float]:
 def test_open_orders_are_counted_by_status_and_ended_ones_are_not(product):
     buyer = buying.account()
     for _ in range(2):
-        buying.place(buyer.id, {product: 1})
-    paying = buying.place(buyer.id, {product: 1}, token="tok_ok")
+        buying.place(buyer, product)
+    paying = buying.place(buyer, product, token="tok_ok")
     assert exposed("firstcome_orders") == {
         'firstcome_orders{status="awaiting_payment"}': 2,
         'firstcome_orders{status="paying"}': 1,
         'firstcome_orders{status="refunding"}': 0,
     }
     buying.advance(paying)
-    buying.refund(paying.order.id)
+    buying.refund(paying.order)
     assert state.open_orders() == {"awaiting_payment": 2, "paying": 0, "refunding": 1}
 
 
@@ -178,7 +178,7 @@ def test_discounts_of_orders_that_were_paid_within_a_day_are_summed_by_campaign(
     for campaign, card in ((first, "tok_ok"), (first, "tok_ok"), (second, "tok_ok"), (second, "")):
         buyer = buying.account()
         code = coupon_of(campaign, buyer).code
-        placed = buying.place(buyer.id, {product: 1}, coupon=code, token=card or None)
+        placed = buying.place(buyer, product, coupon=code, token=card or None)
         if card:
             buying.advance(placed)
     assert state.read_discounts() == {str(first.pk): 600, str(second.pk): 50}

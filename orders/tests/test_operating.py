@@ -13,6 +13,7 @@ from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import reloaded, set_columns
+from foundation.tests.journal_lines import times_noted
 from inventory.models import Product
 from orders import selectors
 from orders.metrics import state
@@ -208,7 +209,7 @@ def test_a_charge_that_the_gateway_does_not_have_is_never_completed_by_an_invent
     assert hanging.refusal(hanging.complete, row, reference="ch_invented") == code
     assert hanging.refusal(hanging.complete, row) == code
     assert hanging.order_of(row).status == "paying"
-    assert not JournalLine.objects.filter(what="saga.forced").exists()
+    assert not times_noted("saga.forced")
 
 
 @pytest.mark.parametrize(("column", "value"), [("card_amount", 1), ("currency", "EUR")])
@@ -269,7 +270,7 @@ def test_an_approval_does_nothing_once_the_saga_has_moved(product, away):
     hanging.advance(row)
     assert buying.refusal_of(hanging.approve, asked, kind=Rejected).code == "step_is_local"
     assert Approval.objects.get().status == "waiting"
-    assert not JournalLine.objects.filter(what="saga.forced").exists()
+    assert not times_noted("saga.forced")
 
 
 def test_a_step_that_was_not_tried_yet_or_is_still_tried_is_not_forced(product, away):
@@ -365,7 +366,7 @@ def test_the_retry_of_a_refund_that_no_worker_has_begun_opens_no_call(product):
 
 def test_a_top_up_that_the_gateway_has_charged_can_be_completed():
     buyer = buying.account()
-    payment = buying.top_up(buyer.id, 700, "tok_timeout_charged")
+    payment = buying.top_up(buyer, 700, "tok_timeout_charged")
     [charge] = gateway().charges(key=payment.charge_key)
     row = Saga.objects.get(subject_id=payment.id)
     assert hanging.refusal(hanging.complete, row, reference=charge.reference) == "step_not_hanging"

@@ -19,7 +19,8 @@ from foundation.models import JournalLine
 from foundation.tests import commands
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.confirming import confirmed, said
-from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.factories import reloaded, set_columns, staff_member
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.racing import wait_until
 from orders.models import Saga
 from orders.tests import hanging, owners, stepping
@@ -33,7 +34,7 @@ BUTTONS = ("retry", "compensate", "complete")
 
 @pytest.fixture
 def operator() -> User:
-    return AccountFactory(username="ada", is_staff=True, permissions=["orders.change_saga"])
+    return staff_member("orders.change_saga", username="ada")
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_the_list_opens_with_the_sagas_that_need_an_operator(operator, stuck, un
 def test_a_stuck_saga_is_retried_by_a_worker(operator, stuck, broker_server):
     status, messages = press(signed_in(operator), stuck, "retry")
     assert (status, messages) == (302, ["Recorded: it continues; the next free worker executes it."])
-    line = JournalLine.objects.get(what="saga.retried")
+    line = journal_line("saga.retried")
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.id, "ada")
     assert line.detail == "it is back"
     assert line.request_id
@@ -98,7 +99,7 @@ def test_a_charge_is_completed_as_the_gateway_has_it(operator, settings):
     assert "not the one that you gave" in messages[0]
     press(client, row, "complete")
     [charge] = gateway().charges(order_id=row.about_id)
-    assert JournalLine.objects.get(what="charge_card.forced").reference == charge.reference
+    assert journal_line("charge_card.forced").reference == charge.reference
 
 
 def test_what_can_not_be_asked_about_waits_for_another_operator(operator, stuck):
@@ -139,7 +140,7 @@ def test_one_saga_is_retried(stuck, away):
     code, output = commands.run("retry_saga", str(stuck.id), "--reason", "it is back", "--by", "ada")
     said = f"purchase saga {stuck.id}: it continues; the next free worker executes it.\n"
     assert (code, output) == (0, said)
-    line = JournalLine.objects.get(what="saga.retried")
+    line = journal_line("saga.retried")
     assert (line.actor_name, line.detail) == ("ada", "it is back")
     away.back()
     assert [one.id for one in stepping.due(limit=10)] == [stuck.id]
@@ -190,7 +191,7 @@ def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(stuc
         f"(approval {asked.pk}).\n"
     )
     assert (asked.asker_id, asked.asker_name) == (None, "ada")
-    same = AccountFactory(username="ada", is_staff=True)
+    same = staff_member(username="ada")
     with pytest.raises(Rejected, match="You have asked for it yourself"):
         hanging.approve(asked, by=ActorContext(actor="staff", id=same.pk, name="ada"))
     assert hanging.approve(asked).status == "approved"

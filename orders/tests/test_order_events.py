@@ -9,11 +9,10 @@ import pytest
 from accounts.tests.clients import client_of
 from events.tests.delivering import deliver_due
 from foundation.models import JournalLine
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import AccountFactory, staff_member
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_connection import holding
 from foundation.tests.waiting import in_background, waiting_at
-from orders import cancellation
 from orders.models import Order
 from orders.placement.strategies import group_commit
 from orders.tests import buying
@@ -36,12 +35,12 @@ def line(what: str, **more: Any) -> JournalLine:
 
 def test_the_events_of_an_order_arrive_in_their_order(own_data_platform, product):
     buyer = buying.account(points=500)
-    order = buying.advance(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
+    order = buying.buy(buyer, {product: 3}, points=300)
     assert deliver_due() == 1
     assert [type for type, _ in published(own_data_platform, order)] == ["order.paid"]
 
-    buying.refunded(order.id, {product: 1})
-    buying.refunded(order.id)
+    buying.refunded(order, product)
+    buying.refunded(order)
     deliver_due()
 
     events = published(own_data_platform, order)
@@ -54,9 +53,9 @@ def test_the_events_of_an_order_arrive_in_their_order(own_data_platform, product
 
 def test_a_cancelled_order_is_published_and_a_declined_one_is_not(own_data_platform, product):
     buyer = buying.account()
-    cancelled = buying.place(buyer.id, {product: 1})
-    failed = buying.place(buyer.id, {product: 1}, token="tok_declined")
-    cancellation.cancel(order_id=cancelled.order.id, account_id=buyer.id)
+    cancelled = buying.place(buyer, product)
+    failed = buying.place(buyer, product, token="tok_declined")
+    buying.cancel(cancelled)
     buying.advance(failed)
 
     assert deliver_due() == 1
@@ -65,8 +64,8 @@ def test_a_cancelled_order_is_published_and_a_declined_one_is_not(own_data_platf
 
 
 def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(product):
-    buyers = [buying.account() for _ in range(12)]
-    coupons = {buyer.id: buying.coupon_of(buyer.id).code for buyer in buyers}
+    buyers = AccountFactory.create_batch(12)
+    coupons = {buyer.id: buying.coupon_code(buyer) for buyer in buyers}
 
     def order(buyer):
         body = order_of(product, coupon=coupons[buyer.id])
@@ -96,7 +95,7 @@ def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(produc
 
 def test_an_operators_actions_are_recorded_with_their_name(product):
     rights = ["payments.add_transfer", "inventory.add_stockmovement"]
-    operator = AccountFactory(is_staff=True, permissions=rights)
+    operator = staff_member(*rights)
     buyer, api = buying.account(), client_of(operator)
     grant = {"user": buyer.id, "amount": 700, "reason": "Sorry."}
     granted = api.post("/wallet/grants", grant, key="a", **{"X-Request-ID": "r-1"})
@@ -115,10 +114,10 @@ def test_the_journal_records_every_balance_from_the_first_to_the_last(product):
     """Each line starts with the balance of the one before, and the last has the wallet's balance."""
     buyers = [buying.account(points=1_000) for _ in range(3)]
     for buyer in buyers:
-        order = partial(buying.place, buyer.id, {product: 1}, points=200)
+        order = partial(buying.place, buyer, product, points=200)
         placed = [order(token=token) for token in ("tok_ok", "tok_declined", "tok_ok")]
         paid = [buying.advance(one) for one in placed]
-        buying.refunded(paid[0].id)
+        buying.refunded(paid[0])
 
     chains = defaultdict(list)
     for noted in JournalLine.objects.filter(what__startswith="points.").order_by("id"):

@@ -9,8 +9,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
-from accounts.tests.clients import client_of
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from accounts.tests.clients import client_of, new_customer, new_superuser
 from foundation.tests.second_connection import ask
 from orders import rows as order_rows, tasks
 from orders.models import NumberState, Order
@@ -82,8 +81,8 @@ def test_an_order_has_a_number_by_which_its_buyer_finds_it_however_it_is_typed(b
         assert [one["id"] for one in api.rows(f"/orders?number={typed}")] == [placed["id"]]
     for wrong in ("x", number[:7], f"{number}2", "0" * 8, "%25"):
         assert api.rows(f"/orders?number={wrong}") == []
-    assert client_of(AccountFactory()).rows(f"/orders?number={number}") == []
-    staff = client_of(SuperuserFactory())
+    assert new_customer().rows(f"/orders?number={number}") == []
+    staff = new_superuser()
     assert staff.rows(f"/orders?number={number}")[0]["id"] == placed["id"]
 
 

@@ -9,8 +9,7 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from accounts.tests.clients import client_of
-from foundation.tests.factories import SuperuserFactory
+from accounts.tests.clients import client_of, new_superuser
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states, rows as order_rows
 from orders.models import Order, Saga
@@ -82,7 +81,7 @@ def advance(placed: PlacedOrder) -> str:
 
 
 def refund(placed: PlacedOrder) -> str:
-    staff = client_of(SuperuserFactory())
+    staff = new_superuser()
     return refusal(staff.post(f"/orders/{placed.order.id}/refunds", {"reason": "they asked"}, key="refund"))
 
 

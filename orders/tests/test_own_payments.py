@@ -76,7 +76,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def place(product: Product, **more: Any) -> PlacedOrder:
-    return buying.place(buying.account(points=500).id, {product: 1}, **{"token": "tok_ok"} | more)
+    return buying.place(buying.account(points=500), product, **{"token": "tok_ok"} | more)
 
 
 def step_all(executor: stepping.SteppedExecutor) -> None:
@@ -118,10 +118,10 @@ def test_a_payment_is_leased_with_its_call_open_by_the_transaction_that_inserts_
 
 def test_a_coupon_goes_with_the_call_and_points_are_held_by_workers(own, product):
     buyer = buying.account(points=1_000)
-    coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    with_coupon = buying.place(buyer.id, {product: 1}, coupon=coupon, token="tok_ok")
-    with_points = buying.place(buyer.id, {product: 1}, points=100, token="tok_ok")
-    points_alone = buying.place(buyer.id, {product: 1}, points=500, token="")
+    coupon = buying.coupon_code(buyer, discount_value=100)
+    with_coupon = buying.place(buyer, product, coupon=coupon, token="tok_ok")
+    with_points = buying.place(buyer, product, points=100, token="tok_ok")
+    points_alone = buying.place(buyer, product, points=500, token="")
     placed = [with_coupon, with_points, points_alone]
     assert [saga_of(one).lease_token for one in placed] == [own._token, "", ""]
     step_all(own)
@@ -148,10 +148,8 @@ def test_what_does_not_settle_at_once_is_left_to_workers_in_its_usual_state(own,
 
 def test_an_order_that_is_paid_later_is_advanced_by_the_process_that_answers(own, product):
     buyer = buying.account()
-    order = buying.place(buyer.id, {product: 1}).order
-    started = purchase.pay(
-        account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=buying.keyed(buyer.id)
-    )
+    order = buying.order(buyer, product)
+    started = purchase.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=buying.keyed(buyer))
     assert Saga.objects.get().lease_token == own._token == started.saga.lease_token
     step_all(own)
     charged_once(product)
@@ -246,7 +244,7 @@ def test_a_lost_reply_to_commit_leaves_the_payment_to_recovery(own, product, tmp
     """The batch is decided again, and finds its own order; nobody makes its call twice."""
     buyer = buying.account().id
     with losing_reply_to_commit(tmp_path):
-        placed = buying.place(buyer, {product: 1}, token="tok_ok")
+        placed = buying.place(buyer, product, token="tok_ok")
     assert Order.objects.count() == 1
     assert own._sagas == {}
     step_all(own)

@@ -6,8 +6,9 @@ import pytest
 from django.contrib.auth.models import User
 
 from accounts.tests import api_keys
-from accounts.tests.clients import client_of
+from accounts.tests.clients import client_of, new_customer
 from coupons import campaigns
+from coupons.tests.factories import change
 from foundation import journal
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.samples import Increases
@@ -54,11 +55,11 @@ def test_an_order_refuses_a_coupon_of_a_campaign_that_its_buyer_made_or_changed_
     assert order(api, product, coupon="COLLEAGUES") == (201, "")
     helper = SuperuserFactory()
     with acting(helper):
-        campaigns.change(campaign_id=theirs.pk, quantity=6)
+        change(theirs, quantity=6)
     with acting(colleague):
-        campaigns.change(campaign_id=theirs.pk, quantity=7)
+        change(theirs, quantity=7)
     assert order(client_of(helper), product, coupon="COLLEAGUES") == (403, "own_account")
-    assert order(client_of(buying.account()), product, coupon="CLERKS-OWN") == (201, "")
+    assert order(new_customer(), product, coupon="CLERKS-OWN") == (201, "")
     with shifted(days=31):
         assert order(client_of(clerk), product, coupon="CLERKS-OWN") == (201, "")
 
@@ -74,7 +75,7 @@ def test_an_order_refuses_a_price_that_its_buyer_set_within_a_day(settings, stra
 
     assert order(client_of(clerk), cheap) == (403, "own_account")
     assert order(client_of(clerk), renamed) == (201, "")
-    assert order(client_of(buying.account()), cheap) == (201, "")
+    assert order(new_customer(), cheap) == (201, "")
     with shifted(hours=25):
         assert order(client_of(clerk), cheap) == (201, "")
 
@@ -91,6 +92,6 @@ def test_orders_of_staff_are_counted_and_refused_ones_and_those_of_customers_are
     clerk, product = SuperuserFactory(), ProductFactory(on_hand=2)
     increases = Increases("firstcome_staff_orders_total")
     assert order(client_of(clerk), product) == (201, "")
-    assert order(client_of(buying.account()), product) == (201, "")
+    assert order(new_customer(), product) == (201, "")
     assert order(client_of(clerk), product) == (409, "insufficient_stock")
     assert increases() == {"firstcome_staff_orders_total": 1}

@@ -9,24 +9,23 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from accounts.tests.clients import client_of, problem_of
+from accounts.tests.clients import client_of, new_customer, problem_of
 from foundation.db import transactions
-from foundation.idempotency.recorded_answers import Replay
 from foundation.models import IdempotencyKey
 from foundation.redis import redis_client
+from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_process import another_process, read_line, send, starts_another_process
-from inventory import availability, mirror, products, rows as stock_rows
+from foundation.tests.waiting import behind_a_pause
+from inventory import availability, mirror, rows as stock_rows
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory, levels_of
+from inventory.tests.factories import ProductFactory, levels_of, pause, resume
 from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout, decisions
 from orders.placement.decisions import OrderRequest
 from orders.tests import buying
 from orders.tests.buying import buy_until, kinds, refusal_of
-from orders.tests.waiting import behind_a_pause
-from sales import terms
 from sales.tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,14 +58,6 @@ def _many_open_orders(settings: LazySettings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
 
 
-def pause(product: Product) -> Product:
-    return products.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
-
-
-def resume(product: Product) -> Product:
-    return products.set_paused(product_id=product.pk, is_paused=False, reason="The price is right.")
-
-
 def buy(product: Product) -> Any:
     return buying.place_for_newcomer(product)
 
@@ -74,7 +65,7 @@ def buy(product: Product) -> Any:
 @buying.by_two_strategies
 def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strategy):
     paused, plenty, short = (ProductFactory(on_hand=count) for count in (9, 9, 0))
-    api = client_of(buying.account())
+    api = new_customer()
     pause(paused)
     body = {"items": [{"product": one.id, "quantity": 1} for one in (plenty, paused, short)]}
 
@@ -104,23 +95,10 @@ def test_a_paused_product_that_is_sold_out_is_paused_and_one_that_is_inactive_is
 
 
 @buying.by_two_strategies
-def test_a_repeat_under_the_key_gets_the_recorded_order(strategy):
-    product, buyer = buying.product_and_buyer(on_hand=9)
-    order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
-    placed = checkout.place(order_request)
-    pause(product)
-
-    again = checkout.place(order_request)
-
-    assert isinstance(again, Replay)
-    assert again.reference == placed.order.id
-
-
-@buying.by_two_strategies
 def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy):
     product = ProductFactory(on_hand=9, price=500)
-    paid_later, cancelled, expired = (buying.account() for _ in range(3))
-    orders = {one: buying.place(one.id, {product: 1}).order.id for one in (paid_later, cancelled, expired)}
+    paid_later, cancelled, expired = AccountFactory.create_batch(3)
+    orders = {one: buying.order(one, product).id for one in (paid_later, cancelled, expired)}
     at_once = buying.place_for_newcomer(product, token="tok_ok")
     pause(product)
 
@@ -131,7 +109,7 @@ def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy):
     assert cancellation.expire_due() == 1
     assert buying.advance(at_once).status == Order.Status.PAID
     buying.settle_everything()
-    buying.refunded(at_once.order.id)
+    buying.refunded(at_once.order)
 
     assert [buying.state_of(one) for one in orders.values()] == ["paid", "cancelled", "expired"]
     assert buying.status_of(at_once) == "refunded"
@@ -143,7 +121,7 @@ def requests_of(product: Product) -> list[OrderRequest]:
 
 def pausing_its_sale(product: Product) -> Callable[[], Any]:
     sale = factories.create_sale(product, admission="open")
-    return partial(terms.set_paused, sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
+    return partial(factories.pause, sale)
 
 
 # What ends the orders of a product, once it is prepared, by the code that refuses them from then on.
@@ -192,7 +170,7 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
 @pytest.mark.parametrize("code", ENDS)
 def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy, code):
     """Threads place one order after the other; what is committed when the pause returns is all there is."""
-    product, buyers = ProductFactory(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
+    product, buyers = ProductFactory(on_hand=10_000), AccountFactory.create_batch(REQUESTS)
     end = ENDS[code](product)
 
     def end_soon():

@@ -11,9 +11,9 @@ from django.conf import LazySettings
 
 from foundation import starting
 from foundation.errors import NotFound, SignatureInvalid
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 from foundation.tests.samples import Increases
-from foundation.tests.second_connection import holding
+from foundation.tests.second_connection import holding_row
 from foundation.tests.second_process import environment
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -97,7 +97,7 @@ def test_a_payment_in_doubt_is_settled_where_it_was_charged_after_another_gatewa
 def assert_refundable(*orders: PlacedOrder) -> None:
     """Each is refunded, and nothing is kept of it at either gateway."""
     for placed in orders:
-        assert buying.refunded(placed.order.id).status == "succeeded"
+        assert buying.refunded(placed.order).status == "succeeded"
     assert {kept(placed) for placed in orders} == {(0, 0)}
 
 
@@ -137,7 +137,7 @@ def test_a_payment_at_stripe_stays_there_after_the_simulator_takes_new_ones(prod
     assert [payment_of(one).gateway for one in (old, new)] == ["stripe", "simulator"]
     assert buying.status_of(old) == buying.status_of(new) == "paid"
     assert_books_agree()
-    assert buying.refunded(old.order.id).status == "succeeded"
+    assert buying.refunded(old.order).status == "succeeded"
     assert kept(old) == (0, 0) and kept(new) == (PRICE, 0)
     assert_books_agree()
     page = gateways.charge_page("stripe", payment_of(old).charge_reference)
@@ -210,7 +210,7 @@ def test_the_gateway_is_changed_in_the_middle_of_a_burst(product, settings, othe
 
     paid = [one for one in placed if buying.status_of(one) == "paid"]
     assert {payment_of(one).gateway for one in paid} == {"simulator", "b"}
-    for outcome in race([partial(buying.refund, one.order.id) for one in paid]):
+    for outcome in race_each(lambda one: buying.refund(one.order), paid):
         assert not isinstance(outcome, BaseException)
     buying.settle_everything()
     assert set(Refund.objects.values_list("status", flat=True)) == {"succeeded"}
@@ -305,7 +305,7 @@ def test_payments_of_the_release_before_are_at_the_gateway_of_the_update_for_goo
     settings.PAYMENT_GATEWAY = "b"
     assert set(Payment.objects.values_list("gateway", flat=True)) == {"simulator"}
     for placed in (in_doubt, paid):
-        assert buying.refunded(placed.order.id).status == "succeeded"
+        assert buying.refunded(placed.order).status == "succeeded"
     assert_books_agree()
 
 
@@ -314,7 +314,7 @@ def test_a_payment_that_is_locked_is_named_later_and_holds_up_no_other(product):
     locked, _ = (payment_of(buy(product)) for _ in range(2))
     Payment.objects.update(gateway="")
     unnamed = Payment.objects.filter(gateway="")
-    with holding("SELECT id FROM payments_payment WHERE id = %s FOR UPDATE", locked.id.hex):
+    with holding_row(locked):
         payment_states.name_gateways()
         assert [*unnamed.values_list("id", flat=True)] == [locked.id]
     payment_states.name_gateways()
@@ -361,7 +361,7 @@ def test_no_process_starts_while_a_payment_is_open_at_a_gateway_that_is_not_conf
     assert (level, found[:58]) == ("warning", "PAYMENT_GATEWAYS has no 'simulator'; the newest that can b")
 
     settings.PAYMENT_GATEWAYS = before
-    buying.refunded(placed.order.id)
+    buying.refunded(placed.order)
     left(settings)
     assert found_by_doctor() == [("ok", "named")]
 

@@ -11,9 +11,10 @@ import pytest
 from django.apps import apps
 from django.db import IntegrityError
 
+from coupons.tests.factories import accounts
 from foundation import clock
 from foundation.tests.racing import wait_until
-from foundation.tests.second_connection import holding
+from foundation.tests.second_connection import holding, holding_row
 from foundation.tests.waiting import in_background, waiting_at
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -44,7 +45,7 @@ def sale(product: Product) -> Sale:
 
 
 def buy(product: Product, account_id: int) -> Any:
-    return buying.place(account_id, {product: 1}).order
+    return buying.order(account_id, product)
 
 
 @contextmanager
@@ -184,7 +185,7 @@ def test_the_migration_holds_the_places_of_open_and_paid_orders_one_for_each_acc
 ):
     places = importlib.import_module("sales.migrations.0003_places")
     monkeypatch.setattr(places, "ROWS", 2)
-    buyers = [buying.account().id for _ in range(5)]
+    buyers = accounts(5)
     used = {buyer: admitted(sale, buyer).id for buyer in buyers}
     orders = [buy(product, buyer) for buyer in buyers]
     cancellation.cancel(order_id=orders[0].id, account_id=buyers[0])
@@ -225,9 +226,9 @@ def test_a_join_does_not_wait_for_the_product_of_a_lapsed_order_and_repeated_it_
     entry = admitted(sale, buyer)
     order = buy(product, buyer)
     buying.change_order(order, expires_at=clock.now())
-    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.pk):
+    with holding_row(product):
         joins = [in_background(partial(factories.join, sale, account)) for account in (buyer, other)]
         kept, new = [joining.result(2) for joining in joins]
         assert (kept.id, kept.status, new.status) == (entry.id, "used", "waiting")
     assert factories.join(sale, buyer).id != entry.id
-    assert buying.state_of(order.id) == "expired"
+    assert buying.state_of(order) == "expired"

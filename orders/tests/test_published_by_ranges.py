@@ -12,6 +12,7 @@ from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead, deliver_all
 from events.webhooks import deliveries, ranges
 from foundation.models import JournalLine
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.waiting import shifted
 from inventory.tests.factories import ProductFactory
 from orders import audit, selectors
@@ -180,7 +181,7 @@ def test_all_events_of_an_order_are_sent_again_with_rows_of_their_own(paid):
     assert deliveries.resend_order(order_id=order.pk, reason="lost there") == 1
     row = WebhookDelivery.objects.get(order_id=order.pk)
     assert (row.status, row.position) == ("pending", place_of(order))
-    line = JournalLine.objects.get(what="event.resent")
+    line = journal_line("event.resent")
     assert (line.before["status"], "delivered_at" in line.before) == ("delivered", True)
     deliver_all()
     assert [event.status for event in deliveries.of_order(order.pk)] == ["delivered"]

@@ -11,6 +11,7 @@ import pytest
 from urllib3 import PoolManager, make_headers
 
 from foundation.tests.beats import beat
+from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import wait_until
 from foundation.tests.second_process import another_process, read_line
 from inventory.models import Product
@@ -146,7 +147,7 @@ def said_in_web(stack: ObservedStack, event: str) -> bool:
 @pytest.mark.boots("a program")
 def test_the_worker_takes_the_orders_from_a_quorum_queue(stack, own_rabbitmq):
     product = ProductFactory(on_hand=BUYERS)
-    buyers = [buying.account() for _ in range(BUYERS)]
+    buyers = AccountFactory.create_batch(BUYERS)
     with ThreadPoolExecutor(BUYERS) as pool:
         statuses = Counter(pool.map(lambda buyer: buy(stack, buyer, product), buyers))
 
@@ -162,7 +163,7 @@ def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns
     stack, stack_settings, own_rabbitmq, tmp_path
 ):
     product = ProductFactory(on_hand=10_000)
-    buyers = [buying.account() for _ in range(BUYERS)]
+    buyers = AccountFactory.create_batch(BUYERS)
     ended = threading.Event()
 
     def buy_until_ended(buyer):

@@ -21,7 +21,7 @@ from foundation.db import transactions
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Replay
 from foundation.tests.lost_replies import losing_reply_to_commit
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 from foundation.tests.waiting import in_background
 from inventory import rows as stock_rows
 from inventory.models import Product
@@ -55,7 +55,7 @@ def test_stock_of_100_is_sold_to_exactly_100():
 def test_100_calls_with_one_key_are_one_order_and_one_charge():
     product = ProductFactory(on_hand=100, price=700)
     buyer = buying.account()
-    order_request = buying.order_request(buyer.id, {product: 1}, token="tok_ok", key="only-once")
+    order_request = buying.order_request(buyer, product, token="tok_ok", key="only-once")
 
     def place_and_pay():
         outcome = checkout.place(order_request)
@@ -86,7 +86,7 @@ def test_an_order_whose_commit_got_no_reply_is_the_caller_s_own_and_its_repeat_a
 def test_a_repeat_is_not_refused_for_the_points_that_its_own_order_has_used(strategy):
     """A faster duplicate is placed and paid between two reads of the transaction, which locks nothing."""
     product, buyer = buying.product_and_buyer(on_hand=9, price=100, points=100)
-    order_request = buying.order_request(buyer.id, {product: 1}, points=100, token="")
+    order_request = buying.order_request(buyer, product, points=100, token="")
     placed = []
 
     def place_and_pay():
@@ -113,8 +113,8 @@ def test_300_orders_in_opposite_order_meet_no_deadlock():
     order_requests = []
     for index in range(300):
         line_up = products if index % 2 else products[::-1]
-        order_requests.append(buying.order_request(buying.account().id, dict.fromkeys(line_up, 1)))
-    outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
+        order_requests.append(buying.order_request(buying.account(), dict.fromkeys(line_up, 1)))
+    outcomes = race_each(checkout.place, order_requests)
     assert kinds(outcomes) == {"PlacedOrder": 300}
 
 
@@ -122,8 +122,8 @@ def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 50
     product = ProductFactory(on_hand=50, price=100)
     buyer = buying.account(points=1_000)
-    placed = [buying.place(buyer.id, {product: 1}, points=100, token="") for _ in range(50)]
-    race([partial(buying.advance, one) for one in placed])
+    placed = [buying.place(buyer, product, points=100, token="") for _ in range(50)]
+    race_each(buying.advance, placed)
     buying.settle_everything()
     ended = Counter(Order.objects.values_list("status", flat=True))
     assert ended == {Order.Status.PAID: 10, Order.Status.PAYMENT_FAILED: 40}
@@ -132,9 +132,9 @@ def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings):
 
 def test_one_coupon_in_20_orders_at_once_is_held_by_one():
     product, buyer = buying.product_and_buyer(on_hand=100, price=5_000)
-    code = buying.coupon_of(buyer.id).code
-    order_requests = [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(20)]
-    outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
+    code = buying.coupon_code(buyer)
+    order_requests = [buying.order_request(buyer, product, coupon=code) for _ in range(20)]
+    outcomes = race_each(checkout.place, order_requests)
     assert kinds(outcomes) == {"PlacedOrder": 1, "coupon_not_usable": 19}
 
 
@@ -151,12 +151,12 @@ def test_cancel_against_pay_against_expiry_one_wins_200_times(strategy):
 
 def _cancel_pay_expire(chance: random.Random) -> None:
     product, buyer = buying.product_and_buyer(on_hand=1, price=150, points=50)
-    order = buying.place(buyer.id, {product: 1}, points=50).order
+    order = buying.order(buyer, product, points=50)
     lapse = timedelta(seconds=chance.choice([-60, 0, 60]))
     buying.change_order(order, expires_at=timezone.now() + lapse)
 
     def pay() -> Any:
-        keyed = buying.keyed(buyer.id, key="pay")
+        keyed = buying.keyed(buyer, key="pay")
         return purchase.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
 
     contestants: dict[str, Callable[[], Any]] = {
@@ -170,7 +170,7 @@ def _cancel_pay_expire(chance: random.Random) -> None:
     assert all(isinstance(error, FirstcomeError) for error in errors)
     buying.settle_everything()
     won = {name for name, outcome in outcomes.items() if outcome and outcome not in errors}
-    ended = buying.state_of(order.id)
+    ended = buying.state_of(order)
     assert won == ({ended} if ended != Order.Status.AWAITING_PAYMENT else set())
 
 
@@ -183,7 +183,7 @@ def test_reading_the_key_and_then_placing_places_twice():
         is_new = not Order.objects.filter(account=buyer).exists()
         both_looked.wait()
         if is_new:
-            buying.place(buyer.id, {product: 1})
+            buying.place(buyer, product)
 
     race([place] * 2)
     assert Order.objects.filter(account=buyer).count() == 2
@@ -214,7 +214,7 @@ def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch
     counted = {}
 
     def place():
-        order_request = buying.order_request(buyer.id, {product: 2})
+        order_request = buying.order_request(buyer, {product: 2})
         stock = stock_rows.read_stock([product.id])
         counted[threading.get_ident()] = read([(buyer.id, order_request.lines)], stock)
         both_counted.wait()

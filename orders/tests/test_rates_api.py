@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests import api_keys
-from accounts.tests.clients import Api, client_of, problem_of
+from accounts.tests.clients import Api, client_of, new_customer, problem_of
 from accounts.tokens import token_pairs
 from coupons.tests.factories import CampaignFactory
 from foundation import clock
@@ -23,7 +23,7 @@ from foundation.rates import rate_limits
 from foundation.rates.rate import Rate
 from foundation.tests import asgi_client, servers
 from foundation.tests.factories import SuperuserFactory
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 from inventory.models import Product
 from orders.models import Order, Saga
 from orders.payment import charging, rows as payment_rows
@@ -66,12 +66,12 @@ def _top_up(api: Api, product: Product, key: str) -> Any:
 @pytest.mark.parametrize("call", [_coupon, _order, _payment, _top_up])
 def test_the_fourth_call_in_a_minute_is_throttled_and_other_accounts_and_staff_are_not(call, product):
     buyer, staff = buying.account(), SuperuserFactory()
-    buying.place(buyer.id, {product: 1})
+    buying.place(buyer, product)
     for key in ("a", "b", "c"):
         assert call(client_of(buyer), product, key).status_code in (201, 202, 409)
     assert_throttled(call(client_of(buyer), product, "d"))
-    assert call(client_of(buying.account()), product, "d").status_code in (201, 202, 404)
-    buying.place(staff.id, {product: 1})
+    assert call(new_customer(), product, "d").status_code in (201, 202, 404)
+    buying.place(staff, product)
     assert {call(client_of(staff), product, key).status_code for key in "abcdef"} <= {201, 202, 409}
 
 
@@ -93,7 +93,7 @@ def test_answers_of_limited_calls_tell_the_limit_and_replays_and_staff_are_told_
     # Else a second may end between the two fields of an answer.
     monkeypatch.setattr(clock, "seconds", lambda: now)
     buyer, staff = buying.account(), SuperuserFactory()
-    buying.place(buyer.id, {product: 1})
+    buying.place(buyer, product)
     firsts = [call(client_of(buyer), product, key) for key in ("a", "b", "c")]
     refused = call(client_of(buyer), product, "d")
 
@@ -116,7 +116,7 @@ def test_answers_of_limited_calls_tell_the_limit_and_replays_and_staff_are_told_
 def test_repeats_never_count_and_are_answered_when_the_account_is_throttled(call, product, settings):
     buyer = buying.account()
     if call is _payment:
-        buying.place(buyer.id, {product: 1})
+        buying.place(buyer, product)
     api = client_of(buyer)
     first = call(api, product, "a")
     for _ in range(5):
@@ -135,7 +135,7 @@ def test_repeats_never_count_and_are_answered_when_the_account_is_throttled(call
 @pytest.mark.parametrize("path", ["/orders", "/payments", "/wallet/top-ups"])
 def test_of_forty_repeats_at_once_none_counts_and_none_is_throttled(path, product):
     buyer = buying.account()
-    waiting = buying.place(buyer.id, {product: 1}).order
+    waiting = buying.order(buyer, product)
     body = {
         "/orders": order_of(product, "tok_ok"),
         "/payments": {"order": str(waiting.id), "token": "tok_ok"},
@@ -166,7 +166,7 @@ def decline(api: Api, product: Product, key: str) -> Any:
 def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_called(settings, product):
     settings.RATE_ORDERS = None
     buyer = buying.account()
-    api, waiting = client_of(buyer), buying.place(buyer.id, {product: 1}).order
+    api, waiting = client_of(buyer), buying.order(buyer, product)
     for key in ("a", "b", "c"):
         assert decline(api, product, key).status_code == 202
     asked = len(list(gateway().charges()))
@@ -180,7 +180,7 @@ def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_called(se
     assert len(list(gateway().charges())) == asked
     assert api.post("/orders", order_of(product), key="g").status_code == 201, "to pay later"
     assert api.post("/orders", order_of(product, "tok_declined"), key="a").status_code == 402, "a repeat"
-    other = client_of(buying.account())
+    other = new_customer()
     assert other.post("/orders", order_of(product, "tok_ok"), key="d").status_code == 202
 
 
@@ -216,7 +216,7 @@ def test_of_sixty_payments_at_once_no_more_start_than_may_be_declined(settings, 
 
 def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(settings, product):
     settings.RATE_ORDERS = None
-    api = client_of(buying.account())
+    api = new_customer()
     for round in range(2):
         for n in range(3):
             answer = api.post("/orders", order_of(product, "tok_ok"), key=f"{round} {n}")
@@ -246,7 +246,7 @@ def test_of_payments_that_start_at_once_in_several_transactions_no_more_start_th
     settings, by_one_key
 ):
     settings.RATE_DECLINES_PER_KEY = Rate(3, 60)
-    outcomes = race([partial(start_top_up, payer) for payer in payers(12, by_one_key=by_one_key)])
+    outcomes = race_each(start_top_up, payers(12, by_one_key=by_one_key))
     assert Counter(type(outcome) for outcome in outcomes) == {charging.StartedPayment: 3, Throttled: 9}
     assert Payment.objects.count() == 3
 
@@ -263,13 +263,13 @@ def test_counting_them_without_the_locks_lets_all_start(settings, monkeypatch, b
 
     monkeypatch.setattr(bulk_sql, "for_update", lambda **_: "")
     monkeypatch.setattr(charging, "check_card_limits", check_later)
-    race([partial(start_top_up, payer) for payer in payers(6, by_one_key=by_one_key)])
+    race_each(start_top_up, payers(6, by_one_key=by_one_key))
     assert Payment.objects.count() == 6
 
 
 def test_declines_are_counted_while_redis_is_away(settings, product, own_redis):
     settings.RATE_ORDERS = None
-    api = client_of(buying.account())
+    api = new_customer()
     for key in ("a", "b", "c"):
         assert decline(api, product, key).status_code == 202
     own_redis.stop()
@@ -290,7 +290,7 @@ def test_what_counts_is_found_by_an_index(settings, product):
 
 
 def test_declined_top_ups_count_and_cards_without_an_answer_do_not(settings, product):
-    api = client_of(buying.account())
+    api = new_customer()
     settings.PAYMENT_GIVE_UP_SECONDS = 1
     for key, token in (("a", "tok_declined"), ("b", "tok_insufficient_funds")):
         answer = api.post("/wallet/top-ups", {"amount": 100, "token": token}, key=key, Prefer="wait=0")

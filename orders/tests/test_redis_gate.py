@@ -9,7 +9,7 @@ from django.conf import LazySettings
 from accounts.tests.clients import client_of, problem_of
 from foundation.models import IdempotencyKey
 from foundation.redis import redis_client
-from foundation.tests.racing import race, wait_until
+from foundation.tests.racing import race, race_each, wait_until
 from inventory import mirror
 from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order
@@ -36,7 +36,7 @@ def test_without_redis_only_placing_is_503_and_once_it_is_back_units_cancelled_m
     assert problem_of(answer) == (503, "unavailable")
     assert answer["Retry-After"] == "1"
     assert Order.objects.count() == IdempotencyKey.objects.count() == 1
-    assert api.get(f"/products/{product.id}").json()["available"] == 1
+    assert api.read(f"/products/{product.id}")["available"] == 1
     assert api.post(f"/orders/{first['id']}/cancel").json()["status"] == "cancelled"
     settings.INVENTORY_STRATEGY = "group_commit"
     assert api.post("/orders", body, key="third").status_code == 201
@@ -60,16 +60,16 @@ def test_a_mirror_that_shows_too_much_does_not_oversell():
     product = ProductFactory(on_hand=5)
     mirror.publish([mirror.StockState(product.id, 1_000, 10**6, True)])
     order_requests = [buying.request_of_newcomer(product) for _ in range(20)]
-    outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
+    outcomes = race_each(checkout.place, order_requests)
     assert buying.kinds(outcomes) == {"PlacedOrder": 5, "insufficient_stock": 15}
 
 
 def test_after_any_number_of_orders_none_is_in_flight_and_the_mirror_has_not_drifted():
     product, buyer = buying.product_and_buyer(on_hand=20)
-    code = buying.coupon_of(buyer.id).code
+    code = buying.coupon_code(buyer)
     order_requests = [buying.request_of_newcomer(product) for _ in range(30)]
-    order_requests += [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(10)]
-    race([partial(checkout.place, order_request) for order_request in order_requests])
+    order_requests += [buying.order_request(buyer, product, coupon=code) for _ in range(10)]
+    race_each(checkout.place, order_requests)
     assert not redis_client.client().hlen(mirror.IN_FLIGHT)
     assert (mirror.heal(), mirror.drift()) == (0, 0)
 

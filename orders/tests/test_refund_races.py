@@ -8,7 +8,7 @@ from django.db.models import Sum
 
 from coupons.models import Coupon
 from foundation.idempotency.recorded_answers import Replay
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import staff_member
 from foundation.tests.racing import race
 from inventory.availability import Line
 from inventory.models import Product
@@ -34,8 +34,8 @@ def product() -> Product:
 def order(product: Product) -> Order:
     """Seven of a product, by points and card, with a coupon: 650, of which 200 are points."""
     buyer = buying.account(points=200)
-    coupon = buying.coupon_of(buyer.id, discount_value=50).code
-    return buying.advance(buying.place(buyer.id, {product: 7}, coupon=coupon, points=200, token="tok_ok"))
+    coupon = buying.coupon_code(buyer, discount_value=50)
+    return buying.buy(buyer, {product: 7}, coupon=coupon, points=200)
 
 
 def promised(order: Order) -> int:
@@ -54,7 +54,7 @@ def assert_all_given_back(order: Order, product: Product) -> None:
 
 @pytest.mark.parametrize("units", [7, 1])
 def test_of_20_concurrent_refunds_of_all_one_succeeds_and_of_one_unit_of_seven_seven(order, product, units):
-    outcomes = race([partial(buying.refund, order.id, None if units == 7 else {product: units})] * 20)
+    outcomes = race([partial(buying.refund, order, None if units == 7 else {product: units})] * 20)
     assert kinds(outcomes) == {"StartedRefund": 7 // units, "nothing_to_refund": 20 - 7 // units}
     assert promised(order) == 650
     assert buying.broken_laws() == []
@@ -63,18 +63,18 @@ def test_of_20_concurrent_refunds_of_all_one_succeeds_and_of_one_unit_of_seven_s
 
 
 def test_concurrent_refunds_of_three_units_leave_the_rest_below_three(order, product):
-    outcomes = race([partial(buying.refund, order.id, {product: 3})] * 10)
+    outcomes = race([partial(buying.refund, order, {product: 3})] * 10)
     assert kinds(outcomes) == {"StartedRefund": 2, "refund_exceeds_order": 8}
     buying.settle_everything()
-    assert buying.state_of(order.id) == Order.Status.PAID
+    assert buying.state_of(order) == Order.Status.PAID
     assert buying.broken_laws() == []
-    buying.refunded(order.id)
+    buying.refunded(order)
     assert_all_given_back(order, product)
 
 
 def test_refunds_that_settle_concurrently_have_one_outcome(order, product):
     """Three executors per saga; the last refund to settle finds that nothing is left."""
-    started = [buying.refund(order.id, {product: 1}) for _ in range(7)]
+    started = [buying.refund(order, product) for _ in range(7)]
     race([partial(stepping.advance, one.saga_id) for one in started for _ in range(3)])
     buying.settle_everything()
     assert Refund.objects.filter(status=Refund.Status.SUCCEEDED).count() == 7
@@ -83,16 +83,16 @@ def test_refunds_that_settle_concurrently_have_one_outcome(order, product):
 
 def test_refunds_that_start_while_others_settle_have_one_outcome(order, product):
     for _ in range(6):
-        started = buying.refund(order.id, {product: 1})
+        started = buying.refund(order, product)
         settled, other = race(
-            [partial(stepping.advance, started.saga_id), partial(buying.refund, order.id, {product: 1})]
+            [partial(stepping.advance, started.saga_id), partial(buying.refund, order, product)]
         )
         assert settled == Saga.State.DONE
         is_taken = isinstance(other, StartedRefund)
         assert is_taken or other.code == "nothing_to_refund"
-        assert buying.state_of(order.id) == (Order.Status.REFUNDING if is_taken else Order.Status.REFUNDED)
+        assert buying.state_of(order) == (Order.Status.REFUNDING if is_taken else Order.Status.REFUNDED)
         buying.settle_everything()
-        if buying.state_of(order.id) == Order.Status.REFUNDED:
+        if buying.state_of(order) == Order.Status.REFUNDED:
             break
     assert_all_given_back(order, product)
 
@@ -100,8 +100,8 @@ def test_refunds_that_start_while_others_settle_have_one_outcome(order, product)
 @pytest.mark.parametrize(("count", "ends"), [(1, "paid"), (7, "refunded")])
 def test_20_calls_with_one_key_are_one_refund(count, ends, order, product):
     """Of one unit, of which there are enough; and of all seven, where the second finds nothing left."""
-    staff = AccountFactory(is_staff=True)
-    keyed = buying.keyed(staff.id, schemas.refund_answer)
+    staff = staff_member()
+    keyed = buying.keyed(staff, schemas.refund_answer)
 
     of = {"order_id": order.id, "wanted": [Line(product_id=product.id, quantity=count)], "keyed": keyed}
     refund = partial(refunding.start_refund, **of, reason="It came broken.", restock=True)
@@ -111,7 +111,7 @@ def test_20_calls_with_one_key_are_one_refund(count, ends, order, product):
     assert len(bodies) == 1
     assert Refund.objects.count() == 1
     buying.settle_everything()
-    assert buying.state_of(order.id) == ends
+    assert buying.state_of(order) == ends
 
 
 def test_reading_what_is_left_without_the_lock_refunds_twice_what_was_paid(order, product, unlawful):

@@ -10,22 +10,22 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import campaigns, coupon_requests, issuing, rows
+from coupons import coupon_requests, issuing, rows
 from coupons.allocation import allocating
 from coupons.codes import eligible_accounts
 from coupons.models import Campaign, Coupon
-from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.factories import CampaignFactory, accounts, change, coupon_of, pause
 from coupons.tests.laws import positions
+from coupons.tests.outcomes import issue
 from foundation import journal
 from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.models import JournalLine
-from foundation.tests.factories import set_columns
+from foundation.tests.factories import AccountFactory, set_columns
 from foundation.tests.instants import ago
-from foundation.tests.racing import race
+from foundation.tests.racing import race, race_each
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout, decisions
 from orders.placement.decisions import OrderRequest, PlacementResult
@@ -39,8 +39,8 @@ def shared_campaign(**terms: Any) -> Campaign:
     return CampaignFactory(**{"code_source": "shared", "shared_code": CODE} | terms)
 
 
-def request_of(account_id: int, product: Product, code: str = CODE) -> OrderRequest:
-    return buying.order_request(account_id, {product: 1}, coupon=code)
+def request_of(buyer: buying.Buyer, product: Product, code: str = CODE) -> OrderRequest:
+    return buying.order_request(buyer, product, coupon=code)
 
 
 def decide(requests: Sequence[OrderRequest], **locks: bool) -> list[PlacementResult]:
@@ -48,8 +48,8 @@ def decide(requests: Sequence[OrderRequest], **locks: bool) -> list[PlacementRes
     return transactions.run(partial(decisions.decide, requests, **locks), transactions.KEYED)
 
 
-def reason(account_id: int, product: Product, code: str = CODE) -> str:
-    return buying.coupon_refusal(account_id, {product: 1}, code)
+def reason(buyer: buying.Buyer, product: Product, code: str = CODE) -> str:
+    return buying.coupon_refusal(buyer, product, code)
 
 
 @buying.by_two_strategies
@@ -58,7 +58,7 @@ def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy):
     product = ProductFactory(on_hand=5, price=5_000)
 
     with journal.acting(journal.ActorContext("account", buyer.id)):
-        placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
+        placed = buying.place(buyer, product, coupon=CODE)
 
     coupon = Coupon.objects.get()
     assert (coupon.account_id, coupon.status, coupon.order_id) == (buyer.id, "held", placed.order.id)
@@ -78,13 +78,13 @@ def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy):
 def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strategy):
     campaign = shared_campaign(quantity=1)
     product, buyer, other = ProductFactory(on_hand=5), buying.account(), buying.account()
-    first = buying.place(buyer.id, {product: 1}, coupon=CODE)
-    assert reason(buyer.id, product) == "held"
-    cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
+    first = buying.place(buyer, product, coupon=CODE)
+    assert reason(buyer, product) == "held"
+    buying.cancel(first)
 
-    assert reason(other.id, product) == "sold_out"
-    campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="A check.")
-    second = buying.place(buyer.id, {product: 1}, coupon=CODE)
+    assert reason(other, product) == "sold_out"
+    pause(campaign)
+    second = buying.place(buyer, product, coupon=CODE)
 
     assert second.order.coupon_code == first.order.coupon_code
     assert Coupon.objects.get().order_id == second.order.id
@@ -93,11 +93,11 @@ def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strat
 def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for():
     campaign = shared_campaign()
     product, buyer = buying.product_and_buyer(on_hand=5)
-    issued = issuing.issue(campaign_id=campaign.pk, user_id=buyer.id)
+    issued = issue(campaign, buyer.id)
 
-    placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
+    placed = buying.place(buyer, product, coupon=CODE)
     assert placed.order.coupon_code == issued.coupon.code
-    assert issuing.issue(campaign_id=campaign.pk, user_id=buyer.id).coupon.status == "held"
+    assert issue(campaign, buyer.id).coupon.status == "held"
     assert Coupon.objects.count() == 1
 
 
@@ -114,17 +114,17 @@ def test_the_reasons_why_a_shared_code_is_refused(unlawful):
     }
     for (code, why), more in terms.items():
         shared_campaign(shared_code=code, **more)
-        assert reason(buyer.id, product, code) == why
+        assert reason(buyer, product, code) == why
     void = shared_campaign(shared_code="VOID")
     issuing.void(code=coupon_of(void, buyer).code, reason="A mistake.")
     expired = shared_campaign(shared_code="EXPIRED")
     coupon_of(expired, buyer, expires_at=ago(seconds=1))
     redeemed = shared_campaign(shared_code="REDEEMED")
-    buying.advance(buying.place(buyer.id, {product: 1}, coupon="REDEEMED", token="tok_ok"))
+    buying.buy(buyer, product, coupon="REDEEMED")
 
     for code in ("VOID", "EXPIRED", "REDEEMED"):
-        assert reason(buyer.id, product, code) == code.lower()
-    assert reason(buyer.id, product, "redeemed") == "not_found"
+        assert reason(buyer, product, code) == code.lower()
+    assert reason(buyer, product, "redeemed") == "not_found"
     assert reason(buying.account().id, product, Coupon.objects.get(campaign=redeemed).code) == "not_found"
     assert Coupon.objects.count() == 3, "a refused order issues nothing"
 
@@ -135,7 +135,7 @@ def test_a_refusal_that_has_no_text_for_orders_refuses_with_its_own(monkeypatch)
     product, buyer = buying.product_and_buyer(on_hand=5, price=5_000)
     too_young = Rejected("The account is too young.", code="too_young")
     monkeypatch.setattr(allocating.Applicants, "refusal", lambda self, account_id: too_young)
-    refused = buying.refusal_of(checkout.place, request_of(buyer.id, product), kind=Rejected)
+    refused = buying.refusal_of(checkout.place, request_of(buyer, product), kind=Rejected)
     assert "too young" in str(refused) and refused.extra["reason"] == "too_young"
 
 
@@ -150,7 +150,7 @@ def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(
 
 def test_a_refused_order_leaves_no_coupon_behind():
     campaign = shared_campaign(quantity=1)
-    product, buyers = ProductFactory(on_hand=1), [buying.account().id for _ in range(3)]
+    product, buyers = ProductFactory(on_hand=1), accounts(3)
     sold_out = request_of(buyers[0], ProductFactory(on_hand=0))
     outcomes = decide([sold_out, *(request_of(id, product) for id in buyers)])
     assert buying.reasons(outcomes) == {"insufficient_stock": 3, "PlacedOrder": 1}
@@ -160,7 +160,7 @@ def test_a_refused_order_leaves_no_coupon_behind():
 def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_once():
     product, buyer = buying.product_and_buyer(on_hand=5)
     own = coupon_of(shared_campaign(), buyer).code
-    requests = [request_of(buyer.id, product, code) for code in (own, CODE, own)]
+    requests = [request_of(buyer, product, code) for code in (own, CODE, own)]
     for is_locked in (False, True):
         outcomes = decide(requests[::-1], lock_stock=is_locked, lock_coupons=is_locked)
     assert buying.reasons(outcomes) == {"held": 2, "Replay": 1}
@@ -186,14 +186,14 @@ def test_a_code_that_was_changed_while_the_order_waited_for_the_lock_is_not_foun
     lock = allocating.lock_campaign
 
     def lock_late(*arguments):
-        race([lambda: campaigns.change(campaign_id=campaign.pk, shared_code="WINTER")])
+        race([lambda: change(campaign, shared_code="WINTER")])
         return lock(*arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr(allocating, "lock_campaign", lock_late)
-        assert reason(buyer.id, product) == "not_found"
-    assert reason(buyer.id, product) == "not_found"
-    buying.place(buyer.id, {product: 1}, coupon="WINTER")
+        assert reason(buyer, product) == "not_found"
+    assert reason(buyer, product) == "not_found"
+    buying.place(buyer, product, coupon="WINTER")
 
 
 def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_was_read(monkeypatch):
@@ -207,12 +207,12 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
         return read(*arguments, **named)
 
     monkeypatch.setattr(rows, "existing_coupons", read_late)
-    assert reason(buyer.id, product) == "not_found"
+    assert reason(buyer, product) == "not_found"
 
 
 def reasons_of_orders_and_requests(campaign: Campaign) -> tuple[Counter[str], Counter[str]]:
     """What came of 40 orders with the code and of 40 requests for its coupon, all by 40 accounts at once."""
-    product, buyers = ProductFactory(on_hand=100), [buying.account().id for _ in range(40)]
+    product, buyers = ProductFactory(on_hand=100), accounts(40)
     orders = [partial(checkout.place, request_of(buyer, product)) for buyer in buyers]
     requests = [partial(issuing.issue, campaign_id=campaign.pk, user_id=buyer) for buyer in buyers]
     outcomes = race([*orders, *requests])
@@ -259,7 +259,7 @@ def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy, settings
     settings.OPTIMISTIC_RETRIES = 100
     shared_campaign()
     product, buyer = buying.product_and_buyer(on_hand=100)
-    outcomes = race([partial(checkout.place, request_of(buyer.id, product)) for _ in range(20)])
+    outcomes = race([partial(checkout.place, request_of(buyer, product)) for _ in range(20)])
     assert buying.reasons(outcomes) == {"PlacedOrder": 1, "held": 19}
 
 
@@ -271,12 +271,12 @@ def test_two_shared_codes_and_own_codes_in_opposite_orders_meet_no_deadlock(sett
     product = ProductFactory(on_hand=1_000)
     batches = []
     for index in range(20):
-        buyers = [buying.account() for _ in range(3)]
+        buyers = AccountFactory.create_batch(3)
         named = [CODE, "WINTER", coupon_of(own, buyers[2]).code]
-        requests = [request_of(buyer.id, product, code) for buyer, code in zip(buyers, named, strict=True)]
+        requests = [request_of(buyer, product, code) for buyer, code in zip(buyers, named, strict=True)]
         batches.append(requests[:: -1 if index % 2 else 1])
 
-    outcomes = race([partial(decide, batch) for batch in batches])
+    outcomes = race_each(decide, batches)
     assert [buying.reasons(one) for one in outcomes] == [{"PlacedOrder": 3}] * 20
 
 
@@ -295,7 +295,7 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypat
 
     monkeypatch.setattr(coupon_requests, "write", write)
     monkeypatch.setattr(allocating, "lock_campaign", allocating.read_campaign)
-    race([partial(decide, [request], lock_coupons=False) for request in requests])
+    race_each(lambda request: decide([request], lock_coupons=False), requests)
 
     broken = {one.law: one.offenders for one in buying.broken_laws()}
     assert broken["L1"] == [str(campaign.pk)]
@@ -304,7 +304,7 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypat
 def test_listing_and_unlisting_beside_orders_is_exact():
     """After a removal was answered the account gets nothing; before, its coupon has a place in the order."""
     campaign = shared_campaign(quantity=1_000, eligible="listed")
-    product, buyers = ProductFactory(on_hand=1_000), [buying.account().id for _ in range(30)]
+    product, buyers = ProductFactory(on_hand=1_000), accounts(30)
     eligible_accounts.add(campaign_id=campaign.pk, account_ids=buyers)
 
     def unlist_then_order(buyer):

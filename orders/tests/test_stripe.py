@@ -9,9 +9,9 @@ import pytest
 from django.conf import LazySettings
 
 from coupons.models import Coupon
-from foundation.models import JournalLine
 from foundation.tests.factories import reloaded
-from foundation.tests.racing import race, wait_until
+from foundation.tests.journal_lines import journal_line
+from foundation.tests.racing import race_each, wait_until
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order, Refund, Saga
@@ -38,8 +38,8 @@ def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
 
 def test_an_order_is_paid_by_card_points_and_coupon(stripe_book):
     product, buyer = buying.product_and_buyer(on_hand=5, price=500, points=100)
-    coupon = buying.coupon_of(buyer.id, discount_value=300).code
-    placed = buying.place(buyer.id, {product: 2}, token="pm_card_visa", points=100, coupon=coupon)
+    coupon = buying.coupon_code(buyer, discount_value=300)
+    placed = buying.place(buyer, {product: 2}, token="pm_card_visa", points=100, coupon=coupon)
     paid = buying.advance(placed)
     assert (paid.status, paid.card_amount, kept_amount(placed)) == ("paid", 600, 600)
     assert payment_of(placed).charge_reference.startswith("pi_")
@@ -77,7 +77,7 @@ def test_20_orders_at_once_are_20_charges():
     product = ProductFactory(on_hand=20, price=500)
     placed = [buying.place_for_newcomer(product, token="pm_card_visa") for _ in range(20)]
 
-    race([lambda one=one: buying.advance(one) for one in placed])
+    race_each(buying.advance, placed)
 
     buying.settle_everything()
     assert {*Order.objects.values_list("status", flat=True)} == {"paid"}
@@ -98,7 +98,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
     placed = tried(token, points=100)
     if token == "pm_card_visa":
         stripe_book.dispute(payment_of(placed).charge_reference, amount=3, currency="usd")
-    started = buying.refund(placed.order.id)
+    started = buying.refund(placed.order)
     assert buying.execute_refund(started).status == "pending"
     row = Saga.objects.get(id=started.saga_id)
     hanging.let_stick(row)
@@ -184,7 +184,7 @@ def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book):
 
     [refund] = Refund.objects.all()
     assert (refund.source, refund.card_amount) == ("gateway", 300)
-    rest = buying.refunded(placed.order.id)
+    rest = buying.refunded(placed.order)
     assert (rest.card_amount, buying.status_of(placed)) == (700, "refunded")
     assert kept_amount(placed) == 0
 
@@ -215,6 +215,6 @@ def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(
     assert [(one.status, one.amount) for one in payment.disputes.all()] == [("lost", booked)]
     left = refunding.refundable(buying.order_now(placed))
     assert kept_amount(placed) == left.card_amount == 1_000 - booked
-    line = JournalLine.objects.get(what="payment.disputed")
+    line = journal_line("payment.disputed")
     part = f" {currency.upper()} disputed: {booked} of this charge"
     assert line.detail == f"{amount}{' disputed' if amount == booked else part}"

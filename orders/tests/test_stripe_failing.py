@@ -191,7 +191,7 @@ REFUND_FAULTS = FAULTS | {"400": REFUSED, "400 not kept": INVALID}
 def test_a_refund_of_one_unit_that_failed_once_is_made_once_at_the_next_attempt(stripe_book, fault):
     placed = tried()
     stripe_book.fail("refund", fault)
-    started = buying.refund(placed.order.id, {Product.objects.get(): 1})
+    started = buying.refund(placed.order, Product.objects.get())
     for _ in range(2):
         buying.execute_refund(started)
 
@@ -216,7 +216,7 @@ def test_a_charge_that_came_too_late_is_given_back_though_its_refund_failed_once
 def test_a_stuck_refund_is_retried_by_an_operator_though_stripe_kept_its_refusal(stripe_book):
     placed = tried()
     stripe_book.fail("refund", REFUSED, SERVER_ERROR)
-    started = buying.refund(placed.order.id)
+    started = buying.refund(placed.order)
     row = Saga.objects.get(id=started.saga_id)
     hanging.make_overdue(row)
     assert [hanging.advance(row) for _ in range(2)] == [Saga.State.STUCK] * 2
@@ -239,7 +239,7 @@ def deliver(events: list[tuple[str, dict[str, Any]]]) -> None:
 @pytest.mark.parametrize("is_reversed", [False, True])
 def test_webhooks_that_come_twice_late_and_in_any_order_change_nothing(stripe_book, is_reversed):
     placed = tried()
-    buying.refunded(placed.order.id, {Product.objects.get(): 1})
+    buying.refunded(placed.order, Product.objects.get())
     events = stripe_book.memory.events
     assert [type for type, _ in events] == ["payment_intent.succeeded", "charge.refunded", "refund.updated"]
 

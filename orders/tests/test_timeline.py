@@ -10,7 +10,7 @@ from accounts.tests.clients import client_of
 from events.tests.delivering import deliver_all
 from events.webhooks import deliveries
 from foundation.tests.case_tables import in_one_test
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import SuperuserFactory, staff_member
 from inventory.models import Product
 from orders import cancellation
 from orders.models import Saga
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.django_db
 def bought(token: str | None) -> PlacedOrder:
     """An order with a coupon, points and a card."""
     product, buyer = buying.product_and_buyer(on_hand=5, price=500, points=1_000)
-    coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    return buying.place(buyer.id, {product: 2}, coupon=coupon, points=300, token=token)
+    coupon = buying.coupon_code(buyer, discount_value=100)
+    return buying.place(buyer, {product: 2}, coupon=coupon, points=300, token=token)
 
 
 def cancelled() -> PlacedOrder:
     placed = bought(None)
-    cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+    buying.cancel(placed)
     return placed
 
 
@@ -60,9 +60,9 @@ def given_up() -> PlacedOrder:
 def refunded_by_halves() -> PlacedOrder:
     placed = paid("tok_refund_fails")
     [line] = placed.lines
-    buying.refund(placed.order.id, {Product.objects.get(id=line.product_id): 1}, reason="one is broken")
+    buying.refund(placed.order, Product.objects.get(id=line.product_id), reason="one is broken")
     buying.settle_everything()
-    buying.refund(placed.order.id, reason="so is the other")
+    buying.refund(placed.order, reason="so is the other")
     buying.settle_everything()
     return placed
 
@@ -118,10 +118,7 @@ def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal()
     placed = refunded_by_halves()
     reason = "the customer's lawyer called"
     deliveries.resend_order(order_id=placed.order.id, reason=reason)
-    viewer, reader = (
-        AccountFactory(is_staff=True, permissions=["orders.view_order", *more])
-        for more in ([], ["shop.view_journalline"])
-    )
+    viewer, reader = (staff_member("orders.view_order", *more) for more in ([], ["shop.view_journalline"]))
     by_viewer, by_reader = timeline_of(placed, viewer), timeline_of(placed, reader)
     assert reason in str(by_reader) and reason not in str(by_viewer)
     assert by_reader == timeline_of(placed, SuperuserFactory())

@@ -10,7 +10,7 @@ import pytest
 
 from accounts.tests.clients import client_of
 from foundation.tests import servers
-from foundation.tests.racing import race, wait_until
+from foundation.tests.racing import race_each, wait_until
 from foundation.tests.second_connection import another_connection, holding
 from foundation.tests.waiting import in_background
 from inventory.tests.factories import ProductFactory
@@ -26,10 +26,10 @@ WALLET = "SELECT id FROM payments_ledgeraccount WHERE id = %s FOR UPDATE"
 SHOP_ACCOUNTS = "SELECT id FROM payments_ledgeraccount WHERE id < 0"
 
 
-def to_be_paid(account_id: int, *, points: int, token: str = "") -> PlacedOrder:
+def to_be_paid(buyer: buying.Buyer, *, points: int, token: str = "") -> PlacedOrder:
     """An order of 300 whose payment was started."""
     product = ProductFactory(on_hand=1, price=300)
-    return buying.place(account_id, {product: 1}, points=points, token=token)
+    return buying.place(buyer, product, points=points, token=token)
 
 
 def somebody_waits_for_a_lock() -> bool:
@@ -54,7 +54,7 @@ def waiting(placed: PlacedOrder, lock: str, *parameters: int) -> Iterator["Futur
 def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other():
     buyer = buying.account(points=1_000)
     product = ProductFactory(on_hand=8, price=300)
-    orders = [buying.place(buyer.id, {product: 1}, points=300).order for _ in range(8)]
+    orders = [buying.order(buyer, product, points=300) for _ in range(8)]
 
     def pay(order):
         answer = client_of(buyer).post("/payments", {"order": str(order.id)}, key=f"pay {order.id}")
@@ -62,7 +62,7 @@ def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other():
             stepping.advance(row.id)
         return answer.status_code
 
-    answers = Counter(race([lambda order=order: pay(order) for order in orders]))
+    answers = Counter(race_each(pay, orders))
 
     assert set(answers) <= {202, 409}
     assert answers[202] >= 3
@@ -87,7 +87,7 @@ def test_a_payment_that_waits_for_a_wallet_delays_no_other_accounts_payment():
 
 def test_a_payment_by_card_alone_does_not_wait_for_the_wallet():
     buyer = buying.account(points=300)
-    kept, by_card = to_be_paid(buyer.id, points=300), to_be_paid(buyer.id, points=0, token="tok_ok")
+    kept, by_card = to_be_paid(buyer, points=300), to_be_paid(buyer, points=0, token="tok_ok")
     with waiting(kept, WALLET, buyer.id) as paying:
         assert buying.advance(by_card).status == "paid"
         assert not paying.done()
@@ -97,10 +97,10 @@ def test_a_payment_by_card_alone_does_not_wait_for_the_wallet():
 def test_no_payment_locks_the_shops_own_accounts():
     """They take part in every transfer: locking one would serialise all payments."""
     buyer = buying.account(points=300)
-    placed = to_be_paid(buyer.id, points=200, token="tok_ok")
+    placed = to_be_paid(buyer, points=200, token="tok_ok")
     with holding(f"{SHOP_ACCOUNTS} LOCK IN SHARE MODE"):
         assert buying.advance(placed).status == "paid"
-        started = buying.refund(placed.order.id)
+        started = buying.refund(placed.order)
         assert buying.execute_refund(started).status == "succeeded"
     assert ledger.balance_amount(buyer.id) == 300
 

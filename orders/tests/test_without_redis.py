@@ -22,8 +22,8 @@ def test_orders_are_paid_declined_and_replayed_and_coupons_and_top_ups_given(gat
     outside = {"REDIS_URL": unreachable, "BROKER_URL": unreachable}
     outside["GATEWAY_URL"] = f"http://{ports.HOST}:{gateway_process[0].port}"
     product, buyer = buying.product_and_buyer(on_hand=3, price=500, points=1_000)
-    coupon = buying.coupon_of(buyer.id, discount_value=100)
-    offered = buying.coupon_of(buying.account().id, quantity=2).campaign_id
+    coupon = buying.coupon_of(buyer, discount_value=100)
+    offered = buying.coupon_of(buying.account(), quantity=2).campaign_id
     body = order_of(product, "tok_ok", quantity=2, coupon=coupon.code, points_amount=200)
     with live.web(tmp_path, **outside) as address:
 

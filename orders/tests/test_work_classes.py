@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,11 +11,12 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from coupons.models import Coupon
+from coupons.tests.factories import accounts
 from foundation import clock
 from foundation.repeated_work import RepeatedWork
 from foundation.tests.factories import reloaded, set_columns
 from foundation.tests.instants import ago, from_now
-from foundation.tests.racing import race, wait_until
+from foundation.tests.racing import race_each, wait_until
 from foundation.tests.second_connection import holding
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -48,7 +48,7 @@ def product() -> Product:
 
 
 def place(product: Product, buyer: int | None = None) -> PlacedOrder:
-    return buying.place(buyer or buying.account().id, {product: 1}, token="tok_ok")
+    return buying.place(buyer or buying.account().id, product, token="tok_ok")
 
 
 def paid(product: Product, count: int) -> list[PlacedOrder]:
@@ -99,7 +99,7 @@ def test_a_payment_in_doubt_is_looked_up_whatever_else_arrives(
     monkeypatch.setattr(run, "SHARES", {NEW: 4, AGAIN: 2, REFUND: 1, RECOVERY: 2})
     monkeypatch.setattr(run, "KEPT_FREE", 1)
     use(slow := SlowGateway(0.25), monkeypatch)
-    buyers, stop = [buying.account().id for _ in range(8)], threading.Event()
+    buyers, stop = accounts(8), threading.Event()
 
     def keep_a_backlog():
         while not stop.is_set():
@@ -153,7 +153,7 @@ def test_an_approved_payment_is_looked_up_before_a_backlog_of_new_ones(threaded,
 def test_refunds_share_the_statements_of_a_batch(product):
     counts = []
     for count in (2, 8):
-        started = [buying.refund(one.order.id) for one in paid(product, count)]
+        started = [buying.refund(one.order) for one in paid(product, count)]
         with CaptureQueriesContext(connection) as captured:
             done = batch.advance(stepping.due(limit=99), token="one", failpoint=print)
             for saga in done.rows.values():
@@ -167,14 +167,14 @@ def test_refunds_share_the_statements_of_a_batch(product):
 def test_refunds_of_one_order_and_of_others_settle_in_one_batch(threaded, own_gateway):
     first, second = ProductFactory.create_batch(2, on_hand=9, price=500)
     buyer = buying.account(points=300)
-    code = buying.coupon_of(buyer.id, discount_value=100).code
-    both = buying.place(buyer.id, {first: 2, second: 1}, coupon=code, points=300, token="tok_ok")
+    code = buying.coupon_code(buyer, discount_value=100)
+    both = buying.place(buyer, {first: 2, second: 1}, coupon=code, points=300, token="tok_ok")
     others = paid(second, 3)
     assert buying.advance(both).status == "paid"
-    buying.refund(both.order.id, {first: 1})
-    buying.refund(both.order.id, {first: 1, second: 1}, reason="All of it.")
+    buying.refund(both.order, first)
+    buying.refund(both.order, {first: 1, second: 1}, reason="All of it.")
     for one in others:
-        buying.refund(one.order.id, restock=False)
+        buying.refund(one.order, restock=False)
     threaded.wake()
     wait_until(lambda: not Saga.objects.filter(ended_at=None).exists())
     assert {buying.status_of(one) for one in (both, *others)} == {"refunded"}
@@ -198,10 +198,10 @@ def test_batches_of_refunds_and_of_purchases_of_the_same_rows_do_not_deadlock(ow
     for one in bought:
         buying.advance(one)
     for number, one in enumerate(bought):
-        buying.refund(one.order.id, reason=f"Reason {number % 5}.")
+        buying.refund(one.order, reason=f"Reason {number % 5}.")
     fresh = [order(number) for number in range(24)]
     executors = [Executor(pools=ThreadPools(POOL_SIZES)) for _ in range(2)]
-    race([partial(executor.wake) for executor in executors])
+    race_each(lambda executor: executor.wake(), executors)
     for executor in executors:
         executor.polls = True
         executor.wake()
@@ -215,7 +215,7 @@ def test_batches_of_refunds_and_of_purchases_of_the_same_rows_do_not_deadlock(ow
 
 def test_refunds_that_staff_ask_for_hold_no_purchase(product):
     for one in paid(product, 3):
-        buying.refund(one.order.id)
+        buying.refund(one.order)
     past = ago(seconds=5)
     Saga.objects.filter(kind="refund").update(created_at=past, next_attempt_at=past)
     until = from_now(seconds=10)
@@ -316,7 +316,7 @@ def test_an_order_that_was_never_charged_ends_though_the_gateway_is_away(own_gat
     """It was stuck in the undo of a charge that nobody had begun, and held its stock."""
     product = ProductFactory(on_hand=5, price=500)
     buyer = buying.account(points=300)
-    placed = buying.place(buyer.id, {product: 1}, points=300, token="tok_ok")
+    placed = buying.place(buyer, product, points=300, token="tok_ok")
     LedgerAccount.objects.filter(id=buyer.id).update(balance_amount=0)
     with nobody_there(settings):
         assert buying.advance(placed).status == "payment_failed"

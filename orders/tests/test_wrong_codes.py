@@ -19,12 +19,12 @@ from foundation.rates.rate_limits import RateLimit
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.instants import from_now
 from foundation.tests.racing import race, wait_until
-from foundation.tests.second_connection import holding
+from foundation.tests.second_connection import holding_row
 from foundation.tests.waiting import in_background
 from inventory.models import Product
 from orders.models import Order
 from orders.tests import buying
-from orders.tests.waiting import KEEP, somebody_waits_at_the_stock
+from orders.tests.waiting import somebody_waits_at_the_stock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN-2026"
@@ -104,7 +104,7 @@ def test_a_guess_in_progress_has_its_place_and_a_right_code_past_it_is_refused(s
     settings.RATE_WRONG_CODES = Rate(1, 3_600)
     shared_campaign()
     api = client_from("192.0.2.1")
-    with holding(KEEP, product.id):
+    with holding_row(product):
         guess = in_background(partial(order, api, product, "GUESS"))
         wait_until(somebody_waits_at_the_stock)
         assert results(order(api, product, CODE)) == [(429, "throttled")]
@@ -136,7 +136,7 @@ def test_past_a_limit_codes_of_others_and_unknown_ones_are_refused_alike_and_own
     shared_campaign()
     shared_campaign(shared_code="WELCOME-BACK")
     buyer = buying.account()
-    own, others = buying.coupon_of(buyer.id), buying.coupon_of(buying.account().id)
+    own, others = buying.coupon_of(buyer), buying.coupon_of(buying.account())
     api = client_from("198.51.100.77", buyer)
     assert order(api, product, "WELCOME-BACK").status_code == 201
     assert results(*[order(api, product, f"MAYBE-{n}") for n in range(3)]) == [(409, "not_found")] * 3
