@@ -24,6 +24,7 @@ from events.webhooks import endpoints
 from foundation.models import IdempotencyKey, JournalLine
 from foundation.tests import admin_addresses, reference_tables
 from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.korean import KOREAN, english_in, texts_of_rows
 from foundation.tests.rolled_back import rolled_back
 from inventory.models import Product
@@ -175,4 +176,4 @@ def test_an_exported_list_and_its_line_in_the_journal_are_in_english(operator):
     assert header[0].isascii() or header[0].startswith("\ufeff")
     assert header[0].lstrip("\ufeff").startswith("law,says,answer,since")
     assert ",broken," in header[1]
-    assert "answer" in JournalLine.objects.get(what="list.exported").after["columns"]
+    assert "answer" in journal_line("list.exported").after["columns"]

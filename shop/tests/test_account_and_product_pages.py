@@ -24,7 +24,15 @@ from foundation.models import JournalLine
 from foundation.rates import rate_limits
 from foundation.tests import process_state
 from foundation.tests.confirming import confirmed, message_of, shown, to_confirm
-from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded, set_columns
+from foundation.tests.factories import (
+    AccountFactory,
+    OrderFactory,
+    SuperuserFactory,
+    reloaded,
+    set_columns,
+    staff_member,
+)
+from foundation.tests.journal_lines import journal_lines, times_noted
 from foundation.tests.racing import race
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
@@ -76,7 +84,7 @@ def buy(account: User, product: Product, quantity: int) -> str:
 
 
 def lines(what: str) -> list[tuple[str, str, str]]:
-    found = JournalLine.objects.filter(what=what).order_by("id")
+    found = journal_lines(what)
     return [(line.subject, line.actor_name, line.detail) for line in found]
 
 
@@ -111,15 +119,15 @@ def test_the_page_shows_what_the_account_has_in_every_app_and_its_limits(operato
 
 @pytest.mark.parametrize("permission", SHOWN_BY)
 def test_each_part_is_shown_with_the_permission_to_view_it(ada, permission):
-    staff = AccountFactory(is_staff=True, permissions=["auth.view_user", permission])
+    staff = staff_member("auth.view_user", permission)
     page = signed_in(staff).get(page_of(ada))
     assert [section["title"] for section in page.context["sections"]] == SHOWN_BY[permission]
     assert page.context["buttons"] == []
 
 
 def test_only_superusers_sign_out_and_disable_staff_and_none_disables_themselves():
-    colleague = AccountFactory(is_staff=True)
-    client = signed_in(AccountFactory(is_staff=True, permissions=["auth.change_user"]))
+    colleague = staff_member()
+    client = signed_in(staff_member("auth.change_user"))
     assert client.get(page_of(colleague)).context["buttons"] == []
     for action in ("sign-out", "disable", "enable"):
         assert client.post(address_of(action, colleague), {"confirmed": "yes"}).status_code == 403
@@ -311,12 +319,9 @@ def test_an_erasure_disables_first_and_erases_when_it_is_sent_again_and_says_wha
 
 @pytest.mark.parametrize("action", ["export", "erase"])
 def test_each_needs_its_permission_and_staff_are_for_superusers(action):
-    ada, colleague = AccountFactory(), AccountFactory(is_staff=True)
+    ada, colleague = AccountFactory(), staff_member()
     other = {"export": "erase", "erase": "export"}[action]
-    permitted, without = (
-        AccountFactory(is_staff=True, permissions=["auth.view_user", f"auth.{name}_user"])
-        for name in (action, other)
-    )
+    permitted, without = (staff_member("auth.view_user", f"auth.{name}_user") for name in (action, other))
 
     assert signed_in(permitted).get(address_of(action, ada)).status_code == 200
     assert signed_in(permitted).get(address_of(action, colleague)).status_code == 403
@@ -389,7 +394,7 @@ def test_the_newest_movements_are_shown_with_a_link_to_the_list_of_all(operator,
 
 def test_each_part_of_a_product_is_shown_with_the_permission_to_view_it(tea):
     def shown_to(*permissions):
-        client = signed_in(AccountFactory(is_staff=True, permissions=permissions))
+        client = signed_in(staff_member(*permissions))
         page = client.get(page_of_product(tea))
         titles = [section["title"] for section in page.context["sections"]]
         return titles, "sales" in page.context, [button.title for button in page.context["buttons"]]
@@ -415,7 +420,7 @@ def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator, te
 
     tea.refresh_from_db()
     assert tea.limit_per_account is None
-    changes = JournalLine.objects.filter(what="product.changed").order_by("id")
+    changes = journal_lines("product.changed")
     assert [(line.actor_name, line.detail, line.before, line.after) for line in changes] == [
         ("olga", "resellers", {"limit_per_account": None}, {"limit_per_account": 3}),
         ("olga", "over", {"limit_per_account": 3}, {"limit_per_account": None}),
@@ -432,4 +437,4 @@ def test_a_form_that_is_sent_four_times_at_once_is_done_once(operator, ada, tea,
     responses = race([partial(operator.post, address, sent)] * 4)
     assert [response.status_code for response in responses] == [302] * 4
     assert ledger.balance_amount(ada.pk) == (1_700 if what == "points" else 500)
-    assert JournalLine.objects.filter(what="product.changed").count() == (what == "limit")
+    assert times_noted("product.changed") == (what == "limit")

@@ -1,7 +1,6 @@
 """The operators' pages: accounts are disabled and not deleted, no privilege escalates, lists are bounded."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -29,10 +28,11 @@ from foundation.admin_base import actions, classes as admin_classes
 from foundation.admin_base.actions import MOST_SELECTED
 from foundation.admin_base.classes import ListMixin
 from foundation.db.mysql.patience import is_statement_ended
-from foundation.models import JournalLine
 from foundation.tests import servers
-from foundation.tests.factories import PASSWORD, AccountFactory, OrderFactory, SuperuserFactory
+from foundation.tests.factories import PASSWORD, AccountFactory, OrderFactory, SuperuserFactory, staff_member
+from foundation.tests.journal_lines import journal_lines
 from foundation.tests.user_pages import filled_in, page_of
+from foundation.tests.waiting import within
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.admin.orders import OrderAdmin
@@ -87,7 +87,7 @@ def test_accounts_are_disabled_together_with_a_reason_except_the_operators_own()
     messages = [str(message) for message in done.context["messages"]]
     assert messages == ["1 not changed.", "2 disabled: their tokens are refused within five seconds."]
     assert ada.pk in disabled_accounts.CACHED.get().ids
-    lines = JournalLine.objects.filter(what="account.changed").order_by("id")
+    lines = journal_lines("account.changed")
     assert [(line.subject, line.before, line.after, line.actor_id, line.detail) for line in lines] == [
         (f"account {one.pk}", {"is_active": True}, {"is_active": False}, superuser.pk, "Stolen cards.")
         for one in (ada, bob)
@@ -106,7 +106,7 @@ def test_more_accounts_than_the_page_lists_are_not_disabled():
 
 @pytest.mark.parametrize("right", RIGHTS)
 def test_permission_to_change_accounts_does_not_allow_granting_permissions(right):
-    client = signed_in(AccountFactory(is_staff=True, permissions=["auth.change_user"]))
+    client = signed_in(staff_member("auth.change_user"))
     ada = AccountFactory()
     sent = filled_in(client.get(page_of(ada)), email="new@example.com", **{right: "1"})
 
@@ -120,7 +120,7 @@ def test_permission_to_change_accounts_does_not_allow_granting_permissions(right
 
 @pytest.mark.parametrize("more", [{"is_superuser": True}, {"permissions": ["payments.add_transfer"]}])
 def test_staff_cannot_take_over_an_account_with_more_permissions(more):
-    client = signed_in(AccountFactory(is_staff=True, permissions=["auth.change_user", "auth.view_user"]))
+    client = signed_in(staff_member("auth.change_user", "auth.view_user"))
     other = AccountFactory(is_staff=True, **more)
 
     changed = client.post(page_of(other), {"username": "gone", "is_active": ""})
@@ -138,7 +138,7 @@ def test_staff_cannot_take_over_an_account_with_more_permissions(more):
 def test_staff_cannot_extend_their_own_permissions_through_their_group():
     group = Group.objects.create(name="warehouse")
     rights = ["auth.add_group", "auth.change_group", "auth.delete_group", "auth.view_group"]
-    member = AccountFactory(is_staff=True, permissions=rights)
+    member = staff_member(*rights)
     member.groups.add(group)
     client = signed_in(member)
     everything = list(Permission.objects.values_list("pk", flat=True))
@@ -294,9 +294,8 @@ def test_the_server_ends_a_statement_of_a_list_or_an_action_that_takes_too_long(
     OrderFactory()
     monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
     monkeypatch.setattr(OrderAdmin, "search", lambda self, orders, term: orders.extra(**SLOW))
-    began_at = time.monotonic()
-    refused = operator.get(f"{address_of(Order)}?q=anything")
-    assert time.monotonic() - began_at < 20
+    with within(20):
+        refused = operator.get(f"{address_of(Order)}?q=anything")
     assert problem_of(refused) == (503, "unavailable")
     assert "took longer than 1 s" in refused.json()["detail"]
     assert servers.statement_limit_seconds() == 0

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.api_keys import key_memory, keys
 from accounts.models import ApiKey
 from accounts.tests.api_keys import KeyApi, client_with, codes, make
-from accounts.tests.clients import Api, client_of, problem_of
+from accounts.tests.clients import Api, client_of, new_customer, problem_of
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from foundation import clock, scopes
@@ -22,7 +22,8 @@ from foundation.models import IdempotencyKey, JournalLine
 from foundation.rates.rate import Rate
 from foundation.tests import process_state, reference_tables
 from foundation.tests.asgi_client import send_request
-from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns, staff_member
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.outages import database_away
 from foundation.tests.second_process import another_process, read_line, starts_another_process
 from inventory.models import Product, StockMovement
@@ -123,9 +124,9 @@ class TestKeysAlone:
 
     def test_it_does_and_sees_what_its_maker_may(self):
         rights = ["accounts.add_apikey", "inventory.add_product", "coupons.view_coupon"]
-        maker = AccountFactory(is_staff=True, permissions=rights)
+        maker = staff_member(*rights)
         api = client_with("products:write", "campaigns:write", "coupons:read", maker=maker)
-        coupon = buying.coupon_of(AccountFactory().pk)
+        coupon = buying.coupon_of(AccountFactory())
 
         made = api.post("/products", {"sku": "A", "name": "A", "price": 1, "is_active": True})
         refused = api.post("/campaigns", {})
@@ -149,7 +150,7 @@ class TestKeysAlone:
 
     def test_it_has_no_rows_of_its_own(self):
         """Its maker is staff without rights to see other accounts' rows, and buys nothing by a key."""
-        maker = AccountFactory(is_staff=True)
+        maker = staff_member()
         api = client_with(*scopes.ALL[:-1], maker=maker)
         product, campaign = ProductFactory(on_hand=5), CampaignFactory()
 
@@ -181,7 +182,7 @@ class TestKeysAlone:
         assert StockMovement.objects.get().delta == 5
         assert IdempotencyKey.objects.get().account_id == maker.pk
         KeyApi(new.secret).post(f"/products/{product.pk}/pause", {"reason": "A recall."})
-        line = JournalLine.objects.get(what="product.paused")
+        line = journal_line("product.paused")
         assert (line.actor, line.actor_id) == ("staff", maker.pk)
         assert line.actor_name == f"API key {new.key.pk}"
 
@@ -208,7 +209,7 @@ class TestActing:
 
     def test_it_has_no_rights_of_staff_even_for_a_superuser(self):
         superuser, product = SuperuserFactory(), ProductFactory()
-        coupon = buying.coupon_of(AccountFactory().pk)
+        coupon = buying.coupon_of(AccountFactory())
         api = client_with(*scopes.ALL, account=superuser)
 
         assert api.get(f"/products/{product.pk}/stock").status_code == 403
@@ -221,7 +222,7 @@ class TestActing:
         refused = client_with("coupons:read", account=AccountFactory()).get("/coupons")
         assert problem_of(refused) == (403, "scope_missing")
         assert refused.json()["scope"] == "act"
-        maker = AccountFactory(is_staff=True, permissions=[keys.ACT_FOR_ACCOUNTS])
+        maker = staff_member(keys.ACT_FOR_ACCOUNTS)
         api = client_with("coupons:read", "act", maker=maker, account=AccountFactory())
         assert api.get("/coupons").status_code == 200
 
@@ -365,7 +366,7 @@ class TestEventLoop:
 @pytest.mark.django_db(transaction=True)
 class TestMemory:
     def test_without_the_database_a_key_is_taken_for_a_second_and_then_503(self):
-        api, token = client_with("coupons:write"), client_of(AccountFactory())
+        api, token = client_with("coupons:write"), new_customer()
         assert (api.post(*NULL_CALL).status_code, token.post(*NULL_CALL).status_code) == (200, 200)
 
         with database_away():

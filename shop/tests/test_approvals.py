@@ -17,11 +17,11 @@ from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Replay
 from foundation.journal import Actor, ActorContext
-from foundation.models import JournalLine
 from foundation.tests.confirming import confirmed, message_of, said
 from foundation.tests.factories import AccountFactory, reloaded, set_columns
 from foundation.tests.instants import from_now
-from foundation.tests.racing import race
+from foundation.tests.journal_lines import journal_line, times_noted
+from foundation.tests.racing import race, race_each
 from payments import ledger, points_grants
 from payments.models import GrantsOfDay, Transfer
 from payments.tests.granting import asked_for, granter
@@ -49,15 +49,15 @@ def test_what_another_operator_approves_is_done_and_the_journal_has_both_names()
 
     assert (points(customer), decided.status, decided.answer) == (5_000_000, "approved", WHY)
     assert decided.outcome == "5000000 points granted; the balance is 5000000"
-    line = JournalLine.objects.get(what="approval.approved")
+    line = journal_line("approval.approved")
     assert (line.subject, line.actor_name, line.detail) == (f"approval {asked.pk}", "bob", WHY)
     assert line.after and line.after["asked_by"] == {"id": ada.pk, "username": "ada"}
     assert line.after["approved_by"] == {"id": bob.pk, "username": "bob"}
     assert (line.after["of"], line.after["arguments"]["amount"]) == (f"wallet {customer.pk}", 5_000_000)
-    asked_line = JournalLine.objects.get(what="approval.asked")
+    asked_line = journal_line("approval.asked")
     assert (asked_line.actor_name, asked_line.detail) == ("ada", "late delivery")
     assert Transfer.objects.get().reason == "late delivery"
-    assert JournalLine.objects.get(what="points.grant").actor_name == "bob"
+    assert journal_line("points.grant").actor_name == "bob"
     of_day = GrantsOfDay.objects.get(operator_id=ada.pk)
     assert (of_day.amount, of_day.approved_amount) == (0, 5_000_000)
 
@@ -118,7 +118,7 @@ def test_what_was_decided_stays_so():
     assert approve(granter(), asked) == "approval_decided"
     assert refuse(granter(), asked) == "approval_decided"
     assert points(customer) == 0
-    assert JournalLine.objects.get(what="approval.refused").detail == "No."
+    assert journal_line("approval.refused").detail == "No."
 
 
 @pytest.mark.django_db(transaction=True)
@@ -127,7 +127,7 @@ def test_equal_grants_of_two_forms_are_two_and_a_form_that_is_sent_twice_at_once
     ada, customer = granter(), AccountFactory()
     forms = [{"reason": reason, "key": reason} for reason in ("late", "broken")] * 2
 
-    outcomes = race([partial(asked_for, ada, customer, **form) for form in forms])
+    outcomes = race_each(lambda form: asked_for(ada, customer, **form), forms)
 
     assert sum(isinstance(one, Replay) for one in outcomes) == 2
     asked = Approval.objects.order_by("reason")
@@ -142,12 +142,12 @@ def test_of_two_operators_who_approve_at_once_one_does_it():
     asked = asked_for(granter(), customer)
     operators = [granter() for _ in range(6)]
 
-    outcomes = race([partial(approve, by, asked) for by in operators])
+    outcomes = race_each(lambda by: approve(by, asked), operators)
 
     assert [one for one in outcomes if one != "approval_decided"] == [Approval.objects.get()]
     assert outcomes.count("approval_decided") == 5
     assert (points(customer), Transfer.objects.count()) == (5_000_000, 1)
-    assert JournalLine.objects.filter(what="approval.approved").count() == 1
+    assert times_noted("approval.approved") == 1
 
 
 @pytest.mark.django_db(transaction=True)

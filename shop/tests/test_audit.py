@@ -17,7 +17,7 @@ from foundation.operations.audits import laws, scheduled_audit
 from foundation.operations.audits.checks import LawReport, merge_reports, report
 from foundation.operations.doctor import checks
 from foundation.tests.commands import run, run_json
-from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.factories import set_columns, staff_member
 from foundation.tests.instants import from_now
 from foundation.tests.outages import nowhere
 from foundation.tests.samples import exposed
@@ -158,9 +158,9 @@ def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(settin
 
 def test_operators_with_the_permission_see_the_offenders(broken):
     url = reverse("admin:shop_lawstatus_change", args=["L1"])
-    assert signed_in(AccountFactory(is_staff=True)).get(url).status_code == 403
+    assert signed_in(staff_member()).get(url).status_code == 403
 
-    client = signed_in(AccountFactory(is_staff=True, permissions=["shop.view_lawstatus"]))
+    client = signed_in(staff_member("shop.view_lawstatus"))
 
     page = client.get(url).text
     assert "issued of a campaign = its coupons" in page

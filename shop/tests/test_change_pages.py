@@ -22,8 +22,9 @@ from coupons import campaigns, issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from foundation.models import JournalLine
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import AccountFactory, staff_member
 from foundation.tests.instants import ago, from_now
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.sent_forms import fields_of
 from inventory import products
 from inventory.models import Product
@@ -73,7 +74,7 @@ ROWS = {
     ),
     "sale, open": lambda: create_sale(ProductFactory()),
     "account": lambda: AccountFactory(),
-    "account, staff": lambda: AccountFactory(is_staff=True),
+    "account, staff": lambda: staff_member(),
     "account, disabled": lambda: AccountFactory(is_active=False),
     "group": lambda: Group.objects.create(name="some of the staff"),
 }
@@ -129,7 +130,7 @@ def kind(request) -> str:
 def account(kind) -> User:
     """An operator who may view and change rows of the kind."""
     rights = [f"{KINDS[kind][0]}.{right}_{kind}" for right in ("view", "change")]
-    return AccountFactory(is_staff=True, permissions=rights)
+    return staff_member(*rights)
 
 
 def page(kind: str, name: str, *arguments: object) -> str:
@@ -182,7 +183,7 @@ def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind, acc
 
     press(client, kind, row, "resume", reason="The price is right.")
     assert are_paused([row]) == [False]
-    assert JournalLine.objects.get(what=f"{kind}.resumed").detail == "The price is right."
+    assert journal_line(f"{kind}.resumed").detail == "The price is right."
 
 
 def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind, account):

@@ -6,7 +6,7 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
-from accounts.tests.clients import client_of, faults, signed_in
+from accounts.tests.clients import faults, new_superuser, signed_in
 from backoffice.tests.rows_of_every_model import fill_all_models
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
@@ -71,7 +71,7 @@ def test_what_opens_or_closes_at_the_ends_that_are_read_is_shown_in_every_time_z
     settings.TIME_ZONE = zone
     times = {"opens_at": "0001-01-02T00:00:00Z"} | ({"closes_at": end} if end > "1" else {})
     body = {"name": "Always", "quantity": 5, "discount": {"type": "amount", "value": 1}, **times}
-    api = client_of(SuperuserFactory())
+    api = new_superuser()
     assert api.post("/campaigns", body).status_code == 201
     pk = Campaign.objects.get().pk
     pages = [
@@ -86,7 +86,7 @@ def test_what_opens_or_closes_at_the_ends_that_are_read_is_shown_in_every_time_z
 @pytest.mark.parametrize("at", ["0001-01-01T23:59:59Z", "9999-12-31T00:00:00Z", "9999-12-30T23:00:00-02:00"])
 def test_an_instant_beyond_them_is_refused(at):
     CampaignFactory()
-    api, pk = client_of(SuperuserFactory()), Campaign.objects.get().pk
+    api, pk = new_superuser(), Campaign.objects.get().pk
     refused = api.patch(f"/campaigns/{pk}", {"closes_at": at})
     assert faults(refused) == [("closes_at", "value_error")]
     for read in (literals.instant, literals.instant_in_utc, literals.instant_or_wall_time):

@@ -14,6 +14,7 @@ from accounts.tests import api_keys
 from accounts.tests.api_keys import KeyApi, client_with
 from accounts.tests.clients import client_of, faults, problem_of
 from coupons import campaigns
+from coupons.tests.factories import change
 from events import audit, doctor
 from events.feed import catalogue, reading, rows, sequencing
 from events.models import FeedEvent, FeedState
@@ -21,10 +22,10 @@ from events.tests.following import Follower, names_of, publish, reader, record
 from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import CursorExpired, Invalid
-from foundation.models import JournalLine
 from foundation.redis import completion_notifications
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.instants import ago, from_now
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.racing import wait_until
 from foundation.tests.second_process import another_process, read_line
 from foundation.tests.waiting import in_background, shifted
@@ -73,9 +74,9 @@ def test_each_page_continues_where_the_last_one_ended(api):
     record("a", "b", "c")
     assert reading.read_page(after=0, patterns=[], limit=10).events == [], "the call gives them positions"
 
-    first = api.get("/events?limit=2").json()
-    second = api.get(f"/events?limit=2&after={first['next']}").json()
-    third = api.get(f"/events?limit=2&after={second['next']}").json()
+    first = api.read("/events?limit=2")
+    second = api.read(f"/events?limit=2&after={first['next']}")
+    third = api.read(f"/events?limit=2&after={second['next']}")
 
     assert [names_of(page) for page in (first, second, third)] == [["a", "b"], ["c"], []]
     assert third["next"] == second["next"]
@@ -89,10 +90,10 @@ def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api):
     record("cancelled", type="order.cancelled")
     publish("issued", type="coupon.issued")
 
-    assert names_of(api.get("/events?type=order.cancelled").json()) == ["cancelled"]
-    assert names_of(api.get("/events?type=order.*").json()) == ["paid", "cancelled"]
-    assert names_of(api.get("/events?type=*").json()) == ["paid", "cancelled", "issued"]
-    end = api.get("/events?type=order.cancelled").json()["next"]
+    assert names_of(api.read("/events?type=order.cancelled")) == ["cancelled"]
+    assert names_of(api.read("/events?type=order.*")) == ["paid", "cancelled"]
+    assert names_of(api.read("/events?type=*")) == ["paid", "cancelled", "issued"]
+    end = api.read("/events?type=order.cancelled")["next"]
     assert api.rows(f"/events?after={end}") == []
 
 
@@ -122,7 +123,7 @@ def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account():
     publish("a")
     maker = reader()
 
-    assert names_of(client_with("events:read", maker=maker).get("/events").json()) == ["a"]
+    assert names_of(client_with("events:read", maker=maker).read("/events")) == ["a"]
     refused = client_with("events:read", "act", account=maker).get("/events")
     assert problem_of(refused) == (403, "permission_denied")
 
@@ -164,7 +165,7 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(api, setting
     monkeypatch.setattr(reading, "SWEPT_PER_TRANSACTION", 2)
     for name in "abc":
         publish(name)
-    beginning = api.get("/events?limit=1").json()["next"]
+    beginning = api.read("/events?limit=1")["next"]
     old = ago(seconds=settings.EVENT_RETENTION_SECONDS + 60)
     FeedEvent.objects.filter(position=2).update(at=old)
     assert reading.delete_old() == 0, "none may be missing between the young ones"
@@ -177,10 +178,10 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(api, setting
         # The tokens of before have expired.
         api = client_of(reader())
         assert problem_of(api.get(f"/events?after={beginning}")) == (410, "cursor_expired")
-        assert names_of(api.get("/events").json()) == ["young", "unsequenced"]
+        assert names_of(api.read("/events")) == ["young", "unsequenced"]
         # This reader has seen the last one that was deleted.
         seen = reading.encode_cursor(reading.Cursor(3))
-        assert names_of(api.get(f"/events?after={seen}").json()) == ["young", "unsequenced"]
+        assert names_of(api.read(f"/events?after={seen}")) == ["young", "unsequenced"]
 
 
 def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(monkeypatch, settings):
@@ -250,7 +251,7 @@ def test_a_shared_code_is_in_no_event(api):
     terms = {"name": "Drop", "quantity": 9, "discount_type": "amount", "discount_value": 5}
     opens_at = from_now(days=7)
     campaign = campaigns.create(**terms, opens_at=opens_at, code_source="shared", shared_code="SECRET-1")
-    campaigns.change(campaign_id=campaign.pk, shared_code="SECRET-2", quantity=10)
+    change(campaign, shared_code="SECRET-2", quantity=10)
     sequencing.sequence()
 
     answer = api.get("/events?type=campaign.*")
@@ -258,7 +259,7 @@ def test_a_shared_code_is_in_no_event(api):
     created, changed = (event["data"] for event in answer.json()["results"])
     assert (created["quantity"], changed) == (9, {"campaign": campaign.pk, "quantity": 10})
     assert "SECRET" not in answer.text
-    assert JournalLine.objects.get(what="campaign.created").after["shared_code"] == "SECRET-1"
+    assert journal_line("campaign.created").after["shared_code"] == "SECRET-1"
 
 
 def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for():
@@ -271,7 +272,7 @@ def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api):
     """Also one whose position is given again: it would skip the events before that."""
     publish("a", "b")
     publish("c")
-    cursors = [api.get("/events?limit=2").json()["next"], api.get("/events").json()["next"]]
+    cursors = [api.read("/events?limit=2")["next"], api.read("/events")["next"]]
     cursors.append(reading.encode_cursor(reading.Cursor(sequencing.GAP + 5)))
     lose_by_a_restore(after=2)
     publish(*"defghi")
@@ -282,16 +283,16 @@ def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api):
         restored_at = datetime.fromisoformat(answer.json()["restored_at"])
         assert abs(restored_at - clock.now()) < timedelta(minutes=1)
 
-    first = api.get("/events?limit=3").json()
+    first = api.read("/events?limit=3")
     assert names_of(first) == ["a", "b", "d"], "the gap has no page of its own"
-    assert names_of(api.get(f"/events?after={first['next']}").json()) == list("efghi")
+    assert names_of(api.read(f"/events?after={first['next']}")) == list("efghi")
 
 
 def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_first(api):
     publish("a")
     backup = FeedState.objects.get()
     lose_by_a_restore(after=1)
-    cursor = api.get("/events").json()["next"]
+    cursor = api.read("/events")["next"]
     assert api.rows(f"/events?after={cursor}") == []
 
     backup.save()

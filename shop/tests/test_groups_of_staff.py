@@ -18,7 +18,7 @@ from foundation.errors import NotAllowed
 from foundation.http import permissions
 from foundation.tests import reference_tables, staff_groups
 from foundation.tests.confirming import confirmed
-from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.factories import AccountFactory, set_columns, staff_member
 from foundation.tests.staff_groups import NAMES, member_of, permissions_of
 from shop.tests.test_admin import disable
 
@@ -43,7 +43,7 @@ def test_no_group_holds_a_right_with_which_its_members_could_take_more():
 
 
 def test_support_disables_and_enables_customers_and_changes_nothing_else_about_an_account():
-    ada, colleague = AccountFactory(), AccountFactory(is_staff=True)
+    ada, colleague = AccountFactory(), staff_member()
     client = signed_in(member_of("Support"))
     page = reverse("admin:auth_user_change", args=[ada.pk])
 
@@ -69,7 +69,7 @@ def test_support_disables_and_enables_customers_and_changes_nothing_else_about_a
 def test_creating_the_groups_again_keeps_what_operators_changed_and_groups_of_their_own():
     Group.objects.filter(name="Support").delete()
     own = Group.objects.create(name="Support")
-    member = AccountFactory(is_staff=True)
+    member = staff_member()
     member.groups.add(own)
     Group.objects.get(name="Viewer").permissions.clear()
 
@@ -115,7 +115,7 @@ def test_other_accounts_may_not(rights):
 
 
 def test_a_token_that_still_claims_staff_is_not_believed():
-    user = AccountFactory(is_staff=True, permissions=[PERMISSION])
+    user = staff_member(PERMISSION)
     request = request_of(user)
     set_columns(user, is_staff=False)
 

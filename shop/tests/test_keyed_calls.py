@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from redis import Redis
 
-from accounts.tests.clients import Api, client_of, problem_of
+from accounts.tests.clients import Api, client_of, new_customer, problem_of
 from foundation.account import Account
 from foundation.errors import Rejected
 from foundation.http import keyed_calls
@@ -28,6 +28,7 @@ from foundation.tests.outages import OwnRedis
 from foundation.tests.racing import race
 from foundation.tests.second_process import finish, in_flight_elsewhere
 from foundation.tests.tally_urls import REFUSALS, count, counted
+from foundation.tests.waiting import within
 
 pytestmark = pytest.mark.urls("foundation.tests.tally_urls")
 REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
@@ -56,7 +57,7 @@ def account(counting) -> User:
 @pytest.fixture
 def api(tally_tables, db) -> Api:
     tally.reset()
-    return client_of(AccountFactory())
+    return new_customer()
 
 
 def parsed(body: bytes, *, key: str = "key") -> BurstRequest:
@@ -156,7 +157,7 @@ def test_a_key_with_another_request_is_422(api, meanwhile, what):
 def test_two_accounts_may_use_the_same_key(api, meanwhile):
     assert api.post("/tally", {"name": "mine"}, key="key").json()["position"] == 1
     meanwhile()
-    other = client_of(AccountFactory())
+    other = new_customer()
     assert other.post("/tally", {"name": "theirs"}, key="key").json()["position"] == 2
 
 
@@ -209,8 +210,8 @@ def test_bodies_with_equal_values_have_one_fingerprint_and_others_another():
 # At once, and in flight
 
 
-def call_of(account: User, key: str = "key", body: str = "body") -> KeyedCall:
-    return KeyedCall(account.id, recorded_answers.key_hash(key), body, counted)
+def call_of(account: User, key: str = "key") -> KeyedCall:
+    return KeyedCall(account.id, recorded_answers.key_hash(key), "body", counted)
 
 
 def perform(call: KeyedCall, name: str = "here") -> Any:
@@ -293,9 +294,8 @@ def test_a_duplicate_request_is_woken_as_soon_as_the_first_call_has_ended(accoun
     monkeypatch.setattr(keyed_calls, "SHORTEST_PAUSE_SECONDS", 30)
     may_end = first_call(lambda: None)
     threading.Timer(0.2, may_end.set).start()
-    started_at = time.monotonic()
-    assert perform(call_of(account)) == 1
-    assert time.monotonic() - started_at < 10
+    with within(10):
+        assert perform(call_of(account)) == 1
 
 
 def test_a_duplicate_request_gets_the_reference_while_the_first_call_waits(account, meanwhile, first_call):
@@ -304,18 +304,16 @@ def test_a_duplicate_request_gets_the_reference_while_the_first_call_waits(accou
         lambda: recorded_answers.run_once(started, lambda: count("one"), reference=lambda outcome: REFERENCE)
     )
     meanwhile()
-    started_at = time.monotonic()
-    assert perform(call_of(account)) == Replay(None, REFERENCE)
-    assert time.monotonic() - started_at < 0.9
+    with within(0.9):
+        assert perform(call_of(account)) == Replay(None, REFERENCE)
 
 
 def test_a_claim_is_released_when_no_other_call_runs_even_if_the_work_fails(account, own_redis):
     with pytest.raises(ValueError):
         perform(call_of(account), "raising")
     assert redis_client.client().keys() == []
-    started_at = time.monotonic()
-    assert perform(call_of(account), "one") == 1
-    assert time.monotonic() - started_at < 0.5
+    with within(0.5):
+        assert perform(call_of(account), "one") == 1
     assert redis_client.client().keys() == []
 
 
@@ -329,9 +327,8 @@ def test_while_other_calls_run_a_claim_is_released_by_the_next_round_trip(accoun
         claim_counts.append(len(redis_client.client().keys()))
     assert claim_counts == [1, 2, 2, 2]
     # Nor does one that is not released yet delay a repeat.
-    started_at = time.monotonic()
-    assert perform(call_of(account, "fourth")) == Replay(counted(3), None)
-    assert time.monotonic() - started_at < 0.9
+    with within(0.9):
+        assert perform(call_of(account, "fourth")) == Replay(counted(3), None)
 
 
 # The first call is in another process

@@ -9,7 +9,7 @@ from django.apps import apps
 from django.utils import timezone
 
 from accounts.tests import api_keys
-from accounts.tests.clients import client_of
+from accounts.tests.clients import client_of, new_customer, new_superuser
 from accounts.tokens import token_pairs
 from coupons.codes import pool
 from coupons.issuing import STRATEGIES
@@ -81,8 +81,8 @@ def make_world() -> dict[str, Any]:
         "staff": staff,
         "buyer": other.pk,
         "campaign_id": campaign.pk,
-        "code": buying.coupon_of(other.pk).code,
-        "order_id": buying.place(other.pk, {product: 1}).order.id,
+        "code": buying.coupon_code(other),
+        "order_id": buying.order(other, product).id,
         "product_id": product.pk,
         "sale_id": create_sale(opens_in=3_600, closes_in=7_200).pk,
         "key_id": api_keys.make("orders:read", maker=staff).key.pk,
@@ -161,7 +161,7 @@ def test_a_coupon_of_every_strategy_is_replayed_as_it_was_issued_and_counts_once
     settings.RATE_COUPONS = Rate(1, 3_600)
     body = {"campaign": campaign_with_strategy(strategy).pk}
     another = {"campaign": CampaignFactory().pk}
-    api = client_of(AccountFactory())
+    api = new_customer()
 
     first, *repeats = [api.post("/coupons", body, key="key") for _ in range(3)]
 
@@ -175,7 +175,7 @@ def test_a_coupon_of_every_strategy_is_replayed_as_it_was_issued_and_counts_once
 
 @pytest.mark.django_db(transaction=True)
 def test_a_queue_ticket_is_replayed_as_it_stands_now():
-    campaign, api = CampaignFactory(strategy="queue"), client_of(AccountFactory())
+    campaign, api = CampaignFactory(strategy="queue"), new_customer()
     ask = partial(api.post, "/coupons", {"campaign": campaign.pk}, key="key")
     first = ask()
 
@@ -192,7 +192,7 @@ def test_a_queue_ticket_is_replayed_as_it_stands_now():
 def test_calls_that_race_with_one_key_have_one_effect_and_one_answer(own_redis, is_down):
     if is_down:
         own_redis.stop()
-    api, campaign = client_of(SuperuserFactory()), CampaignFactory()
+    api, campaign = new_superuser(), CampaignFactory()
     calls = {
         "/products": BODIES["products"],
         "/coupons": {"campaign": campaign.pk},

@@ -64,7 +64,7 @@ def make_world(address: str = "192.0.2.1") -> World:
     product, campaign = ProductFactory(on_hand=50, name="Mug"), CampaignFactory(name="Spring")
     queued = CampaignFactory(name="Summer", strategy="queue")
     sale = create_sale(opens_in=3_600, closes_in=7_200)
-    placed = buying.place(buyer.pk, {product: 1})
+    placed = buying.place(buyer, product)
     ticket = tickets.READER.submit(issuing.issue(campaign_id=queued.pk, user_id=buyer.pk).ticket.pk)
     return World(
         address=address,
@@ -84,7 +84,7 @@ def make_world(address: str = "192.0.2.1") -> World:
             "product": product.pk,
             "sale": sale.pk,
             "order": placed.order.id,
-            "entry": join(sale, buyer.pk).id,
+            "entry": join(sale, buyer).id,
             "ticket": ticket.ticket.pk,
             "username": buyer.username,
             "nobody": NOBODY,

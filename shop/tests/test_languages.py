@@ -10,7 +10,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy
 from pydantic import ValidationError
 
-from accounts.tests.clients import client_of
+from accounts.tests.clients import new_customer
 from foundation import errors, lazy_texts
 from foundation.errors import Rejected
 from foundation.http import languages, validation_texts
@@ -18,7 +18,6 @@ from foundation.http.pages import middleware
 from foundation.http.prefer import wait_seconds
 from foundation.http.validation import Input, Query
 from foundation.lazy_texts import mark, render, translate_stored
-from foundation.tests.factories import AccountFactory
 from orders.saga import definitions
 from scripts.stack import places
 from shop.tests.test_literals import shapes
@@ -52,7 +51,7 @@ def test_the_language_is_the_one_that_accept_language_prefers(header, language):
 
 @pytest.mark.django_db
 def test_only_the_texts_of_a_problem_are_translated():
-    api, path = client_of(AccountFactory()), "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
+    api, path = new_customer(), "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
     named = {"X-Request-ID": "one"}
     english = api.get(path, **named)
     korean = api.get(path, **named | {"Accept-Language": "ko-KR,ko;q=0.9,en;q=0.8"})

@@ -9,12 +9,12 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from accounts.tests.api_keys import client_with
-from accounts.tests.clients import Api, client_of, faults, problem_of
+from accounts.tests.clients import Api, client_of, faults, new_superuser, problem_of
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock
 from foundation.http.pagination import ROWS_AT_ONCE
-from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns, staff_member
 from foundation.tests.instants import ago, from_now
 from foundation.tests.second_connection import ask
 from inventory.tests.factories import ProductFactory
@@ -52,12 +52,12 @@ def fill(table: str, rows: int, **columns: str) -> None:
         cursor.execute(f"ANALYZE TABLE {table}")
 
 
-def id_of(kind: int, number: str = "n") -> str:
-    """A UUIDv7 of the row with this number."""
+def id_of(kind: int) -> str:
+    """A UUIDv7 of the row with the number `n`."""
     front = f"0189000{kind}-0000-7000-8000-"
     if not connection.features.has_native_uuid_field:
         front = front.replace("-", "")
-    return f"CONCAT('{front}', LPAD(LOWER(HEX({number})), 12, '0'))"
+    return f"CONCAT('{front}', LPAD(LOWER(HEX(n)), 12, '0'))"
 
 
 def at(expression: str) -> str:
@@ -87,7 +87,7 @@ def check(api: Api, path: str, cases: dict[str, int], *, most: int = PAGE_READS)
 def all_rows(api: Api, path: str | None) -> Iterator[Any]:
     """The rows of this page and of those that follow it."""
     while path:
-        page = api.get(path).json()
+        page = api.read(path)
         yield from page["results"]
         path = page["next"]
 
@@ -99,7 +99,7 @@ def accounts(staff) -> list[int]:
 
 @pytest.fixture
 def staff(transactional_db):
-    yield client_of(SuperuserFactory())
+    yield new_superuser()
     # By TRUNCATE: a DELETE of a million rows would take as long as one that hangs.
     with connection.cursor() as cursor:
         cursor.execute("SET FOREIGN_KEY_CHECKS = 0")
@@ -235,7 +235,7 @@ def test_coupons_of_each_filter_are_read_by_an_index(staff, rows):
 
 @pytest.mark.parametrize("rows", ROWS)
 def test_payments_of_each_filter_are_read_by_an_index(accounts, staff, rows):
-    order = buying.place(accounts[0], {ProductFactory(on_hand=9): 1}, token="tok_ok").order
+    order = buying.order(accounts[0], ProductFactory(on_hand=9), token="tok_ok")
     settled = f"IF(n < 40, NULL, {at('n')})"
     fill(
         "payments_payment",
@@ -374,12 +374,12 @@ def test_the_status_that_a_campaign_and_a_sale_show_is_the_one_by_which_they_are
 @pytest.mark.parametrize("path", ["/orders", "/coupons", "/payments"])
 def test_staff_alone_choose_the_account_of_a_list_by_one_name(path):
     account = AccountFactory()
-    powerless = AccountFactory(is_staff=True)
+    powerless = staff_member()
     acting = client_with("act", f"{path[1:]}:read", account=account, maker=SuperuserFactory())
     for name in ("account", "user"):
         for api in (client_of(account), client_of(powerless), acting):
             assert problem_of(api.get(f"{path}?{name}={account.pk}")) == (403, "permission_denied")
-        staff = client_of(SuperuserFactory())
+        staff = new_superuser()
         assert staff.rows(f"{path}?{name}={account.pk}") == []
     assert faults(staff.get(f"{path}?user={account.pk}&account={account.pk}")) == [("user", "account_given")]
 
@@ -389,9 +389,9 @@ def test_orders_are_found_by_product_coupon_and_when_they_were_placed(staff):
     tea, cup = ProductFactory(on_hand=9), ProductFactory(on_hand=9)
     buyer = AccountFactory()
     coupon = coupon_of(CampaignFactory(), buyer)
-    first = buying.place(buyer.pk, {tea: 1}, coupon=coupon.code).order
+    first = buying.order(buyer, tea, coupon=coupon.code)
     with clock.shifted(by=timedelta(seconds=10)):
-        second = buying.place(buyer.pk, {cup: 1, tea: 2}).order
+        second = buying.order(buyer, {cup: 1, tea: 2})
 
     def found(query):
         return [row["id"] for row in client_of(buyer).rows(f"/orders?{query}")]

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from accounts.tests.clients import Api, client_of, faults
+from accounts.tests.clients import Api, client_of, faults, new_customer, new_superuser
 from accounts.tokens import token_pairs
 from coupons import selectors as coupon_selectors
 from coupons.models import Coupon
@@ -41,7 +41,7 @@ CURSORS = [
 
 @pytest.fixture
 def api() -> Api:
-    return client_of(AccountFactory())
+    return new_customer()
 
 
 @in_one_test(("path", "cursor"), product(LISTS, CURSORS))
@@ -52,10 +52,10 @@ def test_a_cursor_that_is_made_up_or_can_not_be_read_is_refused_and_is_not_the_f
 
 def test_every_page_leads_to_its_neighbours_and_back(api):
     Product.objects.bulk_create(ProductFactory.build_batch(9))
-    first = page = api.get("/products?limit=2").json()
+    first = page = api.read("/products?limit=2")
     seen = [row["id"] for row in page["results"]]
     while page["next"]:
-        before, page = page, api.get(page["next"]).json()
+        before, page = page, api.read(page["next"])
         seen += [row["id"] for row in page["results"]]
         assert api.rows(page["previous"]) == before["results"]
     assert seen == [*Product.objects.order_by("-id").values_list("id", flat=True)]
@@ -100,7 +100,7 @@ def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api):
     asked = {"": 50, "?limit=7": 7, "?limit=200": 200}
 
     def has_rows(limit, rows):
-        page = api.get(f"/products{limit}").json()
+        page = api.read(f"/products{limit}")
         assert len(page["results"]) == rows
         assert len(api.rows(page["next"])) == min(rows, 201 - rows)
 
@@ -116,7 +116,7 @@ def issue(count: int) -> list[Coupon]:
 def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead_both_ways(monkeypatch):
     monkeypatch.setattr(pagination, "ROWS_AT_ONCE", 10)
     coupons = issue(23)
-    staff = client_of(AccountFactory(is_staff=True, is_superuser=True))
+    staff = new_superuser()
     several = [{0}, {0, 1, 2, 3}, {11}, {18}, {13, 17}, {3, 22}, {4, 5, 14}, set(), set(range(23))]
 
     def leads_both_ways(expired):
@@ -133,14 +133,14 @@ def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead
 def both_ways(staff: Api) -> list[list[str]]:
     """The codes of all expired coupons by pages of two: forwards, backwards, and forwards again."""
     with CaptureQueriesContext(connection) as captured:
-        page = staff.get("/coupons?status=expired&limit=2").json()
+        page = staff.read("/coupons?status=expired&limit=2")
     assert [one["sql"] for one in captured if "`coupons_coupon`.`id` >= " in one["sql"]]
 
     walks = []
     for link, step in (("next", 1), ("previous", -1), ("next", 1)):
         codes = [row["code"] for row in page["results"][::step]]
         while page[link]:
-            page = staff.get(page[link]).json()
+            page = staff.read(page[link])
             assert len(page["results"]) <= 2
             codes += [row["code"] for row in page["results"][::step]]
         walks.append(codes)
@@ -150,7 +150,7 @@ def both_ways(staff: Api) -> list[list[str]]:
 def test_the_newest_of_all_coupons_are_read_by_their_key():
     for _ in range(2):
         issue(30)
-    staff = client_of(AccountFactory(is_staff=True, is_superuser=True))
+    staff = new_superuser()
 
     with CaptureQueriesContext(connection) as captured:
         assert len(staff.rows("/coupons?limit=10")) == 10

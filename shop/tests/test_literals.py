@@ -27,18 +27,18 @@ from pydantic import ValidationError
 
 import shop.urls  # noqa: F401 - imports every call's schemas and every page's forms
 from accounts import accounts
-from accounts.tests.clients import client_of
+from accounts.tests.clients import client_of, new_customer, new_superuser
 from coupons.codes import line_files
 from coupons.tests.factories import CampaignFactory
 from foundation import form_fields, literals
 from foundation.errors import Invalid
 from foundation.http.validation import Input, Query
-from foundation.models import JournalLine
 from foundation.money import format_amount, format_number
 from foundation.normalization import MOST_MARKS, normalized, spellings
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.confirming import confirmed, shown
 from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.sent_forms import fields_of
 from inventory.imports import stock_files
 from inventory.models import Product, StockMovement
@@ -267,7 +267,7 @@ def found(api, search: str) -> list[int]:
 
 
 def test_what_the_api_takes_is_stored_in_one_form():
-    api = client_of(SuperuserFactory())
+    api = new_superuser()
     made = api.post("/products", {"sku": "CUP", "name": IN_PARTS, "price": 1, "is_active": True})
     assert (made.status_code, made.json()["name"], Product.objects.get().name) == (201, NAME, NAME)
     path = f"/products/{made.json()['id']}/stock-adjustments"
@@ -286,7 +286,7 @@ def test_what_the_admin_and_files_take_is_stored_in_one_form(operator):
     assert product.name == NAME
     page = f"/admin/inventory/product/{product.pk}/move_stock/"
     confirmed(operator, page, kind="adjusted", delta=1, reason=IN_PARTS)
-    assert JournalLine.objects.get(what="stock.adjusted").detail == NAME
+    assert journal_line("stock.adjusted").detail == NAME
 
 
 def test_a_name_that_was_stored_before_in_another_form_can_be_changed(operator):
@@ -324,7 +324,7 @@ def test_another_emoji_is_another_word_and_name():
     """Older collations take all four-byte characters for one."""
     gift = ProductFactory(name="한정판 🎁 머그")
     ProductFactory(name="다른 🐳 머그")
-    api = client_of(AccountFactory())
+    api = new_customer()
     assert found(api, "🎁 머그") == [gift.pk]
     for rare in ("𠮷야", "𡈽야"):
         account = {"username": rare, "email": "a@example.com", "password": "long-enough-pass-77"}

@@ -11,8 +11,9 @@ from events.models import WebhookDelivery
 from events.tests.delivering import dead
 from events.webhooks import deliveries
 from foundation.db import commit_marks
-from foundation.models import CommittedTransaction, JournalLine
+from foundation.models import CommittedTransaction
 from foundation.tests.factories import PASSWORD, AccountFactory
+from foundation.tests.journal_lines import times_noted
 from foundation.tests.lost_replies import losing_reply_to_commit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,7 +58,7 @@ def test_accounts_that_were_disabled_are_counted(account):
 @pytest.mark.usefixtures("_loss")
 def test_replayed_dead_events_are_returned_and_noted_once(dead_event):
     assert deliveries.resend_dead([dead_event.pk]) == [dead_event.pk]
-    assert JournalLine.objects.filter(what="event.resent").count() == 1
+    assert times_noted("event.resent") == 1
 
 
 def test_marks_are_kept_for_a_day():

@@ -29,7 +29,7 @@ from foundation.operations.shared_counts import Sharing
 from foundation.tests import metrics_catalogue as catalogue, tally
 from foundation.tests.live import serving, workers_of
 from foundation.tests.lost_replies import losing_reply_to_commit
-from foundation.tests.racing import race, wait_until
+from foundation.tests.racing import race_each, wait_until
 from foundation.tests.second_connection import another_connection, ask
 from foundation.tests.second_process import another_process, environment, read_line, send
 from foundation.tests.test_batching import opened
@@ -135,7 +135,7 @@ def test_a_commit_whose_reply_is_lost_is_counted_once(counting, tmp_path):
 def test_a_batch_is_counted_once_with_its_requests():
     gate = opened(list)
     batcher = Batcher(gate, name="test_batches", linger_seconds=0.1, run=run_without_transaction)
-    race([lambda number=number: batcher.submit(number) for number in range(20)])
+    race_each(batcher.submit, range(20))
 
     wait_until(lambda: sample("firstcome_batch_requests_count", batcher="test_batches") == len(gate.batches))
     assert sum(map(len, gate.batches)) == sample("firstcome_batch_requests_sum", batcher="test_batches") == 20

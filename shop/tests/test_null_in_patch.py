@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 
-from accounts.tests.clients import Api, client_of
-from coupons.codes import pool
+from accounts.tests.clients import Api, new_superuser
 from coupons.models import CampaignProduct
-from coupons.tests.factories import CampaignFactory
+from coupons.tests.factories import CampaignFactory, add_codes
 from events.models import WebhookEndpoint
 from foundation import clock
 from foundation.http.validation import ChangeInput
 from foundation.tests import openapi_document
-from foundation.tests.factories import OrderFactory, SuperuserFactory
+from foundation.tests.factories import OrderFactory
 from foundation.tests.instants import from_now
 from foundation.tests.rolled_back import rolled_back
 from inventory.tests.factories import ProductFactory
@@ -48,7 +47,7 @@ def resources() -> dict[str, str]:
     )
     CampaignProduct.objects.create(campaign=campaign, product=product)
     own = CampaignFactory(code_source="pool")
-    pool.add(campaign_id=own.pk, codes=["A-CODE"])
+    add_codes(own, "A-CODE")
     endpoint = WebhookEndpoint.objects.create(
         url="https://192.0.2.1/",
         events=["*"],
@@ -100,7 +99,7 @@ def patch(api: Api, path: str, body: dict[str, Any]) -> Any:
 
 
 def test_null_in_a_patch_empties_what_may_be_empty_and_is_refused_elsewhere(resources):
-    api, emptied = client_of(SuperuserFactory()), {}
+    api, emptied = new_superuser(), {}
     for path, schema in schemas_of_patches():
         for field, may_be_null in fields_of(schema):
             answer = patch(api, resources[path], null_at(field))

@@ -22,8 +22,7 @@ from schemathesis.specs.openapi import checks
 
 from accounts.tokens import token_pairs
 from coupons import issuing
-from coupons.codes import pool
-from coupons.tests.factories import CampaignFactory
+from coupons.tests.factories import CampaignFactory, add_codes
 from events.models import WebhookEndpoint
 from events.webhooks import deliveries
 from foundation import clock
@@ -171,9 +170,9 @@ def free_order_of(caller: User, product_id: int) -> str:
 
     The account has two more units of the product in unpaid orders, and may have 1,000.
     """
-    coupon = buying.coupon_of(caller.pk, discount_value=10_000).code
+    coupon = buying.coupon_code(caller, discount_value=10_000)
     product = Product.objects.get(id=product_id)
-    return str(buying.advance(buying.place(caller.pk, {product: 998}, coupon=coupon, token="")).id)
+    return str(buying.buy(caller, {product: 998}, coupon=coupon, token="").id)
 
 
 def existing_objects(caller: User) -> dict[str, Any]:
@@ -182,9 +181,9 @@ def existing_objects(caller: User) -> dict[str, Any]:
     campaign = CampaignFactory(code_source="pool")
     queued = issuing.issue(campaign_id=CampaignFactory(strategy="queue").pk, user_id=caller.pk)
     sale = create_sale(admission="queue")
-    pool.add(campaign_id=campaign.pk, codes=["A-CODE", "ANOTHER-CODE"])
-    paid = buying.place(caller.pk, {product: 1}, token="tok_ok")
-    unpaid = buying.place(caller.pk, {product: 1})
+    add_codes(campaign, "A-CODE", "ANOTHER-CODE")
+    paid = buying.place(caller, product, token="tok_ok")
+    unpaid = buying.place(caller, product)
     assert paid.started
     endpoint = WebhookEndpoint.objects.create(
         url="https://192.0.2.1/", events=["*"], secret="whsec_AAAA", created_at=clock.now()
@@ -198,10 +197,10 @@ def existing_objects(caller: User) -> dict[str, Any]:
         "order_id": str(unpaid.order.id),
         "payment_id": str(paid.started.payment.id),
         "campaign": campaign.pk,
-        "code": buying.coupon_of(caller.pk).code,
+        "code": buying.coupon_code(caller),
         "ticket_id": str(queued.ticket.pk),
         "sale_id": sale.pk,
-        "entry_id": str(join(sale, caller.pk).id),
+        "entry_id": str(join(sale, caller).id),
         "product": product.pk,
         "order": str(unpaid.order.id),
         "user": caller.pk,

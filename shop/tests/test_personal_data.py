@@ -37,6 +37,7 @@ from foundation.journal import Actor, ActorContext
 from foundation.models import IdempotencyKey, JournalLine
 from foundation.tests import commands
 from foundation.tests.factories import PASSWORD, AccountFactory, OrderFactory, hashed_password
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import race, wait_until
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
@@ -111,7 +112,7 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account_and_the_jou
     assert [text for text in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace") if text in after] == []
     ada.refresh_from_db()
     assert ada.username == f"erased-{ada.pk}"
-    approved = JournalLine.objects.get(what="approval.approved").after
+    approved = journal_line("approval.approved").after
     assert approved and approved["approved_by"] == {"id": ada.pk, "username": ada.username}
     assert approved["asked_by"]["username"].startswith("account-")
     assert not (ada.is_active or ada.has_usable_password() or ada.groups.exists())
@@ -121,7 +122,7 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account_and_the_jou
     other.refresh_from_db()
     assert other.username == "bob"
     assert list(kept)[: len(lines)] == lines
-    line = JournalLine.objects.get(what="account.erased")
+    line = journal_line("account.erased")
     assert (line.subject, line.detail) == (f"account {ada.pk}", WHY)
     signed_in = JournalLine.objects.filter(what=sign_ins.SIGNED_IN).get()
     assert (signed_in.actor_name, signed_in.detail) == (f"erased-{ada.pk}", f"from erased-{ada.pk}")
@@ -241,7 +242,7 @@ def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(ada, part, mon
     assert erase(ada).is_new
     after = everything()
     assert [text for text in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace") if text in after] == []
-    assert JournalLine.objects.filter(what="account.erased").count() == 1
+    assert times_noted("account.erased") == 1
 
 
 class Buyer:
@@ -294,7 +295,7 @@ def orders_placed_after_the_erasure(ada: User, monkeypatch: pytest.MonkeyPatch, 
     outcomes = race([*(buyer.place_and_cancel for buyer in buyers), erase_beside])
 
     assert outcomes == [None, None, None]
-    erased = JournalLine.objects.get(what="account.erased")
+    erased = journal_line("account.erased")
     return Order.objects.filter(account=ada, placed_at__gt=erased.at).count()
 
 

@@ -16,7 +16,7 @@ from django.test import Client
 from rest_framework import exceptions
 from rest_framework.permissions import AllowAny
 
-from accounts.tests.clients import Api, client_of, faults
+from accounts.tests.clients import Api, client_of, faults, new_customer, new_superuser
 from accounts.tokens import token_pairs
 from foundation.concurrency import event_loop
 from foundation.errors import Invalid
@@ -28,7 +28,7 @@ from foundation.scopes import Resource
 from foundation.tests import openapi_document
 from foundation.tests.asgi_client import send_request, send_request_blocking
 from foundation.tests.case_tables import check_each, in_one_test
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import AccountFactory
 from foundation.tests.outages import database_away
 from inventory.imports import stock_files
 from inventory.tests.factories import ProductFactory
@@ -72,7 +72,7 @@ urlpatterns = [
 
 @pytest.fixture
 def api(db) -> Api:
-    return client_of(AccountFactory())
+    return new_customer()
 
 
 def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
@@ -328,7 +328,7 @@ TEXT_FIELDS = [
 @pytest.mark.django_db
 @pytest.mark.parametrize("control", ["\0", "\x07", "\x1b", "\x7f"], ids=ascii)
 def test_control_characters_are_refused_in_text_fields(control):
-    staff = client_of(AccountFactory(is_staff=True, is_superuser=True))
+    staff = new_superuser()
     product = ProductFactory()
     for path, body, field in TEXT_FIELDS:
         refused = staff.post(path.format(product=product.id), body | {field: f"a{control}b"}, key=path)
@@ -379,7 +379,7 @@ def bodies(properties: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.django_db(transaction=True)
 def test_any_answer_to_a_wrong_body_is_small():
     document = openapi_document.read()
-    staff, anybody = client_of(SuperuserFactory()), client_of()
+    staff, anybody = new_superuser(), client_of()
     wrong, count = [], 0
     for path, operations in document["paths"].items():
         for method in ("post", "patch", "put"):

@@ -7,13 +7,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from accounts.tests.clients import Api, client_of, signed_in
+from accounts.tests.clients import Api, client_of, new_superuser, signed_in
 from coupons import issuing
 from coupons.codes import pool
 from coupons.tests.factories import CampaignFactory
 from foundation import clock
 from foundation.tests import openapi_document
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import AccountFactory
 from foundation.tests.sent_forms import fields_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -47,10 +47,10 @@ def test_each_resource_has_its_account_or_its_times_and_each_amount_a_currency()
 def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff():
     owner, product = buying.account(points=1_000), ProductFactory(on_hand=9, price=500)
     queued = CampaignFactory(strategy="queue")
-    own, staff = client_of(owner), client_of(SuperuserFactory())
-    paid = buying.advance(buying.place(owner.pk, {product: 2}, token="tok_ok"))
+    own, staff = client_of(owner), new_superuser()
+    paid = buying.buy(owner, {product: 2})
     refund = staff.post(f"/orders/{paid.id}/refunds", WHY, key="refund").json()
-    coupon = buying.coupon_of(owner.pk)
+    coupon = buying.coupon_of(owner)
     ticket = issuing.issue(campaign_id=queued.pk, user_id=owner.pk).ticket
     entry = join(create_sale(), owner.pk)
 
@@ -61,7 +61,7 @@ def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff():
         f"/queue-tickets/{ticket.pk}",
         f"/sale-entries/{entry.id}",
     ):
-        assert own.get(path).json()["account"] == staff.get(path).json()["account"] == owner.pk, path
+        assert own.read(path)["account"] == staff.read(path)["account"] == owner.pk, path
     assert refund["account"] == owner.pk
     assert own.rows(f"/orders/{paid.id}/refunds") == [refund]
     assert {row["account"] for row in own.rows("/wallet/entries")} == {owner.pk}
@@ -90,13 +90,13 @@ def imported(api: Api, path: str) -> None:
 
 
 def not_changed_by_the_same(api: Api, path: str) -> None:
-    name = api.get(path).json()["name"]
+    name = api.read(path)["name"]
     assert api.patch(path, {"name": name}).status_code == 200
 
 
 def sold_and_moved(api: Api, path: str) -> None:
     product = Product.objects.get(pk=path.split("/")[2])
-    buying.place(AccountFactory().pk, {product: 1})
+    buying.place(AccountFactory(), product)
     moved = api.post(f"{path}/stock-adjustments", {"delta": 1} | WHY, key="move")
     assert moved.status_code == 201
 
@@ -133,15 +133,15 @@ def make(kind: str) -> str:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("kind", CASES)
 def test_updated_at_is_when_staff_changed_it_last_and_nothing_else_moves_it(kind):
-    api = client_of(SuperuserFactory())
+    api = new_superuser()
 
     def age_after(change):
         path = make(kind)
-        before = api.get(path).json()
+        before = api.read(path)
         assert before["created_at"] == before["updated_at"]
         with clock.shifted(by=LATER):
             change(api, path)
-        after = api.get(path).json()
+        after = api.read(path)
         assert after["created_at"] == before["created_at"]
         return datetime.fromisoformat(after["updated_at"]) - datetime.fromisoformat(after["created_at"])
 

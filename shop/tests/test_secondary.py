@@ -20,7 +20,7 @@ from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.tests.clients import client_of, signed_in
+from accounts.tests.clients import client_of, new_customer, new_superuser, signed_in
 from backoffice import windows
 from coupons.tests.factories import CampaignFactory
 from foundation.db import open_transaction, plain_reads, secondary, transactions
@@ -377,7 +377,7 @@ def statements_of(call: Callable[[], Any]) -> tuple[Any, list[str], list[str]]:
     ],
 )
 def test_lists_of_staff_are_read_from_it(pair, path, table):
-    client = client_of(SuperuserFactory())
+    client = new_superuser()
     product, campaign = ProductFactory(on_hand=5), CampaignFactory()
     buyer = client_of(buying.account(points=500))
     ordered = buyer.post("/orders", order_of(product), key="one")
@@ -392,7 +392,7 @@ def test_lists_of_staff_are_read_from_it(pair, path, table):
 
 
 def test_an_accounts_own_lists_are_read_from_the_primary(pair):
-    client = client_of(AccountFactory())
+    client = new_customer()
     for path in ("/orders", "/coupons", "/payments", "/wallet/entries", "/products", "/campaigns"):
         *_, reader = statements_of(lambda path=path: client.get(path))
         assert reader == [], path

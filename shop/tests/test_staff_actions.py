@@ -31,7 +31,7 @@ from foundation.errors import NotAllowed
 from foundation.journal import Actor, ActorContext
 from foundation.models import JournalLine
 from foundation.tests import admin_addresses, reference_tables
-from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns, staff_member
 from foundation.tests.sent_forms import fields_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -97,7 +97,7 @@ def stuck_at_the_charge() -> Prepared:
 
 
 def asked_for() -> Approval:
-    staff = AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
+    staff = staff_member("payments.add_transfer")
     return granting.asked_for(staff, AccountFactory())
 
 
@@ -251,7 +251,7 @@ def ada() -> User:
 
 
 def paid_order(account: User) -> Order:
-    return buying.advance(buying.place(account.pk, {product(): 1}, token="tok_ok"))
+    return buying.buy(account, product())
 
 
 def product() -> Product:
@@ -263,7 +263,7 @@ ACTS = {
     "grant": lambda to: ("/wallet/grants", {"user": to.pk, "amount": 1, "reason": "me"}),
     "refund": lambda to: (f"/orders/{paid_order(to).pk}/refunds", {"reason": "me", "restock": False}),
     "issue": lambda to: ("/coupons", {"campaign": CAMPAIGN().pk, "user": to.pk}),
-    "void": lambda to: (f"/coupons/{buying.coupon_of(to.pk).code}/void", {"reason": "me"}),
+    "void": lambda to: (f"/coupons/{buying.coupon_code(to)}/void", {"reason": "me"}),
     "list": lambda to: (
         f"/campaigns/{CAMPAIGN(eligible='listed').pk}/eligible-accounts",
         {"users": [buying.account().pk, to.pk]},
@@ -340,12 +340,12 @@ def rows() -> list[list[dict[str, Any]]]:
 
 
 def test_commands_run_without_an_account_and_are_not_refused_as_a_request_without_one_is(ada):
-    coupon, order = buying.coupon_of(ada.pk), paid_order(ada)
+    coupon, order = buying.coupon_of(ada), paid_order(ada)
     asked = {"user_id": buying.account().pk, "amount": 1, "reason": "me"}
     asked |= {"keyed": approving.keyed(ada, "one")}
     acts = [
         lambda: points_grants.grant(**asked),
-        lambda: buying.refund(order.pk),
+        lambda: buying.refund(order),
         lambda: issuing.void(code=coupon.code, reason="me"),
     ]
     with journal.acting(journal.unidentified("a-request")):
@@ -353,5 +353,5 @@ def test_commands_run_without_an_account_and_are_not_refused_as_a_request_withou
             with pytest.raises(NotAllowed, match="signed in"):
                 act()
     with journal.acting(ActorContext(actor=Actor.STAFF, name="ada")):
-        buying.refund(order.pk)
+        buying.refund(order)
     assert Refund.objects.count() == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from typing import Any
 from unicodedata import combining, normalize
 from urllib.parse import quote
 
@@ -63,6 +64,19 @@ def milliseconds(work: Callable[[], object]) -> float:
         began_at = time.thread_time()
         work()
         best = min(best, (time.thread_time() - began_at) * 1_000)
+        if best <= MOST_MS:
+            break
+    return best
+
+
+async def fastest(*call: Any, **about: Any) -> float:
+    """The same, of a call that is refused, each time with another key."""
+    best = float("inf")
+    for attempt in range(ATTEMPTS):
+        began_at = time.thread_time()
+        answer = await send_request(*call, headers={"Idempotency-Key": f"{attempt}"}, **about)
+        best = min(best, (time.thread_time() - began_at) * 1_000)
+        assert answer.status == 400, answer
         if best <= MOST_MS:
             break
     return best
@@ -141,22 +155,10 @@ def test_no_body_of_one_repeated_character_takes_the_event_loop_five_millisecond
             for number, body in enumerate(bodies_of(repeated)):
                 assert len(body) <= BODY_BYTES
                 for path, about in (("users", {}), ("auth/token", {}), ("orders", {"access": access})):
-                    best = await fastest(path, body, about)
+                    best = await fastest("POST", f"/api/v1/{path}", body, **about)
                     if best > MOST_MS:
                         slow.append((ascii(repeated), path, number, best))
         return slow
-
-    async def fastest(path, body, about):
-        best = float("inf")
-        for attempt in range(ATTEMPTS):
-            began_at = time.thread_time()
-            key = {"Idempotency-Key": f"{attempt}"}
-            answer = await send_request("POST", f"/api/v1/{path}", body, headers=key, **about)
-            best = min(best, (time.thread_time() - began_at) * 1_000)
-            assert answer.status == 400, answer
-            if best <= MOST_MS:
-                break
-        return best
 
     assert asyncio.run(slow_bodies()) == []
 
@@ -211,13 +213,7 @@ def test_no_query_of_one_repeated_character_takes_the_event_loop_five_millisecon
         for repeated in REPEATED:
             escaped = quote(repeated)
             query = f"search={escaped * (HEAD_BYTES // len(escaped))}"
-            best = float("inf")
-            for _attempt in range(ATTEMPTS):
-                began_at = time.thread_time()
-                answer = await send_request("GET", "/api/v1/products", query=query)
-                best = min(best, (time.thread_time() - began_at) * 1_000)
-                assert answer.status == 400
-            if best > MOST_MS:
+            if await fastest("GET", "/api/v1/products", query=query) > MOST_MS:
                 slow.append(ascii(repeated))
         return slow
 

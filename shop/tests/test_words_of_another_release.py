@@ -9,7 +9,7 @@ from django.db import DatabaseError, models, transaction
 from django.test import Client
 
 from accounts.operating import approvals
-from accounts.tests.clients import client_of, problem_of, signed_in
+from accounts.tests.clients import client_of, new_customer, problem_of, signed_in
 from backoffice.tests.rows_of_every_model import fill_all_models
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
@@ -17,7 +17,7 @@ from foundation import journal
 from foundation.approval_models import Approval
 from foundation.journal import Actor, ActorContext
 from foundation.tests import admin_addresses
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import SuperuserFactory
 from orders.models import Saga
 from orders.saga import operator_actions, rows as saga_rows
 from orders.tests import stepping
@@ -105,6 +105,6 @@ def test_an_act_that_this_release_lacks_is_shown_as_such_and_refused_but_never_a
 def test_a_campaign_with_a_strategy_that_this_release_lacks_issues_nothing_and_says_so():
     campaign = CampaignFactory(quantity=5)
     Campaign.objects.update(strategy="lottery")
-    answer = client_of(AccountFactory()).post("/coupons", {"campaign": campaign.pk})
+    answer = new_customer().post("/coupons", {"campaign": campaign.pk})
     assert problem_of(answer) == (409, "strategy_not_available")
     assert Campaign.objects.get().issued == 0

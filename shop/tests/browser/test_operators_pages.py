@@ -168,14 +168,12 @@ THREADS = 2
 
 
 @contextmanager
-def buyers_coming_for(
-    address: str, campaign: Campaign, product: Product, *, number: int = 400
-) -> Iterator[list[int]]:
-    """That many accounts take a coupon and order one unit each, one after the other, until the block ends.
+def buyers_coming_for(address: str, campaign: Campaign, product: Product) -> Iterator[list[int]]:
+    """400 accounts take a coupon and order one unit each, one after the other, until the block ends.
 
     Gives the list of their answers' statuses, which grows.
     """
-    waiting = list(User.objects.filter(pk__in=accounts(number)))
+    waiting = list(User.objects.filter(pk__in=accounts(400)))
     statuses, is_over = list[int](), threading.Event()
 
     def buy() -> None:

@@ -315,7 +315,7 @@ def test_a_waiting_buyer_reads_how_many_are_ahead_and_that_the_last_piece_is_gon
 ):
     sale = factories.create_sale(lamp, rate_per_minute=1)
     first = AccountFactory()
-    factories.join(sale, first.pk)
+    factories.join(sale, first)
     factories.join(sale)
     page = open_page(HOME)
     sign_in(page, mina)
