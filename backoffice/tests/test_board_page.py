@@ -18,9 +18,10 @@ from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from foundation import clock
 from foundation.models import JournalLine
 from foundation.tests import process_state
-from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns, staff_member
+from foundation.tests.journal_lines import journal_line
 from foundation.tests.outages import database_away
-from foundation.tests.racing import race
+from foundation.tests.racing import race_each
 from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import shifted
 from inventory.models import Product
@@ -32,7 +33,7 @@ CHANGES = ["coupons.change_campaign", "inventory.change_product", "sales.change_
 
 
 def client_of(*permissions: str) -> Client:
-    return signed_in(AccountFactory(is_staff=True, permissions=[*PERMISSIONS, *permissions]))
+    return signed_in(staff_member(*PERMISSIONS, *permissions))
 
 
 def press(client: Client, path: str, **fields: object) -> Any:
@@ -102,7 +103,7 @@ def test_a_quantity_is_raised_and_never_lowered(campaign):
     client = client_of(*CHANGES)
     answer = press(client, f"campaigns/{campaign.pk}/quantity", quantity="2500")
     assert answer.json() == {"detail": "Spring now has 2,500 coupons, 2,499 of them left."}
-    line = JournalLine.objects.get(what="campaign.changed")
+    line = journal_line("campaign.changed")
     assert (line.before, line.after, line.detail) == ({"quantity": 10}, {"quantity": 2500}, "A wrong price.")
     for quantity, code in (("2500", "not_raised"), ("0", "invalid"), ("-1", "invalid"), ("", "invalid")):
         refused = press(client, f"campaigns/{campaign.pk}/quantity", quantity=quantity)
@@ -220,7 +221,7 @@ def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(monkeypa
 
     monkeypatch.setattr(snapshots, "compose", composed)
     monkeypatch.setattr(snapshots.latest, "_seconds", 60.0)
-    answers = race([lambda client=client: figures_for(client)["snapshot"] for client in clients])
+    answers = race_each(lambda client: figures_for(client)["snapshot"], clients)
 
     assert len(read) == 1
     assert all(one == answers[0] for one in answers)

@@ -10,9 +10,8 @@ import pytest
 
 from backoffice.board import snapshots
 from backoffice.board.snapshots import Figures
-from coupons import campaigns as pausing
 from coupons.models import QueueTicket
-from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.factories import CampaignFactory, coupon_of, pause as pause_campaign
 from foundation import clock
 from foundation.models import LawStatus
 from foundation.operations.audits.laws import LAWS
@@ -20,12 +19,10 @@ from foundation.tests import servers
 from foundation.tests.factories import AccountFactory
 from foundation.tests.instants import ago, from_now
 from foundation.tests.statements import captured_statements
-from inventory import products as product_pausing
-from inventory.tests.factories import ProductFactory
+from inventory.tests.factories import ProductFactory, pause as pause_product
 from orders.models import Saga
 from orders.tests import buying
-from sales import terms as sale_pausing
-from sales.tests.factories import create_sale, join_all
+from sales.tests.factories import create_sale, join_all, pause as pause_sale
 from sales.waiting_room import advancing
 from scripts.stack import places
 from scripts.tests import programs
@@ -80,7 +77,7 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon():
     sold_out = CampaignFactory(name="Sold out", quantity=1, opens_at=ago(hours=1))
     coupon_of(sold_out)
     paused = CampaignFactory(name="Paused", opens_at=ago(days=2))
-    pausing.set_paused(campaign_id=paused.pk, is_paused=True, reason="A wrong price.")
+    pause_campaign(paused)
     coupon_of(CampaignFactory(name="All", quantity=None, opens_at=ago(days=3)))
     CampaignFactory(name="Soon", opens_at=from_now(minutes=30))
     CampaignFactory(name="Tomorrow", scheduled=True)
@@ -104,7 +101,7 @@ def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered():
     sold = ProductFactory(name="Sold")
     paused = [ProductFactory(name=f"Paused {number}") for number in range(6)]
     for product in paused:
-        product_pausing.set_paused(product_id=product.pk, is_paused=True, reason="A wrong price.")
+        pause_product(product)
 
     with captured_statements() as statements:
         products = snapshots.read_goods([sold.pk, paused[-1].pk])["products"]
@@ -121,7 +118,7 @@ def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_ro
     soon = create_sale(name="Soon", opens_in=1_800, closes_in=7_200)
     open_to_all = create_sale(name="Open", opens_in=-60, admission="open")
     create_sale(name="Tomorrow", opens_in=86_400, closes_in=90_000)
-    sale_pausing.set_paused(sale_id=open_to_all.pk, is_paused=True, reason="A wrong price.")
+    pause_sale(open_to_all)
     join_all(running, 5)
     advancing.advance(running.pk)
     join_all(soon, 3)
@@ -147,8 +144,8 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database():
     hot, cold = ProductFactory(name="Hot", on_hand=10), ProductFactory(name="Cold", on_hand=10)
     buyer = buying.account()
     for _ in range(2):
-        buying.place(buyer.id, {hot: 2})
-    buying.place(buyer.id, {cold: 1}, token="tok_ok")
+        buying.place(buyer, {hot: 2})
+    buying.place(buyer, cold, token="tok_ok")
     ProductFactory(name="Not ordered", on_hand=10)
     Saga.objects.update(state=Saga.State.STUCK)
     campaign = CampaignFactory(strategy="queue")

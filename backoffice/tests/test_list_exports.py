@@ -24,7 +24,8 @@ from events.webhooks import endpoints
 from foundation.http.pages import csv_format, large_responses
 from foundation.models import CommittedTransaction, JournalLine
 from foundation.normalization import normalized
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import SuperuserFactory, staff_member
+from foundation.tests.journal_lines import journal_line, times_noted
 from inventory.imports import importing, stock_files
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
@@ -66,10 +67,10 @@ def test_a_list_is_exported_as_its_page_filters_it(operator):
     ],
 )
 def test_an_export_needs_the_view_permission_and_that_to_export(permissions, status):
-    client = signed_in(AccountFactory(is_staff=True, permissions=permissions))
+    client = signed_in(staff_member(*permissions))
     response = client.get(PRODUCTS)
     assert response.status_code == status
-    assert JournalLine.objects.filter(what="list.exported").exists() == (status == 200)
+    assert times_noted("list.exported") == (status == 200)
     list(response)
 
 
@@ -88,13 +89,13 @@ def test_an_export_counts_no_rows_and_reads_no_page_of_the_list(operator, addres
 def test_an_unknown_filter_exports_nothing(operator, query):
     ProductFactory()
     assert "Nothing was exported" in operator.get(f"{PRODUCTS}?{query}", follow=True).text
-    assert not JournalLine.objects.filter(what="list.exported").exists()
+    assert not times_noted("list.exported")
 
 
 def test_the_journal_has_who_exported_what_with_which_filter_and_of_a_search_no_text(operator):
     """An e-mail address that staff searched for outlived the erasure of its account."""
     text_of(operator.get(f"{PRODUCTS}?q=TEA&state=available"))
-    line = JournalLine.objects.get(what="list.exported")
+    line = journal_line("list.exported")
     assert (line.actor, line.actor_name, line.subject) == ("staff", "ada", "list inventory.product")
     assert line.after["filters"] == {"q": ["(text)"], "state": ["available"]}
     assert "sku" in line.after["columns"]
@@ -237,9 +238,9 @@ def test_too_many_exports_of_all_or_of_one_account_are_refused_and_a_finished_on
 )
 def test_a_refused_export_is_not_journaled(operator, address, what):
     open_ones = [operator.get(address) for _ in range(large_responses.MAX_OF_ACCOUNT)]
-    assert JournalLine.objects.filter(what=what).count() == len(open_ones)
+    assert times_noted(what) == len(open_ones)
     assert operator.get(address).status_code == 503
-    assert JournalLine.objects.filter(what=what).count() == len(open_ones)
+    assert times_noted(what) == len(open_ones)
     for response in open_ones:
         text_of(response)
 

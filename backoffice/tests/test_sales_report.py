@@ -18,9 +18,9 @@ from backoffice.tests.test_list_exports import rows_of, text_of
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 from foundation import clock
-from foundation.models import JournalLine
-from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.factories import AccountFactory, set_columns, staff_member
 from foundation.tests.instants import from_now
+from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.waiting import shifted
 from inventory.models import Product, ProductDay
 from inventory.tests.factories import ProductFactory
@@ -83,12 +83,12 @@ def products(own_gateway, own_data_platform, monkeypatch) -> list[Product]:
 
 def buy(products: dict[Product, int], *, points: int = 0, coupon: Any = None) -> Order:
     buyer = buying.account(points=points)
-    code = buying.coupon_of(buyer.pk, **coupon).code if coupon else ""
-    return buying.advance(buying.place(buyer.pk, products, points=points, coupon=code, token="tok_ok"))
+    code = buying.coupon_code(buyer, **coupon) if coupon else ""
+    return buying.buy(buyer, products, points=points, coupon=code)
 
 
 def give_back(order: Order, units: dict[Product, int] | None = None) -> None:
-    buying.refunded(order.pk, units)
+    buying.refunded(order, units)
 
 
 def test_sales_discounts_points_and_refunds_add_up_to_the_ledger_with_all_their_rounding(products):
@@ -194,8 +194,8 @@ def test_what_a_refund_that_failed_owes_is_given_back_with_the_rest(products):
 def test_orders_that_are_unpaid_or_failed_are_not_sales(products):
     since = now()
     buyer = buying.account(points=10)
-    buying.place(buyer.pk, {products[0]: 1})
-    buying.advance(buying.place(buyer.pk, {products[0]: 1}, points=10, token="tok_declined"))
+    buying.place(buyer, products[0])
+    buying.buy(buyer, products[0], points=10, token="tok_declined")
     figures = figures_of(since, now())
     assert figures.total() == Counter()
     assert_adds_up(figures)
@@ -258,7 +258,7 @@ def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(produc
     assert sum(int(row["sales_amount"]) for row in rows) == order.total_amount
     assert sum(int(row["points_amount"]) for row in rows) == 100
     assert {row["currency"] for row in rows} == {"KRW"}
-    line = JournalLine.objects.get(what="report.exported")
+    line = journal_line("report.exported")
     assert (line.actor_name, line.after) == ("ada", {"since": today, "through": today})
 
 
@@ -266,9 +266,9 @@ def test_the_report_has_what_was_lost_and_the_shares_of_orders_that_pleased_nobo
     order = buy({products[1]: 2})
     give_back(order, {products[1]: 1})
     for status in ("cancelled", "expired"):
-        placed = buying.place(buying.account().pk, {products[0]: 1})
+        placed = buying.place(buying.account(), products[0])
         buying.change_order(placed.order, status=status)
-    buying.refusal_of(buying.place, buying.account().pk, {products[1]: 900})
+    buying.refusal_of(buying.place, buying.account(), {products[1]: 900})
     payment = Payment.objects.get(order=order)
     Dispute.objects.create(payment=payment, reference="d", status="open", amount=1, opened_at=now())
     today = clock.today()
@@ -287,7 +287,7 @@ def test_an_order_counts_when_it_was_placed_by_the_clock_of_the_database(product
     """Not by its id, which has the time of the host that made it."""
     with clock.shifted(by=timedelta(minutes=15)):
         since = now()
-        buying.place(buying.account().pk, {products[0]: 1})
+        buying.place(buying.account(), products[0])
         assert figures_of(since, now()).outcomes["placed"] == 1
 
 
@@ -317,7 +317,7 @@ def test_a_period_that_makes_no_sense_is_refused(query, message, operator):
     for address in (FIGURES, CSV):
         refused = operator.get(f"{address}?{query}")
         assert refused.status_code == 400 and message in refused.json()["detail"]
-    assert not JournalLine.objects.filter(what="report.exported").exists()
+    assert not times_noted("report.exported")
 
 
 def test_a_campaigns_results_are_its_paid_orders(products, operator):
@@ -333,7 +333,7 @@ def test_a_campaigns_results_are_its_paid_orders(products, operator):
         assert amount in text
     assert "No coupon with a position" in operator.get(f"/admin/campaigns/{campaign.pk}/").text
     assert operator.get("/admin/campaigns/999999/").status_code == 404
-    viewer = signed_in(AccountFactory(is_staff=True, permissions=["coupons.view_campaign"]))
+    viewer = signed_in(staff_member("coupons.view_campaign"))
     assert viewer.get(f"/admin/campaigns/{used.pk}/").status_code == 403
     assert viewer.get(f"/admin/campaigns/{used.pk}/figures/").status_code == 403
 
