@@ -193,6 +193,17 @@ def test_another_process_that_knows_older_terms_reads_the_database(requests):
         assert issue_elsewhere(process, campaign, requests[1])[0] == "campaign_closed"
 
 
+def test_a_change_that_was_not_published_is_visible_within_a_second_of_the_read(requests):
+    """A process killed after its commit publishes nothing, nor does a read from before that commit."""
+    campaign = full_campaign(requests[0])
+    seen_sold_out(campaign, requests[1])
+
+    Campaign.objects.update(quantity=2)
+
+    assert asked(campaign.pk, requests[1])[0] == "sold_out"
+    wait_until(lambda: asked(campaign.pk, requests[1])[0] == "new", seconds=SOON)
+
+
 def test_without_redis_it_all_holds_as_well(requests, own_redis):
     campaign = full_campaign(requests[0])
     own_redis.stop()
