@@ -12,7 +12,7 @@ from foundation import clock
 from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.tests.factories import reloaded, set_columns
-from foundation.tests.instants import ago, from_now
+from foundation.tests.instants import from_now
 from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -249,18 +249,6 @@ def test_a_new_saga_is_due_though_the_clock_of_who_began_it_is_ahead(world):
         row = started()
     assert [saga.id for saga in stepping.due(limit=10)] == [row.id]
     assert state.oldest_due_seconds() == 0
-
-
-def test_those_due_again_and_new_ones_are_found_in_turn(world):
-    retried = [started(), started()]
-    long_ago = ago(hours=1)
-    again = Saga.objects.filter(id__in=[row.id for row in retried])
-    again.update(next_attempt_at=long_ago, attempts=3, work_class="again")
-    new = [started(), started()]
-    found = [saga.id for saga in stepping.due(limit=3)]
-    assert [one for one in found if one in [row.id for row in new]] == [row.id for row in new]
-    assert len({*found[:2]} & {row.id for row in new}) == 1
-    assert len(found) == 4
 
 
 @pytest.fixture
