@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from scripts.planted_changes import CHANGES, SECTIONS, PlantedChange
 from scripts.stack import places
 from scripts.tests import documented, programs
+from scripts.tests.planted_changes import CHANGES, SECTIONS, PlantedChange
 from scripts.tests.test_howto import copy_project
 
 ROW = re.compile(r'^\| ([^|]+) \|.*ARGS="([^"]+)"', re.MULTILINE)
