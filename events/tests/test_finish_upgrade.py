@@ -70,6 +70,16 @@ def test_from_then_on_the_first_event_of_a_run_has_the_position_and_what_was_lef
     assert is_sound()
 
 
+def test_a_batch_takes_no_part_of_a_run(upgraded, monkeypatch):
+    """Else nothing would find the rest until another event commits."""
+    monkeypatch.setattr(sequencing, "RUNS_PER_TRANSACTION", 3)
+    record("a", "b")
+    record("c", "d")
+    assert sequencing.sequence(most_batches=1) == 2
+    assert sequencing.sequence() == 2
+    assert own_positions() == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("position", range(4))
 def test_what_comes_after_a_position_begins_in_the_midst_of_a_run(position):
     publish("a", "b", "c")

@@ -303,6 +303,15 @@ def test_stock_is_moved_by_a_movement_of_the_kind_that_was_chosen(operator):
     assert (line.actor, line.detail) == ("staff", "broken")
 
 
+def test_an_impossible_move_shows_an_error_and_changes_nothing(operator):
+    product = ProductFactory(on_hand=5)
+    for fields in ({"delta": -6}, {"delta": 0}, {"kind": "received", "delta": -1}):
+        page = move(operator, product, **fields).text
+        assert "(5 available)" in page or "changes nothing" in page or "at least 1" in page
+    assert move(operator, product, reason="").status_code == 200
+    assert (levels_of(product), StockMovement.objects.count()) == ((5, 0), 1)
+
+
 @pytest.mark.parametrize(
     ("kind", "delta", "words"),
     [

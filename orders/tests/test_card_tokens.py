@@ -287,6 +287,19 @@ def test_a_top_up_ends_as_its_card_token_demands(shop, token):
         assert (again.status, again.headers["Idempotency-Replayed"]) == (ending.answer, "true")
 
 
+def test_a_webhook_settles_a_card_that_is_pending(shop):
+    """While the gateway is working nothing is in doubt, and everything is held."""
+    purchase = Purchase(shop, "tok_webhook")
+    assert purchase.send().status == 202
+    wait_until(lambda: purchase.booked == [("pending", CARD)])
+    assert (purchase.order["status"], purchase.payment["status"]) == ("paying", "pending")
+    assert (purchase.coupon_status, purchase.points, purchase.stock) == ("held", 0, (1, 1))
+    settled()
+    assert_ended(purchase, ENDINGS["tok_webhook"])
+    [event] = WebhookEvent.objects.all()
+    assert (event.type, event.outcome) == ("charge.succeeded", "the payment is succeeded")
+
+
 def is_handled() -> bool:
     """Whether the event is handled: one that came before its payment was settled is due again."""
     tasks.handle_webhooks_due()

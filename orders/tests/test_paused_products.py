@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.tests.clients import client_of, new_customer, problem_of
 from foundation.db import transactions
+from foundation.idempotency.recorded_answers import Replay
 from foundation.models import IdempotencyKey
 from foundation.redis import redis_client
 from foundation.tests.factories import AccountFactory
@@ -92,6 +93,19 @@ def test_a_paused_product_that_is_sold_out_is_paused_and_one_that_is_inactive_is
     assert refusal_of(partial(buy, product)).code == "product_paused"
     resume(product)
     assert refusal_of(partial(buy, product)).code == "insufficient_stock"
+
+
+@buying.by_two_strategies
+def test_a_repeat_under_the_key_gets_the_recorded_order(strategy):
+    product, buyer = buying.product_and_buyer(on_hand=9)
+    order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
+    placed = checkout.place(order_request)
+    pause(product)
+
+    again = checkout.place(order_request)
+
+    assert isinstance(again, Replay)
+    assert again.reference == placed.order.id
 
 
 @buying.by_two_strategies

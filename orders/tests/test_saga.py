@@ -244,11 +244,30 @@ def test_a_call_without_a_reply_or_with_an_error_is_retried_later_and_its_lease_
     assert [one.is_repeat for one in world.attempts] == [False, True, True, False]
 
 
+def test_past_the_point_of_no_return_it_is_stuck_and_still_retried(world):
+    row = started(done=["local", "outside", "pivot"])
+    set_columns(row, deadline_at=row.created_at)
+    world.result = StepResult(Event.FAILED, "no answer")
+    assert stepping.advance(row.id) == Saga.State.STUCK
+    world.result = StepResult(Event.DONE)
+    assert stepping.advance(row.id) == Saga.State.DONE
+
+
 def test_a_new_saga_is_due_though_the_clock_of_who_began_it_is_ahead(world):
     with clock.shifted(by=timedelta(minutes=15)):
         row = started()
     assert [saga.id for saga in stepping.due(limit=10)] == [row.id]
     assert state.oldest_due_seconds() == 0
+
+
+def test_a_saga_is_due_at_its_start_and_when_its_lease_has_lapsed(world):
+    row = started()
+    assert [saga.id for saga in stepping.due(limit=10)] == [row.id]
+    run_batch(copy_of(row))
+    assert stepping.due(limit=10) == []
+    set_columns(row, next_attempt_at=clock.now(), leased_until=clock.now())
+    [found] = stepping.due(limit=10)
+    assert (found.id, found.lease_token) == (row.id, "")
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
+from accounts.tests.clients import client_of, problem_of
 from coupons.tests.factories import accounts
 from foundation import clock
 from foundation.db import transactions
+from foundation.models import IdempotencyKey
 from foundation.tests.factories import AccountFactory
 from foundation.tests.instants import from_now
 from foundation.tests.racing import race, race_each, wait_until
@@ -257,3 +259,23 @@ def test_an_entry_that_is_read_and_used_without_lock_or_condition_is_used_twice(
 
     assert kinds(outcomes)["PlacedOrder"] == REQUESTS
     assert "L14" in [report.law for report in buying.broken_laws()]
+
+
+@buying.by_two_strategies
+def test_the_refusals_by_http(strategy):
+    product, buyer = buying.product_and_buyer(on_hand=9)
+    sale = factories.create_sale(product, opens_in=50)
+    api = client_of(buyer)
+    body = buying.order_of(product)
+
+    early = api.post("/orders", body, key="a")
+    assert problem_of(early) == (409, "sale_not_open")
+    assert early.json()["sales"] == [sale.pk]
+    assert 45 <= int(early["Retry-After"]) <= 50
+    with shifted(seconds=51):
+        without = api.post("/orders", body, key="a")
+        assert problem_of(without) == (409, "admission_required")
+        assert without.json()["sales"] == [sale.pk]
+        admitted(sale, buyer.id)
+        assert api.post("/orders", body, key="a").status_code == 201
+    assert IdempotencyKey.objects.count() == 1
