@@ -220,7 +220,9 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
         if cancelled.status in ("cancelled", "declined", "absent"):
             return StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference, amount=0)
         if cancelled.status != "succeeded":
-            return gateway_facts.judge_undecided(cancelled, "cancel: ")
+            undecided = gateway_facts.judge_undecided(cancelled, "cancel: ")
+            # A failure is without its reference: no refund has failed, whose key could not be used again.
+            return undecided if undecided.event == Event.PENDING else replace(undecided, reference="")
         reference = cancelled.reference
     refunded = gateways.refund_rest(
         payment.books,
