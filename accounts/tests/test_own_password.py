@@ -128,7 +128,7 @@ def test_an_access_token_that_names_no_sign_in_ends_with_all_of_them():
 
 
 def test_what_is_wrong_is_named_and_changes_nothing():
-    account = AccountFactory()
+    account = AccountFactory(username="harbour-customer")
     pair, other = token_pairs.create_token_pair(account), token_pairs.create_token_pair(account)
 
     assert faults(change(pair, current="wrong")) == [("current", "wrong")]
