@@ -35,7 +35,7 @@ from orders.payment.charging import StartedPayment
 from orders.placement.decisions import PlacedOrder
 from orders.saga import backlog, run
 from orders.schemas import CurrentAnswer
-from payments import rows as payments_rows
+from payments import rows
 from payments.models import Payment
 
 log = get_logger(__name__)
@@ -249,7 +249,7 @@ def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | No
 def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
     # First the orders: one that is settled in between is then only shown as not settled.
     found = selectors.read_orders(order_ids)
-    payments = payments_rows.payments_of(order_ids)
+    payments = rows.payments_of(order_ids)
     return {
         order.id: schemas.order_answer(order, lines, payments[order.id], language) for order, lines in found
     }

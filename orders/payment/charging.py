@@ -40,10 +40,11 @@ from orders.saga.definitions import (
     StepResult,
 )
 from orders.saga.rows import SagaLogLine
-from payments import gateways, metrics, payment_states, rows as payments_rows
+from payments import gateways, metrics, payment_states
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import Status
+from payments.rows import mark_succeeded
 
 NAME = "charge_card"
 CHARGE_CANCELLED = "charge_cancelled"
@@ -129,7 +130,7 @@ def charge_reference(saga: SagaRow) -> str:
 
 def mark_paid(sagas: Sagas, *, at: datetime) -> None:
     references = {saga.subject_id: charge_reference(saga) for saga in sagas}
-    if payments_rows.mark_succeeded(references, at=at) != len(sagas):
+    if mark_succeeded(references, at=at) != len(sagas):
         raise RuntimeError("A payment that has ended can't become succeeded.")
     _count(sagas, ["succeeded"] * len(sagas))
 

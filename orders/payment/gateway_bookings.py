@@ -57,8 +57,8 @@ def read_booked(payment_id: UUID) -> Booked:
 
 
 def book(payment_id: UUID, found: GatewayResult, *, before: Booked) -> tuple[bool, str]:
-    """Book what is new of a succeeded charge, outside a transaction; returns whether all is
-    booked now, and the outcome in words. `before` was read before the gateway was asked.
+    """Book what is new of a succeeded charge, outside a transaction; returns whether all is booked
+    now, and the outcome in words. `before` was read before the gateway was asked.
     """
     kept: dict[UUID, bool] | None = {}
     if before.refunded_amount and found.refunded_amount < before.refunded_amount + before.refunding_amount:

@@ -100,7 +100,8 @@ def _look_up(payment: Payment) -> GatewayResult:
             retry_after=5,
         )
     try:
-        return gateway_bookings.look_up(payment)[2]
+        _is_booked, _outcome, said = gateway_bookings.look_up(payment)
+        return said
     finally:
         _free.release()
 

@@ -17,8 +17,9 @@ from orders.models import Order, OrderLine, Refund, RefundLine, Saga
 from orders.payment.refund_amounts import RefundableLine
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import DO, NOT_KNOWN, StepResult
-from payments import ledger, payment_states, rows as payments_rows
+from payments import ledger, payment_states
 from payments.models import GATEWAY_CLEARING, SALES, Transfer
+from payments.rows import settle_refunds
 
 KIND = "refund"
 REFUND_CARD = "refund_card"
@@ -95,7 +96,7 @@ def settle(refunds: Sequence[Refund]) -> None:
     holding.reinstate([id for id, status in statuses.items() if status == Order.Status.REFUNDED], now=now)
     ledger.transfer_many([_in_ledger(refund) for refund in refunds if refund.amount], at=now)
     of_cards = {id: sum(refund.card_amount for refund in of_order) for id, of_order in by_order.items()}
-    payments_rows.settle_refunds(of_cards)
+    settle_refunds(of_cards)
     for order_id, of_order in by_order.items():
         order = of_order[0].order
         last = of_order[-1]

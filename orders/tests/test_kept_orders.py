@@ -27,7 +27,7 @@ from orders.payment import charging, purchase
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, owners, stepping
 from orders.tests.owners import payment_of
-from payments import ledger, payment_states, rows as payments_rows
+from payments import ledger, payment_states, rows
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from payments.tests.own_gateway import nobody_there
@@ -225,7 +225,7 @@ def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not():
         bulk_sql.insert_objects([again])
     again.refresh_from_db()
     assert again.unfailed_order_id == failed.id
-    assert payments_rows.payments_of([failed.id])[failed.id][0].unfailed_order_id is None
+    assert rows.payments_of([failed.id])[failed.id][0].unfailed_order_id is None
     set_columns(again, status="reversed", settled_at=clock.now(), token="")
     with pytest.raises(IntegrityError, match=UNIQUE), transaction.atomic():
         new_payment(failed, number=3).save(force_insert=True)

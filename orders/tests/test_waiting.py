@@ -35,7 +35,7 @@ from orders.schemas import UNSETTLED_STATUS, CurrentAnswer
 from orders.tests import buying
 from orders.tests.buying import order_of
 from orders.tests.observed_stack import HTTP, LiveShop
-from payments import rows as payments_rows
+from payments import rows
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 
@@ -79,7 +79,7 @@ def waiting_in(server: Served) -> float:
 def test_an_order_that_is_settled_between_two_reads_is_not_answered_with_a_pending_payment(monkeypatch):
     """Its answer would be recorded, and repeated for good."""
     placed = buying.place(buying.account(points=0), ProductFactory(on_hand=10), token="tok_ok")
-    reads = [(selectors, "read_orders"), (payments_rows, "payments_of")]
+    reads = [(selectors, "read_orders"), (rows, "payments_of")]
     begun = list[str]()
 
     def settle_before_the_second(name, read):
