@@ -138,7 +138,7 @@ _plant(
     "orders/tests/rules/test_pricing.py::test_points_are_refunded_in_proportion",
 )
 _plant(
-    "The text of `insufficient_stock`",
+    "The text of `insufficient_stock`: which product is short",
     "inventory/availability.py::insufficient_stock",
     "Not enough in stock",
     "Not enough stock",
@@ -235,7 +235,7 @@ _plant(
     "foundation/tests/test_outbound_calls.py::test_after_a_failure_calls_are_refused_and_then_one_probes",
 )
 _plant(
-    "How long the lease of a saga is",
+    "How long the lease of a saga, and so of its step, is",
     "orders/saga/run.py::renew_leases",
     "LEASE_SECONDS / 3",
     "LEASE_SECONDS",
