@@ -27,7 +27,6 @@ PAGES: dict[str, tuple[Callable[..., HttpResponseBase], str]] = {
     "accounts/<int:account_id>/": (account_page.show, "account-page"),
     **{f"accounts/<int:account_id>/{one.name}/": (one.run, f"account-{one.name}") for one in ACTIONS},
     "products/<int:product_id>/": (product_page.show, "product-page"),
-    "products/<int:product_id>/limit/": (product_page.change_limit, "product-limit"),
     "<slug:app_label>/<slug:model_name>/export/": (list_exports.export_list, "export-list"),
     "campaigns/<int:campaign_id>/": (campaign_page.campaign_results, "campaign-results"),
     "campaigns/<int:campaign_id>/figures/": (campaign_page.campaign_figures, "campaign-figures"),

@@ -1,4 +1,4 @@
-"""The page of one product, and the action that changes how many units of it an account may have."""
+"""The page of one product."""
 
 from typing import Any
 
@@ -13,23 +13,16 @@ from django.views.decorators.http import require_safe
 
 from backoffice.page_elements import Button, Section, instant, link, may_view, number, row_link, section
 from foundation import clock
-from foundation.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
 from foundation.admin_base.display import admin_page, status_label
 from foundation.money import format_amount
 from inventory import products, selectors as stock_selectors
-from inventory.admin.products import limit_field
 from inventory.models import Product, StockMovement
 from orders import selectors
 from orders.models import Order
 from sales.models import Sale
 
-CHANGE_LIMIT = "inventory.change_product"
 MOST_OPEN_ORDERS = 500
 SHOWN_OPEN_ORDERS = SHOWN_MOVEMENTS = 25
-
-
-class LimitForm(ActionForm):
-    limit = limit_field()
 
 
 @require_safe
@@ -59,45 +52,11 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     return admin_page(request, "backoffice/product.html", context)
 
 
-def change_limit(request: HttpRequest, product_id: int) -> HttpResponse:
-    """Show the form or its confirmation, or change the limit."""
-    require_permission(request, CHANGE_LIMIT)
-    product = get_object_or_404(Product, pk=product_id)
-    question = gettext("Change the limit of %(product)s per account?")
-    before = _limit_text(product.limit_per_account)
-    action = Action(
-        title=gettext("Limit of %(sku)s per account") % {"sku": product.sku},
-        description=gettext(
-            "The limit binds orders that are placed from now on. Orders that exceed it already stay."
-        ),
-        submit=gettext("Change"),
-        form_class=LimitForm,
-        preview=lambda data: ActionPreview(
-            question % {"product": product},
-            facts=[(gettext("Limit per account"), f"{before} → {_limit_text(data['limit'])}")],
-        ),
-        perform=lambda data: products.change(
-            product_id=product.pk, limit_per_account=data["limit"], reason=data["reason"]
-        ),
-        report=lambda changed: (
-            gettext("Limit per account of %(sku)s: %(limit)s.")
-            % {"sku": changed.sku, "limit": _limit_text(changed.limit_per_account)}
-        ),
-        once=f"change limit of {product.pk}",
-        back=reverse("product-page", args=[product.pk]),
-        initial={"limit": product.limit_per_account},
-    )
-    return run(request, action)
-
-
-def _limit_text(limit: int | None) -> str:
-    return gettext("none") if limit is None else f"{limit:,}"
-
-
 def _facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
     """What there is to know, with the sale whose terms hold for it, for those who may view sales."""
     threshold = product.low_stock_threshold
     low_at = gettext("%(count)s available") % {"count": number(threshold)}
+    limit = number(product.limit_per_account) or gettext("none")
     facts = [
         (gettext("On hand"), number(product.on_hand)),
         (gettext("Reserved by open orders"), number(product.reserved)),
@@ -106,7 +65,7 @@ def _facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
         (gettext("Low stock"), status_label("low") if products.is_low(product) else gettext("no")),
         (gettext("Low at"), gettext("never") if threshold is None else low_at),
         (gettext("Price"), format_amount(product.price)),
-        (gettext("Limit per account"), _limit_text(product.limit_per_account)),
+        (gettext("Limit per account"), limit),
         (gettext("Product"), row_link(product, gettext("Name, price and threshold"))),
     ]
     if product.sale_id is not None and may_view(request, Sale):
@@ -135,11 +94,9 @@ def _legend(product: Product) -> list[tuple[str, str]]:
 def _buttons(request: HttpRequest, product: Product) -> list[Button]:
     """The actions that this operator may take."""
     move = reverse("admin:inventory_product_move_stock", args=[product.pk])
-    change = reverse("product-limit", args=[product.pk])
     add = reverse("admin:inventory_product_import_stock")
     possible = (
         (["inventory.add_stockmovement"], Button(gettext("Move stock"), move, "inventory")),
-        ([CHANGE_LIMIT], Button(gettext("Change the limit"), change, "production_quantity_limits")),
         (settings.STOCK_IMPORT, Button(gettext("Import CSV"), add, "upload_file")),
     )
     return [button for permissions, button in possible if request.user.has_perms(permissions)]

@@ -96,17 +96,6 @@ def _move(product_id: int, data: FormData) -> StockMovement:
     return adjustments.adjust(product_id=product_id, delta=data["delta"], reason=data["reason"])
 
 
-def limit_field() -> form_fields.WholeNumberField:
-    """The field of all forms that set a product's `limit_per_account`."""
-    return form_fields.WholeNumberField(
-        label=_("Limit per account"),
-        required=False,
-        min_value=1,
-        max_value=products.LARGEST_LIMIT,
-        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
-    )
-
-
 class ProductForm(TermsForm):
     form_id = None  # type: ignore[assignment]  # two products can't have the same sku
     sku = forms.RegexField(
@@ -124,7 +113,13 @@ class ProductForm(TermsForm):
         help_text=_("The event stock.low is sent when no more than this is available; empty: never."),
     )
 
-    limit_per_account = limit_field()
+    limit_per_account = form_fields.WholeNumberField(
+        label=_("Limit per account"),
+        required=False,
+        min_value=1,
+        max_value=products.LARGEST_LIMIT,
+        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
+    )
 
     class Meta:
         model = Product

@@ -340,10 +340,6 @@ def page_of_product(product: Product) -> str:
     return reverse("product-page", args=[product.pk])
 
 
-def limit_of(product: Product) -> str:
-    return reverse("product-limit", args=[product.pk])
-
-
 def sell(product: Product, units: int, **columns: Any) -> StockMovement:
     sold = {"kind": "sold", "delta": -units, "on_hand_after": 1}
     return StockMovementFactory(product=product, **sold, **columns)
@@ -404,37 +400,17 @@ def test_each_part_of_a_product_is_shown_with_the_permission_to_view_it(tea):
     assert shown_to(view, "inventory.view_stockmovement") == (["Movements"], True, [])
     assert shown_to(view, "orders.view_order") == (["Open orders that hold it: 0"], False, [])
     assert shown_to(view, "inventory.add_stockmovement")[2] == ["Move stock"]
-    assert shown_to("inventory.change_product")[2] == ["Change the limit"]
-
-
-def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator, tea):
-    page = shown(operator, limit_of(tea), limit=3, reason="resellers")
-    assert dict(page.context["preview"].facts)["Limit per account"] == "none → 3"
-    sent = dict(page.context["hidden"]) | {"confirmed": "yes"}
-
-    assert operator.post(limit_of(tea), sent)["Location"] == page_of_product(tea)
-    assert message_of(operator, page_of_product(tea)) == "Limit per account of TEA: 3."
-    assert confirmed(operator, limit_of(tea), limit="", reason="over").status_code == 302
-    # The first form comes again, from a page that was left open: it has had its effect.
-    operator.post(limit_of(tea), sent)
-
-    tea.refresh_from_db()
-    assert tea.limit_per_account is None
-    changes = journal_lines("product.changed")
-    assert [(line.actor_name, line.detail, line.before, line.after) for line in changes] == [
-        ("olga", "resellers", {"limit_per_account": None}, {"limit_per_account": 3}),
-        ("olga", "over", {"limit_per_account": 3}, {"limit_per_account": None}),
-    ]
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("what", ["points", "limit"])
+@pytest.mark.parametrize("what", ["points", "stock"])
 def test_a_form_that_is_sent_four_times_at_once_is_done_once(operator, ada, tea, what):
-    address, values = limit_of(tea), {"limit": 3}
+    address = reverse("admin:inventory_product_move_stock", args=[tea.pk])
+    values = {"kind": "received", "delta": 3}
     if what == "points":
         address, values = address_of("grant-points", ada), {"amount": 1_200}
     sent = to_confirm(operator, address, reason="late delivery", **values)
     responses = race([partial(operator.post, address, sent)] * 4)
     assert [response.status_code for response in responses] == [302] * 4
     assert ledger.balance_amount(ada.pk) == (1_700 if what == "points" else 500)
-    assert times_noted("product.changed") == (what == "limit")
+    assert times_noted("stock.received") == (what == "stock")

@@ -124,7 +124,6 @@ ACCOUNT = AccountFactory.create
 PAUSED = {"paused_at": clock.now()}
 DISABLED = {"is_active": False}
 ACTIONS = {
-    "/admin/products/<product_id>/limit/": row(PRODUCT, limit=3),
     "/admin/accounts/<account_id>/issue-coupon/": lambda: (ACCOUNT(), {"campaign": CAMPAIGN().pk}),
     "/admin/accounts/<account_id>/grant-points/": row(ACCOUNT, amount=500),
     "/admin/accounts/<account_id>/sign-out/": row(ACCOUNT),
