@@ -83,8 +83,8 @@ def change_levels(
 
 
 def insert_movements(movements: Sequence[StockMovement]) -> None:
-    for start in range(0, len(movements), ROWS_PER_STATEMENT):
-        bulk_sql.insert_objects(movements[start : start + ROWS_PER_STATEMENT])
+    if movements:
+        bulk_sql.insert_objects(movements)
 
 
 def insert_losses(losses: Iterable[Loss]) -> None:

@@ -92,7 +92,6 @@ TYPES = frozenset(MEMBERS)
 
 SKIPPED = "events.skipped"
 TEST = "webhook.test"
-TO_ONE_ENDPOINT: Mapping[str, tuple[str, ...]] = {SKIPPED: ("from", "to"), TEST: ()}
 """What is no event of the feed: sent to a webhook endpoint alone, whichever types it chose."""
 
 NUMBERED = frozenset({"product", "campaign", "sale"})

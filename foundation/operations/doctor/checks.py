@@ -44,7 +44,6 @@ OLDEST_MYSQL = (8, 4)
 # A worker's threads, beat, threads that check readiness or run tasks while the broker is unavailable,
 # commands.
 BACKGROUND_CONNECTIONS = 80
-SYNCHRONOUS = {"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}
 CONNECT_TIMEOUT_SECONDS = 2.0
 OLDEST_REDIS = (6, 2)
 UNKNOWN = "unknown: CONFIG GET is refused"
@@ -140,9 +139,8 @@ def _redis_seconds() -> float:
 def database() -> Findings:
     try:
         if connection.vendor != "mysql":
-            yield from _sqlite()
             return
-        variables = _variables()
+        variables = {str(name): str(value) for name, value in bulk_sql.fetch("SHOW VARIABLES")}
         yield from of_server(variables)
         [[index_bytes]] = bulk_sql.fetch(
             "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
@@ -220,23 +218,6 @@ def reader() -> list[Finding]:
     return [judge("secondary", f"has {'not ' * is_behind}applied what the primary has", is_behind)]
 
 
-def _sqlite() -> list[Finding]:
-    journal, synchronous = (
-        str(bulk_sql.fetch(f"PRAGMA {name}")[0][0]) for name in ("journal_mode", "synchronous")
-    )
-    synchronous = SYNCHRONOUS.get(synchronous, "unknown")
-    mode = settings.DATABASES["default"]["OPTIONS"].get("transaction_mode", "DEFERRED")
-    return [
-        judge("SQLite journal", journal, journal != "wal"),
-        judge("SQLite synchronous", synchronous, synchronous not in {"FULL", "EXTRA"}),
-        judge("SQLite transactions", mode, mode != "IMMEDIATE"),
-    ]
-
-
-def _variables() -> Variables:
-    return {str(name): str(value) for name, value in bulk_sql.fetch("SHOW VARIABLES")}
-
-
 def redis() -> Findings:
     """The findings about the Redis of locks, claims and limits."""
     try:
@@ -252,12 +233,6 @@ def redis() -> Findings:
 
 def broker() -> Findings:
     url = str(settings.CELERY_BROKER_URL)
-    options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
-    if url.startswith("redis"):
-        # With Redis, a task that is not finished within this time is delivered to another worker as well.
-        seconds = int(options.get("visibility_timeout", 3600))
-        limit = int(settings.CELERY_TASK_TIME_LIMIT)
-        yield judge("visibility timeout", f"{seconds} s, tasks may take {limit} s", seconds <= limit)
     try:
         with system_state.connected_to_broker(within_seconds=CONNECT_TIMEOUT_SECONDS) as opened:
             yield judge("broker", opened.transport.driver_type, is_wrong=False)
@@ -268,7 +243,7 @@ def broker() -> Findings:
             if opened.transport.driver_type == "amqp":
                 kind = str(current_app.conf.get("task_default_queue_type") or "classic")
                 refused = _refused_queues(opened) if kind == "quorum" else []
-                are_confirmed = bool(options.get("confirm_publish"))
+                are_confirmed = bool(settings.CELERY_BROKER_TRANSPORT_OPTIONS.get("confirm_publish"))
                 yield from queues(
                     kind, nodes=len(url.split(";")), refused=refused, are_confirmed=are_confirmed
                 )

@@ -27,14 +27,10 @@ DANGERS = {
     "constraints": "The laws are constraints of InnoDB tables: set check_constraint_checks=ON and that "
     "engine.",
     "max_connections": "SET GLOBAL max_connections={needed} or more, or lower WEB_THREADS.",
-    "SQLite journal": "Readers and the writer would block each other: use WAL.",
-    "SQLite synchronous": "A power failure would lose commits: use FULL.",
-    "SQLite transactions": "Concurrent transactions that read and then write would fail: use IMMEDIATE.",
     "Redis for orders": "INVENTORY_STRATEGY=redis_gate refuses orders without it: start it, or correct "
     "REDIS_URL.",
     "Redis version": "Use 6.2 or later: commands that the shop needs are missing.",
     "broker eviction": "CONFIG SET maxmemory-policy noeviction: a full Redis would drop queued tasks.",
-    "visibility timeout": "Make it longer than CELERY_TASK_TIME_LIMIT.",
     "broker queues": "They are of another type and can't be changed: let workers empty them, and delete "
     "them.",
     "open payments": "No process starts, as nothing can settle them: let PAYMENT_GATEWAYS name that gateway "
