@@ -13,7 +13,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.utils.functional import lazy
 
-from foundation import journal
+from foundation import journal, literals
 from foundation.db import transactions
 from foundation.db.stuck_rows import Row
 from foundation.errors import Invalid, NotAuthenticated, invalid_field, required
@@ -24,8 +24,6 @@ from foundation.normalization import normalized, spellings
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""
 TAKEN = mark("This username is taken.")
-LONGEST_NUMBER = 19
-"""The digits of the largest account's number."""
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -149,8 +147,8 @@ def find_ids(term: str, *, most: int) -> set[int]:
         for spelling in spellings(term)
         for column in ("username", "email")
     ]
-    if term.isascii() and term.isdigit() and len(term) <= LONGEST_NUMBER:
-        searches.append(User.objects.filter(pk=int(term)))
+    if number := literals.row_number(term):
+        searches.append(User.objects.filter(pk=number))
     return {pk for found in searches for pk in found.values_list("pk", flat=True)[:most]}
 
 

@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import TextFilter
 from foundation import literals
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import actor_text, status_label
-from foundation.admin_base.lists import RecordsAdmin, choice_filter, column, parse_number
+from foundation.admin_base.lists import RecordsAdmin, choice_filter, column
 from foundation.http import keyset_pages
 from foundation.journal import Actor
 from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
@@ -104,7 +104,7 @@ class ActorFilter(JournalTextFilter):
         named = User.objects.filter(username=User.normalize_username(word)).first()
         if named:
             return lines.filter(actor_id=named.pk)
-        if User.objects.filter(pk=(id := parse_number(word) or 0)).exists():
+        if User.objects.filter(pk=(id := literals.row_number(word) or 0)).exists():
             return lines.filter(actor_id=id)
         text = gettext(
             "No account has the name or number “%(word)s”. The list shows commands that an OS user of this "

@@ -63,6 +63,11 @@ def decimal_number(text: str) -> float:
     return float(text)
 
 
+def row_number(text: str) -> int | None:
+    """The whole number that the text is, if it is one that a column may have, such as that of a row."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < len(str(2**63)) else None
+
+
 def day(text: str) -> date:
     try:
         found = date.fromisoformat(text) if DAY.fullmatch(text) else None

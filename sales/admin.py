@@ -12,10 +12,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy as _
 
 from accounts.operating.pausing_admin import PausableAdmin
-from foundation import clock, form_fields
+from foundation import clock, form_fields, literals
 from foundation.admin_base.display import link, status_label
 from foundation.admin_base.forms import TermsForm
-from foundation.admin_base.lists import RecordsAdmin, column, parse_number
+from foundation.admin_base.lists import RecordsAdmin, column
 from foundation.admin_base.status_words import status_word
 from inventory.models import Product
 from sales import metrics, schemas, terms
@@ -184,7 +184,7 @@ class SaleFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[SaleEntry]") -> "QuerySet[SaleEntry]":
         chosen = self.value()
-        return queryset if chosen is None else queryset.filter(sale_id=parse_number(chosen) or 0)
+        return queryset if chosen is None else queryset.filter(sale_id=literals.row_number(chosen) or 0)
 
 
 @admin.register(SaleEntry)

@@ -4,14 +4,16 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
 from accounts import accounts
+from foundation import literals
 
 HELP = "its username, or id:7 for the account with this number"
 
 
 def find(name: str) -> User:
-    number = name.removeprefix("id:")
-    is_number = number != name and number.isascii() and number.isdecimal()
-    account = User.objects.filter(pk=int(number)).first() if is_number else accounts.find_by_username(name)
+    if name.startswith("id:"):
+        account = User.objects.filter(pk=literals.row_number(name.removeprefix("id:"))).first()
+    else:
+        account = accounts.find_by_username(name)
     if account is None:
         raise CommandError(f"There is no account {name}: nothing was done.")
     return account

@@ -15,8 +15,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from backoffice.board import snapshots
 from coupons import campaigns
+from foundation import literals
 from foundation.admin_base.actions import require_permission
-from foundation.admin_base.lists import parse_number
 from foundation.admin_base.status_words import WORDS
 from foundation.errors import FirstcomeError, NotAuthenticated, invalid_field
 from foundation.http import problems
@@ -84,7 +84,7 @@ def figures(request: HttpRequest) -> HttpResponse:
         second, snapshot = snapshots.latest.get()
     except FirstcomeError as refusal:
         return problems.from_error(refusal).to_django()
-    known = parse_number(request.GET.get("since", "")) or 0
+    known = literals.row_number(request.GET.get("since", "")) or 0
     points = snapshots.load(after=known, until=second - 1) if known < second - MISSED_SECONDS else {}
     content = orjson.dumps({"snapshot": orjson.Fragment(snapshot), "points": list(points.items())})
     return HttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})
@@ -105,7 +105,7 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
         values = {}
         note = ""
         if action == "quantity":
-            quantity = parse_number(request.POST.get("quantity", "").strip())
+            quantity = literals.row_number(request.POST.get("quantity", "").strip())
             if not quantity:
                 below = gettext("The quantity must be a whole number above 0.")
                 raise invalid_field("quantity", "invalid", below)

@@ -31,11 +31,6 @@ def parse_uuid(term: str) -> UUID | None:
         return None
 
 
-def parse_number(term: str) -> int | None:
-    """The whole number that the text is, if it is one that a column may have, such as that of a row."""
-    return int(term) if term.isascii() and term.isdecimal() and len(term) < len(str(2**63)) else None
-
-
 class SearchMixin:
     """A list that is searched by exact values, as indexes find no others: Django looks for parts of words.
 
