@@ -249,11 +249,6 @@ def skus(product_ids: Collection[int]) -> list[str]:
     return sorted(Product.objects.filter(pk__in=product_ids).values_list("sku", flat=True))
 
 
-def ids_of_skus(wanted: Collection[str]) -> dict[str, int]:
-    """The ids of the products with these SKUs, by SKU; unknown ones are absent."""
-    return dict(Product.objects.filter(sku__in=wanted).values_list("sku", "pk"))
-
-
 def set_paused(*, campaign_id: int, is_paused: bool, reason: str) -> Campaign:
     """Pause the campaign, or end its pause, after which it issues coupons as far as its terms allow.
 

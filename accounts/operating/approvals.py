@@ -19,6 +19,8 @@ from foundation.lazy_texts import Text, mark
 
 DECIDE = "shop.change_approval"
 Status = Approval.Status
+PERSONS = ("asked_by", "approved_by")
+"""The operators that a line of the journal names besides the one who acted."""
 Facts = Sequence[tuple[str, str]]
 """Names and values, as pages show them."""
 
@@ -162,11 +164,6 @@ def persons(approval: Approval) -> dict[str, dict[str, Any]]:
         "asked_by": {"id": approval.asker_id, "username": approval.asker_name},
         "approved_by": {"id": by.id, "username": by.name},
     }
-
-
-def persons_in(after: Mapping[str, Any]) -> dict[str, Any]:
-    """The operators that a line of the journal names besides the one who acted."""
-    return {name: after[name] for name in ("asked_by", "approved_by") if name in after}
 
 
 def _read_waiting(approval_id: int, *, is_locked: bool = False) -> Approval:

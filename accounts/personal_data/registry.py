@@ -102,9 +102,10 @@ def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:
     if label == JournalLine._meta.label:
         if row["actor_id"] != account_id:
             shown |= {"actor_id": None, "actor_name": ""}
-        both = approvals.persons_in(shown["after"] or {})
-        if others := [name for name, person in both.items() if person["id"] != account_id]:
-            shown["after"] = {name: value for name, value in row["after"].items() if name not in others}
+        after = shown["after"] or {}
+        others = [name for name in approvals.PERSONS if name in after and after[name]["id"] != account_id]
+        if others:
+            shown["after"] = {name: value for name, value in after.items() if name not in others}
     if label == Approval._meta.label:
         for of in ("asker", "decider"):
             if row[f"{of}_id"] != account_id:

@@ -31,6 +31,7 @@ from foundation.admin_base.display import status_label
 from foundation.admin_base.forms import EditForm, TermsForm
 from foundation.admin_base.lists import RecordsAdmin, column
 from foundation.lazy_texts import Text
+from inventory.models import Product
 
 STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
 
@@ -68,7 +69,7 @@ class CampaignForm(TermsForm):
 
     def clean_products(self) -> list[int]:
         wanted = self.cleaned_data["products"].split()
-        found = campaigns.ids_of_skus(wanted)
+        found = dict(Product.objects.filter(sku__in=wanted).values_list("sku", "pk"))
         unknown = [sku for sku in wanted if sku not in found]
         if unknown:
             text = gettext("There are no products %(skus)s.")

@@ -78,7 +78,8 @@ def lost(event_id: OuterRef) -> Q:
         return Q(pk__in=[])
     rows = to_data_platform().filter(event_id=event_id)
     position = WebhookEndpoint.objects.filter(pk=BUILT_IN).values("position")
-    taken = _events(event_id).filter(feed_position__lte=Coalesce(Subquery(position), 0))
+    events = runs.with_positions().filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
+    taken = events.filter(feed_position__lte=Coalesce(Subquery(position), 0))
     return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(taken))
 
 
@@ -86,10 +87,6 @@ def in_ranges(event_ids: "Collection[UUID | None] | QuerySet[Any, Any]") -> dict
     """Those of these events that ranges say the data platform accepted, not saved, by the events' ids."""
     found = ranges.find(BUILT_IN, reading.find(event_ids))
     return {row.event_id: row for row in found}
-
-
-def _events(event_id: OuterRef) -> "QuerySet[Any]":
-    return runs.with_positions().filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
 
 
 def of_order(order_id: UUID) -> list[WebhookDelivery]:

@@ -186,7 +186,7 @@ class RateLimit:
         """The limit, and how many calls of the subject are left and for how many seconds, as the fields
         `RateLimit-Policy` and `RateLimit` of the IETF's draft; empty without a limit.
         """
-        rate = getattr(settings, self._setting)
+        rate = self.rate
         if rate is None:
             return {}
         left, windows = self._capacity(rate, subject)
