@@ -4,6 +4,7 @@ The claim's winner decides within the limits of its account; a repeat finds what
 as the client prefers, and are answered by what the database says by then.
 """
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,6 @@ from foundation.account import Account
 from foundation.concurrency.batching import Batcher
 from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
 from foundation.errors import Overloaded, Throttled, Unavailable
-from foundation.grouping import grouped
 from foundation.http import keyed_calls, prefer
 from foundation.http.messages import with_request_id
 from foundation.http.views import JSONResponse, Request
@@ -208,7 +208,9 @@ class _Reading:
 
 def _answer(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
     """One answer per request; final ones are recorded under their keys, in the language of the request."""
-    alike = grouped(((read, call.language), subject_id) for call, subject_id, read in requests)
+    alike: dict[tuple[ReadAnswers, str], list[UUID]] = defaultdict(list)
+    for call, subject_id, read in requests:
+        alike[read, call.language].append(subject_id)
     found = {(read, language): read(ids, language) for (read, language), ids in alike.items()}
     answers: list[CurrentAnswer] = []
     settled: dict[tuple[int, str], tuple[KeyedCall, Answer]] = {}

@@ -8,6 +8,7 @@ appended to the end: it was written while the queue was lost, or its partner has
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -35,7 +36,6 @@ from foundation import clock, journal
 from foundation.concurrency.batching import Batcher
 from foundation.db import open_transaction, transactions
 from foundation.errors import FirstcomeError, NotFound, Rejected, Unavailable
-from foundation.grouping import grouped
 from foundation.lazy_texts import mark
 from foundation.observability import tracing
 
@@ -124,7 +124,9 @@ def record_results(campaign_id: int, outcomes: Mapping[UUID, AllocationResult]) 
     A ticket whose slot is still being confirmed, or being cancelled at the partner, goes on waiting.
     """
     open_transaction.assert_inside()
-    ids = grouped((_ticket_status(outcome), ticket_id) for ticket_id, outcome in outcomes.items())
+    ids: dict[Status, list[UUID]] = defaultdict(list)
+    for ticket_id, outcome in outcomes.items():
+        ids[_ticket_status(outcome)].append(ticket_id)
     waiting = QueueTicket.objects.filter(status=Status.WAITING)
     coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
     for status in (Status.SOLD_OUT, Status.FAILED):

@@ -3,10 +3,12 @@
 A saga is drawn as a time line: a row for each step with its marks, and the entries of its log below.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Prefetch
 from django.http import HttpRequest
@@ -16,7 +18,6 @@ from django.utils.translation import gettext
 from events.webhooks import deliveries
 from foundation import clock
 from foundation.admin_base.display import COLOURS, OF_DISPUTES, status_label, stored_text
-from foundation.grouping import grouped
 from foundation.models import JournalLine
 from orders import cancellation, order_numbers, order_states, selectors
 from orders.models import Order, RefundLine, Saga, SagaLog
@@ -129,8 +130,10 @@ def _draw_sagas(page: Page, sagas: list[Saga], now: datetime) -> list[Page]:
     newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
     text = gettext("the newest %(count)s lines of the sagas' logs")
     shown = reversed(_newest(page, newest, MOST_LOG_LINES, text))
-    logs = grouped((line.saga_id, line) for line in shown)
-    return [_draw(saga, logs.get(saga.id, ()), now) for saga in sagas]
+    logs: dict[UUID, list[SagaLog]] = defaultdict(list)
+    for line in shown:
+        logs[line.saga_id].append(line)
+    return [_draw(saga, logs[saga.id], now) for saga in sagas]
 
 
 def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Page:

@@ -2,6 +2,7 @@
 changes of lines, payment, ledger and stock.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
@@ -9,7 +10,6 @@ from django.db.models import F
 
 from coupons import holding
 from foundation import clock
-from foundation.grouping import grouped
 from inventory import stock_levels
 from inventory.availability import Line
 from orders import order_events, order_states, pricing, product_days, rows as order_rows
@@ -89,7 +89,9 @@ def settle(refunds: Sequence[Refund]) -> None:
     ids = [refund.id for refund in refunds]
     lines = _lines_of(ids)
     Refund.objects.filter(id__in=ids).update(status=Refund.Status.SUCCEEDED, settled_at=now)
-    by_order = grouped((refund.order_id, refund) for refund in refunds)
+    by_order: dict[UUID, list[Refund]] = defaultdict(list)
+    for refund in refunds:
+        by_order[refund.order_id].append(refund)
     statuses = _add_refunded(by_order)
     product_days.count_refunds(refunds, at=now)
     _restock(refunds, lines)
@@ -133,7 +135,10 @@ def take_back(order: Order, refund: Refund) -> None:
 
 def _lines_of(refund_ids: Sequence[UUID]) -> dict[UUID, list[RefundLine]]:
     found = RefundLine.objects.filter(refund__in=refund_ids).select_related("line").order_by("id")
-    return {id: [] for id in refund_ids} | grouped((line.refund_id, line) for line in found)
+    lines: dict[UUID, list[RefundLine]] = {id: [] for id in refund_ids}
+    for line in found:
+        lines[line.refund_id].append(line)
+    return lines
 
 
 def _in_ledger(refund: Refund) -> ledger.Proposal:

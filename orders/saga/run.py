@@ -29,7 +29,6 @@ from foundation import clock
 from foundation.concurrency.thread_pool import ThreadPool
 from foundation.db import open_transaction, transactions
 from foundation.errors import Overloaded, Unavailable
-from foundation.grouping import grouped
 from foundation.observability import logs, tracing
 from foundation.repeated_work import RepeatedWork
 from orders.saga import batch, progress, rows as saga_rows
@@ -294,7 +293,10 @@ class Executor:
                 self._return(refunds)
                 sagas = [saga for saga in found if saga not in refunds]
             # A batch for each type.
-            for same_kind in grouped([(saga.kind, saga) for saga in sagas]).values():
+            by_kind: dict[str, list[SagaRow]] = defaultdict(list)
+            for saga in sagas:
+                by_kind[saga.kind].append(saga)
+            for same_kind in by_kind.values():
                 self._advance(same_kind, UNDO if queue == UNDO else DO)
             self._pools.pause(began_at + MIN_INTERVAL_SECONDS - time.monotonic())
         finally:

@@ -35,7 +35,7 @@ NO_STEPS = ("<module>", "run_blocking")
 class ReadingPath:
     """The modules that calls enter, and the calls that lead back into a module that has not returned yet.
 
-    Calls below a module of `WATCHING` are its own: the log starts a thread when it has the first line to write.
+    Calls below a module of `WATCHING` are its own: the log starts a thread for its first line.
     """
 
     def __init__(self) -> None:

@@ -4,6 +4,7 @@ An audit by command checks whole tables, by a statement a check. A scheduled one
 of rows each, so that every statement is short however long the tables are.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,8 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-
-from foundation.grouping import grouped
 
 OFFENDERS_REPORTED = 100
 """Per check, so that a report stays readable when a million rows break a law."""
@@ -45,7 +44,9 @@ def report(law: str, checked: int, offenders: Iterable[object]) -> LawReport:
 
 def merge_reports(reports: Iterable[LawReport]) -> list[LawReport]:
     """One report per law, in the laws' order: several apps may each check a part of a law."""
-    by_law = grouped((report.law, report) for report in reports)
+    by_law: dict[str, list[LawReport]] = defaultdict(list)
+    for report in reports:
+        by_law[report.law].append(report)
     return [
         LawReport(
             law=law,
