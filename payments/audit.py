@@ -22,7 +22,7 @@ from foundation.operations.audits.checks import (
     report,
     within,
 )
-from payments.gateways.configured import Books
+from payments.gateways.contract import Books
 from payments.models import HOLDING, Entry, LedgerAccount, Reconciliation, Transfer
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.reconciling import RESOLVED

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from foundation import clock
 from foundation.fields import ExactCharField, uuid_key
 from payments import gateways, transitions
-from payments.gateways.configured import Books
+from payments.gateways.contract import Books
 from payments.transfers import GATEWAY_CLEARING, HOLDING, PROMOTIONS, SALES
 
 REQUIRES_ACTION = "requires_action"

@@ -15,8 +15,7 @@ from foundation import clock, journal
 from foundation.db import open_transaction, transactions
 from foundation.models import JournalLine
 from payments import gateways
-from payments.gateways.configured import Books
-from payments.gateways.contract import ExpectedCharge
+from payments.gateways.contract import Books, ExpectedCharge
 from payments.models import Payment, Reconciliation
 from payments.transfers import Payable
 from payments.transitions import SOURCES, UNSETTLED, Status

@@ -24,7 +24,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
 from orders.tests.owners import payment_of
 from payments import gateways, payment_states, webhooks
-from payments.gateways.configured import Books
+from payments.gateways.contract import Books
 from payments.models import Payment
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix

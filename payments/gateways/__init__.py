@@ -16,8 +16,17 @@ from django.core.exceptions import ImproperlyConfigured
 from foundation import money
 from foundation.errors import Unavailable
 from foundation.lazy_texts import mark
-from payments.gateways.configured import WITHOUT_NAME, Books, call, setting_of, value_of
-from payments.gateways.contract import BookedCharge, Gateway, GatewayEvent, GatewayResult
+from payments.gateways.contract import (
+    WITHOUT_NAME,
+    BookedCharge,
+    Books,
+    Gateway,
+    GatewayEvent,
+    GatewayResult,
+    call,
+    setting_of,
+    value_of,
+)
 
 REFERENCE = "{reference}"
 """What stands for a charge's reference in the address of its page."""

@@ -18,7 +18,7 @@ from foundation.db import open_transaction
 from foundation.outbound import http_client
 from foundation.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 from foundation.outbound.http_client import NoResponse, Reply, ResponseTooLarge
-from payments.gateways.configured import called, own
+from payments.gateways.contract import called, own
 
 FAILURES_TO_OPEN = 10
 """In a row, none of them while another call was answered: a card may make a gateway time out."""

@@ -1,17 +1,24 @@
-"""The contract of payment gateways: the functions of an adapter, and the shapes of their results."""
+"""The contract of payment gateways: the functions of an adapter, the shapes of their results, and how an
+adapter reads the settings of the configured gateway that is called just now.
 
-from collections.abc import Iterator
+`simulator` and `stripe` have settings without a name (`GATEWAY_URL`), every other its own (`GATEWAY_URL_B`).
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import UUID
+
+from django.conf import settings
 
 # The settings import this package: Django's usual function would read them half loaded, and a process whose
 # settings are wrong would then go on with Django's defaults.
 from django.utils.translation.trans_null import gettext_noop
 
-from payments.gateways.configured import Books
-
+P = ParamSpec("P")
+Result = TypeVar("Result")
 Status = Literal[
     "succeeded", "declined", "pending", "requires_action", "cancelled", "absent", "unknown", "unsupported"
 ]
@@ -104,6 +111,13 @@ class BookedCharge(GatewayResult):
     created_at: datetime
 
 
+class Books(NamedTuple):
+    """Whose books at which gateway, by the names of a payment's columns."""
+
+    gateway: str
+    gateway_account: str
+
+
 class ExpectedCharge(NamedTuple):
     """The charge of a payment, and in whose books it is; the amount in minor units; `order` is None for a
     top-up.
@@ -187,3 +201,45 @@ class Gateway(Protocol):
         signed body that is no event. `signature` is empty where the header is missing. Raises
         `SignatureInvalid`.
         """
+
+
+# Configured gateways
+
+WITHOUT_NAME: Collection[str] = ("simulator", "stripe")
+"""The gateways whose settings are without a name, but for the secret of their webhooks."""
+_called: ContextVar[str] = ContextVar("called", default="")
+
+
+def setting_of(name: str, setting: str) -> str:
+    """The name that this setting has for the gateway of this name."""
+    return setting if name in WITHOUT_NAME else f"{setting}_{name.upper()}"
+
+
+def value_of(name: str, setting: str) -> Any:
+    """The value of this setting of the configured gateway of this name."""
+    return getattr(settings, setting_of(name, setting))
+
+
+def call(name: str, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+    """The result of an adapter's function, which calls the configured gateway of this name."""
+    token = _called.set(name)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _called.reset(token)
+
+
+def called() -> str:
+    """The name of the gateway that is called: without `call`, that of new payments."""
+    return _called.get() or settings.PAYMENT_GATEWAY
+
+
+def own(setting: str) -> Any:
+    """The value of this setting of the gateway that is called."""
+    return value_of(called(), setting)
+
+
+def webhook_secret() -> str:
+    """What signs the webhooks of the gateway that is called."""
+    secret: str = getattr(settings, f"WEBHOOK_SECRET_{called().upper()}")
+    return secret

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from structlog import get_logger
 
 from payments.gateways.calls import NoAnswer, NotCalled
-from payments.gateways.configured import called
-from payments.gateways.contract import NOT_CALLED, GatewayResult
+from payments.gateways.contract import NOT_CALLED, GatewayResult, called
 
 log = get_logger(__name__)
 CALLS = Histogram(

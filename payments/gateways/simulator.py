@@ -24,8 +24,13 @@ from payments.gateways.calls import (
     request_json,
     return_address,
 )
-from payments.gateways.configured import webhook_secret
-from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
+from payments.gateways.contract import (
+    BookedCharge,
+    GatewayDispute,
+    GatewayEvent,
+    GatewayResult,
+    webhook_secret,
+)
 from payments.gateways.measured import describe_error, measured
 
 PAGE = 1_000

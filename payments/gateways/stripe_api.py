@@ -23,8 +23,7 @@ from foundation.errors import Unavailable
 from foundation.lazy_texts import mark
 from payments.gateways import signed_events, stripe_calls
 from payments.gateways.calls import NoAnswer, return_address
-from payments.gateways.configured import webhook_secret
-from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult, webhook_secret
 from payments.gateways.measured import describe_error, measured
 from payments.gateways.stripe_calls import KEY, ORDER, Intent, decisive_intent
 

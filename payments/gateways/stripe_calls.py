@@ -19,8 +19,7 @@ from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
 from payments.gateways.calls import Address, Amount, Detail, NoAnswer, Reference, ReplyPart, Word, exchange
-from payments.gateways.configured import own
-from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResult, Status
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResult, Status, own
 
 if TYPE_CHECKING:
     # Modules of thousands of lines that only types need.

@@ -21,8 +21,7 @@ from structlog import get_logger
 from foundation import clock
 from foundation.errors import Unavailable
 from payments import disputes, gateways, payment_states
-from payments.gateways.configured import Books
-from payments.gateways.contract import BookedCharge
+from payments.gateways.contract import BookedCharge, Books
 from payments.models import Dispute, Payment, Reconciliation
 from payments.payment_states import expected_charge
 from payments.transitions import ENDED_UNPAID, UNSETTLED

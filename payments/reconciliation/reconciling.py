@@ -23,8 +23,7 @@ from foundation.errors import NotFound, Rejected, Unavailable
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall
 from payments import gateways, payment_states
-from payments.gateways.configured import Books
-from payments.gateways.contract import GatewayResult
+from payments.gateways.contract import Books, GatewayResult
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison
 from payments.reconciliation.comparison import Difference, Kind
