@@ -55,8 +55,8 @@ from orders.placement import limits
 from orders.saga.definitions import DO, LEASE_SECONDS, Event
 from payments import audit as payments_audit
 from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, Transfer
-from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
+from payments.transitions import UNSETTLED
 from sales.models import SaleEntry
 from sales.waiting_room import admission
 

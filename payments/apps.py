@@ -14,10 +14,10 @@ class PaymentsConfig(AppConfig):
     def ready(self) -> None:
         from foundation.idempotency import recorded_answers
         from foundation.observability import gauges
-        from payments import disputes, payment_states, points_grants, webhooks
+        from payments import disputes, points_grants, rows, webhooks
         from payments.reconciliation import reconciling
 
-        recorded_answers.register_unsettled_finder(payment_states.unsettled_references)
+        recorded_answers.register_unsettled_finder(rows.unsettled_references)
         post_migrate.connect(open_shop_accounts, sender=self)
         gauges.register(
             "firstcome_webhooks_unhandled",

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from foundation import clock
 from foundation.fields import ExactCharField, uuid_key
 from payments import gateways, transitions
-from payments.gateways.contract import Books
+from payments.gateways.contract import Books, ExpectedCharge
 from payments.transfers import GATEWAY_CLEARING, HOLDING, PROMOTIONS, SALES
 
 REQUIRES_ACTION = "requires_action"
@@ -313,6 +313,12 @@ class Payment(models.Model):
     def books(self) -> Books:
         """Those that its charge is in; of one that the release before started, those of today."""
         return Books(self.gateway, self.gateway_account) if self.gateway else gateways.current_books()
+
+    @property
+    def expected_charge(self) -> ExpectedCharge:
+        """Its charge as the gateway has to have it."""
+        order = str(self.order_id) if self.order_id else None
+        return ExpectedCharge(self.charge_key, self.card_amount, self.currency, order, self.books)
 
     @property
     def requires_action(self) -> bool:

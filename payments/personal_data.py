@@ -7,7 +7,7 @@ from accounts.personal_data.erasure import PARTS, Part, named
 from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 from payments import ledger
 from payments.models import LedgerAccount, Payment, Transfer, WebhookEvent
-from payments.payment_states import UNSETTLED
+from payments.transitions import UNSETTLED
 
 REGISTRY.update(
     {

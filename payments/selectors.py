@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from foundation.db.rows import present
 from foundation.errors import required
 from foundation.lazy_texts import mark
-from payments import payment_states
+from payments import rows
 from payments.models import REQUIRES_ACTION, Entry, Payment
 
 NEWEST_WITH_REFERENCE = 50_000
@@ -21,13 +21,13 @@ def payments(
     """The account's payments (None: all), of this order and with this shown status where given, with their
     disputes.
     """
-    rows = Payment.objects.filter(**present(account_id=account_id, order_id=order_id))
-    return rows.filter(_in_status(status) if status else Q()).prefetch_related("disputes")
+    found = Payment.objects.filter(**present(account_id=account_id, order_id=order_id))
+    return found.filter(_in_status(status) if status else Q()).prefetch_related("disputes")
 
 
 def _in_status(status: str) -> Q:
     """The twin of `Payment.shown_status`, as a condition on the row."""
-    acts = payment_states.with_action()
+    acts = rows.with_action()
     if status == REQUIRES_ACTION:
         return acts
     return Q(status=status) & ~acts if status == Payment.Status.PENDING else Q(status=status)

@@ -22,7 +22,7 @@ from lab.simulation.outside import Gateway
 from orders.payment import charging
 from orders.saga import rows as saga_rows
 from orders.saga.run import Executor
-from payments import ledger, payment_states
+from payments import ledger, rows as payment_rows
 from payments.gateways.contract import GatewayResult
 
 numbers = count()
@@ -145,7 +145,7 @@ DEFECTS = {
     "charged-before-commit": [Replacement(Executor, "lease_new", charge_at_once)],
     "no-recovery": [Replacement(saga_rows, "due_condition", recover_none)],
     "uncancelled": [Replacement(charging, "_cancel_charge", cancel_nothing)],
-    "forgotten-action": [Replacement(payment_states, "require_action", forget_action)],
+    "forgotten-action": [Replacement(payment_rows, "require_action", forget_action)],
     "gate-without-row": [Replacement(redis_gate, "_allocate", grant_without_row)],
     "tickets-in-redis-alone": [Replacement(tickets, "write", answer_tickets)],
     "silence-is-consent": [Replacement(confirmation, "_register", take_silence_for_consent)],

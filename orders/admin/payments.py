@@ -25,9 +25,9 @@ from foundation.operations import dispatch
 from orders import selectors as order_selectors, tasks
 from orders.models import Saga
 from orders.payment import gateway_lookups
-from payments import disputes, gateways, payment_states, selectors
+from payments import disputes, gateways, rows as payment_rows, selectors
 from payments.models import Payment
-from payments.payment_states import UNSETTLED
+from payments.transitions import UNSETTLED
 
 
 def _in_doubt(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":
@@ -39,7 +39,7 @@ STATES: dict[str, Any] = {
     "requires_action": (
         _("Waiting for the customer"),
         lambda rows: order_selectors.filter_unsettled(rows, (Payment.Status.PENDING,)).filter(
-            payment_states.with_action()
+            payment_rows.with_action()
         ),
     ),
     "unsettled": (_("Not settled"), lambda rows: order_selectors.filter_unsettled(rows, UNSETTLED)),

@@ -18,7 +18,7 @@ from orders import selectors
 from orders.models import Order, Saga
 from orders.saga import operator_actions
 from orders.saga.definitions import AT_ONCE, SAGA_TYPES, OutsideStep
-from payments import payment_states
+from payments import rows as payment_rows
 from payments.models import Payment
 
 IN_DOUBT = "firstcome_payments_in_doubt"
@@ -175,7 +175,7 @@ def read_discounts() -> dict[str, int]:
 
 def count_requiring_action() -> int:
     pending = selectors.filter_unsettled(Payment.objects.all(), [Payment.Status.PENDING])
-    return pending.filter(payment_states.with_action()).count()
+    return pending.filter(payment_rows.with_action()).count()
 
 
 def read_stock() -> Readings:

@@ -21,7 +21,7 @@ from foundation.rates import rate_limits
 from foundation.redis import completion_notifications
 from inventory.availability import Line
 from orders.models import Saga
-from orders.payment import card_limits, gateway_facts, rows as payment_rows
+from orders.payment import card_limits, declined_cards, gateway_facts
 from orders.payment.card_limits import Counts, Payer
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
@@ -40,11 +40,10 @@ from orders.saga.definitions import (
     StepResult,
 )
 from orders.saga.rows import SagaLogLine
-from payments import gateways, metrics, payment_states
+from payments import gateways, metrics, rows as payment_rows
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
-from payments.payment_states import Status
-from payments.rows import mark_succeeded
+from payments.transitions import Status
 
 NAME = "charge_card"
 CHARGE_CANCELLED = "charge_cancelled"
@@ -75,13 +74,13 @@ def check_card_limits(counts: Counts, payer: Payer | None) -> None:
     """Raise `Throttled` if one more card of the payer's key, or account, could exceed the rate."""
     if payer is None:
         return
-    rates = payment_rows.card_rates()
+    rates = declined_cards.card_rates()
     reached = card_limits.reached(counts, payer, {name: rate.times for name, rate in rates.items()})
     if reached:
         name, id = reached
         rate = rates[name]
         start = clock.now() - timedelta(seconds=rate.seconds)
-        first_at = payment_rows.first_declined_at(name, id, since=start)
+        first_at = declined_cards.first_declined_at(name, id, since=start)
         raise rate_limits.refusal(name, rate, seconds=(first_at - start).total_seconds())
 
 
@@ -105,21 +104,21 @@ def cancel_or_refund(sagas: Sagas) -> list[Call]:
 def note_result(saga: SagaRow, result: StepResult) -> None:
     """Record on the payment what the API shows of a charge without a final result."""
     if result.action:
-        payment_states.require_action(
+        payment_rows.require_action(
             saga.subject_id, url=result.action.url, expires_at=result.action.expires_at
         )
     elif result.event == Event.PENDING:
-        payment_states.end_action(saga.subject_id)
+        payment_rows.end_action(saga.subject_id)
     elif result.event == Event.FAILED:
         # One that waits for the card's owner goes on doing so.
-        with_owner = Payment.objects.filter(payment_states.with_action(), id=saga.subject_id)
+        with_owner = Payment.objects.filter(payment_rows.with_action(), id=saga.subject_id)
         if not with_owner.exists():
-            payment_states.mark_in_doubt(saga.subject_id)
+            payment_rows.mark_in_doubt(saga.subject_id)
 
 
 def mark_stuck(saga: SagaRow) -> None:
     """Mark the payment of a stuck saga as in doubt: the outcome of its charge is unknown."""
-    payment_states.mark_in_doubt(saga.subject_id)
+    payment_rows.mark_in_doubt(saga.subject_id)
 
 
 def charge_reference(saga: SagaRow) -> str:
@@ -130,7 +129,7 @@ def charge_reference(saga: SagaRow) -> str:
 
 def mark_paid(sagas: Sagas, *, at: datetime) -> None:
     references = {saga.subject_id: charge_reference(saga) for saga in sagas}
-    if mark_succeeded(references, at=at) != len(sagas):
+    if payment_rows.mark_succeeded(references, at=at) != len(sagas):
         raise RuntimeError("A payment that has ended can't become succeeded.")
     _count(sagas, ["succeeded"] * len(sagas))
 
@@ -143,7 +142,7 @@ def mark_ended(sagas: Sagas) -> None:
         # The refund of a charge of unknown outcome shows that it was made.
         undone = saga.final.get((NAME, UNDO))
         was_charged = bool(charge_reference(saga) or (undone and gateway_facts.is_refunded(undone)))
-        payment_states.end_unpaid(
+        payment_rows.end_unpaid(
             saga.subject_id,
             to=Status.REVERSED if was_charged else Status.FAILED,
             code=saga.failure_code,
@@ -266,7 +265,7 @@ def _judged(result: GatewayResult, payment: Payment) -> StepResult:
     """A charge that succeeded pays the order if it is the payment's, and all of it is kept; while a dispute
     of it is open, an operator decides.
     """
-    if not payment_states.expected_charge(payment).is_met_by(result):
+    if not payment.expected_charge.is_met_by(result):
         charged = f"{result.amount} {result.currency}"
         detail = f"The gateway has a charge of {charged} under this key; nothing is booked."
     elif result.is_undecided:

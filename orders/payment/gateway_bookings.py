@@ -20,7 +20,7 @@ from foundation.db.rows import save_changes
 from orders import pricing
 from orders.models import Order, Refund, RefundLine
 from orders.payment import refund_records
-from payments import disputes, gateways, ledger, payment_states
+from payments import charge_notes, disputes, gateways, ledger, rows as payment_rows
 from payments.gateways.contract import GatewayResult
 from payments.models import GATEWAY_CLEARING, Payment, Transfer
 
@@ -140,7 +140,7 @@ def reduce(refund: Refund, *, by: int, why: str) -> None:
     for line, amount in zip(lines, amounts, strict=True):
         line.amount = amount
     RefundLine.objects.bulk_update(lines, ["amount"])
-    payment_states.change_refunds(refund.order_id, refunding=-by)
+    payment_rows.change_refunds(refund.order_id, refunding=-by)
     journal.note(
         what="refund.reduced",
         subject=f"refund {refund.id}",
@@ -217,9 +217,9 @@ def _take_back(
 
 def _agrees(payment: Payment, found: GatewayResult) -> bool:
     """Whether the charge is the payment's; otherwise that is noted, and nothing may be booked of it."""
-    if payment_states.expected_charge(payment).is_met_by(found):
+    if payment.expected_charge.is_met_by(found):
         return True
-    payment_states.note_once(
+    charge_notes.note_once(
         payment,
         disputes.DISAGREES,
         f"The gateway has a charge of {found.amount} {found.currency} instead of {payment.card_amount} "

@@ -8,10 +8,10 @@ from orders.models import Refund
 from orders.payment import gateway_bookings
 from orders.payment.refund_records import UNSETTLED as UNSETTLED_REFUNDS
 from orders.saga import rows as saga_rows, run
-from payments import gateways, payment_states, webhooks
+from payments import charge_notes, gateways, webhooks
 from payments.models import Payment, WebhookEvent
-from payments.payment_states import UNSETTLED
 from payments.reconciliation import reconciling
+from payments.transitions import UNSETTLED
 
 HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded", "refund.failed")
 UNCONFIRMED = "payment.dispute_unconfirmed"
@@ -69,7 +69,7 @@ def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
     is_booked, outcome, _ = gateway_bookings.look_up(payment)
     if is_booked and _is_about_dispute(event) and not payment.disputes.exists():
         detail = f"The gateway sent {event.type}, and shows no dispute of the charge so far."
-        note = partial(payment_states.note_once, payment, UNCONFIRMED, detail, reference=event.event_id)
+        note = partial(charge_notes.note_once, payment, UNCONFIRMED, detail, reference=event.event_id)
         transactions.run(note, transactions.KEYED)
         return event.attempts >= MAX_ABSENT_LOOKUPS, "the gateway has no dispute of this charge"
     return is_booked, outcome

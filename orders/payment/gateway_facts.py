@@ -10,7 +10,7 @@ from foundation.errors import Rejected, Unavailable
 from foundation.lazy_texts import Text, mark
 from foundation.money import format_amount
 from orders.saga.definitions import FORCED_DETAIL, NOT_KNOWN, UNDO, Event, SagaRow, StepResult
-from payments import gateways, payment_states
+from payments import gateways
 from payments.gateways.contract import BookedCharge, ExpectedCharge, GatewayResult
 from payments.models import Payment
 
@@ -125,4 +125,4 @@ def disagrees(what: Text) -> Rejected:
 def expected_charge(payment: Payment | None) -> ExpectedCharge:
     if payment is None:
         raise Rejected(mark("The saga's order or payment is missing."), code="charge_not_found")
-    return payment_states.expected_charge(payment)
+    return payment.expected_charge

@@ -22,8 +22,8 @@ from orders.payment import gateway_bookings
 from orders.saga import rows as saga_rows
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
-from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
+from payments.transitions import UNSETTLED
 
 LOOKED_UP = "payment.looked_up"
 MOST_AT_ONCE = 4

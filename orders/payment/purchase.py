@@ -33,7 +33,7 @@ from inventory.lost_demand import Reason
 from orders import lost_demand, order_events, order_states, rows as order_rows
 from orders.models import Order
 from orders.order_states import OrderRow
-from orders.payment import charging, rows as payment_rows
+from orders.payment import charging, declined_cards
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import rows as saga_rows, run
@@ -47,10 +47,12 @@ from orders.saga.definitions import (
     SagaType,
     StepResult,
 )
-from payments import ledger, payment_states
+from payments import ledger, rows as payment_rows
 from payments.models import Payment
 
 KIND = "purchase"
+MOST_PER_ORDER = 5
+"""How many payments an order may have, one after the other."""
 KEPT = StepResult(Event.SKIPPED, gettext_noop("kept for another card"))
 
 
@@ -74,7 +76,7 @@ def pay(
         order = order_rows.lock_order(order_id, account_id=account_id)
         earlier = Payment.objects.filter(order_id=order_id).count()
         _check_payable(order, token, earlier)
-        charging.check_card_limits(payment_rows.lock_and_count_declines([payer]), payer)
+        charging.check_card_limits(declined_cards.lock_and_count_declines([payer]), payer)
         started = new_purchase(
             order, token=token, keep_on_decline=keep_on_decline, number=earlier + 1, payer=payer
         )
@@ -96,7 +98,7 @@ def new_purchase(
     lines: Sequence[Line] = (),
 ) -> StartedPayment:
     """An unsaved payment of an order with its saga, for the transaction that calls `insert_purchases`."""
-    payment = payment_states.new_payment(
+    payment = payment_rows.new_payment(
         order=order,
         token=token,
         at=clock.now(),
@@ -133,11 +135,7 @@ def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
 
 def _check_payable(order: Order, token: str, earlier: int) -> None:
     order_states.check_payable(
-        order.status,
-        order.expires_at,
-        clock.now(),
-        payments=earlier,
-        most_payments=payment_states.MOST_PER_ORDER,
+        order.status, order.expires_at, clock.now(), payments=earlier, most_payments=MOST_PER_ORDER
     )
     if order.points_amount > ledger.balance_amount(order.account_id):
         raise Rejected(mark("The wallet holds fewer points than the order uses."), code="insufficient_points")

@@ -17,9 +17,8 @@ from orders.models import Order, OrderLine, Refund, RefundLine, Saga
 from orders.payment.refund_amounts import RefundableLine
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import DO, NOT_KNOWN, StepResult
-from payments import ledger, payment_states
+from payments import ledger, rows as payment_rows
 from payments.models import GATEWAY_CLEARING, SALES, Transfer
-from payments.rows import settle_refunds
 
 KIND = "refund"
 REFUND_CARD = "refund_card"
@@ -78,7 +77,7 @@ def record(order: Order, refund: Refund, lines: Sequence[RefundLine]) -> None:
     OrderLine.objects.bulk_update([refund_line.line for refund_line in lines], ["refunded_quantity"])
     refund.save(force_insert=True)
     RefundLine.objects.bulk_create(lines)
-    payment_states.change_refunds(order.id, refunding=refund.card_amount)
+    payment_rows.change_refunds(order.id, refunding=refund.card_amount)
 
 
 def settle(refunds: Sequence[Refund]) -> None:
@@ -98,7 +97,7 @@ def settle(refunds: Sequence[Refund]) -> None:
     holding.reinstate([id for id, status in statuses.items() if status == Order.Status.REFUNDED], now=now)
     ledger.transfer_many([_in_ledger(refund) for refund in refunds if refund.amount], at=now)
     of_cards = {id: sum(refund.card_amount for refund in of_order) for id, of_order in by_order.items()}
-    settle_refunds(of_cards)
+    payment_rows.settle_refunds(of_cards)
     for order_id, of_order in by_order.items():
         order = of_order[0].order
         last = of_order[-1]
@@ -119,7 +118,7 @@ def take_back(order: Order, refund: Refund) -> None:
     order_rows.add_refunded({order.id: -amount})
     if order.status == Order.Status.REFUNDED:
         order_rows.transition([order.id], to=status)
-    payment_states.change_refunds(order.id, refunding=0, refunded=-amount)
+    payment_rows.change_refunds(order.id, refunding=0, refunded=-amount)
     ledger.transfer(
         kind=Transfer.Kind.REFUND,
         reference=f"{refund.id}{FAILED}",

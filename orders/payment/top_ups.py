@@ -9,12 +9,12 @@ from foundation.errors import Rejected
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from orders.models import Saga
-from orders.payment import charging, rows as payment_rows
+from orders.payment import charging, declined_cards
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import SAGA_TYPES, LocalStep, Sagas, SagaType
-from payments import ledger, payment_states
+from payments import ledger, rows as payment_rows
 from payments.models import Payment
 
 KIND = "top_up"
@@ -30,8 +30,8 @@ def start(
     """
 
     def begin() -> StartedPayment:
-        charging.check_card_limits(payment_rows.lock_and_count_declines([payer]), payer)
-        payment = payment_states.new_payment(
+        charging.check_card_limits(declined_cards.lock_and_count_declines([payer]), payer)
+        payment = payment_rows.new_payment(
             account_id=account_id,
             card_amount=amount,
             currency=settings.CURRENCY,

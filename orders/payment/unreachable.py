@@ -14,9 +14,9 @@ from structlog import get_logger
 
 from foundation import starting
 from orders import selectors
-from payments import gateways, payment_states
+from payments import gateways, rows as payment_rows
 from payments.models import Payment
-from payments.payment_states import UNSETTLED
+from payments.transitions import UNSETTLED
 
 log = get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Unreachable(NamedTuple):
 
 def find() -> Iterator[Unreachable]:
     """Each account at a gateway that can't be reached, where a payment is open or refundable."""
-    for books in sorted(payment_states.known_books()):
+    for books in sorted(payment_rows.known_books()):
         if not (reason := gateways.lacking(books)):
             continue
         payments = Payment.objects.filter(**books._asdict(), card_amount__gt=0)

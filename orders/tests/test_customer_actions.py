@@ -20,7 +20,7 @@ from orders.payment import charging, gateway_events, gateway_lookups
 from orders.saga import backlog, run
 from orders.tests import buying, hanging, owners, stepping
 from orders.tests.owners import charge_of, decide, kept_amount, let_action_end, payment_of, saga_of, waiting
-from payments import ledger, payment_states
+from payments import ledger, rows
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment, WebhookEvent
@@ -50,7 +50,7 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert backlog.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
     owners.order()
-    found = Payment.objects.filter(payment_states.with_action())
+    found = Payment.objects.filter(rows.with_action())
     assert [payment.id for payment in found] == [payment_of(placed).id]
     let_action_end(payment.id)
     assert not found.all().exists()

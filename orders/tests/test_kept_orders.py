@@ -27,7 +27,7 @@ from orders.payment import charging, purchase
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, owners, stepping
 from orders.tests.owners import payment_of
-from payments import ledger, payment_states, rows
+from payments import ledger, rows
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from payments.tests.own_gateway import nobody_there
@@ -62,15 +62,15 @@ def kept(**wanted: Any) -> PlacedOrder:
 
 
 def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(monkeypatch):
-    placed, real = kept(), payment_states.uuid7
+    placed, real = kept(), rows.uuid7
     # A host that is a minute behind: its payment has the smaller id.
-    monkeypatch.setattr(payment_states, "uuid7", lambda: UUID(int=real().int - (60_000 << 80)))
+    monkeypatch.setattr(rows, "uuid7", lambda: UUID(int=real().int - (60_000 << 80)))
     assert pay_and_advance(placed.order.id, "tok_ok") == "paid"
     assert buying.refunded(placed.order).status == "succeeded"
 
 
 def new_payment(order: Order, *, number: int = 2) -> Payment:
-    return payment_states.new_payment(order=order, token="tok_ok", at=clock.now(), number=number)
+    return rows.new_payment(order=order, token="tok_ok", at=clock.now(), number=number)
 
 
 def refusal(order_id: UUID) -> FirstcomeError:

@@ -23,7 +23,7 @@ from orders.payment import gateway_events, unreachable
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
 from orders.tests.owners import payment_of
-from payments import gateways, payment_states, webhooks
+from payments import gateways, rows, webhooks
 from payments.gateways.contract import Books
 from payments.models import Payment
 from payments.reconciliation import reconciling
@@ -315,9 +315,9 @@ def test_a_payment_that_is_locked_is_named_later_and_holds_up_no_other(product):
     Payment.objects.update(gateway="")
     unnamed = Payment.objects.filter(gateway="")
     with holding_row(locked):
-        payment_states.name_gateways()
+        rows.name_gateways()
         assert [*unnamed.values_list("id", flat=True)] == [locked.id]
-    payment_states.name_gateways()
+    rows.name_gateways()
     assert not unnamed.exists()
 
 

@@ -20,10 +20,9 @@ from structlog import get_logger
 
 from foundation import clock
 from foundation.errors import Unavailable
-from payments import disputes, gateways, payment_states
+from payments import disputes, gateways, rows
 from payments.gateways.contract import BookedCharge, Books
 from payments.models import Dispute, Payment, Reconciliation
-from payments.payment_states import expected_charge
 from payments.transitions import ENDED_UNPAID, UNSETTLED
 
 log = get_logger(__name__)
@@ -113,7 +112,7 @@ def differences(
     once the others are.
     """
     unread: Unavailable | None = None
-    known = payment_states.known_books() | {gateways.current_books()}
+    known = rows.known_books() | {gateways.current_books()}
     for books in sorted(one for one in known if not gateways.lacking(one)):
         try:
             yield from _differences_at(books, since=since, until=until, counted=counted)
@@ -129,18 +128,18 @@ def _differences_at(
 ) -> Iterator[Difference]:
     # Payments that begin from now on are left to the next comparison.
     period = Q(created_at__lt=until or clock.now()) & (Q(created_at__gte=since) if since else Q())
-    of_books = Payment.objects.filter(payment_states.are_in(books))
+    of_books = Payment.objects.filter(rows.are_in(books))
     is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
     is_expected = period & is_kept & Q(status=Payment.Status.SUCCEEDED)
     claims = OrderedDiff(_keys(of_books.filter(is_expected)))
     charges = _charges(books, since, until)
     while page := list(islice(charges, PAGE)):
         counted.checked += len(page)
-        rows = of_books.filter(charge_key__in=[charge.key for charge in page]).annotate(
+        of_page = of_books.filter(charge_key__in=[charge.key for charge in page]).annotate(
             is_disputed=Exists(Dispute.objects.filter(payment=OuterRef("pk"))),
             is_expected=Case(When(is_expected, then=True), default=False, output_field=BooleanField()),
         )
-        payments = {payment.charge_key: payment for payment in rows}
+        payments = {payment.charge_key: payment for payment in of_page}
         # The keys whose charges may disagree with their payments, and those whose payments expect a charge.
         suspects = dict[str, None]()
         charged = dict[str, None]()
@@ -169,13 +168,13 @@ def _charges(books: Books, since: datetime | None, until: datetime | None) -> It
 
 def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
     """The charge keys of these payments, oldest first. Read in pages: MySQL's client would hold all rows."""
-    rows = payments.order_by("created_at", "id").values_list("charge_key", "created_at", "id")
-    page = list(rows[:PAGE])
+    keyed = payments.order_by("created_at", "id").values_list("charge_key", "created_at", "id")
+    page = list(keyed[:PAGE])
     while page:
         yield from (key for key, _, _ in page)
         _, at, id = page[-1]
         # The first condition is what an index can use.
-        page = list(rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))[:PAGE])
+        page = list(keyed.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))[:PAGE])
 
 
 def recheck(keys: Iterable[str], books: Books) -> Iterator[Difference]:
@@ -196,7 +195,7 @@ def recheck(keys: Iterable[str], books: Books) -> Iterator[Difference]:
 
 def _read_payment(key: str, books: Books) -> tuple[Payment | None, tuple[Any, ...]]:
     """The payment of the key in these books, and what a comparison depends on of it."""
-    payment = Payment.objects.filter(payment_states.are_in(books), charge_key=key).first()
+    payment = Payment.objects.filter(rows.are_in(books), charge_key=key).first()
     state = payment and (payment.status, payment.refunding_amount, payment.refunded_amount)
     return payment, (state, disputes.amounts_of(key))
 
@@ -214,7 +213,7 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> Cause | 
         text = gettext_noop("it is charged more than once, %(kept)s in all")
         return Cause(_unless_ended(payment, Kind.CHARGED_TWICE), text, {"kept": kept_amount})
     for charge in succeeded:
-        if not expected_charge(payment).is_met_by(charge):
+        if not payment.expected_charge.is_met_by(charge):
             text = gettext_noop(
                 "%(charged)s is charged for order %(charged_order)s, not %(expected)s for order %(order)s"
             )

@@ -22,7 +22,7 @@ from foundation.db import transactions
 from foundation.errors import NotFound, Rejected, Unavailable
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall
-from payments import gateways, payment_states
+from payments import charge_notes, gateways, rows
 from payments.gateways.contract import Books, GatewayResult
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison
@@ -144,7 +144,7 @@ def reconcile_by_schedule() -> Reconciliation:
     """Compare recent payments, and the whole books once a day; refund charges of payments that ended unpaid.
     Charges without a payment of ours are only reported: an operator decides.
     """
-    payment_states.name_gateways()
+    rows.name_gateways()
     now = clock.now()
     until = now - SETTLING
     whole = Reconciliation.objects.filter(since_at__isnull=True)
@@ -169,10 +169,10 @@ def is_clean(run: Reconciliation) -> bool:
 
 def latest_runs() -> dict[str, Reconciliation]:
     """The latest completed comparisons: of recent payments (`lately`), and of the whole books (`whole`)."""
-    rows = Reconciliation.objects.filter(unread="").order_by("-id")
+    complete = Reconciliation.objects.filter(unread="").order_by("-id")
     latest = {
-        "lately": rows.filter(since_at__isnull=False).first(),
-        "whole": rows.filter(since_at__isnull=True).first(),
+        "lately": complete.filter(since_at__isnull=False).first(),
+        "whole": complete.filter(since_at__isnull=True).first(),
     }
     return {scope: run for scope, run in latest.items() if run}
 
@@ -247,7 +247,7 @@ def refund_charge(charge: GatewayResult, payment: Payment | None, books: Books) 
         if gateways.of(books).find_refund(key=key, charge_reference=charge.reference).status != "declined":
             break
         if part in [
-            line.after for line in payment_states.noted(payment, LATE_REFUNDED, reference=charge.reference)
+            line.after for line in charge_notes.noted(payment, LATE_REFUNDED, reference=charge.reference)
         ]:
             _note(LATE_FAILED, charge.reference, part, payment)
         key = f"{key.partition(':')[0]}:{number}"
@@ -273,7 +273,7 @@ def refund_charge(charge: GatewayResult, payment: Payment | None, books: Books) 
 def note_already_refunded(charge: GatewayResult, payment: Payment) -> None:
     """Note each refunded part of a late charge, where the process that refunded it died before it could."""
     parts = dict[tuple[int, int], dict[str, int]]()
-    for line in payment_states.noted(payment, LATE, reference=charge.reference):
+    for line in charge_notes.noted(payment, LATE, reference=charge.reference):
         if part := line.after:
             # The last one, as those before it have failed.
             parts[part.get("refunded_before_amount", 0), part["amount"]] = part
@@ -287,7 +287,7 @@ def _note(what: str, charge_reference: str, part: dict[str, int], payment: Payme
 
     def note() -> None:
         detail = f"{part['amount']} was charged after the payment had ended{ENDS[what]}."
-        is_new = payment_states.note_once(
+        is_new = charge_notes.note_once(
             payment, what, detail, reference=charge_reference, after=part, is_internal=what == LATE
         )
         if is_new and payment and what != LATE:

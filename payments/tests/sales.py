@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from foundation.errors import Rejected
-from payments import audit, ledger, payment_states, rows
+from payments import audit, ledger, rows
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
 
@@ -80,7 +80,7 @@ def settle(payment: Payment, status: str, reference: str = "ch_1") -> None:
         if status == "succeeded":
             assert mark_succeeded(payment.id, charge_reference=reference, at=now)
         else:
-            assert payment_states.end_unpaid(payment.id, to=status, code="gave_up", detail="", at=now)
+            assert rows.end_unpaid(payment.id, to=status, code="gave_up", detail="", at=now)
 
 
 def broken_laws() -> list[str]:

@@ -15,7 +15,7 @@ from django.db import transaction
 
 from foundation.tests.factories import AccountFactory, reloaded, set_columns
 from foundation.tests.outages import nowhere
-from payments import payment_states
+from payments import rows
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
@@ -58,7 +58,7 @@ def test_every_consistent_outcome_agrees_with_the_book():
     # An unsettled payment may be charged or not.
     charged, _, in_doubt, refunded = PaymentFactory.create_batch(4)
     with transaction.atomic():
-        payment_states.mark_in_doubt(in_doubt.id)
+        rows.mark_in_doubt(in_doubt.id)
     charge(charged)
     charge(in_doubt)
     refund(refunded, charge(refunded))
@@ -328,11 +328,11 @@ def write_payments(count: int) -> list[str]:
     """Insert this many successful top-ups; returns their keys, oldest first."""
     owner = AccountFactory()
     of = {"account": owner, "top_up": True, "settled": True, "status": "succeeded"}
-    rows = PaymentFactory.build_batch(count, **of)
-    for at, row in enumerate(rows):
+    built = PaymentFactory.build_batch(count, **of)
+    for at, row in enumerate(built):
         row.created_at, row.charge_reference = NOON + timedelta(seconds=at), f"ch_{row.charge_key}"
-    Payment.objects.bulk_create(rows, batch_size=1_000)
-    return [row.charge_key for row in rows]
+    Payment.objects.bulk_create(built, batch_size=1_000)
+    return [row.charge_key for row in built]
 
 
 def peak_of(compare: Callable[[], Any]) -> int:

@@ -1,12 +1,13 @@
-"""The rows of payments, and what limits the cards that their payers may try.
+"""The declined cards that limit which cards an account, or its API key, may try.
 
-A transaction that starts payments locks the rows of the accounts that pay, then of their API keys, counts
-the declined payments, and inserts payments and sagas after the order. Settling locks the payments of top-ups
-before their sagas; those of orders are protected by the order's lock.
+A transaction that starts payments locks the rows of the accounts that pay, then of their API keys, and counts
+the declined payments. Those that may still be declined count as declined: of an account all that have not
+settled, but for those long overdue; of a key those of the last seconds that the gateway was not asked about
+yet.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -23,12 +24,7 @@ from foundation.rates.rate import Rate
 from foundation.rates.rate_limits import Usage
 from orders.payment.card_limits import OF_ACCOUNT, OF_KEY, Counts, Payer, limits_of
 from payments.models import Payment
-from payments.payment_states import UNSETTLED, Status
-
-# Declined cards
-#
-# Payments that may still be declined count as declined: of an account all that have not settled, but for
-# those long overdue; of a key those of the last seconds that the gateway was not asked about yet.
+from payments.transitions import UNSETTLED, Status
 
 # For so long a payment of a key counts that the gateway was not asked about yet.
 UNTRIED_SECONDS = 30
@@ -117,31 +113,3 @@ def _count_declines(limit: str, ids: Iterable[int], rate: Rate) -> Counts:
         cells,
     )
     return Counter((limit, id) for [id] in rows)
-
-
-# Payments
-
-
-def insert_payments(payments: Sequence[Payment]) -> None:
-    """Insert new payments; must be called inside a transaction, after their order is inserted or locked."""
-    bulk_sql.insert_objects(payments)
-
-
-def read_payments(ids: Collection[UUID]) -> dict[UUID, Payment]:
-    """These payments by id; none, and no statement, without an id."""
-    if not ids:
-        return {}
-    cells = bulk_sql.SqlLiterals()
-    found = bulk_sql.reader(Payment).models(f"id IN ({cells.listed(ids)})", cells)
-    return {payment.id: payment for payment in found}
-
-
-def lock_payments(ids: Collection[UUID], skip_locked: bool) -> dict[UUID, Payment]:
-    """Lock these payments in the order of their ids, with `skip_locked` those that no other holds."""
-    payments = Payment.objects.select_for_update(skip_locked=skip_locked)
-    return {payment.id: payment for payment in payments.filter(id__in=ids).order_by("id")}
-
-
-def read_gateways(ids: Collection[UUID]) -> dict[UUID, str]:
-    """The names of these payments' gateways."""
-    return dict(bulk_sql.reader(Payment, ("id", "gateway")).rows_of(ids))

@@ -10,7 +10,7 @@ from django.utils import timezone
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import race
-from payments import payment_states
+from payments import rows
 from payments.models import Payment
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
@@ -22,10 +22,10 @@ STATUSES = list(TRANSITIONS)
 LONG = "No answer. " * 30
 WHY = {"code": "gave_up", "detail": LONG}
 MARKS = {
-    "in_doubt": lambda id: payment_states.mark_in_doubt(id),
+    "in_doubt": lambda id: rows.mark_in_doubt(id),
     "succeeded": lambda id: sales.mark_succeeded(id, charge_reference="ch_new", at=timezone.now()),
-    "failed": lambda id: payment_states.end_unpaid(id, to="failed", **WHY, at=timezone.now()),
-    "reversed": lambda id: payment_states.end_unpaid(id, to="reversed", **WHY, at=timezone.now()),
+    "failed": lambda id: rows.end_unpaid(id, to="failed", **WHY, at=timezone.now()),
+    "reversed": lambda id: rows.end_unpaid(id, to="reversed", **WHY, at=timezone.now()),
 }
 
 
@@ -59,7 +59,7 @@ def test_a_payment_of_an_order_has_a_charge_key_of_its_own():
     order_id = factories.order(account.id, card_amount=300, points_amount=50)
     order = apps.get_model("orders", "Order").objects.get(id=order_id)
 
-    payment = payment_states.new_payment(order=order, token="tok_ok", at=timezone.now())
+    payment = rows.new_payment(order=order, token="tok_ok", at=timezone.now())
     payment.save(force_insert=True)
 
     payment.refresh_from_db()
@@ -70,7 +70,7 @@ def test_a_payment_of_an_order_has_a_charge_key_of_its_own():
         pytest.raises(IntegrityError, match="payments_payment_one_not_failed_per_order"),
         transaction.atomic(),
     ):
-        payment_states.new_payment(order=order, token="tok_ok", at=timezone.now()).save(force_insert=True)
+        rows.new_payment(order=order, token="tok_ok", at=timezone.now()).save(force_insert=True)
 
 
 @in_one_test(
