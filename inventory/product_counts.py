@@ -1,6 +1,5 @@
 """What is counted of a product on a day, and what an account did not get."""
 
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import NamedTuple
@@ -28,14 +27,6 @@ class Loss(NamedTuple):
     reason: str
     units: int
     amount: int | None = None
-
-
-def add_up(changes: Iterable[DayChange]) -> dict[tuple[date, int], Counter[str]]:
-    """The numbers of each day and product together, in their order."""
-    totals: dict[tuple[date, int], Counter[str]] = defaultdict(Counter)
-    for day, product_id, numbers in changes:
-        totals[day, product_id].update(numbers)
-    return dict(sorted(totals.items()))
 
 
 def new_losses(

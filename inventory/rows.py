@@ -6,15 +6,15 @@
 - Lost demand is inserted before it is counted.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 
 from foundation.db import bulk_sql, open_transaction, transactions
 from foundation.db.mysql.patience import limited
-from inventory import product_counts
 from inventory.availability import COLUMNS, Change, Stock, Stocks
 from inventory.models import LostDemand, Product, ProductDay, StockMovement
-from inventory.product_counts import Loss
+from inventory.product_counts import DayChange, Loss
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"
@@ -91,15 +91,23 @@ def insert_losses(losses: Iterable[Loss]) -> None:
     bulk_sql.insert(LOSSES, [(loss.day.isoformat(), *loss[1:]) for loss in losses])
 
 
-def add_to_days(changes: Iterable[product_counts.DayChange]) -> None:
+def add_to_days(changes: Iterable[DayChange]) -> None:
     """Add these changes to the rows of products' days, by one statement just before the transaction commits:
     a popular product's row is locked no longer than that.
     """
     open_transaction.write_before_commit(_add_to_days, changes)
 
 
-def _add_to_days(changes: Iterable[product_counts.DayChange]) -> None:
-    totals = product_counts.add_up(changes)
+def add_up(changes: Iterable[DayChange]) -> dict[tuple[date, int], Counter[str]]:
+    """The numbers of each day and product together, in their order."""
+    totals: dict[tuple[date, int], Counter[str]] = defaultdict(Counter)
+    for day, product_id, numbers in changes:
+        totals[day, product_id].update(numbers)
+    return dict(sorted(totals.items()))
+
+
+def _add_to_days(changes: Iterable[DayChange]) -> None:
+    totals = add_up(changes)
     columns = sorted({name for numbers in totals.values() for name in numbers})
     cells: list[list[bulk_sql.Value]] = [
         [day.isoformat(), product_id, *(numbers[name] for name in columns)]

@@ -35,6 +35,10 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.CANCELLED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
+SOURCES: dict[str, list[str]] = {
+    target: [str(status) for status, targets in TRANSITIONS.items() if target in targets] for target in Status
+}
+"""The statuses from which an order may change to each one."""
 # Open orders hold stock and a coupon, and points while they are being paid.
 OPEN = (Status.AWAITING_PAYMENT, Status.PAYING)
 PAID = (Status.PAID, Status.REFUNDING, Status.REFUNDED)
@@ -77,11 +81,6 @@ class NewLine(NamedTuple):
     limit_per_account: int | None
     sale_id: int | None
     refunded_quantity: int = 0
-
-
-def sources_of(status: str) -> list[str]:
-    """The statuses that this one may follow."""
-    return [str(source) for source, targets in TRANSITIONS.items() if status in targets]
 
 
 def status_at(status: str, expires_at: datetime, now: datetime) -> str:

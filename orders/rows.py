@@ -25,9 +25,9 @@ from foundation.errors import NotFound
 from foundation.lazy_texts import mark
 from inventory.availability import Line
 from inventory.product_counts import SOLD
-from orders import order_numbers, order_states
+from orders import order_numbers
 from orders.models import NumberState, Order, OrderLine
-from orders.order_states import NewLine, OrderRow, Status
+from orders.order_states import SOURCES, NewLine, OrderRow, Status
 from orders.refund_parts import RefundLine
 
 ORDERS = bulk_sql.Table(Order, OrderRow._fields)
@@ -65,19 +65,17 @@ def transition(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
     if not order_ids:
         return 0
     cells = bulk_sql.SqlLiterals()
-    sources = order_states.sources_of(to)
     return bulk_sql.update(
         Order,
         {"status": str(to), **fields},
-        condition=f"id IN ({cells.listed(order_ids)}) AND status IN ({cells.listed(sources)})",
+        condition=f"id IN ({cells.listed(order_ids)}) AND status IN ({cells.listed(SOURCES[to])})",
         cells=cells,
     )
 
 
 def mark_paid(orders: Collection[OrderRow], *, at: datetime) -> None:
     """Have these orders, locked by `lock_orders`, become paid with the next statement."""
-    sources = order_states.sources_of(Status.PAID)
-    if wrong := {order.status for order in orders if order.status not in sources}:
+    if wrong := {order.status for order in orders if order.status not in SOURCES[Status.PAID]}:
         raise RuntimeError(f"Orders that are {', '.join(wrong)} can't become paid.")
     cells = bulk_sql.SqlLiterals()
     ids = cells.listed(order.id for order in orders)

@@ -13,21 +13,6 @@ TUESDAY = date(2026, 1, 6)
 LOSS = Loss(MONDAY, 1, 42, "sold_out", 3)
 
 
-def test_changes_of_a_product_and_day_are_added_up_in_order():
-    changes = [
-        DayChange(TUESDAY, 1, {"units_sold": 1}),
-        DayChange(MONDAY, 2, {"units_sold": 2, "sold_amount": 20}),
-        DayChange(MONDAY, 2, {"units_sold": 3}),
-    ]
-
-    totals = product_counts.add_up(changes)
-
-    assert list(totals.items()) == [
-        ((MONDAY, 2), {"units_sold": 5, "sold_amount": 20}),
-        ((TUESDAY, 1), {"units_sold": 1}),
-    ]
-
-
 @pytest.mark.parametrize(
     ("amount", "counted"),
     [pytest.param(None, 300, id="by the price"), pytest.param(250, 250, id="as it was quoted")],

@@ -31,7 +31,7 @@ def test_an_order_that_ended_unpaid_stays_so(status):
     ],
 )
 def test_a_status_follows_those_of_the_table_alone(status, sources):
-    assert order_states.sources_of(status) == sources
+    assert order_states.SOURCES[status] == sources
 
 
 @pytest.mark.parametrize(
