@@ -209,11 +209,12 @@ def _settle(sagas: Sagas) -> list[str | Rejected]:
     lines = {saga.parent.id: saga.begun.lines for saga in sagas if saga.begun and saga.begun.lines}
     if unread := [id for id in order_ids if id not in lines]:
         lines |= order_rows.read_lines(unread)
-    with_coupon = [order.id for order in orders if order.coupon_code]
-    coupon_ids = holding.held_ids(with_coupon)
+    if with_coupon := [order.id for order in orders if order.coupon_code]:
+        coupon_ids = holding.held_ids(with_coupon)
     # Other orders of these products wait from here to the commit, so everything else is done before.
     stock_levels.sell(lines, at=now)
-    holding.redeem(with_coupon, ids=coupon_ids)
+    if with_coupon:
+        holding.redeem(with_coupon, ids=coupon_ids)
     for order in orders:
         order_events.note_status(order, status=Order.Status.PAID, at=now)
     return ["paid"] * len(sagas)
