@@ -50,7 +50,7 @@ from orders.models import Order
 from orders.payment import purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
-from orders.placement.strategies.group_commit import is_stalled
+from orders.placement.strategies import group_commit
 from orders.schemas import (
     ItemInput,
     OrderBody,
@@ -451,12 +451,12 @@ class Webhooks(View):
 
 async def _place_order(order_request: OrderRequest) -> Any:
     """Place an order in this process's batch, or in a thread if the configured strategy needs one."""
-    batcher = checkout.batcher()
+    batcher = group_commit.batcher()
     account_id = order_request.account_id
     try:
         if batcher is None:
             return await run_in_thread(checkout.place, order_request, group="place", owner=account_id)
-        if is_stalled():
+        if group_commit.is_stalled():
             await run_in_thread(claims.acquire_or_raise, order_request.keyed.claim, owner=account_id)
         return await submit_to_batcher(batcher, order_request)
     except Rejected as refusal:

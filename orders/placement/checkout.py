@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from django.conf import settings
 
-from foundation.concurrency.batching import Batcher
 from foundation.idempotency.recorded_answers import Replay
 from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.placement.strategies import group_commit, optimistic, pessimistic, redis_gate
@@ -26,8 +25,3 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     `Invalid` when the points exceed the total or a card is missing, `KeyReused`, `Overloaded`, `Unavailable`.
     """
     return STRATEGIES[settings.INVENTORY_STRATEGY](order_request)
-
-
-def batcher() -> Batcher[OrderRequest, PlacedOrder | Replay] | None:
-    """The batcher that requests may join without a thread; None for strategies that need `place`."""
-    return group_commit.BATCHER if settings.INVENTORY_STRATEGY == "group_commit" else None

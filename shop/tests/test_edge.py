@@ -277,7 +277,7 @@ def test_a_hot_call_uses_little_time_of_the_loop(caller, product, monkeypatch, s
     assert isinstance(issued, Issued)
     done = replace(placed, answer=placed.answer or schemas.placed_order_answer(placed))
     monkeypatch.setattr(issuing.group_commit, "batcher", lambda campaign_id: AtOnce(issued))
-    monkeypatch.setattr(orders_api.checkout, "batcher", lambda: AtOnce(done))
+    monkeypatch.setattr(orders_api.group_commit, "batcher", lambda: AtOnce(done))
     issuing.forget()
     body = {"/coupons": {"campaign": campaign.pk}, "/orders": order_of(product)}[path]
     # Coupons need no key, and a crowd sends none.
@@ -491,7 +491,7 @@ def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(p
     callers = [Caller(AccountFactory()) for _ in range(40)]
     in_threads = []
     in_batches = []
-    batching = orders_api.checkout.group_commit
+    batching = orders_api.group_commit
     together, get = batching.place_batch, coupon_selectors.get
 
     def decide(order_requests):

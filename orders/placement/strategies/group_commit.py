@@ -9,6 +9,7 @@ Choose it: by default. The more orders compete, the cheaper each becomes.
 from collections.abc import Sequence
 from functools import partial
 
+from django.conf import settings
 from django.db import IntegrityError
 
 from foundation.concurrency.batching import Batcher, run_without_transaction
@@ -53,6 +54,11 @@ BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
     run=run_without_transaction,
     rows_of=decisions.locked_rows,
 )
+
+
+def batcher() -> Batcher[OrderRequest, PlacedOrder | Replay] | None:
+    """The batcher, which requests may join without a thread; None where another strategy is configured."""
+    return BATCHER if settings.INVENTORY_STRATEGY == "group_commit" else None
 
 
 def is_stalled() -> bool:
