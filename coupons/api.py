@@ -17,7 +17,7 @@ from coupons.queue import tickets
 from foundation.account import TokenInvalid
 from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
 from foundation.errors import NotFound, Throttled
-from foundation.http import cached_lists, keyed_calls, prefer
+from foundation.http import cached_lists, keyed_calls, preferences
 from foundation.http.messages import account_id, caller_id
 from foundation.http.openapi import api_doc
 from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
@@ -369,7 +369,7 @@ class OneQueueTicket(View):
         queued = tickets.require_owner(
             await submit_to_batcher(tickets.READER, ticket_id), None if sees_all else account_id(request)
         )
-        seconds = prefer.wait_seconds(request.header("Prefer"))
+        seconds = preferences.wait_seconds(request.header("Prefer"))
         if seconds and _is_waiting(queued):
 
             async def is_settled() -> bool:

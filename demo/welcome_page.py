@@ -17,7 +17,7 @@ from coupons import campaigns
 from coupons.schemas import campaign_body
 from foundation.admin_base.status_words import status_word
 from foundation.concurrency.shared_read import SharedRead
-from foundation.http import languages
+from foundation.http import preferences
 from foundation.observability import gauges
 from foundation.observability.gauges import Source
 from inventory import products
@@ -49,7 +49,7 @@ CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'none'; form-action 'non
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """The page for browsers, which read it every few seconds; others are redirected to the API's docs."""
-    language = languages.choose(request.headers.get("Accept-Language"))
+    language = preferences.choose_language(request.headers.get("Accept-Language"))
     is_page = request.get_preferred_type(["application/json", "text/html"]) == "text/html"
     headers = {"Content-Language": language, "Vary": "Accept, Accept-Language"}
     if not is_page:

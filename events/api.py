@@ -17,7 +17,7 @@ from events.webhooks import deliveries, endpoints, ranges, sending
 from foundation.account import Account
 from foundation.concurrency.event_loop import run_in_thread, sleep
 from foundation.errors import Unavailable
-from foundation.http import prefer
+from foundation.http import preferences
 from foundation.http.messages import caller_id
 from foundation.http.openapi import api_doc
 from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
@@ -76,7 +76,7 @@ class Events(View):
 
         page = await read_page(after)
         read_at = float("-inf")
-        seconds = prefer.wait_seconds(request.header("Prefer"))
+        seconds = preferences.wait_seconds(request.header("Prefer"))
         if seconds and page.is_end and not page.events:
 
             async def has_events() -> bool:

@@ -19,7 +19,7 @@ from foundation.account import Account
 from foundation.concurrency.batching import Batcher
 from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
 from foundation.errors import Overloaded, Throttled, Unavailable
-from foundation.http import keyed_calls, prefer
+from foundation.http import keyed_calls, preferences
 from foundation.http.messages import with_request_id
 from foundation.http.views import JSONResponse, Request
 from foundation.idempotency import recorded_answers
@@ -145,7 +145,7 @@ async def _wait(
     A call that has started the payment has a worker continue it, unless this process does. It is never
     answered 503, which would say that nothing was done.
     """
-    seconds: float | None = prefer.wait_seconds(request.header("Prefer"))
+    seconds: float | None = preferences.wait_seconds(request.header("Prefer"))
     if seconds is not None or begun.answer is None:
         is_attempted = None
     elif is_attempted:

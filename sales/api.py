@@ -10,7 +10,7 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from foundation import clock
 from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
-from foundation.http import cached_lists, keyed_calls, prefer
+from foundation.http import cached_lists, keyed_calls, preferences
 from foundation.http.messages import account_id, caller_id
 from foundation.http.openapi import api_doc
 from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
@@ -209,7 +209,7 @@ class OneSaleEntry(View):
         if entry is None:
             entry = await submit_to_batcher(joining.READER, entry_id)
         entries.require_owner(entry, None if sees_all else account_id(request))
-        seconds = prefer.wait_seconds(request.header("Prefer"))
+        seconds = preferences.wait_seconds(request.header("Prefer"))
         if seconds and entry.status == Status.WAITING:
 
             async def has_changed() -> bool:

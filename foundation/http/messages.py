@@ -14,7 +14,7 @@ from django.utils.encoding import escape_uri_path, iri_to_uri
 
 from foundation.account import Account
 from foundation.errors import Invalid, NotAuthenticated
-from foundation.http import json_format, languages
+from foundation.http import json_format, preferences
 from foundation.http.request_body import Headers
 from foundation.lazy_texts import mark
 
@@ -56,7 +56,7 @@ class APIRequest(rest_framework.request.Request):
 
     @property
     def language(self) -> str:
-        return languages.choose(self.header("Accept-Language"))
+        return preferences.choose_language(self.header("Accept-Language"))
 
     @property
     def peer(self) -> str:
@@ -90,7 +90,7 @@ class BurstRequest:
 
     @property
     def language(self) -> str:
-        return languages.choose(self.header("Accept-Language"))
+        return preferences.choose_language(self.header("Accept-Language"))
 
     def header(self, name: str) -> str | None:
         value = self.fields.get(field_name(name))

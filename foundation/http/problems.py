@@ -17,7 +17,7 @@ from foundation import errors
 from foundation.account import TokenInvalid
 from foundation.db import transactions
 from foundation.db.mysql.patience import is_statement_ended
-from foundation.http import json_format, languages
+from foundation.http import json_format, preferences
 from foundation.http.messages import PROBLEM, JSONResponse
 from foundation.http.views import API_PREFIX
 from foundation.lazy_texts import ENGLISH, Text, mark
@@ -110,7 +110,9 @@ def before_a_lane(error: Exception, fields: Mapping[bytes, bytes]) -> JSONRespon
     """The problem of a request that no lane answers, with the id and in the language that its headers say."""
     name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
     with logs.bound_request(name):
-        response = from_error(error, languages.choose(fields.get(b"accept-language", b"").decode("latin-1")))
+        response = from_error(
+            error, preferences.choose_language(fields.get(b"accept-language", b"").decode("latin-1"))
+        )
     response.name_request(name)
     return response
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from foundation.http import prefer
+from foundation.http import preferences
 from lab.containers import __main__ as checks, engine
 from orders.saga import run
 from scripts.stack import SetupError, places
@@ -95,7 +95,7 @@ def test_redis_requires_a_password_and_every_client_has_it():
 def test_waiting_clients_are_answered_before_web_is_killed_on_stop():
     """Compose's own time is 10 s: web ended with 137, and clients got no answer."""
     answered_for = int(re.findall(r"--graceful-timeout (\d+)", DOCKERFILE)[0]) - 1
-    assert answered_for > prefer.MAX_WAIT_SECONDS
+    assert answered_for > preferences.MAX_WAIT_SECONDS
     assert _seconds(SERVICES["web"]["stop_grace_period"]) >= answered_for + 5
 
 

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from accounts.tests.clients import new_customer
 from foundation import errors, lazy_texts
 from foundation.errors import Rejected
-from foundation.http import languages, validation_texts
+from foundation.http import preferences, validation_texts
 from foundation.http.pages import middleware
-from foundation.http.prefer import wait_seconds
+from foundation.http.preferences import wait_seconds
 from foundation.http.validation import Input, Query
 from foundation.lazy_texts import mark, render, translate_stored
 from orders.saga import definitions
@@ -46,7 +46,7 @@ LOST = "The request can't be understood."
     ],
 )
 def test_the_language_is_the_one_that_accept_language_prefers(header, language):
-    assert languages.choose(header) == language
+    assert preferences.choose_language(header) == language
 
 
 @pytest.mark.django_db

@@ -21,7 +21,7 @@ from accounts.tokens import token_pairs
 from coupons.admin import adding
 from coupons.tests.factories import CampaignFactory
 from foundation.errors import FirstcomeError
-from foundation.http import compression, prefer, serving
+from foundation.http import compression, preferences, serving
 from foundation.http.pages import middleware, rendering
 from foundation.normalization import LONGEST_TEXT, MOST_MARKS, is_quick, normalized, spellings
 from foundation.tests.asgi_client import request_scope, send_request
@@ -232,7 +232,7 @@ def test_no_query_of_one_repeated_character_takes_the_event_loop_five_millisecon
     ],
 )
 def test_a_preferred_wait_is_read_with_leading_zeros(header, seconds):
-    assert prefer.wait_seconds(header) == seconds
+    assert preferences.wait_seconds(header) == seconds
 
 
 HEADS = {
@@ -264,7 +264,7 @@ def test_no_head_takes_either_lane_five_milliseconds(name, value):
     scope = request_scope("GET", "/healthz", headers={name: value})
 
     def read_head():
-        prefer.wait_seconds(value)
+        preferences.wait_seconds(value)
         compression.is_taken(value)
         rendering.is_of_operator(request_scope("GET", "/admin/", headers={name: value}))
         with suppress(FirstcomeError):

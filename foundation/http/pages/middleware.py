@@ -17,7 +17,7 @@ from django.utils.translation import gettext, gettext_noop
 
 from foundation import clock, journal
 from foundation.errors import FirstcomeError, NotAllowed, Overloaded
-from foundation.http import client_address, json_format, languages, messages, problems, views
+from foundation.http import client_address, json_format, messages, preferences, problems, views
 from foundation.http.request_body import UPLOAD_KEY, Upload
 from foundation.lazy_texts import mark
 from foundation.normalization import normalized
@@ -81,7 +81,7 @@ def choose_language(handler: Handler) -> Handler:
     """
 
     def localized(request: HttpRequest) -> HttpResponse:
-        with translation.override(languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))):
+        with translation.override(preferences.choose_language(request.META.get("HTTP_ACCEPT_LANGUAGE"))):
             response = _as_problem(request, handler(request))
             if response.get("Content-Type", "").startswith("text/html"):
                 response.headers.setdefault("Content-Language", translation.get_language())
