@@ -46,12 +46,11 @@ from foundation.operations.audits.checks import (
     within,
 )
 from inventory.models import Product, ProductDay
-from orders import product_days
+from orders import limits, product_days
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import ENDED, OPEN, PAID
 from orders.payment import purchase, refund_saga, top_ups
 from orders.payment.refund_records import UNSETTLED as UNDER_WAY
-from orders.placement import limits
 from orders.saga.definitions import DO, LEASE_SECONDS, Event
 from payments import audit as payments_audit
 from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, Transfer

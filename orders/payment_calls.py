@@ -30,7 +30,7 @@ from foundation.operations import dispatch
 from foundation.rates.rate_limits import RateLimit
 from foundation.redis import completion_notifications
 from orders import schemas, selectors, tasks
-from orders.payment.card_limits import Payer
+from orders.limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.placement.decisions import PlacedOrder
 from orders.saga import backlog, run

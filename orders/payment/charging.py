@@ -20,9 +20,10 @@ from foundation.db import open_transaction
 from foundation.rates import rate_limits
 from foundation.redis import completion_notifications
 from inventory.availability import Line
+from orders import limits
+from orders.limits import Counts, Payer
 from orders.models import Saga
-from orders.payment import card_limits, declined_cards, gateway_facts
-from orders.payment.card_limits import Counts, Payer
+from orders.payment import declined_cards, gateway_facts
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
     ACTION_EXPIRED,
@@ -75,7 +76,7 @@ def check_card_limits(counts: Counts, payer: Payer | None) -> None:
     if payer is None:
         return
     rates = declined_cards.card_rates()
-    reached = card_limits.reached(counts, payer, {name: rate.times for name, rate in rates.items()})
+    reached = limits.reached_card_limit(counts, payer, {name: rate.times for name, rate in rates.items()})
     if reached:
         name, id = reached
         rate = rates[name]

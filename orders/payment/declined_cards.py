@@ -22,7 +22,7 @@ from foundation.db import bulk_sql, open_transaction
 from foundation.db.stuck_rows import Row
 from foundation.rates.rate import Rate
 from foundation.rates.rate_limits import Usage
-from orders.payment.card_limits import OF_ACCOUNT, OF_KEY, Counts, Payer, limits_of
+from orders.limits import OF_ACCOUNT, OF_KEY, Counts, Payer, card_limits_of
 from payments.models import Payment
 from payments.transitions import UNSETTLED, Status
 
@@ -58,7 +58,7 @@ def lock_and_count_declines(payers: Sequence[Payer | None]) -> Counts:
     """
     open_transaction.assert_inside()
     counts: Counts = {}
-    limited = {pair for payer in payers for pair in limits_of(payer)}
+    limited = {pair for payer in payers for pair in card_limits_of(payer)}
     for name, rate in card_rates().items():
         ids = [id for other, id in limited if other == name]
         if ids:
@@ -71,7 +71,7 @@ def lock_and_count_declines(payers: Sequence[Payer | None]) -> Counts:
 
 def locked_payers(payer: Payer | None) -> Iterator[Row]:
     """The rows that `lock_and_count_declines` locks, and that others may keep locked."""
-    for name, id in limits_of(payer):
+    for name, id in card_limits_of(payer):
         yield Row(OWNERS[name].model, id)
 
 

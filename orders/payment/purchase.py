@@ -31,10 +31,10 @@ from inventory import stock_levels
 from inventory.availability import Line
 from inventory.lost_demand import Reason
 from orders import lost_demand, order_events, order_states, rows as order_rows
+from orders.limits import Payer
 from orders.models import Order
 from orders.order_states import OrderRow
 from orders.payment import charging, declined_cards
-from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import rows as saga_rows, run
 from orders.saga.definitions import (

@@ -8,9 +8,9 @@ from foundation import clock
 from foundation.errors import Rejected
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from orders.limits import Payer
 from orders.models import Saga
 from orders.payment import charging, declined_cards
-from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import SAGA_TYPES, LocalStep, Sagas, SagaType

@@ -28,14 +28,13 @@ from foundation.idempotency.recorded_answers import Answer, Effect, KeyedCall, R
 from foundation.journal import ActorContext
 from inventory import availability, rows as stock_rows, stock_levels
 from inventory.availability import Line, Stock
-from orders import cancellation, order_events, pricing, rows as order_rows
+from orders import cancellation, limits, order_events, pricing, rows as order_rows
+from orders.limits import FirstOrders, Holdings, Payer
 from orders.metrics import counters
 from orders.order_states import NewLine, OrderRow, Status
-from orders.payment import card_limits, charging, declined_cards, purchase
-from orders.payment.card_limits import Payer
+from orders.payment import charging, declined_cards, purchase
 from orders.payment.charging import StartedPayment
-from orders.placement import limits, own_terms, rows as placement_rows
-from orders.placement.limits import FirstOrders, Holdings
+from orders.placement import own_terms, rows as placement_rows
 from orders.placement.own_terms import OwnTerms
 from orders.rows import Numbers
 from payments import ledger
@@ -215,7 +214,7 @@ class BatchState:
     stock: dict[int, Stock]
     sales: SaleTerms
     holdings: Holdings
-    cards: card_limits.Counts
+    cards: limits.Counts
     coupons: BatchCoupons
     firsts: FirstOrders
     balances: dict[int, int]
@@ -298,7 +297,7 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     order = placed.order
     availability.reserve(stock, lines)
     limits.add(state.holdings[account_id], wanted)
-    card_limits.add(state.cards, order_request.payer)
+    limits.add_card(state.cards, order_request.payer)
     if queued:
         order_checks.use(state.sales, account_id, queued, order.id)
     if coupon:

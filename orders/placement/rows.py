@@ -16,9 +16,9 @@ from coupons.models import FirstOrderUse
 from foundation.db import bulk_sql
 from foundation.models import JournalLine
 from inventory.availability import Line, Stocks
+from orders.limits import COUNTING, AccountHoldings, FirstOrders, Holdings
 from orders.order_states import OPEN, PAID
 from orders.placement import own_terms
-from orders.placement.limits import COUNTING, AccountHoldings, FirstOrders, Holdings
 from orders.placement.own_terms import OwnTerms
 
 # One row per account, from an index alone.

@@ -25,9 +25,9 @@ from foundation.tests import asgi_client, servers
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.racing import race, race_each
 from inventory.models import Product
+from orders.limits import Payer
 from orders.models import Order, Saga
 from orders.payment import charging, declined_cards
-from orders.payment.card_limits import Payer
 from orders.tests import buying, stepping
 from orders.tests.buying import order_of
 from payments.gateways import gateway

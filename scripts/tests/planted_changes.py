@@ -95,7 +95,7 @@ _plant(
 )
 _plant(
     "What counts as a first order",
-    "orders/placement/limits.py::COUNTING",
+    "orders/limits.py::COUNTING",
     "*OPEN, ",
     "",
     "orders/tests/test_first_orders.py"
@@ -175,7 +175,7 @@ _plant(
 )
 _plant(
     "A cap of a product, such as at most N of it a day",
-    "orders/placement/limits.py::check",
+    "orders/limits.py::check",
     "limited_units + quantity > own_limit",
     "limited_units + quantity >= own_limit",
     "orders/tests/rules/test_limits.py::test_units_within_the_limits_are_allowed",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orders.payment import card_limits
-from orders.payment.card_limits import OF_ACCOUNT, OF_KEY, Payer
+from orders import limits
+from orders.limits import OF_ACCOUNT, OF_KEY, Payer
 
 pytestmark = pytest.mark.rules
 BOTH = {OF_ACCOUNT: 3, OF_KEY: 5}
@@ -21,7 +21,7 @@ PROGRAM = Payer(7, key_id=9)
     ],
 )
 def test_a_card_may_be_tried_below_the_limits(counts, payer, most):
-    assert card_limits.reached(counts, payer, most) is None
+    assert limits.reached_card_limit(counts, payer, most) is None
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_card_may_be_tried_below_the_limits(counts, payer, most):
     ],
 )
 def test_no_card_is_tried_once_a_limit_is_reached(counts, payer, limit):
-    assert card_limits.reached(counts, payer, BOTH) == limit
+    assert limits.reached_card_limit(counts, payer, BOTH) == limit
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,6 @@ def test_no_card_is_tried_once_a_limit_is_reached(counts, payer, limit):
 def test_a_payment_counts_for_the_later_ones_of_its_transaction(payer, counts):
     counted = {(OF_ACCOUNT, 7): 1}
 
-    card_limits.add(counted, payer)
+    limits.add_card(counted, payer)
 
     assert counted == counts

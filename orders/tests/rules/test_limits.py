@@ -3,8 +3,8 @@
 import pytest
 
 from foundation.errors import Held
-from orders.placement import limits
-from orders.placement.limits import AccountHoldings, Wanted
+from orders import limits
+from orders.limits import AccountHoldings, Wanted
 
 pytestmark = pytest.mark.rules
 TEA = 1

@@ -7,8 +7,8 @@ import pytest
 
 from foundation.errors import Invalid, NotAllowed, Rejected
 from orders import pricing
+from orders.limits import FirstOrders
 from orders.placement import own_terms
-from orders.placement.limits import FirstOrders
 
 pytestmark = pytest.mark.rules
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

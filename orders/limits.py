@@ -1,4 +1,5 @@
-"""What an account may place: its purchase limits, and whether an order is its first one.
+"""What an account may place: its purchase limits, and whether an order is its first one; and how many cards
+the account, and an API key, may try: past so many declines no payment is started.
 
 The units of a product with a `limit_per_account` are counted exactly. Concurrent orders of an account for
 different products, in different processes, may exceed `OPEN_UNITS_PER_ACCOUNT` and `OPEN_ORDERS_PER_ACCOUNT`.
@@ -6,8 +7,9 @@ First orders need no lock: a concurrent order without such a coupon may have com
 the unique key of `FirstOrderUse` refuses the second, which is decided again (`placement.rows.is_conflict`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from foundation import lazy_texts
@@ -76,6 +78,8 @@ def add(held: AccountHoldings, lines: Sequence[Wanted]) -> None:
             units[id] = units.get(id, 0) + quantity
 
 
+# First orders
+
 COUNTING = (*OPEN, Status.PAID, Status.REFUNDING)
 
 
@@ -99,3 +103,45 @@ class FirstOrders:
         """The past uses, by their ids in order, whose accounts have new ones."""
         past = self.past_uses
         return sorted(past[account_id] for account_id, _ in self.new_uses if account_id in past)
+
+
+# Cards
+
+OF_ACCOUNT = "declines"
+OF_KEY = "declines-per-key"
+
+
+class Payer(NamedTuple):
+    """The account whose card is charged, and the API key by which, if any."""
+
+    account_id: int
+    key_id: int | None = None
+
+
+Counts = dict[tuple[str, int], int]
+"""How many payments count, with those of this transaction, by the limit and the account's or key's id."""
+
+
+def card_limits_of(payer: Payer | None) -> list[tuple[str, int]]:
+    """The payer's limits, the key's first, each with the id by which it counts."""
+    if payer is None:
+        return []
+    of_account = (OF_ACCOUNT, payer.account_id)
+    return [of_account] if payer.key_id is None else [(OF_KEY, payer.key_id), of_account]
+
+
+def reached_card_limit(counts: Counts, payer: Payer, most: Mapping[str, int]) -> tuple[str, int] | None:
+    """The limit, with the id by which it counts, that one more card of the payer could exceed; limits that
+    are not in `most` don't apply.
+    """
+    for pair in card_limits_of(payer):
+        name, _ = pair
+        if name in most and counts.get(pair, 0) >= most[name]:
+            return pair
+    return None
+
+
+def add_card(counts: Counts, payer: Payer | None) -> None:
+    """Add a payment that this transaction starts, for the payer's later ones in it."""
+    for pair in card_limits_of(payer):
+        counts[pair] = counts.get(pair, 0) + 1
