@@ -140,8 +140,8 @@ def test_a_paid_order():
         assert placed.status_code == 202, placed.body
         stepping.advance(Saga.objects.latest("id").id)
     assert Order.objects.latest("placed_at").status == "paid"
-    check_length(path, modules=41, back=4, apps=APPS)
-    check_length(path, modules=71, back=13)
+    check_length(path, modules=34, back=4, apps=APPS)
+    check_length(path, modules=63, back=12)
 
 
 def test_recovering_a_saga():
@@ -151,5 +151,5 @@ def test_recovering_a_saga():
     Saga.objects.update(next_attempt_at=past, leased_until=past, lease_token="lost")
     with following() as path:
         stepping.Delegate().wake()
-    check_length(path, modules=11, back=0, apps=("orders",))
-    check_length(path, modules=40, back=9)
+    check_length(path, modules=9, back=0, apps=("orders",))
+    check_length(path, modules=32, back=8)
