@@ -101,8 +101,8 @@ async def _decide(
 ) -> Any:
     """Do the work within the account's rate limit, and no faster than payments are settled."""
     with limit.counting(call.account_id, is_free=is_free) as counting:
-        if is_payment and await backlog.gate.is_behind() and not await keyed_calls.find_replay(call):
-            await backlog.gate.wait_for_capacity()
+        if is_payment and await backlog.back_pressure.is_behind() and not await keyed_calls.find_replay(call):
+            await backlog.back_pressure.wait_for_capacity()
         counting.outcome = await work()
     return counting.outcome
 

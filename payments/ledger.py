@@ -192,16 +192,18 @@ def transfer_many(
     transfers.check_balanced(proposals)
     at = at or clock.now()
     if is_locked:
-        return _decide(proposals, at, is_new=True)
+        return _decide_and_write(proposals, at, is_new=True)
     try:
         with open_transaction.savepoint():
-            return _decide(proposals, at)
+            return _decide_and_write(proposals, at)
     except IntegrityError:
         # A duplicate without a common wallet was faster. It has committed, so it is found now.
-        return _decide(proposals, at)
+        return _decide_and_write(proposals, at)
 
 
-def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -> list[Transfer | Rejected]:
+def _decide_and_write(
+    proposals: Sequence[Proposal], at: datetime, is_new: bool = False
+) -> list[Transfer | Rejected]:
     """Lock the wallets, read existing transfers unless all are new, decide in memory, and write."""
     balances = rows.lock_wallets({id for proposal in proposals for id in proposal.amounts if id > 0})
     # Read after the locks, so that a duplicate that held them is found.

@@ -39,15 +39,22 @@ class Booked(NamedTuple):
     failed: int
 
 
-def look_up(payment: Payment) -> tuple[bool, str, GatewayResult]:
-    """Ask the gateway, outside a transaction; returns whether all is booked now, the outcome in words, and
-    what the gateway said.
-    """
+class LookUpResult(NamedTuple):
+    """Whether all that `found`, what the gateway says, has of a charge is booked; the outcome in words."""
+
+    is_booked: bool
+    outcome: str
+    found: GatewayResult
+
+
+def look_up(payment: Payment) -> LookUpResult:
+    """Ask the gateway about the payment's charge, outside a transaction, and book what is new of it."""
     before = transactions.read(partial(read_booked, payment.id))
     found = gateways.of(payment.books).find(key=payment.charge_key)
     if found.status != "succeeded":
-        return False, f"the gateway says {found.status}", found
-    return *book(payment.id, found, before=before), found
+        return LookUpResult(False, f"the gateway says {found.status}", found)
+    is_booked, outcome = book(payment.id, found, before=before)
+    return LookUpResult(is_booked, outcome, found)
 
 
 def read_booked(payment_id: UUID) -> Booked:

@@ -66,13 +66,13 @@ def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
         return _refund_late_charge(event, payment)
     if event.type in ("charge.succeeded", "charge.declined"):
         return True, "the payment is succeeded"
-    is_booked, outcome, _ = gateway_bookings.look_up(payment)
-    if is_booked and _is_about_dispute(event) and not payment.disputes.exists():
+    looked_up = gateway_bookings.look_up(payment)
+    if looked_up.is_booked and _is_about_dispute(event) and not payment.disputes.exists():
         detail = f"The gateway sent {event.type}, and shows no dispute of the charge so far."
         note = partial(charge_notes.note_once, payment, UNCONFIRMED, detail, reference=event.event_id)
         transactions.run(note, transactions.KEYED)
         return event.attempts >= MAX_ABSENT_LOOKUPS, "the gateway has no dispute of this charge"
-    return is_booked, outcome
+    return looked_up.is_booked, looked_up.outcome
 
 
 def _is_about_dispute(event: WebhookEvent) -> bool:

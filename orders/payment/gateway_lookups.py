@@ -100,8 +100,7 @@ def _look_up(payment: Payment) -> GatewayResult:
             retry_after=5,
         )
     try:
-        _is_booked, _outcome, said = gateway_bookings.look_up(payment)
-        return said
+        return gateway_bookings.look_up(payment).found
     finally:
         _free.release()
 

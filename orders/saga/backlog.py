@@ -46,7 +46,7 @@ def oldest_waiting_seconds() -> float:
     return (now - oldest).total_seconds() if oldest and is_worker_alive.exists() else 0.0
 
 
-class BacklogGate:
+class BackPressure:
     """Holds requests of this process while the workers are behind, at most `MOST_HELD` of them."""
 
     def __init__(self) -> None:
@@ -102,4 +102,4 @@ class BacklogGate:
             self._mutex.release()
 
 
-gate = BacklogGate()
+back_pressure = BackPressure()

@@ -58,7 +58,7 @@ REFERENCE_HELP = mark(
 CHANGED = mark("The saga has changed meanwhile, and nothing was done: look at it again.")
 
 
-class Answer(NamedTuple):
+class StepAnswer(NamedTuple):
     """What the other system, asked for what was `expected`, says of the step at which a saga is stuck."""
 
     step: str
@@ -234,7 +234,7 @@ def _stuck_at(saga_id: UUID, direction: str) -> tuple[SagaRow, OutsideStep | Non
     return saga, step if is_stuck and isinstance(step, OutsideStep) else None
 
 
-def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> Answer | None:
+def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> StepAnswer | None:
     """Ask about the step at which the saga is stuck; None if it is not stuck at a step at another system."""
     saga, step = _stuck_at(saga_id, direction)
     if step is None:
@@ -247,7 +247,7 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
     if result.event == Event.FORCED and reference not in ("", result.reference):
         text = gettext("The other system's id of it is %(reference)s, not the one that you gave.")
         raise Rejected(text % {"reference": result.reference}, code="reference_differs")
-    return Answer(step.name, direction, expected, result)
+    return StepAnswer(step.name, direction, expected, result)
 
 
 def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Any:
@@ -313,7 +313,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
 
 
 def _force(
-    saga: SagaRow, answer: Answer | None, *, reason: str, reference: str = "", is_approved: bool = False
+    saga: SagaRow, answer: StepAnswer | None, *, reason: str, reference: str = "", is_approved: bool = False
 ) -> str | Approval:
     """Record the outside step at which the locked saga is stuck, as the other system answered; if that can't
     tell, once it is approved. Returns the journal's name of it, or the approval that is asked for.

@@ -57,7 +57,7 @@ def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway):
     asked = {"charge": payment.charge_reference, "amount": 200}
     own_gateway.post("/disputes", asked, key="owner")
     own_gateway.post("/refunds", asked | {"amount": 300}, key="clerk")
-    assert gateway_bookings.look_up(payment)[0]
+    assert gateway_bookings.look_up(payment).is_booked
     client = signed_in(operator())
     page = client.get(page_of(order)).text
     shown = client.get(page_of(order)).context["order_page"]

@@ -242,4 +242,4 @@ def fail(refund: Refund) -> None:
     query = {"charge": payment.charge_reference}
     for made in calls.request_json("GET", "/refunds", query=query).content["results"]:
         on_its_page(f"/refunds/{made['id']}/fail")
-    assert gateway_bookings.look_up(payment)[0]
+    assert gateway_bookings.look_up(payment).is_booked

@@ -22,7 +22,7 @@ from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import backlog, batch, rows as saga_rows
-from orders.saga.backlog import BacklogGate
+from orders.saga.backlog import BackPressure
 from orders.saga.definitions import LEASE_SECONDS, Event, StepResult
 from orders.tests import buying, stepping
 from orders.tests.buying import order_of
@@ -45,11 +45,13 @@ def a_live_worker() -> None:
     waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)
 
 
-def gate_of(monkeypatch: pytest.MonkeyPatch, *, most_held: int, read: Callable[[], float]) -> BacklogGate:
-    """A gate of its own that holds so many requests, and measures so."""
+def back_pressure_of(
+    monkeypatch: pytest.MonkeyPatch, *, most_held: int, read: Callable[[], float]
+) -> BackPressure:
+    """One of its own, which holds so many requests, and measures so."""
     monkeypatch.setattr(backlog, "MOST_HELD", most_held)
     monkeypatch.setattr(backlog, "oldest_waiting_seconds", read)
-    return BacklogGate()
+    return BackPressure()
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,8 +79,8 @@ def test_without_a_live_worker_no_request_is_held():
 
 def test_a_request_waits_until_the_workers_have_caught_up(monkeypatch):
     seconds = [9.0]
-    gate = gate_of(monkeypatch, most_held=2, read=lambda: seconds[0])
-    request = threading.Thread(target=lambda: event_loop.run_blocking(gate.wait_for_capacity()))
+    back_pressure = back_pressure_of(monkeypatch, most_held=2, read=lambda: seconds[0])
+    request = threading.Thread(target=lambda: event_loop.run_blocking(back_pressure.wait_for_capacity()))
     request.start()
     request.join(0.3)
     assert request.is_alive()
@@ -89,18 +91,18 @@ def test_a_request_waits_until_the_workers_have_caught_up(monkeypatch):
 
 def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch):
     monkeypatch.setattr(backlog, "MAX_HELD_SECONDS", 2.0)
-    gate = gate_of(monkeypatch, most_held=1, read=lambda: 9.0)
+    back_pressure = back_pressure_of(monkeypatch, most_held=1, read=lambda: 9.0)
     refused = []
 
     def ask():
         try:
-            event_loop.run_blocking(gate.wait_for_capacity())
+            event_loop.run_blocking(back_pressure.wait_for_capacity())
         except Overloaded as error:
             refused.append(error)
 
     first = threading.Thread(target=ask)
     first.start()
-    wait_until(lambda: gate._held == 1)
+    wait_until(lambda: back_pressure._held == 1)
     ask()
     assert len(refused) == 1
     first.join(5)
@@ -108,7 +110,9 @@ def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch):
 
 
 def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(monkeypatch):
-    monkeypatch.setattr(backlog, "gate", gate_of(monkeypatch, most_held=0, read=lambda: 9.0))
+    monkeypatch.setattr(
+        backlog, "back_pressure", back_pressure_of(monkeypatch, most_held=0, read=lambda: 9.0)
+    )
     api, product = new_customer(), ProductFactory(on_hand=5)
     body = order_of(product)
     assert api.post("/orders", body, key="a").status_code == 201
@@ -129,7 +133,9 @@ def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch
     body = buying.order_of(product, "tok_ok")
     order = api.post("/orders", body, key="a").json()
     buying.settle_everything()
-    monkeypatch.setattr(backlog, "gate", gate_of(monkeypatch, most_held=1, read=lambda: 9.0))
+    monkeypatch.setattr(
+        backlog, "back_pressure", back_pressure_of(monkeypatch, most_held=1, read=lambda: 9.0)
+    )
     again = api.post("/orders", body, key="a")
     assert (again.status_code, again["Idempotency-Replayed"]) == (201, "true")
     assert again.json()["id"] == order["id"]
@@ -160,19 +166,19 @@ def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_m
         measured.append(time.monotonic())
         return 9.0 if len(measured) < 4 else 0.0
 
-    gate = gate_of(monkeypatch, most_held=1_000, read=measure)
+    back_pressure = back_pressure_of(monkeypatch, most_held=1_000, read=measure)
 
     async def all_wait():
         # Until the first measurement is known no request is held.
-        assert await gate.is_behind()
-        waits = [asyncio.create_task(gate.wait_for_capacity()) for _ in range(1_000)]
-        while gate._held < 1_000:
+        assert await back_pressure.is_behind()
+        waits = [asyncio.create_task(back_pressure.wait_for_capacity()) for _ in range(1_000)]
+        while back_pressure._held < 1_000:
             await asyncio.sleep(0.01)
         busy = event_loop.CALL_POOL.busy() + event_loop.CALL_POOL.waiting()
         with pytest.raises(Overloaded):
-            await gate.wait_for_capacity()
+            await back_pressure.wait_for_capacity()
         await asyncio.gather(*waits)
-        return busy, gate._held
+        return busy, back_pressure._held
 
     busy, held = asyncio.run(all_wait())
     assert (busy <= 1, held) == (True, 0)
@@ -188,12 +194,12 @@ def test_a_measurement_that_takes_long_holds_up_no_other_request(monkeypatch):
         may_end.wait(10)
         return 9.0
 
-    gate = gate_of(monkeypatch, most_held=0, read=measure)
+    back_pressure = back_pressure_of(monkeypatch, most_held=0, read=measure)
 
     async def others_pass():
-        first = asyncio.create_task(gate.wait_for_capacity())
+        first = asyncio.create_task(back_pressure.wait_for_capacity())
         await asyncio.to_thread(measuring.wait, 10)
-        await asyncio.wait_for(asyncio.gather(*[gate.wait_for_capacity() for _ in range(100)]), 5)
+        await asyncio.wait_for(asyncio.gather(*[back_pressure.wait_for_capacity() for _ in range(100)]), 5)
         may_end.set()
         with pytest.raises(Overloaded):
             await first

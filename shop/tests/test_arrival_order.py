@@ -43,8 +43,8 @@ def rest(seconds: float) -> None:
             shared.forget()
         elif shared._last:
             process_state.age(shared, seconds)
-    backlog.gate._read_at -= min(seconds, 60.0)
-    backlog.gate._measured_at -= min(seconds, 60.0)
+    backlog.back_pressure._read_at -= min(seconds, 60.0)
+    backlog.back_pressure._measured_at -= min(seconds, 60.0)
 
 
 async def _ask_in_order(

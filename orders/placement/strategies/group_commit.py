@@ -29,11 +29,11 @@ def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]
     firsts = [
         order_request for order_request, refusal in zip(order_requests, refusals, strict=True) if not refusal
     ]
-    outcomes = iter(decisions.decide_without_lapsed(_decide, firsts) if firsts else [])
+    outcomes = iter(decisions.decide_without_lapsed(_decide_in_transaction, firsts) if firsts else [])
     return [refusal or next(outcomes) for refusal in refusals]
 
 
-def _decide(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
+def _decide_in_transaction(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
     decide = partial(decisions.decide, order_requests)
     try:
         # Many requests compete for the same stock, hardly ever two for the same coupon.
