@@ -5,12 +5,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lab import calls
 from lab.calls import Account, Answer, Call, Connection, Findings, Observations, Product, RecordedCall, Setup
-from lab.tables import declared
 from scripts.stack import Json, SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
@@ -24,21 +24,66 @@ BOUGHT = {"paid", "refunded"}
 UNPAID = ("payment_failed", "cancelled", "expired")
 ENDS = dict.fromkeys(BOUGHT, "order.paid") | {status: f"order.{status}" for status in UNPAID}
 SETTLED = {"succeeded", "failed", "reversed"}
-DECLARED = declared("lab/shop.toml")
-SETTINGS = DECLARED["settings"] | own_stack.NO_RATES
-STRATEGIES = DECLARED["campaigns"]
-USUAL_STRATEGIES = ({"strategy": "group_commit"}, {"strategy": "pessimistic"})
-SALE = DECLARED["sale"]
+# Short times, so that what is left undone ends within the trial; a few accounts buy as many would.
+SETTINGS = {
+    "PAYMENT_GIVE_UP_SECONDS": "15",
+    "PAYMENT_ACTION_SECONDS": "10",
+    "ORDER_HOLD_SECONDS": "20",
+    "IDEMPOTENCY_LEASE_SECONDS": "5",
+    "OPEN_ORDERS_PER_ACCOUNT": "10000",
+    "GRANT_DAY_AMOUNT": "1000000000",
+    "RECONCILE_SECONDS": "20",
+    "AUDIT_SECONDS": "5",
+    "PARTNER_FAILURE_RATE": "0",
+    **own_stack.NO_RATES,
+}
 BUYERS = 7
 ACCOUNTS_EACH = 6
 PRODUCTS = 6
 STOCK = 150
 PLENTY = 100_000
 COUPONS = 30
-FEW_COUPONS = DECLARED["few_coupons"]  # What clients compete for in a minute
+# Of a campaign that sells out. The soak asks it for one coupon more, so that its dashboards show that.
+FEW_COUPONS = 4
 SETTLE_SECONDS = 330
 UNAIDED_SECONDS = 10
 OPERATE_SECONDS = 20  # A saga that has failed many times is retried after 300 s, whatever ended meanwhile
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignKind:
+    """How a campaign of a trial gives out its coupons."""
+
+    strategy: str = "group_commit"
+    code_source: str = "generated"
+    partner: str | None = None
+    quantity: int = COUPONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaleTerms:
+    """When a sale opens, and how many it admits for how long."""
+
+    in_seconds: int
+    rate_per_minute: int
+    admitted_for_seconds: int
+
+
+USUAL_STRATEGIES = (CampaignKind(), CampaignKind(strategy="pessimistic"))
+STRATEGIES = (
+    CampaignKind(strategy="queue"),
+    CampaignKind(strategy="fair_lock"),
+    CampaignKind(strategy="spin_lock"),
+    CampaignKind(strategy="optimistic"),
+    CampaignKind(strategy="conditional_update"),
+    CampaignKind(strategy="code_pool", code_source="pool"),
+    CampaignKind(strategy="redis_gate", quantity=FEW_COUPONS),
+    CampaignKind(partner="convenience_store", quantity=FEW_COUPONS),
+)
+# It opens in some seconds, so that its first entries are drawn. Admitted entries, whose time is a week, don't
+# expire before the trial ends: an account that joins once more gets the same entry, and each entry has been
+# in an answer.
+SALE = SaleTerms(in_seconds=8, rate_per_minute=12, admitted_for_seconds=604_800)
 
 
 class Shop:
@@ -106,7 +151,7 @@ class Shop:
 
     def create_campaigns(self, minutes: int) -> list[int]:
         kinds = [*USUAL_STRATEGIES * minutes, *STRATEGIES]
-        return [self.create_campaign("Trial", **{"quantity": COUPONS, **own}) for own in kinds]
+        return [self.create_campaign("Trial", **asdict(kind)) for kind in kinds]
 
     def stocked(self, known: Any, word: str, *, products: int, on_hand: int, plenty: int) -> Setup:
         """The accounts of `seed_demo`, so many new products, and one that never sells out."""

@@ -56,16 +56,16 @@ def _serve(cluster: Cluster, composed: Environment) -> int:
     """Start each part when what it needs is there, and stay; MySQL's other members join meanwhile."""
     began_at = time.monotonic()
     programs = dict[str, list[Program]]()
-    for name, (of, spec) in layout.PROGRAMS.items():
+    for name, spec in layout.PROGRAMS.items():
         # supervisor starts again what ends: cloning a member ends with a shutdown.
         program = Program(
             name=name,
             module=processes.__name__,
-            is_started_at_once="at_once" in spec,
-            stop_signal=spec.get("stop_signal", "TERM"),
-            stop_seconds=spec.get("stop_seconds", 6),
+            is_started_at_once=spec.at_once,
+            stop_signal=spec.stop_signal,
+            stop_seconds=spec.stop_seconds,
         )
-        programs.setdefault(of, []).append(program)
+        programs.setdefault(spec.group, []).append(program)
 
     def start(groups: str, name: str, *parts: str) -> None:
         """Start these groups, and wait until nothing is missing of the parts."""

@@ -8,20 +8,28 @@ have a server's port when the server comes back.
 import csv
 import os
 import sys
+import tomllib
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from string import Template
 
-from lab.tables import declared
-from scripts.stack import SetupError, Words, instance as instances, places, ports
+from scripts.stack import Environment, Json, SetupError, Words, instance as instances, places, ports
 from scripts.stack.instance import Instance
 
 DEFAULT_PORT = 21000
 PORTS = 64
 TEMPLATES = places.PROJECT / "ops/cluster"
-SIZES: dict[str, int] = declared("ops/cluster/ports.toml")  # How many there are of each kind with a port
+
+
+def declared(name: str) -> Json:
+    """What a TOML file of ops/cluster declares."""
+    return tomllib.loads((TEMPLATES / name).read_text())
+
+
+SIZES: dict[str, int] = declared("ports.toml")  # How many there are of each kind with a port
 # The port of each kind's number 1 after the cluster's first one; the others follow.
 OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
 # Templates of which there is one for all processes.
@@ -84,10 +92,23 @@ def remembered() -> Cluster:
     return Cluster(home=home, port=last.port)
 
 
-# The group of each process, and what ops/cluster/programs.toml says about it.
+@dataclass(frozen=True, kw_only=True)
+class ClusterProgram:
+    """What ops/cluster/programs.toml says about a process, and explains."""
+
+    group: str
+    command: Words = ()
+    options: Words = ()
+    environment: Environment = field(default_factory=dict)
+    in_root: bool = False
+    at_once: bool = False
+    stop_signal: str = "TERM"
+    stop_seconds: int = 6
+
+
 PROGRAMS = {
-    name: (group, spec)
-    for group, kinds in declared("ops/cluster/programs.toml").items()
+    name: ClusterProgram(group=group, **spec)
+    for group, kinds in declared("programs.toml").items()
     for kind, spec in kinds.items()
     for name in names(kind)
 }

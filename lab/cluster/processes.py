@@ -12,7 +12,6 @@ from pathlib import Path
 from lab.cluster import layout
 from lab.cluster.layout import Cluster
 from lab.stack import rabbitmq
-from lab.tables import declared
 from scripts.stack import (
     Environment,
     Settings,
@@ -27,7 +26,7 @@ from scripts.stack import (
 CONTROL_GROUPS = "FIRSTCOME_CONTROL_GROUPS"
 # While a process has this link in its folder, it starts with the code of the folder that it leads to.
 CODE = "code"
-SETTINGS = declared("ops/cluster/shop.toml")
+SETTINGS = layout.declared("shop.toml")
 
 
 def compose(cluster: Cluster, own: Environment) -> Settings:
@@ -78,7 +77,7 @@ def main() -> None:
     name = sys.argv[1]
     cluster = layout.remembered()
     kind, number = layout.split(name)
-    _, spec = layout.PROGRAMS[name]
+    spec = layout.PROGRAMS[name]
     folder = cluster.folder(name)
     processes.take_place(cluster.run, name)
     groups = os.environ.get(CONTROL_GROUPS)
@@ -97,10 +96,10 @@ def main() -> None:
         epmd = cluster.port_of("epmd")
         peers = cluster.port_of(f"rabbitmq-peers-{number}")
         environment |= rabbitmq.node_environment(folder, name, epmd_port=epmd, peers_port=peers)
-    environment |= {key: filled(text) for key, text in spec.get("environment", {}).items()}
-    line = [*map(filled, spec.get("command", ()))] or [*processes.command(kind, cluster, environment)]
-    line += map(filled, spec.get("options", ()))
-    line = system_packages.MYSQL.command(*line) if spec.get("in_root") else line
+    environment |= {key: filled(text) for key, text in spec.environment.items()}
+    line = [*map(filled, spec.command)] or [*processes.command(kind, cluster, environment)]
+    line += map(filled, spec.options)
+    line = system_packages.MYSQL.command(*line) if spec.in_root else line
     code = folder / CODE
     if code.exists():
         os.chdir(code)

@@ -294,8 +294,8 @@ def plan(containers: Containers, failed: Words) -> Iterator[Row]:
         return  # Without a shop that is up there is nothing more to check.
     tested = Tested(containers)
     yield "an order is paid", tested.order_is_paid
-    for name, check in engine.DECLARED["says"].items():
-        yield name, tested.says, check["pattern"], check["words"]
+    for name, check in engine.CHECKS.items():
+        yield name, tested.says, check.pattern, check.words
     for one in SHOP:
         script = shlex.quote((engine.HERE / "locked_down.sh").read_text())
         yield f"{one} is locked down", tested.says, "it is$", f"compose exec -T {one} sh -exc {script}"

@@ -20,15 +20,23 @@ from functools import partial
 from pathlib import Path
 
 from lab import shop
-from lab.tables import declared
 from scripts.stack import SetupError, Words, children, places, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
 
 HERE = Path(__file__).parent
-DECLARED = declared("lab/containers/engine.toml")
-LEFT_OUT = DECLARED["left_out"]
-STAND_INS = DECLARED["stand_ins"]
+# Services that are not started.
+LEFT_OUT = {
+    "grafana": "its image is had from an image registry only; dashboards are held to metrics by other tests"
+}
+# Debian's package of each image of docker-compose.yml that has a stand-in, in the folder of its name.
+STAND_INS = {
+    "mysql:8.4": "mysql-server-core",
+    "redis:7.4-alpine": "redis-server",
+    "rabbitmq:4.1-alpine": "rabbitmq-server",
+    "prom/prometheus:v3.5.0": "prometheus",
+    "haproxy:3.2-alpine": "haproxy",
+}
 SHOP = ("web", "worker", "beat", "issuer")
 STORES = ("redis", "rabbitmq", "mysql")
 # The first two are those of docs/operations.md.
@@ -38,7 +46,17 @@ HEALTHY = {*SHOP, *STORES, "proxy", "prometheus", "alertmanager", "redis_exporte
 KNOWN = {*HEALTHY, *LEFT_OUT, "migrate", "gateway", "data_platform"}
 # In a row; the first three are those of an instance.
 PORTS = ("WEB", "GATEWAY", "DATA_PLATFORM", "PROMETHEUS", "ALERTMANAGER")
-SETTINGS = {"COMPOSE_FILE": ":".join(FILES), **DECLARED["settings"], **shop.SETTINGS}
+SETTINGS = {
+    "COMPOSE_FILE": ":".join(FILES),
+    # As docs/operations.md has them for the simulators.
+    "ALLOWED_HOSTS": "localhost",
+    "PAYMENT_GATEWAY": "simulator",
+    "GATEWAY_URL": "http://gateway:8001",
+    "DATA_PLATFORM_URL": "http://data_platform:8002",
+    # A queue of the kind that a cluster has.
+    "BROKER_QUEUE_TYPE": "quorum",
+    **shop.SETTINGS,
+}
 # The image that the project's own are built from.
 [BASE] = re.findall(r"(?m)^ARG PYTHON=(\S+)", (places.PROJECT / "Dockerfile").read_text())
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,6 +64,16 @@ START_SECONDS = 90
 STOP_SECONDS = 60
 COMMAND_SECONDS = 1200
 HEALTHY_SECONDS = 240
+CERTIFICATES = ("ca-certificates",)  # What each root begins with
+# The engine's name server redirects to itself by iptables, inside each container's own network.
+OF_ENGINE = (
+    "docker.io",
+    "docker-cli",
+    "docker-compose",
+    "docker-buildx",
+    "iptables",
+    "systemd-standalone-sysusers",
+)
 
 
 def configure(packages: Words, root: Path) -> None:
@@ -72,8 +100,54 @@ def configure(packages: Words, root: Path) -> None:
 
 
 ROOTS = {
-    name: Root(name=f"containers-{name}", finish=partial(configure, DECLARED["installed"][name]), **row)
-    for name, row in DECLARED["roots"].items()
+    "unstable": Root(
+        name="containers-unstable",
+        release="sid",
+        packages=CERTIFICATES,
+        program="bin/apt-get",
+        finish=partial(configure, ()),
+    ),
+    "trixie": Root(
+        name="containers-trixie",
+        release="trixie",
+        packages=CERTIFICATES,
+        program="bin/python3",
+        finish=partial(configure, ("python3", "python3-dev", "python3-pip", "python3-venv")),
+    ),
+    "engine": Root(
+        name="containers-engine",
+        release="sid",
+        packages=CERTIFICATES,
+        program="sbin/dockerd",
+        finish=partial(configure, OF_ENGINE),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A pattern that has to be found within a minute in what `docker` prints of these words."""
+
+    words: str
+    pattern: str
+
+
+CHECKS = {
+    "migrate completed": Check(
+        words="inspect --format '{{.State.Status}} {{.State.ExitCode}}' firstcome-migrate-1",
+        pattern="^exited 0$",
+    ),
+    # Warnings are ignored.
+    "doctor": Check(
+        words="compose exec -T web python manage.py doctor", pattern=r"(?ms)\A(?!.*^danger).*ok {7}"
+    ),
+    "the worker ran a task, by a message": Check(
+        words="compose logs worker", pattern=r"Task [a-z.]+\[.*succeeded"
+    ),
+    "the queue is durable and consumed": Check(
+        words="compose exec -T rabbitmq rabbitmqctl -q list_queues name type durable consumers",
+        pattern=r"(?m)^celery\tquorum\ttrue\t[1-9]",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ import lxml.html
 import requests
 
 from lab.fuzz.findings import Findings
-from lab.fuzz.raw import DECLARED, joined
+from lab.fuzz.odd import FORMS
 from scripts.stack import Json, Lines
 
 ROOT = "/admin/"
@@ -28,11 +28,8 @@ PASSWORD = "a-clerk-of-2026"  # noqa: S105 - of a shop of its own
 OWN = ("/admin/logout/", "/admin/password_change/", "/admin/login/", "/admin/one-time-codes/", "/i18n/")
 HOST = "http://shop"
 TOKEN = "csrfmiddlewaretoken"  # noqa: S105 - a name
-ODD = [joined(one) for one in DECLARED["forms"]["values"]]
-FILES = [joined(one).encode("latin-1") for one in DECLARED["forms"]["files"]]
 MOST_CHANGED = 3
 REPEATED = 1_200  # Fields of a form, and more fields than Django reads
-NOT_SENT = DECLARED["forms"]["not_sent"]
 Values = list[tuple[str, str]]
 
 
@@ -76,7 +73,7 @@ class Form(NamedTuple):
             if way != 1:  # otherwise it is doubled
                 values = [pair for pair in values if pair[0] != name]
             if way:  # otherwise it is missing
-                values.append((name, chance.choice(ODD)))
+                values.append((name, chance.choice(FORMS.values)))
         return values + [("filler", "x")] * REPEATED * (chance.random() < 0.02)
 
 
@@ -99,7 +96,7 @@ def read(html: bytes, path: str) -> tuple[list[Form], Lines]:
             one.set("value", "")
         others = [
             (name, one.get("value", "on" if one.get("type") == "checkbox" else ""))
-            for one in form.xpath(NOT_SENT)
+            for one in form.xpath(FORMS.not_sent)
             for name in one.xpath("ancestor-or-self::*[@name][1]/@name")
         ]
         values = [one for one in form.form_values() if one[0] != TOKEN]
@@ -142,7 +139,7 @@ class Operator:
         values = form.odd(self.chance)
         files = {}
         for name in form.files:
-            files[name] = (self.chance.choice(ODD) or "file", self.chance.choice(FILES))
+            files[name] = (self.chance.choice(FORMS.values) or "file", self.chance.choice(FORMS.files))
         self._send(form.method, form.action, values, page=form.page, files=files)
 
     def open(self, path: str) -> None:

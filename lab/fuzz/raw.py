@@ -6,10 +6,9 @@ import re
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from lab.fuzz.findings import Findings
-from lab.tables import declared
+from lab.fuzz.odd import REQUESTS
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0  # Bodies have 10 s to arrive; after that the shop answers 408 and lingers for 5 s
@@ -18,43 +17,29 @@ WHOLE = "bodies"  # The kind of requests that a server that reads to their end c
 KINDS = ("no HTTP", "address", "unfinished", *("headers", WHOLE) * 2)
 
 
-def joined(value: Any) -> str:
-    """A value of `odd.toml` as one text."""
-    match value:
-        case [str(text), int(times)]:
-            return text * times
-        case [*parts]:
-            return "".join(map(joined, parts))
-    return str(value)
-
-
-DECLARED = declared("lab/fuzz/odd.toml")
-ODD = {name: [joined(one).encode("latin-1") for one in values] for name, values in DECLARED["raw"].items()}
-
-
 def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, bytes]:
     kind = chance.choice(KINDS)
-    path = chance.choice(ODD["paths"])
+    path = chance.choice(REQUESTS.paths)
     token = chance.choice(tokens)
     more = body = b""
     if kind == "no HTTP":
-        return kind, chance.choice(ODD["no_http"])
+        return kind, chance.choice(REQUESTS.no_http)
     if kind == "address":
         changed = [
-            *(part + path for part in ODD["before_path"]),
-            *(path + part for part in ODD["after_path"]),
+            *(part + path for part in REQUESTS.before_path),
+            *(path + part for part in REQUESTS.after_path),
         ]
         path = chance.choice(changed)
     elif kind == "headers":
-        names = chance.choices(ODD["headers"], k=chance.randint(1, 4))
+        names = chance.choices(REQUESTS.headers, k=chance.randint(1, 4))
         body = chance.choice([b"", b"{}", b"null"])
-        more = b"".join(b"%b: %b\r\n" % (name, chance.choice(ODD["values"])) for name in names)
+        more = b"".join(b"%b: %b\r\n" % (name, chance.choice(REQUESTS.values)) for name in names)
     else:
-        body = chance.choice(ODD["bodies"]) if kind == WHOLE else b'{"a": 1}' * 60
-        more = b"Content-Type: %b\r\n" % chance.choice(ODD["types"])
+        body = chance.choice(REQUESTS.bodies) if kind == WHOLE else b'{"a": 1}' * 60
+        more = b"Content-Type: %b\r\n" % chance.choice(REQUESTS.types)
     more += b"Authorization: Bearer %b\r\n" % token.encode() if token else b""
     head = b"%b %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" % (
-        chance.choice(ODD["methods"]),
+        chance.choice(REQUESTS.methods),
         path,
     )
     request = b"%b%bContent-Length: %d\r\n\r\n%b" % (head, more, len(body), body)

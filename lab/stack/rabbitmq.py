@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
 
-from lab.tables import declared
 from scripts.stack import Settings, children, places, ports, system_packages
 
 # Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders.
@@ -15,19 +14,34 @@ SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 START_SECONDS = 90
 STOP_SECONDS = 20
 USER = "firstcome"
-ENVIRONMENT = declared("lab/stack/rabbitmq.toml")
+# It sleeps rather than spins while there is nothing to do, for it shares the processors with everything else.
+# Another node counts as away after 8 seconds of silence; by default 60.
+ERLANG_ARGUMENTS = (
+    "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none "
+    "-kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 8 -noinput"
+)
 
 
 def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int) -> Settings:
     """A node's identity, folders and ports, which are bound to loopback alone; and those of its epmd."""
-    own = {
-        "folder": folder,
-        "name": name,
-        "host": ports.HOST,
-        "epmd_port": epmd_port,
-        "peers_port": peers_port,
+    return {
+        "HOME": f"{folder}",
+        "RABBITMQ_NODENAME": f"{name}@localhost",
+        "RABBITMQ_DIST_PORT": f"{peers_port}",
+        "ERL_EPMD_PORT": f"{epmd_port}",
+        "ERL_EPMD_ADDRESS": ports.HOST,
+        "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
+        "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/enabled_plugins",
+        "RABBITMQ_MNESIA_BASE": f"{folder}/mnesia",
+        "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/advanced.config",
+        "RABBITMQ_CONF_ENV_FILE": f"{folder}/rabbitmq-env.conf",
+        "RABBITMQ_LOG_BASE": f"{folder}/log",
+        "RABBITMQ_PID_FILE": f"{folder}/pid",
+        "RABBITMQ_GENERATED_CONFIG_DIR": f"{folder}/generated",
+        # In the foreground, without a shell around it that would have to pass signals on.
+        "RABBITMQ_ALLOW_INPUT": "true",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
     }
-    return {key: Template(text).substitute(own) for key, text in ENVIRONMENT.items()}
 
 
 class RunningNode:

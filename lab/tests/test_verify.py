@@ -7,13 +7,14 @@ import pytest
 from foundation.tests.case_tables import in_one_test
 from lab import verify
 from lab.__main__ import COMMANDS
+from lab.verify import Step
 from scripts.stack import places
 
 
 @in_one_test("name", verify.STEPS)
 def test_a_step_is_a_command_of_the_lab_or_a_target_with_variables_that_the_makefile_takes(name):
     makefile = (places.PROJECT / "Makefile").read_text()
-    make, target, *variables = verify.STEPS[name].split()
+    make, target, *variables = verify.STEPS[name].command.split()
     if make == "python3":
         assert (target, variables[0]) == ("-m", "lab") and variables[1] in COMMANDS
         return
@@ -32,10 +33,10 @@ def test_a_failed_step_is_named_and_the_others_go_on(tmp_path, monkeypatch, caps
     third = "sh -c echo${IFS}-c:${IFS}NOT${IFS}RUN:${IFS}no-root;exit${IFS}2"
     fourth = "echo *** NOT TESTED on mysql: no-root ***"
     steps = {
-        "first": "sh -c exit${IFS}3",
-        "second": "sh -c echo${IFS}done$ONLY",
-        "third": third,
-        "fourth": fourth,
+        "first": Step("sh -c exit${IFS}3"),
+        "second": Step("sh -c echo${IFS}done$ONLY"),
+        "third": Step(third),
+        "fourth": Step(fourth),
     }
     assert verify.verify(steps, seed="", page=tmp_path / "page") == 1
     printed = capsys.readouterr().out

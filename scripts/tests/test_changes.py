@@ -26,7 +26,7 @@ def test_a_file_is_as_far_as_the_fewest_imports_between_also_in_a_circle():
 
 def test_the_nearest_importers_come_first_and_what_is_not_reached_is_left_out(changed):
     changed("orders/pricing.py", "README.md")
-    paths = ["lab/tables.py", "orders/api.py", "orders/placement/decisions.py", "orders/pricing.py"]
+    paths = ["lab/report.py", "orders/api.py", "orders/placement/decisions.py", "orders/pricing.py"]
     found = changes.nearest(paths, "HEAD~20")
     assert found == ["orders/pricing.py", "orders/placement/decisions.py", "orders/api.py"]
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -106,7 +107,7 @@ class Month(Run):
         self.setup.campaigns = []
         for number in range(COUPONS_A_DAY):
             kind = STRATEGIES[(day * COUPONS_A_DAY + number) % len(STRATEGIES)]
-            self.setup.campaigns.append(self.shop.create_campaign("Month", **{**kind, **terms}))
+            self.setup.campaigns.append(self.shop.create_campaign("Month", **asdict(kind) | terms))
         self.campaigns += self.setup.campaigns
         with ExitStack() as outage:
             with at_work(self.clients(f" {day}")):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from lab import shop as shops, stage
@@ -141,7 +141,7 @@ class Run:
         setup.has_3ds = self.campaign.has_3ds
         if self.campaign.has_sale:
             setup.sold = self.shop.create_product("Trial", shops.PRODUCTS + 1, shops.PLENTY)
-            setup.sale = self.shop.create_sale(setup.sold.id, **shops.SALE)
+            setup.sale = self.shop.create_sale(setup.sold.id, **asdict(shops.SALE))
         self.setup = setup
         self.before = comparison.stored(setup, self.rows)
 
@@ -256,7 +256,7 @@ class Campaign:
     has_3ds: bool = True  # buyers whose card asks them, and who keep declined orders
     has_sale: bool = True  # buyers who join one
     has_reader: bool = True  # of the feed
-    settings: Environment = field(default_factory=dict)  # of the shop, beside those of lab/shop.toml
+    settings: Environment = field(default_factory=dict)  # of the shop, beside those of `lab.shop`
     patches: Words = ()  # changes of the shop's code, by their names in `patches`
     planted_patches: Words = ()  # those of a planted run alone
     clocks: str = ""  # of the processes whose clocks are moved, as `faketime.CLOCKS` has them

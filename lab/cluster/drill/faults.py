@@ -263,7 +263,7 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
 def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Stop and start the process; returns once it serves. Raises SetupError."""
     supervisor = supervision.calls(cluster)
-    full_name = f"{layout.PROGRAMS[name][0]}:{name}"
+    full_name = f"{layout.PROGRAMS[name].group}:{name}"
     supervisor.stopProcess(full_name)
     meanwhile()
     supervisor.startProcess(full_name, False)
