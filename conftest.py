@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import hypothesis
@@ -19,6 +20,7 @@ from accounts.tests.clients import signed_in
 from coupons import issuing
 from coupons.metrics import counters as of_coupons
 from coupons.partners import confirmation
+from foundation import clock
 from foundation.db import stuck_rows
 from foundation.http import cached_lists
 from foundation.http.pages import large_responses
@@ -48,6 +50,7 @@ pytest_plugins = (
     "foundation.tests.staff_groups",
 )
 """The modules whose fixtures every test may use. A simulator is started once a process for all of them."""
+LAST_SECONDS = timedelta(seconds=10)
 
 
 def pytest_configure() -> None:
@@ -141,6 +144,12 @@ def _reset_process_state():
     cached_lists._lists.clear()
     room_view.clear()
     lost_demand._waiting.clear()
+
+
+@pytest.fixture(autouse=True)
+def _one_day(_reset_process_state: None):
+    """Begin no test in the last seconds of a day of the shop: it would count by the day on two of them."""
+    wait_until(lambda: clock.day_bounds(clock.today())[1] - clock.now() > LAST_SECONDS, seconds=60)
 
 
 @pytest.fixture(autouse=True)

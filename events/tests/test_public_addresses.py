@@ -154,12 +154,12 @@ def test_slow_name_servers_hold_a_request_for_so_long_and_no_other_names(monkeyp
         return time.monotonic() - began_at
 
     monkeypatch.setattr(socket, "getaddrinfo", found)
-    monkeypatch.setattr(endpoints, "LOOK_UP_SECONDS", 1.0)
+    monkeypatch.setattr(endpoints, "LOOK_UP_SECONDS", 2.0)
     *slow, quick = race(
         [*[partial(check, f"slow-{n % 7}", 1) for n in range(14)], partial(check, "quick", 2)]
     )
     answered.set()
 
-    assert quick < 0.9 < min(slow) < max(slow) < 3
-    assert check("another", 1) < 0.9
+    assert quick < 1.8 < min(slow) < max(slow) < 6
+    assert check("another", 1) < 1.8
     assert sum(host.startswith("slow") for host in looked_up) == 8

@@ -455,11 +455,11 @@ def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db):
 
 def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db):
     gate = opened(list)
-    batcher = Batcher(gate, linger_seconds=0.3, run=run_without_transaction)
+    batcher = Batcher(gate, linger_seconds=1.0, run=run_without_transaction)
     results = SimpleQueue()
     for number in range(3):
         batcher.enter(number, results.put)
-        time.sleep(0.02)
+        wait_until(lambda: LEADER_POOL.busy() > 0)
     assert [results.get(timeout=SOON) for _ in range(3)] == [0, 1, 2]
     assert gate.batches == [[0, 1, 2]]
 

@@ -44,7 +44,8 @@ def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread_and_more_are_r
         before = threading.active_count()
         submitted = [event_loop.submit_to_batcher(batcher, number) for number in range(1_006)]
         first = asyncio.create_task(submitted[0])
-        await asyncio.sleep(0.2)
+        while not gate.batches:
+            await asyncio.sleep(0.005)
         tasks = [asyncio.create_task(each) for each in submitted[1:]]
         await asyncio.sleep(0)
         assert sum(task.done() for task in tasks) == 5
@@ -97,18 +98,21 @@ def test_an_error_of_a_thread_is_raised_in_the_awaiting_coroutine(error):
 
 
 def test_a_cancelled_caller_affects_no_other(small_pool):
-    done = []
+    begun, done, may_end = [], [], threading.Event()
 
     def work(number):
-        time.sleep(0.05)
+        begun.append(number)
+        may_end.wait(20)
         done.append(number)
         return number
 
     async def call_all():
         tasks = [asyncio.create_task(event_loop.run_in_thread(work, number)) for number in range(8)]
-        await asyncio.sleep(0.02)
+        while len(begun) < 4:
+            await asyncio.sleep(0.005)
         for task in tasks[::2]:
             task.cancel()
+        may_end.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     outcomes = asyncio.run(call_all())

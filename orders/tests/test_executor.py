@@ -293,13 +293,13 @@ def test_finish_waits_for_sagas_in_progress(threaded):
 
 def test_a_call_longer_than_the_lease_keeps_the_lease(threaded, monkeypatch, settings, unlawful):
     """Two workers took the lease from each other for ever: 48 calls, nothing recorded."""
-    monkeypatch.setattr(batch, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(run, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(batch, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(run, "LEASE_SECONDS", 2.0)
     blocked = Blocked(monkeypatch)
     placed = bought("tok_ok")
     threaded.wake()
     other = Executor(pools=ThreadPools(POOL_SIZES))
-    for _ in range(8):
+    for _ in range(12):
         time.sleep(0.25)
         threaded.renew_leases()
         other.wake()

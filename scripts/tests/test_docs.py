@@ -35,6 +35,7 @@ SETTINGS_OF_A_ROW = re.compile(r"`([A-Z]+_[A-Z_]+)`")
 def refuse(found: Callable[[Path], Iterable[str]], *, in_history: bool = False) -> None:
     """Fail with all that the rule finds on any page; what CHANGELOG names may be gone since."""
     pages = [page for page in PAGES if in_history or page.name != "CHANGELOG.md"]
+    assert pages
     named = [f"{page.relative_to(places.PROJECT)}: {one}" for page in pages for one in found(page)]
     assert not named, "\n".join(named)
 

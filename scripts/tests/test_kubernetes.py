@@ -125,7 +125,9 @@ def validate(manifest: Manifest, version: str) -> None:
 @every_overlay
 @in_one_test("version", [OLDEST, NEWEST])
 def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay, version):
-    for manifest in render(overlay):
+    manifests = render(overlay)
+    assert manifests
+    for manifest in manifests:
         validate(manifest, version)
 
 

@@ -178,6 +178,6 @@ def test_the_first_valid_wait_among_other_preferences_counts_up_to_30_seconds(se
 
 @pytest.mark.parametrize("part", ["wait ", ",", '"', "a;", 'a="', "\\", "wait=0", " "])
 def test_a_long_invalid_header_is_parsed_quickly(part):
-    began = time.perf_counter()
+    began = time.thread_time()
     wait_seconds(part * 10_000)
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5

@@ -74,6 +74,12 @@ def answer_on(connection: socket.socket) -> Answer:
     return Answer(int(line.split()[1]), headers, body)
 
 
+def begin_waiting(connection: socket.socket, seconds: int) -> None:
+    """Send a request that is answered after so many seconds, behind one whose answer says that a worker has
+    both."""
+    connection.sendall(GET + b"GET /wait/%d HTTP/1.1\r\nHost: a\r\n\r\n" % seconds)
+
+
 def status_on(connection: socket.socket) -> int:
     return answer_on(connection).status
 
@@ -278,8 +284,8 @@ def test_a_stop_answers_waiting_requests_and_accepts_no_new_ones(tmp_path):
     with small(tmp_path) as server, ExitStack() as closing:
         idle, *waiting = (closing.enter_context(connect(server.address)) for _ in range(21))
         for connection in waiting:
-            connection.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
-        time.sleep(0.3)
+            begin_waiting(connection, seconds=2)
+        assert {status_on(connection) for connection in waiting} == {200}
         server.child.terminate()
         wait_until(lambda: is_refused(server.address), seconds=5)
         answers = [answer_on(connection) for connection in waiting]
@@ -291,8 +297,8 @@ def test_a_stop_answers_waiting_requests_and_accepts_no_new_ones(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_requests_that_still_wait_when_the_stop_time_is_over_get_503(tmp_path, workers):
     with small(tmp_path, workers=workers) as server, connect(server.address) as waiting:
-        waiting.sendall(b"GET /wait/60 HTTP/1.1\r\nHost: a\r\n\r\n")
-        time.sleep(0.3)
+        begin_waiting(waiting, seconds=60)
+        assert status_on(waiting) == 200
         began_at = time.monotonic()
         server.child.terminate()
         answer = answer_on(waiting)
@@ -335,8 +341,8 @@ def test_workers_end_when_their_manager_is_killed(tmp_path):
     with small(tmp_path) as server:
         workers = workers_of(server.child.pid)
         with connect(server.address) as waiting:
-            waiting.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
-            time.sleep(0.3)
+            begin_waiting(waiting, seconds=2)
+            assert status_on(waiting) == 200
             server.child.kill()
             wait_until(lambda: is_refused(server.address), seconds=5)
             assert answer_on(waiting).status == 200
