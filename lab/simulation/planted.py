@@ -118,9 +118,9 @@ def order_by_event(usual: Usual, row: Any) -> str:
     return str(row.event_id)
 
 
-def forget_failure(usual: Usual, endpoint: Any, row: Any, attempt: Any, now: Any) -> Any:
+def forget_failure(usual: Usual, endpoint: Any, limits: Any, row: Any, attempt: Any, now: Any) -> Any:
     """Each event is delivered: what an endpoint did not take is not tried again."""
-    return usual(endpoint, row, attempt._replace(error=""), now)
+    return usual(endpoint, limits, row, attempt._replace(error=""), now)
 
 
 class Replacement(NamedTuple):

@@ -37,7 +37,7 @@ from lab.simulation.world import MOST, SECONDS, chance, install_faults
 from orders.models import Order, Saga
 from orders.saga import operator_actions
 from payments import gateways, points_grants
-from payments.models import Entry, Transfer
+from payments.models import Entry, Payment, Transfer
 from payments.reconciliation import reconciling
 from sales.models import SaleEntry
 from scripts.stack import Lines
@@ -120,6 +120,9 @@ def _run(seed: str, outcomes: Connection) -> None:
         if not law.holds:
             findings.append(f"{law.law} is broken: {law.offenders[:5]}")
     findings += [*_of_answers(answers, partner), *_of_operators(answers)]
+    charge_keys = Payment.objects.values_list("charge_key", flat=True)
+    for key in sorted({*gateway.book} - {*charge_keys}):
+        findings.append(f"charge {key} is of no payment")
     for key, one in gateway.book.items():
         if one.status == "pending":
             findings.append(f"charge {key} is open")

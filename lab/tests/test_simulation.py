@@ -1,8 +1,10 @@
 """The simulation: a seed repeats its run, and planted defects are found."""
 
+import inspect
 import re
 import subprocess
 import sys
+from itertools import chain
 
 import pytest
 
@@ -30,6 +32,14 @@ def test_a_seed_repeats_its_run_in_every_detail():
     assert other.stdout.splitlines()[0] != digests[0]
     one_after_the_other = simulate("--seed", "4", "--seconds", "30", "--digest").stdout.splitlines()
     assert one_after_the_other[1] == digests[0]
+
+
+def test_what_stands_in_the_place_of_a_function_can_be_called_as_that_is():
+    for replacement in chain(*DEFECTS.values()):
+        usual = inspect.signature(getattr(replacement.owner, replacement.name)).parameters.values()
+        given = [one.name for one in usual if one.kind == one.POSITIONAL_OR_KEYWORD]
+        named = {one.name: one for one in usual if one.kind == one.KEYWORD_ONLY}
+        assert inspect.signature(replacement.by).bind(replacement.name, *given, **named)
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
