@@ -354,7 +354,9 @@ def test_one_thread_works_however_often_it_is_started_and_of_errors_the_first_in
         repeated.stop(within_seconds=5)
     assert ended.is_set()
     number = len(calls)
-    assert [line["event"] for line in logged] == ["nothing is done; trying again"] * 2
+    # Other threads may log as well.
+    failing = [line["event"] for line in logged if "nothing is done" in line["event"]]
+    assert failing == ["nothing is done; trying again"] * 2
     time.sleep(0.05)
     assert len(calls) == number
 

@@ -61,7 +61,7 @@ def test_a_failed_sweep_of_keys_does_not_prevent_the_others():
     assert not RevokedToken.objects.exists()
     assert not CommittedTransaction.objects.exists()
     assert IdempotencyKey.objects.count() == 2
-    assert [(line["event"], line["what"]) for line in logged] == [
+    assert [(line["event"], line["what"]) for line in logged if "what" in line] == [
         ("not swept", "foundation.idempotency.recorded_answers")
     ]
 
