@@ -17,6 +17,7 @@ from pytest_django import DjangoDbBlocker
 from accounts.api_keys import key_memory
 from accounts.signing_in import sign_ins
 from accounts.tests.clients import signed_in
+from accounts.tokens import external_accounts, provider_keys
 from coupons import issuing
 from coupons.metrics import counters as of_coupons
 from coupons.partners import confirmation
@@ -39,6 +40,7 @@ from scripts.stack import SetupError
 from shop.tests import database
 
 pytest_plugins = (
+    "accounts.tests.own_identity_provider",
     "coupons.tests.own_partner",
     "events.tests.own_data_platform",
     "payments.tests.own_gateway",
@@ -126,6 +128,8 @@ def _reset_process_state():
     process_state.forget_shared_reads()
     key_memory._existing_accounts.clear()
     key_memory._written_at.clear()
+    external_accounts.forget()
+    provider_keys.KEYS.forget()
     process_state.forget_attempts()
     sign_ins._unnoted_failures = 0
     stuck_rows._stuck.clear()

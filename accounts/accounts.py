@@ -1,10 +1,12 @@
 """Accounts: registration, password checks, disabling, and finding them."""
 
+import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
@@ -16,13 +18,15 @@ from django.utils.functional import lazy
 from foundation import journal, literals
 from foundation.db import transactions
 from foundation.db.stuck_rows import Row
-from foundation.errors import Invalid, NotAuthenticated, invalid_field, required
+from foundation.errors import Invalid, NotAllowed, NotAuthenticated, invalid_field, required
 from foundation.lazy_texts import Text, mark
 from foundation.models import JournalLine
 from foundation.normalization import normalized, spellings
 
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""
+EXTERNAL_PREFIX = "oidc-"
+"""How the usernames begin of accounts whose provider names none that is free."""
 TAKEN = mark("This username is taken.")
 
 
@@ -35,6 +39,18 @@ class InvalidCredentials(NotAuthenticated):
         super().__init__(mark("No account has this username and password."))
 
 
+class RegistrationOff(NotAllowed):
+    """Buyers have their accounts at the identity provider alone: `REGISTRATION=off`."""
+
+    code = "registration_off"
+
+
+def require_registration() -> None:
+    """Raise `RegistrationOff` if buyers neither register nor sign in here."""
+    if not settings.REGISTRATION:
+        raise RegistrationOff(mark("This shop's customers sign in at its identity provider."))
+
+
 def register(*, username: str, email: str, password: str) -> User:
     """Create an account.
 
@@ -44,10 +60,9 @@ def register(*, username: str, email: str, password: str) -> User:
     password = normalized(password)
     given = {"username": User.normalize_username(username), "email": User.objects.normalize_email(email)}
     user = User(**given)
-    is_reserved = user.username.casefold().startswith(ERASED_PREFIX)
     errors = [
         *_field_errors("username", lambda: User.username_validator(user.username)),
-        *([{"field": "username", "code": "taken", "detail": TAKEN}] if is_reserved else []),
+        *([{"field": "username", "code": "taken", "detail": TAKEN}] if is_reserved(user.username) else []),
         # A blank refuses quoted names, which may have commas and signs of HTML.
         *_field_errors("email", lambda: validate_email(user.email.replace('"', " "))),
         *_field_errors("password", lambda: validate_password(password, user)),
@@ -61,6 +76,14 @@ def register(*, username: str, email: str, password: str) -> User:
         )
     except IntegrityError:
         raise invalid_field("username", "taken", TAKEN) from None
+
+
+def is_reserved(username: str) -> bool:
+    """Whether nobody may choose this name, because the shop gives names like it. MySQL takes letters with and
+    without accents for equal.
+    """
+    letters = [one for one in unicodedata.normalize("NFKD", username) if not unicodedata.combining(one)]
+    return "".join(letters).casefold().startswith((ERASED_PREFIX, EXTERNAL_PREFIX))
 
 
 def authenticate(account: User | None, *, password: str) -> User:
@@ -147,6 +170,7 @@ def find_ids(term: str, *, most: int) -> set[int]:
         for spelling in spellings(term)
         for column in ("username", "email")
     ]
+    searches.append(User.objects.filter(external_identity__external_id=term))
     if number := literals.row_number(term):
         searches.append(User.objects.filter(pk=number))
     return {pk for found in searches for pk in found.values_list("pk", flat=True)[:most]}

@@ -46,11 +46,12 @@ class Users(PublicView):
         summary="Register an account",
         request=RegisterInput,
         responses={201: AccountBody},
-        refused={429: ["throttled"]},
+        refused={403: ["registration_off"], 429: ["throttled"]},
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
         """At most 60 registrations per hour and address; of IPv6 the first 64 bits count."""
+        accounts.require_registration()
         given = read(RegisterInput, request)
         address = client_address.from_request(request)
         counted = [(throttling.REGISTRATIONS, throttling.network_of_address(address))]
@@ -81,14 +82,15 @@ class OneUser(View):
         """Customers read their own at `/users/me`."""
         require_staff_permission(request, "auth.view_user")
         account = required(
-            User.objects.filter(pk=user_id).first(),
+            User.objects.select_related("external_identity").filter(pk=user_id).first(),
             mark("There is no account {account_id}.", account_id=user_id),
         )
+        identity = getattr(account, "external_identity", None)
         return Response(
             body(
                 OneAccountBody,
                 account,
-                external_id=None,
+                external_id=identity.external_id if identity else None,
                 created_at=account.date_joined,
                 disabled_at=accounts.disabled_at(account),
             )
@@ -130,7 +132,11 @@ class SignIn(PublicView):
         summary="Sign in by name and password",
         request=SignInInput,
         responses={200: TokensBody},
-        refused={401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]},
+        refused={
+            401: ["invalid_credentials", "otp_required", "otp_invalid"],
+            403: ["registration_off"],
+            429: ["throttled"],
+        },
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:

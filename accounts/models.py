@@ -1,4 +1,4 @@
-"""Sign-outs, revoked tokens, and API keys with their secrets."""
+"""Sign-outs, revoked tokens, identities at a provider, and API keys with their secrets."""
 
 from django.conf import settings
 from django.db import models
@@ -41,6 +41,32 @@ class RevokedToken(models.Model):
     class Meta:
         verbose_name = _("revoked token")
         verbose_name_plural = _("revoked tokens")
+
+
+class ExternalIdentity(models.Model):
+    """Whom the identity provider names by `sub`, and the account that was made at their first call."""
+
+    account = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="external_identity",
+        verbose_name=_("account"),
+    )
+    issuer = ExactCharField(_("issuer"), max_length=255)
+    external_id = ExactCharField(_("external id"), max_length=255)
+
+    class Meta:
+        verbose_name = _("external identity")
+        verbose_name_plural = _("external identities")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["external_id", "issuer"], name="accounts_externalidentity_once_per_issuer"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.external_id
 
 
 class ApiKey(models.Model):

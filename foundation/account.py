@@ -27,7 +27,8 @@ class Account(NamedTuple):
     `foundation.http.permissions` decides.
 
     `issued_after` is the number of the sign-out that the token was issued after; None if it has none.
-    `family` is the sign-in that the token descends from, if it says so. A call by an API key has `key`.
+    `family` is the sign-in that the token descends from, if it says so. A call by an API key has `key`. Whom
+    an identity provider signed in `is_external`.
     """
 
     id: int
@@ -36,6 +37,14 @@ class Account(NamedTuple):
     issued_after: int | None = None
     family: str = ""
     key: UsedKey | None = None
+    is_external: bool = False
+
+    @property
+    def may_be_staff(self) -> bool:
+        """Whether this call may use rights of staff, if its account has them: not one that an API key makes
+        for an account, and none whose second factor is not ours.
+        """
+        return not self.is_external and not (self.key is not None and self.key.is_acting)
 
     @property
     def pk(self) -> int:

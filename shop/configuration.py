@@ -201,6 +201,13 @@ def _require_scheme(name: str, value: str, schemes: Sequence[str]) -> None:
         raise ImproperlyConfigured(f"{name} must be a URL that begins with {known}.")
 
 
+def require_together(*names: str) -> None:
+    """Raise `ImproperlyConfigured` unless all of these settings have a value, or none has."""
+    given = [bool(text(name)) for name in names]
+    if any(given) and not all(given):
+        raise ImproperlyConfigured(f"{', '.join(names)} belong together: set all of them, or none.")
+
+
 def time_zone(name: str) -> str:
     """The name of a time zone, such as Asia/Seoul."""
     value = text(name)

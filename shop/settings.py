@@ -29,6 +29,7 @@ from shop.configuration import (
     rate,
     read_database,
     redis_cache,
+    require_together,
     secret_key,
     secret_key_fallbacks,
     signing_keys,
@@ -52,6 +53,13 @@ SECRET_KEY_FALLBACKS = secret_key_fallbacks(is_debug=DEBUG)
 SESSION_COOKIE_AGE = 12 * 3600
 # For access and refresh tokens: the first key signs, and tokens of all keys are valid.
 TOKEN_SIGNING_KEYS = signing_keys(texts("TOKEN_SIGNING_KEYS") or ["SECRET_KEY"], SECRET_KEY)
+# Access tokens of an identity provider of the shop's own, accepted beside ours; empty: of none.
+IDENTITY_ISSUER = text("IDENTITY_ISSUER")
+IDENTITY_AUDIENCE = text("IDENTITY_AUDIENCE")
+IDENTITY_JWKS_URL = url("IDENTITY_JWKS_URL")
+require_together("IDENTITY_ISSUER", "IDENTITY_AUDIENCE", "IDENTITY_JWKS_URL")
+# Off: customers neither register nor sign in here.
+REGISTRATION = one_of("REGISTRATION", "on", "off") == "on"
 ALLOWED_HOSTS = texts("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = texts("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = origins("CORS_ALLOWED_ORIGINS")

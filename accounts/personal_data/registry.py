@@ -142,6 +142,7 @@ REGISTRY: dict[str, PersonalData | str] = {
         "device__user", Erasure.DELETED, "until it is used or reset", secrets=frozenset({"token"})
     ),
     "shop.IdempotencyKey": PersonalData("account", Erasure.DELETED, A_DAY),
+    "accounts.ExternalIdentity": PersonalData("account", Erasure.DELETED, "as long as the account"),
     "accounts.ApiKey": PersonalData(
         "maker", Erasure.DELETED, "until its maker's erasure, also when it is revoked"
     ),

@@ -55,6 +55,7 @@ REFUSALS: dict[type[Exception], tuple[str, str]] = {
     Throttled: ("throttled", ""),
     second_factor.OtpNotChecked: ("throttled", "account.otp_not_checked"),
     accounts.InvalidCredentials: ("failed", FAILED),
+    accounts.RegistrationOff: ("failed", ""),
     second_factor.OtpRequired: ("otp_required", OTP_MISSING),
     second_factor.EnrolmentRequired: ("otp_required", OTP_MISSING),
     second_factor.OtpInvalid: ("otp_invalid", OTP_WRONG),
@@ -105,7 +106,8 @@ def sign_in(
     """Sign in to the active account with this name and password; with `is_operator`, only a member of staff.
 
     The journal line is durable when it returns. Raises `Throttled` and `InvalidCredentials`; if the password
-    is right, what `second_factor.verify` raises. It hashes: requests call it by `run_sign_in`.
+    is right, `RegistrationOff` and what `second_factor.verify` raises. It hashes: requests call it by
+    `run_sign_in`.
     """
     account = accounts.find_by_username(username)
     network = throttling.network_of_address(address)
@@ -119,6 +121,8 @@ def sign_in(
         user = accounts.authenticate(account, password=password)
         if is_operator and not user.is_staff:
             raise accounts.InvalidCredentials
+        if not user.is_staff:
+            accounts.require_registration()
         verified = second_factor.verify(
             account=user, code=otp, passes_wait=lambda: _passes_wait(user.pk, network)
         )

@@ -21,6 +21,7 @@ from accounts.tokens.disabled_accounts import MAX_AGE_SECONDS, REFRESH_AFTER_SEC
 from accounts.tokens.token_pairs import TokenPair
 from foundation import clock, journal
 from foundation.account import TokenInvalid
+from foundation.concurrency.event_loop import run_blocking
 from foundation.db.transactions import DatabaseUnavailable
 from foundation.errors import NotFound
 from foundation.journal import Actor, ActorContext
@@ -248,7 +249,7 @@ def test_a_request_is_authenticated_without_a_query_also_that_of_an_account_that
     with CaptureQueriesContext(connection) as queries:
         assert status(api) == 200
         with pytest.raises(TokenInvalid):
-            authentication.account_from_header(f"Bearer {access}")
+            run_blocking(authentication.find_account(f"Bearer {access}"))
 
     assert queries.captured_queries == []
 

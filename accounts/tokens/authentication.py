@@ -1,4 +1,5 @@
-"""Authentication of API calls: finds the account of an access token without a database query.
+"""Authentication of API calls: finds the account of an access token without a database query. Tokens of the
+identity provider, if there is one, are left to `accounts.tokens`.
 
 A token names its key by `kid` in the header, so that a new key can take over without ending sessions. Tokens
 signed with `SECRET_KEY` have no `kid`.
@@ -15,9 +16,10 @@ from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from accounts.tokens import disabled_accounts
+from accounts.tokens import disabled_accounts, external_accounts
 from foundation import clock, journal
 from foundation.account import Account, TokenInvalid
+from foundation.concurrency import event_loop
 
 ALGORITHM = "HS256"
 ACCOUNT_CLAIM = "user_id"
@@ -37,21 +39,22 @@ class BearerToken(BaseAuthentication):
         if not (authorization := request.META.get("HTTP_AUTHORIZATION", "")):
             return None
         disabled_accounts.CACHED.get()
-        account = account_from_header(authorization)
+        account = event_loop.run_blocking(find_account(authorization))
         return (account, None) if account else None
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
 
-def account_from_header(authorization: str) -> Account | None:
-    """Return the account of a bearer token, without a query; None for another authorization scheme. Raises
-    `TokenInvalid`, and `DatabaseUnavailable` if the set of disabled accounts is too old to rely on.
+async def find_account(authorization: str) -> Account | None:
+    """Return the account of a bearer token; None for another authorization scheme. Of our own tokens without
+    a query, of those of the identity provider mostly so. Raises `TokenInvalid`, and `DatabaseUnavailable` if
+    the set of disabled accounts is too old to rely on; of the provider's what `external_accounts.find` does.
     """
     scheme, _, raw = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":
         return None
-    account = verify_access_token(raw.strip())
+    account = await verify(raw.strip())
     if disabled_accounts.is_token_refused(
         account.id, issued_after=account.issued_after, family=account.family
     ):
@@ -60,8 +63,22 @@ def account_from_header(authorization: str) -> Account | None:
     return account
 
 
+async def verify(raw: str) -> Account:
+    """Return the account of an access token, ours or the identity provider's, which may be disabled or signed
+    out. Raises `TokenInvalid`, and of the provider's what `external_accounts.find` does.
+    """
+    if settings.IDENTITY_ISSUER and not _is_signed_here(raw):
+        return await external_accounts.find(raw)
+    return verify_access_token(raw)
+
+
+def _is_signed_here(raw: str) -> bool:
+    """Whether the token's header is one that `sign` writes; its signature is not looked at."""
+    return raw.partition(".")[0] in _keys_by_header(settings.TOKEN_SIGNING_KEYS)
+
+
 def verify_access_token(raw: str) -> Account:
-    """Return the account of an access token, without a query. Raises `TokenInvalid`."""
+    """Return the account of an access token of ours, without a query. Raises `TokenInvalid`."""
     claims = verified_claims_of("access", raw)
     return Account(
         account_id_of(claims),

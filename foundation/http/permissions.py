@@ -17,14 +17,13 @@ READ_JOURNAL = "shop.view_journalline"
 def require_staff_permission(request: Request, permission: str, *more: str) -> int:
     """Require that the caller is staff with these, such as "coupons.change_campaign"; return its id.
 
-    An API key has the permissions of its maker, and none while it acts for an account. Raises
-    `NotAuthenticated` and `NotAllowed`.
+    An API key has the permissions of its maker, and none while it acts for an account; tokens of an identity
+    provider have none. Raises `NotAuthenticated` and `NotAllowed`.
     """
     staff_id = caller_id(request)
-    key = request.user.key if isinstance(request.user, Account) else None
-    # The account that a key acts for may be staff, and the key still is not.
-    is_acting = key is not None and key.is_acting
-    if is_acting or not _has_permissions(staff_id, [permission, *more]):
+    # The account may be staff, and this call still is not.
+    may_be_staff = not isinstance(request.user, Account) or request.user.may_be_staff
+    if not may_be_staff or not _has_permissions(staff_id, [permission, *more]):
         raise NotAllowed(mark("This account may not do that."))
     return staff_id
 

@@ -17,7 +17,7 @@ from accounts.tokens import authentication
 from foundation import scopes
 from foundation.account import TokenInvalid
 from foundation.concurrency import event_loop
-from foundation.errors import FirstcomeError
+from foundation.errors import FirstcomeError, Unavailable
 from foundation.http import client_address, compression, json_format, problems, request_body, views
 from foundation.http.messages import BurstRequest, JSONResponse
 from foundation.http.pages import rendering
@@ -122,8 +122,8 @@ async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
     if scheme.lower() != "bearer":
         return {"group": group}
     try:
-        account = authentication.verify_access_token(raw.strip())
-    except TokenInvalid:
+        account = await authentication.verify(raw.strip())
+    except (TokenInvalid, Unavailable):
         return {"group": group}
     if account.is_staff:
         return {"group": "staff", "member": account.id}

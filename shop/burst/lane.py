@@ -65,7 +65,7 @@ async def _answer(request: BurstRequest, call: Call, arguments: Mapping[str, Any
     elif authorization and BearerToken in view.authentication_classes:
         if disabled_accounts.CACHED.is_due():
             await disabled_accounts.refresh()
-        request.user = authentication.account_from_header(authorization) or ANONYMOUS
+        request.user = await authentication.find_account(authorization) or ANONYMOUS
     for permission in view.permission_classes:
         if not permission().has_permission(request, view):  # type: ignore[arg-type]
             raise NotAuthenticated(problems.NO_CREDENTIALS)
