@@ -11,7 +11,7 @@ HELP = "its username, or id:7 for the account with this number"
 
 def find(name: str) -> User:
     if name.startswith("id:"):
-        account = User.objects.filter(pk=literals.row_number(name.removeprefix("id:"))).first()
+        account = User.objects.filter(pk=literals.row_number(name.removeprefix("id:")) or 0).first()
     else:
         account = accounts.find_by_username(name)
     if account is None:

@@ -27,7 +27,7 @@ from foundation.money import format_amount
 from foundation.rates import rate_limits
 from orders import selectors as order_selectors
 from orders.models import Order
-from orders.payment import declined_cards
+from orders.payment import rows as declined_rows
 from payments import ledger
 from payments.models import Entry
 from sales.models import SaleEntry
@@ -95,7 +95,7 @@ def _limits(account: User) -> Section:
             limits.append((page, gettext("unpaid units"), product.unpaid_units, most))
         if product.limit is not None:
             limits.append((page, gettext("units, unpaid and paid"), product.held_units, product.limit))
-    declines = declined_cards.read_declines(account.pk)
+    declines = declined_rows.read_declines(account.pk)
     usages = rate_limits.read_usages(account.pk) + ([declines] if declines else [])
     for rate in usages:
         minutes, seconds = divmod(rate.rate.seconds, 60)

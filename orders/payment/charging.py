@@ -23,7 +23,7 @@ from inventory.availability import Line
 from orders import limits
 from orders.limits import Counts, Payer
 from orders.models import Saga
-from orders.payment import declined_cards, gateway_facts
+from orders.payment import gateway_facts, rows as declined_rows
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
     ACTION_EXPIRED,
@@ -75,13 +75,13 @@ def check_card_limits(counts: Counts, payer: Payer | None) -> None:
     """Raise `Throttled` if one more card of the payer's key, or account, could exceed the rate."""
     if payer is None:
         return
-    rates = declined_cards.card_rates()
+    rates = declined_rows.card_rates()
     reached = limits.reached_card_limit(counts, payer, {name: rate.times for name, rate in rates.items()})
     if reached:
         name, id = reached
         rate = rates[name]
         start = clock.now() - timedelta(seconds=rate.seconds)
-        first_at = declined_cards.first_declined_at(name, id, since=start)
+        first_at = declined_rows.first_declined_at(name, id, since=start)
         raise rate_limits.refusal(name, rate, seconds=(first_at - start).total_seconds())
 
 

@@ -34,7 +34,7 @@ from orders import lost_demand, order_events, order_states, rows as order_rows
 from orders.limits import Payer
 from orders.models import Order
 from orders.order_states import OrderRow
-from orders.payment import charging, declined_cards
+from orders.payment import charging, rows as declined_rows
 from orders.payment.charging import StartedPayment
 from orders.saga import rows as saga_rows, run
 from orders.saga.definitions import (
@@ -76,7 +76,7 @@ def pay(
         order = order_rows.lock_order(order_id, account_id=account_id)
         earlier = Payment.objects.filter(order_id=order_id).count()
         _check_payable(order, token, earlier)
-        charging.check_card_limits(declined_cards.lock_and_count_declines([payer]), payer)
+        charging.check_card_limits(declined_rows.lock_and_count_declines([payer]), payer)
         started = new_purchase(
             order, token=token, keep_on_decline=keep_on_decline, number=earlier + 1, payer=payer
         )

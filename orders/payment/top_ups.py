@@ -10,7 +10,7 @@ from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from orders.limits import Payer
 from orders.models import Saga
-from orders.payment import charging, declined_cards
+from orders.payment import charging, rows as declined_rows
 from orders.payment.charging import StartedPayment
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import SAGA_TYPES, LocalStep, Sagas, SagaType
@@ -30,7 +30,7 @@ def start(
     """
 
     def begin() -> StartedPayment:
-        charging.check_card_limits(declined_cards.lock_and_count_declines([payer]), payer)
+        charging.check_card_limits(declined_rows.lock_and_count_declines([payer]), payer)
         payment = payment_rows.new_payment(
             account_id=account_id,
             card_amount=amount,

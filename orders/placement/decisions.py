@@ -32,7 +32,7 @@ from orders import cancellation, limits, order_events, pricing, rows as order_ro
 from orders.limits import FirstOrders, Holdings, Payer
 from orders.metrics import counters
 from orders.order_states import NewLine, OrderRow, Status
-from orders.payment import charging, declined_cards, purchase
+from orders.payment import charging, purchase, rows as declined_rows
 from orders.payment.charging import StartedPayment
 from orders.placement import own_terms, rows as placement_rows
 from orders.placement.own_terms import OwnTerms
@@ -94,7 +94,7 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
     if order_request.coupon_code:
         yield from coupon_requests.locked_rows(order_request.coupon)
     yield sale_rows.locked_row(order_request.account_id)
-    yield from declined_cards.locked_payers(order_request.payer)
+    yield from declined_rows.locked_payers(order_request.payer)
     if not order_request.payer:
         yield accounts.referenced_row(order_request.account_id)
 
@@ -242,7 +242,7 @@ def _read_state(
     if any(product.sale_id is not None for product in stock.values()):
         wanted = [(account_id, _sales_of(lines, stock)) for account_id, lines in requested]
         sales = sale_rows.read_terms(wanted, clock.now(), is_locked=is_locked)
-    cards = declined_cards.lock_and_count_declines([order_request.payer for order_request in order_requests])
+    cards = declined_rows.lock_and_count_declines([order_request.payer for order_request in order_requests])
     # After the entries, whose locks an admission may have held: none is used before it was admitted.
     now = clock.now()
     spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}

@@ -27,7 +27,7 @@ from foundation.tests.racing import race, race_each
 from inventory.models import Product
 from orders.limits import Payer
 from orders.models import Order, Saga
-from orders.payment import charging, declined_cards
+from orders.payment import charging, rows as declined_rows
 from orders.tests import buying, stepping
 from orders.tests.buying import order_of
 from payments.gateways import gateway
@@ -281,7 +281,7 @@ def test_what_counts_is_found_by_an_index(settings, product):
     payer = Payer(buying.account().id, api_keys.make("wallet:write", "act").key.pk)
     start_top_up(payer)
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
-        counts = declined_cards.lock_and_count_declines([payer])
+        counts = declined_rows.lock_and_count_declines([payer])
     assert [*counts.values()] == [1, 1]
     selects = [query["sql"] for query in queries if "FROM payments_payment" in query["sql"]]
     used = [servers.explain(select)[0]["possible_keys"] for select in selects]
