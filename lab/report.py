@@ -70,18 +70,17 @@ def circumstances(instance: Instance) -> Json:
     commit = git("rev-parse", "--short", "HEAD")
     if git("status", "--porcelain", "--untracked-files=no"):
         commit += " with changes"
-    return {
-        "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "commit": commit,
-        "circumstances": {
-            "cores": os.cpu_count(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-            "processor": model[1] if model else platform.machine(),
-            "system": f"{platform.system()} {platform.release()}",
-            "load_before": round(stage.LOAD_BEFORE, 1),
-            "versions": versions(instance),
-        },
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    machine = {
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory_bytes / 2**30),
+        "processor": model[1] if model else platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "load_before": round(stage.LOAD_BEFORE, 1),
+        "versions": versions(instance),
     }
+    measured_at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return {"measured_at": measured_at, "commit": commit, "circumstances": machine}
 
 
 def versions(instance: Instance) -> dict[str, str]:

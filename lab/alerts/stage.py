@@ -243,22 +243,25 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         redis = started.enter_context(prometheus.of_redis(instance, folder))
         mysql = started.enter_context(prometheus.of_mariadb(instance, folder, *exporter_options()))
         busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
+        exporters = {
+            "redis": [redis.address],
+            "mysql": [mysql.address],
+            "alertmanager": [alertmanager.address],
+        }
+        rules = [folder / path.name for path in alert_rules.FILES]
+        scrape_seconds = min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy))
         watching = prometheus.running(
             folder / "prometheus",
-            targets={
-                **instance.metrics_targets(),
-                "redis": [redis.address],
-                "mysql": [mysql.address],
-                "alertmanager": [alertmanager.address],
-            },
-            rules=[folder / path.name for path in alert_rules.FILES],
+            targets={**instance.metrics_targets(), **exporters},
+            rules=rules,
             alertmanagers=[alertmanager.address],
-            scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
+            scrape_seconds=scrape_seconds,
         )
+        buyers = [Account(user["id"], user["access"]) for user in known["users"]]
         yield Stage(
             instance,
             shop=Shop(instance, known["staff"], Observations()),
-            buyers=[Account(user["id"], user["access"]) for user in known["users"]],
+            buyers=buyers,
             prometheus=started.enter_context(watching),
             alerts=alerts,
             programs={"broker": broker, "redis exporter": redis},

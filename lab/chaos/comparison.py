@@ -211,11 +211,15 @@ def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Findings:
     # A counter has its keys in the order of their first appearance.
     first = Counter(event["id"] for event in followed)
     second = Counter(event["id"] for event in again)
+    repeated = [id for id in first if first[id] > 1]
+    repeated_again = [id for id in second if second[id] > 1]
+    skipped = [id for id in second if id not in first]
+    gone = [id for id in first if id not in second]
     wrong = {
-        "came several times when the feed was followed": [id for id in first if first[id] > 1],
-        "came several times when the feed was read again": [id for id in second if second[id] > 1],
-        "was skipped by a reader of the feed": [id for id in second if id not in first],
-        "is not in the feed any more": [id for id in first if id not in second],
+        "came several times when the feed was followed": repeated,
+        "came several times when the feed was read again": repeated_again,
+        "was skipped by a reader of the feed": skipped,
+        "is not in the feed any more": gone,
     }
     for what, ids in wrong.items():
         for id in ids[:MOST_NAMED]:

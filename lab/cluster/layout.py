@@ -148,6 +148,8 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
                 return cluster.port_of(f"{of}-{number}" if SIZES.get(of, 0) > 1 else of)
             return {"password": cluster.password, "uuid": member_uuid}[what](of)
 
+    replica_of = f"replicaof {ports.HOST} {cluster.port_of('redis-1')}" if number > 1 else ""
+    group_seeds = ",".join(cluster.addresses("mysql-group"))
     known = Known(
         os.environ,
         host=ports.HOST,
@@ -156,13 +158,13 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
         project=places.PROJECT,
         python=sys.executable,
         group_name=GROUP,
-        group_seeds=",".join(cluster.addresses("mysql-group")),
+        group_seeds=group_seeds,
         name=name,
         number=number,
         folder=folder,
         metrics=cluster.metrics / name,
         socket=places.socket_path(folder, "mysql.sock"),
-        replicaof=f"replicaof {ports.HOST} {cluster.port_of('redis-1')}" if number > 1 else "",
+        replicaof=replica_of,
     )
     return Template(text).substitute(known)
 

@@ -31,9 +31,11 @@ SETTINGS = layout.declared("shop.toml")
 
 def compose(cluster: Cluster, own: Environment) -> Settings:
     """The user's own settings, except for those that lead to the cluster's servers. Raises SetupError."""
+    users = environments.compose(cluster, {**SETTINGS["defaults"], **own})
+    servers = {name: layout.filled(cluster, text) for name, text in SETTINGS["servers"].items()}
     return {
-        **environments.compose(cluster, {**SETTINGS["defaults"], **own}),
-        **{name: layout.filled(cluster, text) for name, text in SETTINGS["servers"].items()},
+        **users,
+        **servers,
         "METRICS_TOKEN": places.secret(cluster.home, "metrics-token"),
         "FIRSTCOME_VAR": str(cluster.home.parent),
     }

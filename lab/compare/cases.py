@@ -254,16 +254,19 @@ def sums_of(rows: Iterable[Row]) -> Row:
 
 def read(figures: Figures) -> Row:
     """The figures of one load: times of a call, and until the caller knew what its request came to."""
-    answers = figures.counts("answer_")
+    # `answer_409_sold_out` counts the answers `409 sold_out`.
+    counts = figures.counts("answer_").items()
+    answers = {name.replace("_", " ", 1): count for name, count in counts}
+    per_second = ratio(figures.count("iterations"), lasted(figures))
+    times = {name: figures.number("took", sum_of) for name, sum_of in TIMES.items()}
     return {
-        # `answer_409_sold_out` counts the answers `409 sold_out`.
-        "answers": {name.replace("_", " ", 1): count for name, count in answers.items()},
+        "answers": answers,
         "tickets": figures.counts("ticket_"),
         "asked": figures.count("answered"),
         "coupons": figures.count("coupons"),
         "unsure": figures.count("unsure"),
-        "per_second": round(ratio(figures.count("iterations"), lasted(figures)), 1),
-        **{name: figures.number("took", sum_of) for name, sum_of in TIMES.items()},
+        "per_second": round(per_second, 1),
+        **times,
         "settled_p95_ms": figures.number("settled", "p(95)"),
     }
 

@@ -228,11 +228,11 @@ def copy_project(target: Path, instance: Instance) -> None:
     subprocess.run(["bash", "-c", line, target], cwd=places.PROJECT, check=True)
     texts = "".join((target / name).read_text() for name in FILES)
     # Without these nothing starts; those that are no secrets follow.
-    chosen = {name: secrets.token_hex(32) for name in re.findall(r"\$\{(\w+):\?", texts)} | SETTINGS
+    required = re.findall(r"\$\{(\w+):\?", texts)
+    chosen = {name: secrets.token_hex(32) for name in required} | SETTINGS
     chosen |= {f"{name}_PORT": str(instance.port + offset) for offset, name in enumerate(PORTS)}
-    places.write_whole(
-        target / ".env", "".join([f"{name}={value}\n" for name, value in chosen.items()]), mode=0o600
-    )
+    lines = [f"{name}={value}\n" for name, value in chosen.items()]
+    places.write_whole(target / ".env", "".join(lines), mode=0o600)
 
 
 @contextmanager

@@ -106,12 +106,10 @@ def _run(seed: str, outcomes: Connection) -> None:
         events=["order.*"],
     )
     answers = Answers()
-    people = [
-        *(Client(processes, answers, id, shop.CUSTOMER) for id in ACCOUNTS[:CUSTOMERS]),
-        *(Client(processes, answers, id, shop.COLLECTOR) for id in ACCOUNTS[CUSTOMERS:]),
-        *(Operator(processes, answers, id, shop.OPERATOR) for id in OPERATORS),
-    ]
-    for client in people:
+    customers = [Client(processes, answers, id, shop.CUSTOMER) for id in ACCOUNTS[:CUSTOMERS]]
+    collectors = [Client(processes, answers, id, shop.COLLECTOR) for id in ACCOUNTS[CUSTOMERS:]]
+    operators = [Operator(processes, answers, id, shop.OPERATOR) for id in OPERATORS]
+    for client in [*customers, *collectors, *operators]:
         client.go_on(client.live())
     while processes.steps < MOST.steps:
         processes.step()

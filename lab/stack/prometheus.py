@@ -100,6 +100,10 @@ class Prometheus:
         return json.loads(text)["data"]
 
 
+def _static(addresses: Sequence[str]) -> list[dict[str, list[str]]]:
+    return [{"targets": [*addresses]}]
+
+
 @contextmanager
 def running(
     folder: Path,
@@ -112,12 +116,12 @@ def running(
     """One that scrapes `/metrics` of each job's targets and evaluates the rules. Raises SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
     times = ("scrape_interval", "scrape_timeout", "evaluation_interval")
-    static = lambda addresses: [{"targets": [*addresses]}]  # noqa: E731
+    jobs = [{"job_name": job, "static_configs": _static(of)} for job, of in targets.items()]
     configuration = {
         "global": dict.fromkeys(times, f"{scrape_seconds * 1000:.0f}ms"),
-        "scrape_configs": [{"job_name": job, "static_configs": static(of)} for job, of in targets.items()],
+        "scrape_configs": jobs,
         "rule_files": [str(path) for path in rules],
-        "alerting": {"alertmanagers": [{"static_configs": static(alertmanagers)}]},
+        "alerting": {"alertmanagers": [{"static_configs": _static(alertmanagers)}]},
     }
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(configuration, indent=1))

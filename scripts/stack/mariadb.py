@@ -87,9 +87,12 @@ class Server:
             "--binlog-expire-logs-seconds=604800",
             "--server-id=1",
         ]
+        # As root a server starts only if that is said.
+        user = ["--user=root"] if os.getuid() == 0 else []
+        log = binary_log if self.has_binary_log else ["--skip-log-bin"]
         return [
             "--no-defaults",
-            *(["--user=root"] if os.getuid() == 0 else []),
+            *user,
             f"--datadir={self.data}",
             f"--socket={self.socket}",
             f"--pid-file={self.home / 'mariadb.pid'}",
@@ -98,7 +101,7 @@ class Server:
             f"--init-file={self.home / 'first.sql'}",
             "--skip-networking",
             "--skip-name-resolve",
-            *(binary_log if self.has_binary_log else ["--skip-log-bin"]),
+            *log,
             "--character-set-server=utf8mb4",
             f"--collation-server={self.collation}",
             "--innodb-flush-log-at-trx-commit=1",

@@ -190,12 +190,16 @@ class Trial:
         lost, doubled = ([one for one in found if one not in self.known] for found in compared)
         self.known |= {*lost, *doubled}
         acknowledged = sum(len(known[kind] - earlier[kind]) for kind in known)
+        duration = f", {fault.seconds:.0f} s" if fault.seconds else ""
+        answers = [f"{count} x {word}" for word, count in sorted(seen.words.items())]
         row = [
-            f"{fault.name} ({target}{f', {fault.seconds:.0f} s' if fault.seconds else ''})",
+            f"{fault.name} ({target}{duration})",
             f"{outage:.1f} s",
             f"{whole:.1f} s",
-            ", ".join(f"{count} x {word}" for word, count in sorted(seen.words.items())),
-            *(f"{len(lost)} of {acknowledged}", str(len(doubled)), f"{busy:.0f}"),
+            ", ".join(answers),
+            f"{len(lost)} of {acknowledged}",
+            str(len(doubled)),
+            f"{busy:.0f}",
         ]
         found = [*fault.failures(seen.words, outage_seconds=outage, acknowledged=acknowledged), *findings]
         found += [*(f"lost: {one}" for one in lost), *(f"doubled: {one}" for one in doubled), *seen.findings]
