@@ -166,6 +166,7 @@ def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_
     assert buying.reasons(outcomes) == {"held": 2, "Replay": 1}
 
 
+@pytest.mark.usefixtures("numbers_at_hand")
 def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon():
     shared_campaign(quantity=50)
     product = ProductFactory(on_hand=200)
