@@ -1,7 +1,7 @@
 """Whether a campaign issues coupons, how many are left, and who may get one: every strategy decides by it.
 
-Rules without a query. In `coupons.rows` are their twins, conditions on the campaign's row: `issues_at`, and
-`lets_in` for its list.
+Rules without a query of their own: whether an account is listed is asked of the caller. In `coupons.rows` are
+their twins, conditions on the campaign's row: `issues_at`, and `lets_in` for its list.
 """
 
 from collections.abc import Callable, Container

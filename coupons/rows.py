@@ -1,4 +1,4 @@
-"""The rows of coupons as their hot transactions read, lock and write them: all of the app's SQL.
+"""The rows of coupons as their hot transactions read, lock and write them.
 
 Each locks and writes in this order:
 
