@@ -63,8 +63,7 @@ def register(*, username: str, email: str, password: str) -> User:
     errors = [
         *_field_errors("username", lambda: User.username_validator(user.username)),
         *([{"field": "username", "code": "taken", "detail": TAKEN}] if is_reserved(user.username) else []),
-        # A blank refuses quoted names, which may have commas and signs of HTML.
-        *_field_errors("email", lambda: validate_email(user.email.replace('"', " "))),
+        *_field_errors("email", lambda: check_email(user.email)),
         *_field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
@@ -76,6 +75,12 @@ def register(*, username: str, email: str, password: str) -> User:
         )
     except IntegrityError:
         raise invalid_field("username", "taken", TAKEN) from None
+
+
+def check_email(address: str) -> None:
+    """Raise `ValidationError` for what no account may have as its address."""
+    # A blank refuses quoted names, which may have commas and signs of HTML.
+    validate_email(address.replace('"', " "))
 
 
 def is_reserved(username: str) -> bool:

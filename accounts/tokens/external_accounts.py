@@ -12,7 +12,6 @@ from uuid import uuid4
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
 from accounts import accounts
@@ -136,7 +135,7 @@ def _valid_email(given: str) -> str:
         return ""
     address = normalized(User.objects.normalize_email(given))
     try:
-        validate_email(address.replace('"', " "))
+        accounts.check_email(address)
         address.encode()
     except (ValidationError, UnicodeEncodeError):
         return ""

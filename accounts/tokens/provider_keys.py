@@ -1,18 +1,17 @@
 """The identity provider's public keys (RFC 7517): fetched beside the calls, and kept while it is away."""
 
-import asyncio
 import threading
 import time
-from asyncio import _get_running_loop as running_loop
 from collections.abc import Mapping
-from concurrent import futures
-from typing import Any, NamedTuple
+from concurrent.futures import Future
+from typing import Any
 
 import orjson
 from django.conf import settings
 from jwt import PyJWK, PyJWTError
 from structlog import get_logger
 
+from foundation.concurrency import event_loop
 from foundation.errors import Unavailable
 from foundation.lazy_texts import mark
 from foundation.outbound import http_client
@@ -37,13 +36,6 @@ ALGORITHMS: dict[tuple[Any, Any], str] = {
 """The one algorithm of each type and curve of key: a token chooses none, and no key is a shared secret."""
 
 
-class ProviderKey(NamedTuple):
-    """A public key, and the one algorithm by which it verifies."""
-
-    key: PyJWK
-    algorithm: str
-
-
 class KeysUnknown(Unavailable):
     """The provider was asked for this key, and has not answered."""
 
@@ -52,13 +44,13 @@ class ProviderKeys:
     """The provider's keys, by their ids; one without an id verifies tokens that name none."""
 
     def __init__(self) -> None:
-        self._keys: Mapping[str | None, ProviderKey] | None = None
+        self._keys: Mapping[str | None, PyJWK] | None = None
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
-        self._fetching: futures.Future[None] | None = None
+        self._fetching: Future[None] | None = None
         self._mutex = threading.Lock()
 
-    async def find(self, key_id: str | None) -> ProviderKey | None:
+    async def find(self, key_id: str | None) -> PyJWK | None:
         """The key with this id, None if the provider has none. Raises `KeysUnknown`.
 
         Old keys are used while they are fetched again. Only a call with an unknown key waits for the fetch.
@@ -72,7 +64,7 @@ class ProviderKeys:
                     self._tried_at = now
                     self._fetching = start_once("identity provider's keys", self._fetch)
         if is_unknown and self._fetching is not None:
-            await _wait_for(self._fetching)
+            await event_loop.wait_for_end(self._fetching, FETCH_SECONDS + 1)
         key = self._keys.get(key_id) if self._keys else None
         if key is None and self._tried_at > self._fetched_at:
             raise KeysUnknown(mark("The identity provider can't be reached; nothing was done."))
@@ -105,8 +97,9 @@ class ProviderKeys:
         self._fetched_at = began_at
 
 
-def usable_keys(document: Any) -> dict[str | None, ProviderKey]:
-    """The keys of the set that verify signatures by an algorithm that is accepted; others are left out.
+def usable_keys(document: Any) -> dict[str | None, PyJWK]:
+    """The keys of the set that verify signatures by an algorithm that is accepted, each with that one alone;
+    others are left out.
 
     Raises `ValueError` if it is not a set of keys.
     """
@@ -120,7 +113,7 @@ def usable_keys(document: Any) -> dict[str | None, ProviderKey]:
     return found
 
 
-def _usable_key(members: Any) -> ProviderKey | None:
+def _usable_key(members: Any) -> PyJWK | None:
     if not isinstance(members, dict) or members.get("use", "sig") != "sig":
         return None
     names = [members.get(name) for name in ("kid", "kty", "crv")]
@@ -137,16 +130,7 @@ def _usable_key(members: Any) -> ProviderKey | None:
         return None
     if key_type == "RSA" and key.key.key_size < SHORTEST_RSA_BITS:
         return None
-    return ProviderKey(key, algorithm)
-
-
-async def _wait_for(fetching: "futures.Future[None]") -> None:
-    """Wait until it has ended, or for a moment longer than it may take."""
-    if running_loop() is None:
-        futures.wait([fetching], timeout=FETCH_SECONDS + 1)
-    else:
-        # Not `wait_for`: the wait of one request may be cancelled, and the fetch must not.
-        await asyncio.wait({asyncio.wrap_future(fetching)}, timeout=FETCH_SECONDS + 1)
+    return key
 
 
 KEYS = ProviderKeys()

@@ -45,13 +45,13 @@ async def verify(raw: str) -> Identity:
         header = jwt.get_unverified_header(raw)
         if header.get("alg") not in ALGORITHMS.values() or str(header.get("typ", "jwt")).lower() not in TYPES:
             raise TokenInvalid
-        found = await KEYS.find(header.get("kid"))
-        if found is None:
+        key = await KEYS.find(header.get("kid"))
+        if key is None:
             raise TokenInvalid
         claims = jwt.decode(
             raw,
-            found.key,
-            algorithms=[found.algorithm],
+            key,
+            algorithms=[key.algorithm_name],
             audience=settings.IDENTITY_AUDIENCE,
             issuer=settings.IDENTITY_ISSUER,
             options={"require": ["exp", "iss", "aud", "sub"], **CHECKED_HERE},

@@ -11,6 +11,7 @@ import time
 from asyncio import AbstractEventLoop, Future, _get_running_loop as running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable
+from concurrent import futures
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -131,6 +132,16 @@ async def sleep(seconds: float) -> None:
         time.sleep(seconds)
     else:
         await asyncio.sleep(seconds)
+
+
+async def wait_for_end(run: "futures.Future[Any]", seconds: float) -> None:
+    """Wait until another thread's work has ended, but no longer than this. It goes on if the wait is
+    cancelled.
+    """
+    if running_loop() is None:
+        futures.wait([run], timeout=seconds)
+    else:
+        await asyncio.wait({asyncio.wrap_future(run)}, timeout=seconds)
 
 
 class Signal:

@@ -452,7 +452,7 @@ def test_keys_of_other_kinds_are_left_out():
 
     found = provider_keys.usable_keys({"keys": [*others, rsa, curve, edwards]})
 
-    assert {key_id: key.algorithm for key_id, key in found.items()} == {
+    assert {key_id: key.algorithm_name for key_id, key in found.items()} == {
         "RS256": "RS256",
         "ES256": "ES256",
         "EdDSA": "EdDSA",
