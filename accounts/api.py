@@ -43,6 +43,7 @@ class PublicView(View):
 
 class Users(PublicView):
     @extend_schema(
+        operation_id="register",
         summary="Register an account",
         request=RegisterInput,
         responses={201: AccountBody},
@@ -64,7 +65,7 @@ class Users(PublicView):
 class OwnAccount(View):
     resource = Resource.NONE
 
-    @extend_schema(summary="The caller's own account", responses={200: OwnAccountBody})
+    @extend_schema(operation_id="getMe", summary="The caller's own account", responses={200: OwnAccountBody})
     def get(self, request: Request) -> Response:
         """The account of the access token."""
         return Response(body(OwnAccountBody, _own_account(request)))
@@ -74,6 +75,7 @@ class OneUser(View):
     resource = Resource.ACCOUNTS
 
     @extend_schema(
+        operation_id="getAccount",
         summary="One account (staff)",
         responses={200: OneAccountBody},
         refused={403: ["permission_denied"], 404: ["not_found"]},
@@ -101,6 +103,7 @@ class OwnPassword(View):
     resource = Resource.NONE
 
     @extend_schema(
+        operation_id="changePassword",
         summary="Change the caller's own password",
         request=ChangePasswordInput,
         responses={204: None},
@@ -129,6 +132,7 @@ class OwnPassword(View):
 
 class SignIn(PublicView):
     @extend_schema(
+        operation_id="signIn",
         summary="Sign in by name and password",
         request=SignInInput,
         responses={200: TokensBody},
@@ -166,6 +170,7 @@ class SignIn(PublicView):
 
 class Refresh(PublicView):
     @extend_schema(
+        operation_id="refreshTokens",
         summary="Exchange a refresh token for a new pair",
         request=RefreshInput,
         responses={200: TokensBody},
@@ -184,7 +189,9 @@ class Refresh(PublicView):
 class SignOut(View):
     resource = Resource.NONE
 
-    @extend_schema(summary="Revoke a refresh token", request=RefreshInput, responses={204: None})
+    @extend_schema(
+        operation_id="signOut", summary="Revoke a refresh token", request=RefreshInput, responses={204: None}
+    )
     def post(self, request: Request) -> Response:
         """Revokes the caller's refresh token and all of the same sign-in; it can be repeated."""
         token_pairs.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))

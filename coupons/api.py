@@ -66,6 +66,7 @@ class Campaigns(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
+        operation_id="listCampaigns",
         summary="Campaigns, newest first",
         description="Scheduled, open and sold out campaigns; staff see closed ones too. "
         + api_doc.CACHED_LIST,
@@ -84,6 +85,7 @@ class Campaigns(View):
         )
 
     @extend_schema(
+        operation_id="createCampaign",
         summary="Create a campaign (staff)",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateCampaignInput,
@@ -102,6 +104,7 @@ class OneCampaign(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
+        operation_id="getCampaign",
         summary="One campaign",
         description="Closed campaigns are visible to staff only.",
         responses=schemas.CampaignBody,
@@ -112,6 +115,7 @@ class OneCampaign(View):
         return Response(schemas.campaign_body(campaign, for_staff=for_staff))
 
     @extend_schema(
+        operation_id="updateCampaign",
         summary="Change a campaign (staff)",
         description="Once a coupon is issued, code source, partner, discount, `products` and "
         "`first_order_only` can't change. A new `shared_code` takes the place of the one before at once, and "
@@ -133,6 +137,7 @@ class PauseCampaign(View):
     is_paused = True
 
     @extend_schema(
+        operation_id="pauseCampaign",
         summary="Pause a campaign (staff)",
         description="From this answer on no process issues a coupon of it, until it is resumed: "
         "`POST /coupons` is 409 `campaign_paused`, accounts that have their coupon still get it, and queue "
@@ -152,6 +157,7 @@ class PauseCampaign(View):
 
 @extend_schema_view(
     post=extend_schema(
+        operation_id="resumeCampaign",
         summary="Resume a paused campaign (staff)",
         description="It issues coupons again, as far as its terms allow; queue tickets go on in their order. "
         "A campaign that is not paused stays as it is.",
@@ -166,6 +172,7 @@ class CampaignCodes(View):
     is_one_transaction = False
 
     @extend_schema(
+        operation_id="listCodes",
         summary="The pool of a campaign, newest first (staff)",
         parameters=[OpenApiParameter("status", str, enum=["available", "issued", "void"])],
         page_of=schemas.PoolCodeBody,
@@ -178,6 +185,7 @@ class CampaignCodes(View):
         return paginate_for_staff(request, rows, schemas.code_body)
 
     @extend_schema(
+        operation_id="addCodes",
         summary="Add codes to the pool of a campaign (staff)",
         description="Codes that exist in any campaign are skipped: repeating the call is safe.",
         request=schemas.AddCodesInput,
@@ -201,6 +209,7 @@ class CampaignEligibleAccounts(View):
     is_one_transaction = False
 
     @extend_schema(
+        operation_id="addEligibleAccounts",
         summary="Add accounts to the list of a campaign (staff)",
         description="For campaigns with `eligible: listed`: only these accounts get a coupon. Accounts that "
         "are listed already are skipped, so repeating the call is safe. If an account doesn't exist the call "
@@ -220,6 +229,7 @@ class OneCampaignCode(View):
     resource = Resource.CAMPAIGNS
 
     @extend_schema(
+        operation_id="renameCode",
         summary="Rename an available code (staff)",
         request=schemas.RenameCodeInput,
         responses={200: schemas.PoolCodeBody},
@@ -244,6 +254,7 @@ class Coupons(View):
     limit = rate_limits.COUPONS
 
     @extend_schema(
+        operation_id="listCoupons",
         summary="The caller's coupons, newest first",
         description="Staff see the coupons of all accounts. With the `status` `issued` or `expired`, and "
         "without `account`, a page of theirs looks at 20,000 coupons at most: it may have fewer results "
@@ -270,6 +281,7 @@ class Coupons(View):
         )
 
     @extend_schema(
+        operation_id="claimCoupon",
         summary="Issue the caller's coupon of a campaign",
         description="Staff may name the `user` to issue to; an account that doesn't exist or is disabled is "
         "404 `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 "
@@ -333,6 +345,7 @@ class OneCoupon(View):
     resource = Resource.COUPONS
 
     @extend_schema(
+        operation_id="getCoupon",
         summary="One coupon",
         description="Of the caller; staff see the coupons of all accounts.",
         responses=schemas.CouponBody,
@@ -346,6 +359,7 @@ class OneQueueTicket(View):
     resource = Resource.COUPONS
 
     @extend_schema(
+        operation_id="getQueueTicket",
         summary="One queue ticket",
         description="Of the caller; staff see the tickets of all accounts. It waits, or is settled for good. "
         "With `Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
@@ -387,6 +401,7 @@ class VoidCoupon(View):
     resource = Resource.COUPONS
 
     @extend_schema(
+        operation_id="voidCoupon",
         summary="Make a coupon void (staff)",
         description="Neither its slot nor a pool's code is issued again, and its owner can't get another "
         "coupon of the campaign.",

@@ -41,6 +41,7 @@ class Events(View):
     resource = Resource.EVENTS
 
     @extend_schema(
+        operation_id="listEvents",
         summary="What happened, each event once (staff)",
         description="A reader sends the `next` of each answer as `after` of the following call, and gets "
         "every event once, in an order that never changes: positions are given after the commit, so none is "
@@ -123,6 +124,7 @@ class WebhookEndpoints(View):
     further_scopes = {"POST": READ_SCOPE}
 
     @extend_schema(
+        operation_id="listWebhookEndpoints",
         summary="Webhook endpoints, newest first (staff)",
         description="The data platform is one of them. It is set up by the settings, and sent batches by its "
         "own protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.",
@@ -135,6 +137,7 @@ class WebhookEndpoints(View):
         return paginate(request, endpoints.find(), schemas.listed_endpoint_body)
 
     @extend_schema(
+        operation_id="createWebhookEndpoint",
         summary="Create a webhook endpoint (staff)",
         description="It is sent each event of these types from now on, signed as Standard Webhooks says, at "
         "least once and in order for each order. `secret` is shown this once. The URL begins with https, and "
@@ -158,13 +161,17 @@ class OneWebhookEndpoint(View):
     further_scopes = {"PATCH": READ_SCOPE}
 
     @extend_schema(
-        summary="One webhook endpoint (staff)", responses={200: schemas.WebhookEndpointBody}, refused=OF_ONE
+        operation_id="getWebhookEndpoint",
+        summary="One webhook endpoint (staff)",
+        responses={200: schemas.WebhookEndpointBody},
+        refused=OF_ONE,
     )
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "events.view_webhookendpoint")
         return Response(schemas.endpoint_body(endpoints.get(endpoint_id=endpoint_id)))
 
     @extend_schema(
+        operation_id="updateWebhookEndpoint",
         summary="Change a webhook endpoint (staff)",
         description="What is pending is tried at once. An endpoint that is enabled again gets what happened "
         "meanwhile, as far as events are kept, and before that `events.skipped` if some were deleted. From "
@@ -182,6 +189,7 @@ class OneWebhookEndpoint(View):
         return Response(schemas.endpoint_body(endpoint))
 
     @extend_schema(
+        operation_id="deleteWebhookEndpoint",
         summary="Delete a webhook endpoint (staff)",
         description="Its deliveries are deleted with it. A request that is under way may still arrive.",
         responses={204: None},
@@ -198,6 +206,7 @@ class RotateWebhookSecret(View):
     further_scopes = {"POST": READ_SCOPE}
 
     @extend_schema(
+        operation_id="rotateWebhookSecret",
         summary="Give a webhook endpoint another secret (staff)",
         description="`secret` is shown this once. For 24 hours deliveries bear the signatures of both, and "
         "then that of the new one alone.",
@@ -215,6 +224,7 @@ class WebhookDeliveries(View):
     resource = Resource.WEBHOOKS
 
     @extend_schema(
+        operation_id="listDeliveries",
         summary="The deliveries to a webhook endpoint, newest first (staff)",
         parameters=[OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)), *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.WebhookDeliveryBody]},
@@ -231,6 +241,7 @@ class ResendDelivery(View):
     resource = Resource.WEBHOOKS
 
     @extend_schema(
+        operation_id="resendDelivery",
         summary="Send an event to a webhook endpoint again (staff)",
         description="With the same id. It is sent at once, and then tried as a new one is. It may then come "
         "after later events of its order.",
@@ -249,6 +260,7 @@ class TestWebhookEndpoint(View):
     resource = Resource.WEBHOOKS
 
     @extend_schema(
+        operation_id="testWebhookEndpoint",
         summary="Send a test to a webhook endpoint (staff)",
         description="An event of the type `webhook.test`, which is sent at once; the list of deliveries "
         "shows what came of it.",

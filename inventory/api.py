@@ -30,6 +30,7 @@ class Products(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
+        operation_id="listProducts",
         summary="Find products",
         description="Staff see inactive ones too. With `availability` alone a page looks at 20,000 products "
         "at most: it may have fewer results than `limit`, or none, while `next` leads on. "
@@ -51,6 +52,7 @@ class Products(View):
         return await cached_lists.respond(request, customers=_products_of_customers, staff=_products_of_staff)
 
     @extend_schema(
+        operation_id="createProduct",
         summary="Create a product (staff)",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateProductInput,
@@ -70,6 +72,7 @@ class PopularProducts(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
+        operation_id="rankProducts",
         summary="Popular products",
         description="The active products that sold most, by units paid less units refunded, on a day and so "
         "many days before it, in the shop's time zone. Products of which nothing is left of that are not in "
@@ -100,6 +103,7 @@ class OneProduct(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
+        operation_id="getProduct",
         summary="One product",
         description="An inactive product is 404 for everyone but staff.",
         responses=schemas.ProductBody,
@@ -109,6 +113,7 @@ class OneProduct(View):
         return Response(schemas.product_body(product))
 
     @extend_schema(
+        operation_id="updateProduct",
         summary="Change a product (staff)",
         request=schemas.ChangeProductInput,
         responses={200: schemas.ProductBody},
@@ -126,6 +131,7 @@ class PauseProduct(View):
     is_paused = True
 
     @extend_schema(
+        operation_id="pauseProduct",
         summary="Pause a product (staff)",
         description="From this answer on no process places an order of it, until it is resumed: "
         "`POST /orders` is 409 `product_paused`. Orders that are placed already go on. A paused product "
@@ -144,6 +150,7 @@ class PauseProduct(View):
 
 @extend_schema_view(
     post=extend_schema(
+        operation_id="resumeProduct",
         summary="Resume a paused product (staff)",
         description="It can be ordered again, if it is active and in stock. A product that is not paused "
         "stays as it is.",
@@ -157,6 +164,7 @@ class StockAdjustments(View):
     resource = Resource.PRODUCTS
 
     @extend_schema(
+        operation_id="adjustStock",
         summary="Adjust what is on hand (staff)",
         parameters=[api_doc.IDEMPOTENCY_KEY],
         request=schemas.AdjustStockInput,
@@ -181,7 +189,10 @@ class Stock(View):
     resource = Resource.PRODUCTS
 
     @extend_schema(
-        summary="A product's stock (staff)", responses={200: schemas.StockBody}, refused=STAFF_ONLY
+        operation_id="getStock",
+        summary="A product's stock (staff)",
+        responses={200: schemas.StockBody},
+        refused=STAFF_ONLY,
     )
     def get(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.view_product")
@@ -192,6 +203,7 @@ class StockMovements(View):
     resource = Resource.PRODUCTS
 
     @extend_schema(
+        operation_id="listStockMovements",
         summary="The movements of a product's stock, newest first (staff)",
         page_of=schemas.StockMovementBody,
         refused=STAFF_ONLY,

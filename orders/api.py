@@ -113,6 +113,7 @@ class Orders(View):
     limit = rate_limits.ORDERS
 
     @extend_schema(
+        operation_id="listOrders",
         parameters=[
             OpenApiParameter("status", str, enum=get_args(OrderStatus)),
             OpenApiParameter(
@@ -144,6 +145,7 @@ class Orders(View):
         )
 
     @extend_schema(
+        operation_id="placeOrder",
         request=PlaceOrderInput,
         parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
@@ -210,7 +212,7 @@ class Orders(View):
 class OneOrder(View):
     resource = Resource.ORDERS
 
-    @extend_schema(responses={200: OrderBody}, refused={404: ["not_found"]})
+    @extend_schema(operation_id="getOrder", responses={200: OrderBody}, refused={404: ["not_found"]})
     @burst
     async def get(self, request: Request, order_id: UUID) -> JSONResponse:
         """Get one order."""
@@ -223,6 +225,7 @@ class OneOrder(View):
         return await run_in_thread(read_order, group="order", owner=request.user.pk)
 
     @extend_schema(
+        operation_id="updateOrder",
         request=PatchOrderInput,
         responses={200: OrderBody},
         refused={403: ["permission_denied"], 404: ["not_found"]},
@@ -244,7 +247,7 @@ class OneOrder(View):
 class OrderTimeline(View):
     resource = Resource.ORDERS
 
-    @extend_schema(responses={200: TimelineBody}, refused={404: ["not_found"]})
+    @extend_schema(operation_id="getTimeline", responses={200: TimelineBody}, refused={404: ["not_found"]})
     def get(self, request: Request, order_id: UUID) -> Response:
         """List every step and compensation of the order's payment, oldest first."""
         order = _get_order(request, order_id)
@@ -259,6 +262,7 @@ class CancelOrder(View):
     resource = Resource.ORDERS
 
     @extend_schema(
+        operation_id="cancelOrder",
         request=Nothing,
         responses={200: OrderBody},
         refused={404: ["not_found"], 409: ["order_not_cancellable"]},
@@ -278,7 +282,10 @@ class OrderRefunds(View):
     resource = Resource.ORDERS
 
     @extend_schema(
-        parameters=api_doc.PAGING, responses={200: api_doc.Page[RefundBody]}, refused={404: ["not_found"]}
+        operation_id="listRefunds",
+        parameters=api_doc.PAGING,
+        responses={200: api_doc.Page[RefundBody]},
+        refused={404: ["not_found"]},
     )
     def get(self, request: Request, order_id: UUID) -> Response:
         """List the order's refunds, newest first; staff see the refunds of all orders."""
@@ -287,6 +294,7 @@ class OrderRefunds(View):
         return paginate(request, refunds, lambda refund: refund_body(refund, list(refund.lines.all())))
 
     @extend_schema(
+        operation_id="refundOrder",
         request=RefundInput,
         parameters=[api_doc.IDEMPOTENCY_KEY],
         responses={202: RefundBody},
@@ -327,6 +335,7 @@ class Payments(ListPayments):
     limit = rate_limits.PAYMENTS
 
     @extend_schema(
+        operation_id="payOrder",
         request=PayInput,
         parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
@@ -376,6 +385,7 @@ class TopUps(View):
     limit = rate_limits.TOP_UPS
 
     @extend_schema(
+        operation_id="topUpWallet",
         request=TopUpInput,
         parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
@@ -431,6 +441,7 @@ class Webhooks(View):
     permission_classes = [AllowAny]
 
     @extend_schema(
+        operation_id="receiveGatewayEvent",
         summary="Receive an event about a charge (gateways)",
         parameters=SIGNATURES,
         request={"application/json": {"type": "object", "description": "An event in the gateway's format."}},

@@ -32,7 +32,7 @@ VIEW = "payments.view_payment"
 class Wallet(View):
     resource = Resource.WALLET
 
-    @extend_schema(summary="The caller's points", responses=schemas.WalletBody)
+    @extend_schema(operation_id="getWallet", summary="The caller's points", responses=schemas.WalletBody)
     def get(self, request: Request) -> Response:
         balance_amount = ledger.balance_amount(account_id(request))
         return Response({"balance_amount": balance_amount, "currency": settings.CURRENCY})
@@ -42,6 +42,7 @@ class WalletEntries(View):
     resource = Resource.WALLET
 
     @extend_schema(
+        operation_id="listWalletEntries",
         summary="The entries of the caller's wallet, newest first",
         parameters=api_doc.PAGING,
         responses=api_doc.Page[schemas.EntryBody],
@@ -54,6 +55,7 @@ class Grants(View):
     resource = Resource.WALLET
 
     @extend_schema(
+        operation_id="grantPoints",
         summary="Give an account points (staff)",
         description="An account that doesn't exist or is disabled is 404 `not_found`, the caller's own 403 "
         "`own_account`. More than an operator may grant at once or in a day is 403 `approval_required`, and "
@@ -86,6 +88,7 @@ class ListPayments(View):
     resource = Resource.PAYMENTS
 
     @extend_schema(
+        operation_id="listPayments",
         summary="The caller's payments, newest first",
         description="Staff see all payments.",
         parameters=[
@@ -110,7 +113,10 @@ class OnePayment(View):
     resource = Resource.PAYMENTS
 
     @extend_schema(
-        summary="One payment", description="Staff see all payments.", responses=schemas.PaymentBody
+        operation_id="getPayment",
+        summary="One payment",
+        description="Staff see all payments.",
+        responses=schemas.PaymentBody,
     )
     def get(self, request: Request, payment_id: UUID) -> Response:
         found = selectors.payment(payment_id=payment_id, account_id=allowed_account_id(request, VIEW))

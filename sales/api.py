@@ -45,6 +45,7 @@ class Sales(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
+        operation_id="listSales",
         summary="Sales, newest first",
         description=api_doc.CACHED_LIST,
         parameters=[
@@ -64,6 +65,7 @@ class Sales(View):
         )
 
     @extend_schema(
+        operation_id="createSale",
         summary="Create a sale (staff)",
         description="From this answer on its products can't be ordered outside of it. A product is in one "
         "sale at most that is not over.",
@@ -84,11 +86,12 @@ class OneSale(View):
     resource = Resource.SALES
     permission_classes = [IsAuthenticatedOrReadOnly]
 
-    @extend_schema(summary="One sale", responses=schemas.SaleBody)
+    @extend_schema(operation_id="getSale", summary="One sale", responses=schemas.SaleBody)
     def get(self, request: Request, sale_id: int) -> Response:
         return Response(schemas.sale_body(draw.close_if_due(terms.get(sale_id=sale_id))))
 
     @extend_schema(
+        operation_id="updateSale",
         summary="Change a sale (staff)",
         description="Every process obeys once this is answered. When it has opened, `opens_at` and "
         "`admission` can't change; when it is over, only `name` and `products`: a product can't be "
@@ -109,6 +112,7 @@ class PauseSale(View):
     is_paused = True
 
     @extend_schema(
+        operation_id="pauseSale",
         summary="Pause a sale (staff)",
         description="From this answer on no process places an order of its products, until it is resumed, "
         "and no entry is admitted. The clocks of admitted entries stop. A paused sale stays as it is.",
@@ -126,6 +130,7 @@ class PauseSale(View):
 
 @extend_schema_view(
     post=extend_schema(
+        operation_id="resumeSale",
         summary="Resume a paused sale (staff)",
         description="Admitted entries have as long left as they had when it was paused. A sale that is not "
         "paused stays as it is.",
@@ -140,6 +145,7 @@ class SaleDraw(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
+        operation_id="getDraw",
         summary="The public values of a sale's draw",
         description="Entries that joined before the opening are in ascending order of "
         "HMAC-SHA256(`seed`, `entries_hash` + id). `seed_hash` is SHA-256 of `seed`; `entries_hash` is "
@@ -157,6 +163,7 @@ class SaleEntries(View):
     limit = rate_limits.ENTRIES
 
     @extend_schema(
+        operation_id="joinSale",
         summary="Join the waiting room of a sale",
         description="Answers with the account's entry: the same one while it waits, is admitted or is used "
         "by an order that is open or paid, and a new one at the end after it expired, or its order ended "
@@ -193,6 +200,7 @@ class OneSaleEntry(View):
     resource = Resource.SALES
 
     @extend_schema(
+        operation_id="getSaleEntry",
         summary="One entry of a waiting room",
         description="Of the caller; staff see the entries of all accounts. With `Prefer: wait=N` the answer "
         "comes once it is no longer waiting, after N seconds at most. An answer is up to two seconds old: "

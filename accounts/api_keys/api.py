@@ -20,6 +20,7 @@ class ApiKeys(View):
     resource = Resource.NONE
 
     @extend_schema(
+        operation_id="listApiKeys",
         summary="API keys that are not revoked, newest first (staff)",
         page_of=schemas.ApiKeyBody,
         refused=STAFF_ONLY,
@@ -30,6 +31,7 @@ class ApiKeys(View):
         return paginate_for_staff(request, keys.unrevoked(), schemas.api_key_body)
 
     @extend_schema(
+        operation_id="createApiKey",
         summary="Make an API key (staff)",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateApiKeyInput,
@@ -55,6 +57,7 @@ class RotateApiKey(View):
     resource = Resource.NONE
 
     @extend_schema(
+        operation_id="rotateApiKey",
         summary="Give an API key a new secret (staff)",
         request=Nothing,
         responses={200: schemas.ApiKeySecretBody},
@@ -71,6 +74,7 @@ class OneApiKey(View):
     resource = Resource.NONE
 
     @extend_schema(
+        operation_id="revokeApiKey",
         summary="Revoke an API key (staff)",
         responses={204: OpenApiResponse(description="No process takes it after a second.")},
         refused=STAFF_ONLY,

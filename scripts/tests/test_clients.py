@@ -20,8 +20,8 @@ from uuid import UUID
 import pytest
 
 from firstcome_client import ApiKey, NoAnswerError, NotSettledError, Password, ProblemError, Retries, Shop
-from firstcome_client.generated.api.coupons import get_coupons
-from firstcome_client.generated.api.users import get_users_me, post_users
+from firstcome_client.generated.api.coupons import list_coupons
+from firstcome_client.generated.api.users import get_me, register
 from firstcome_client.generated.api.wallet import get_wallet
 from firstcome_client.generated.models import CardInput, ItemInput, PlaceOrderInput, RegisterInput, TopUpInput
 from firstcome_client.shop import checked
@@ -77,7 +77,7 @@ def test_a_call_whose_answer_is_lost_is_sent_again_with_its_key_and_the_next_int
 def test_a_call_without_a_key_whose_repeat_could_have_an_effect_is_sent_once(server, shop, answer):
     server.queue(answer)
     with pytest.raises((NoAnswerError, ProblemError)):
-        post_users.sync(client=shop.api, body=NEW)
+        register.sync(client=shop.api, body=NEW)
     assert len(server.sent) == 1
 
 
@@ -163,14 +163,14 @@ def count(server: CannedShop, path: str) -> int:
 
 def test_a_refused_access_token_is_renewed_once_for_all_threads(server, sign_ins):
     with Shop(server.address, Password("mina", "her password")) as shop:
-        assert checked(get_users_me.sync(client=shop.api)).id == 4
+        assert checked(get_me.sync(client=shop.api)).id == 4
         assert server.sent[0].body == {"username": "mina", "password": "her password"}
         sign_ins.number = 100
         barrier = threading.Barrier(8)
 
         def read(_):
             barrier.wait()
-            return checked(get_users_me.sync(client=shop.api)).id
+            return checked(get_me.sync(client=shop.api)).id
 
         with ThreadPoolExecutor(8) as threads:
             assert list(threads.map(read, range(8))) == [4] * 8
@@ -180,9 +180,9 @@ def test_a_refused_access_token_is_renewed_once_for_all_threads(server, sign_ins
 @pytest.mark.parametrize("refusal", [LOST, problem(401, "token_invalid")])
 def test_a_refresh_that_fails_is_not_repeated_and_signs_in_again(server, sign_ins, refusal):
     with Shop(server.address, Password("mina", "her password")) as shop:
-        get_users_me.sync(client=shop.api)
+        get_me.sync(client=shop.api)
         sign_ins.number, sign_ins.refreshing = 100, refusal
-        assert checked(get_users_me.sync(client=shop.api)).id == 4
+        assert checked(get_me.sync(client=shop.api)).id == 4
     assert (count(server, "token"), count(server, "refresh")) == (2, 1)
 
 
@@ -214,7 +214,7 @@ def test_all_pages_are_read_and_only_from_the_shop_itself(server, shop):
         return Answer(200, {"results": results, "next": link, "previous": None})
 
     server.answer = answer
-    codes = [one.code for one in shop.each(get_coupons.sync(client=shop.api, limit=2))]
+    codes = [one.code for one in shop.each(list_coupons.sync(client=shop.api, limit=2))]
     assert codes == ["1-a", "1-b", "2-a", "2-b", "3-a", "3-b"]
     assert server.sent[2].path == "/api/v1/coupons?cursor=c%2B2&limit=2"
 

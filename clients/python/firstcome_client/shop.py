@@ -9,21 +9,16 @@ from uuid import UUID
 from firstcome_client.credentials import ApiKey, Password
 from firstcome_client.errors import NotSettledError, retry_after
 from firstcome_client.generated import AuthenticatedClient
-from firstcome_client.generated.api.campaigns import get_campaigns
-from firstcome_client.generated.api.coupons import post_coupons
-from firstcome_client.generated.api.events import get_events
-from firstcome_client.generated.api.orders import (
-    get_orders,
-    get_orders_order_id,
-    get_orders_order_id_timeline,
-    post_orders,
-)
-from firstcome_client.generated.api.payments import post_payments
-from firstcome_client.generated.api.products import get_products
-from firstcome_client.generated.api.queue_tickets import get_queue_tickets_ticket_id
-from firstcome_client.generated.api.sale_entries import get_sale_entries_entry_id
-from firstcome_client.generated.api.sales import post_sales_sale_id_entries
-from firstcome_client.generated.api.wallet import post_wallet_top_ups
+from firstcome_client.generated.api.campaigns import list_campaigns
+from firstcome_client.generated.api.coupons import claim_coupon
+from firstcome_client.generated.api.events import list_events
+from firstcome_client.generated.api.orders import get_order, get_timeline, list_orders, place_order
+from firstcome_client.generated.api.payments import pay_order
+from firstcome_client.generated.api.products import list_products
+from firstcome_client.generated.api.queue_tickets import get_queue_ticket
+from firstcome_client.generated.api.sale_entries import get_sale_entry
+from firstcome_client.generated.api.sales import join_sale
+from firstcome_client.generated.api.wallet import top_up_wallet
 from firstcome_client.generated.models import (
     CampaignBody,
     CouponBody,
@@ -107,23 +102,23 @@ class Shop:
 
     def campaigns(self) -> Iterator[CampaignBody]:
         """All campaigns that the caller sees."""
-        return self.each(get_campaigns.sync(client=self.api, limit=PAGE))
+        return self.each(list_campaigns.sync(client=self.api, limit=PAGE))
 
     def products(self) -> Iterator[ProductBody]:
         """All products."""
-        return self.each(get_products.sync(client=self.api, limit=PAGE))
+        return self.each(list_products.sync(client=self.api, limit=PAGE))
 
     def orders(self) -> Iterator[OrderBody]:
         """All orders that the caller sees."""
-        return self.each(get_orders.sync(client=self.api, limit=PAGE))
+        return self.each(list_orders.sync(client=self.api, limit=PAGE))
 
     def order(self, order_id: UUID) -> OrderBody:
         """The order as it stands."""
-        return checked(get_orders_order_id.sync(order_id, client=self.api))
+        return checked(get_order.sync(order_id, client=self.api))
 
     def timeline(self, order_id: UUID) -> list[EventBody]:
         """What happened to the order, oldest first."""
-        return checked(get_orders_order_id_timeline.sync(order_id, client=self.api)).results
+        return checked(get_timeline.sync(order_id, client=self.api)).results
 
     def claim_coupon(self, campaign_id: int, *, seconds: float = 60) -> CouponBody:
         """The account's coupon of the campaign, which it may have had before.
@@ -132,7 +127,7 @@ class Shop:
         """
         give_up_at = time.monotonic() + seconds
         while True:
-            answer = post_coupons.sync(client=self.api, body=IssueCouponInput(campaign_id))
+            answer = claim_coupon.sync(client=self.api, body=IssueCouponInput(campaign_id))
             if isinstance(answer, CouponBody):
                 return answer
             assert isinstance(answer, TicketBody)  # problems are raised
@@ -143,7 +138,7 @@ class Shop:
 
         Raises NotSettledError after the seconds; joining again continues with the same entry.
         """
-        entry = checked(post_sales_sale_id_entries.sync(sale_id, client=self.api))
+        entry = checked(join_sale.sync(sale_id, client=self.api))
         return self.wait_for_entry(entry.id, seconds=seconds) if _entry_is_open(entry) else entry
 
     def place_order(
@@ -156,7 +151,7 @@ class Shop:
         """
         key = key or new_key()
         return self._wait(
-            lambda prefer: post_orders.sync_detailed(
+            lambda prefer: place_order.sync_detailed(
                 client=self.api, body=order, idempotency_key=key, prefer=prefer
             ),
             lambda answer: answer.status == "paying" and not _needs_customer(answer.payment),
@@ -168,7 +163,7 @@ class Shop:
         """Pay an order that awaits payment; keys, waits and errors are those of `place_order`."""
         key = key or new_key()
         return self._wait(
-            lambda prefer: post_payments.sync_detailed(
+            lambda prefer: pay_order.sync_detailed(
                 client=self.api, body=payment, idempotency_key=key, prefer=prefer
             ),
             _payment_is_open,
@@ -180,7 +175,7 @@ class Shop:
         """Buy points by card; keys, waits and errors are those of `place_order`."""
         key = key or new_key()
         return self._wait(
-            lambda prefer: post_wallet_top_ups.sync_detailed(
+            lambda prefer: top_up_wallet.sync_detailed(
                 client=self.api, body=top_up, idempotency_key=key, prefer=prefer
             ),
             _payment_is_open,
@@ -191,7 +186,7 @@ class Shop:
     def wait_for_order(self, order_id: UUID, *, seconds: float = 60) -> OrderBody:
         """The order once no payment or refund is under way. Raises NotSettledError after the seconds."""
         return self._wait(
-            lambda _: get_orders_order_id.sync_detailed(order_id, client=self.api),
+            lambda _: get_order.sync_detailed(order_id, client=self.api),
             lambda order: order.status in ("paying", "refunding"),
             seconds,
         )
@@ -199,9 +194,7 @@ class Shop:
     def wait_for_ticket(self, ticket_id: UUID, *, seconds: float = 60) -> TicketBody:
         """The queue ticket once it waits no longer. Raises NotSettledError after the seconds."""
         return self._wait(
-            lambda prefer: get_queue_tickets_ticket_id.sync_detailed(
-                ticket_id, client=self.api, prefer=prefer
-            ),
+            lambda prefer: get_queue_ticket.sync_detailed(ticket_id, client=self.api, prefer=prefer),
             lambda ticket: ticket.status == "waiting",
             seconds,
         )
@@ -209,13 +202,13 @@ class Shop:
     def wait_for_entry(self, entry_id: UUID, *, seconds: float = 60) -> SaleEntryBody:
         """The waiting room's entry once it waits no longer. Raises NotSettledError after the seconds."""
         return self._wait(
-            lambda prefer: get_sale_entries_entry_id.sync_detailed(entry_id, client=self.api, prefer=prefer),
+            lambda prefer: get_sale_entry.sync_detailed(entry_id, client=self.api, prefer=prefer),
             _entry_is_open,
             seconds,
         )
 
     def each(self, first: Page[T] | Problem | None) -> Iterator[T]:
-        """The rows of a list, page by page: `shop.each(get_coupons.sync(client=shop.api, limit=200))`."""
+        """The rows of a list, page by page: `shop.each(list_coupons.sync(client=shop.api, limit=200))`."""
         page = checked(first)
         while True:
             yield from page.results
@@ -236,7 +229,7 @@ class Shop:
         while True:
             asked_at = time.monotonic()
             page = checked(
-                get_events.sync(
+                list_events.sync(
                     client=self.api,
                     after=after or UNSET,
                     type_=kind or UNSET,

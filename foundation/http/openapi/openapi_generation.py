@@ -1,7 +1,6 @@
-"""Generation of the OpenAPI document: operation names, and the refusals of every call."""
+"""Generation of the OpenAPI document: scopes of its calls, and the refusals of every call."""
 
 import json
-import re
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
@@ -19,11 +18,7 @@ REFUSALS_OF_KEYS = {
 
 
 class Operations(AutoSchema):
-    """Operations are named by method and path: `post_orders_id_cancel`."""
-
-    def get_operation_id(self) -> str:
-        path = self.path.removeprefix("/api/v1/").strip("/")
-        return "_".join([self.method.lower(), *re.findall(r"\w+", path)])
+    """What a view says of its calls beside what drf-spectacular reads."""
 
     def get_operation(self, *where: Any) -> Any:
         operation = super().get_operation(*where)
