@@ -383,6 +383,7 @@ EVENT_REFUSED_SECONDS = min(3600, EVENT_GIVE_UP_SECONDS)
 # How long a webhook endpoint has to answer, how long an event is tried, and an endpoint that takes nothing.
 WEBHOOK_TIMEOUT_SECONDS = number("WEBHOOK_TIMEOUT_SECONDS", float)
 WEBHOOK_GIVE_UP_SECONDS = number("WEBHOOK_GIVE_UP_SECONDS")
+WEBHOOK_PRIVATE_ADDRESSES = flag("WEBHOOK_PRIVATE_ADDRESSES", str(int(DEBUG)))
 # How long the event feed keeps an event: seven days at least.
 EVENT_RETENTION_SECONDS = number("EVENT_RETENTION_SECONDS")
 WEBHOOK_SECRET_SIMULATOR = text("WEBHOOK_SECRET_SIMULATOR")

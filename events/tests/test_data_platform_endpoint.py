@@ -89,7 +89,7 @@ def failing_since() -> Any:
 
 def test_its_log_has_each_event_in_the_shape_of_any_delivery(api, own_data_platform, settings):
     settings.EVENT_REFUSED_SECONDS = 0
-    settings.DEBUG = True
+    settings.WEBHOOK_PRIVATE_ADDRESSES = True
     [accepted], [refused] = note("order.paid"), note(REFUSED)
     deliver_due()
     [queued] = note("order.refunded")

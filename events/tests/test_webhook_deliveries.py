@@ -54,7 +54,7 @@ sys.stdin.readline()
 
 @pytest.fixture(autouse=True)
 def _any_address(settings):
-    settings.DEBUG = True
+    settings.WEBHOOK_PRIVATE_ADDRESSES = True
     settings.WEBHOOK_TIMEOUT_SECONDS = 5.0
 
 
@@ -320,7 +320,7 @@ def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_no_more_
 
 
 def test_a_name_that_leads_to_loopback_later_is_not_called(receiver, settings, monkeypatch):
-    settings.DEBUG = False
+    settings.WEBHOOK_PRIVATE_ADDRESSES = False
     resolving_to(monkeypatch, "93.184.216.34")
     url = f"https://receiver.example:{receiver.port}/hooks"
     endpoint = endpoints.create(url=url, events=["*"], owner=an_owner())

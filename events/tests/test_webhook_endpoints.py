@@ -27,7 +27,7 @@ LOOPBACK = "http://127.0.0.1:9/hooks"
 
 @pytest.fixture(autouse=True)
 def _any_address(settings):
-    settings.DEBUG = True
+    settings.WEBHOOK_PRIVATE_ADDRESSES = True
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_what_is_wrong_is_named(api, given, expected):
 
 def test_without_debug_only_public_https_addresses_are_taken(api, settings):
     body = created(api)
-    settings.DEBUG = False
+    settings.WEBHOOK_PRIVATE_ADDRESSES = False
     for url in (LOOPBACK, "https://127.0.0.1/hooks", "https://localhost/hooks", "http://93.184.216.34/"):
         given = {"url": url, "events": ["order.*"]}
         assert faults(api.post("/webhook-endpoints", given)) == [("url", "address_refused")]

@@ -293,7 +293,8 @@ def count_disabled() -> dict[str, float]:
 
 
 def check_url(url: str) -> None:
-    """Raise `Invalid` unless it is a URL whose host has public addresses alone; with `DEBUG` any will do.
+    """Raise `Invalid` unless it is a URL whose host has public addresses alone; with
+    `WEBHOOK_PRIVATE_ADDRESSES` any will do.
 
     A name server that answers late holds a thread of the pool, so the names of one caller hold at most half
     of these threads, and one host a quarter. What was not begun in `LOOK_UP_SECONDS` is not begun. Raises
@@ -304,12 +305,14 @@ def check_url(url: str) -> None:
     def look_up() -> None:
         if found.set_running_or_notify_cancel():
             try:
-                found.set_result(public_addresses.resolve(url, allows_private=settings.DEBUG))
+                found.set_result(
+                    public_addresses.resolve(url, allows_private=settings.WEBHOOK_PRIVATE_ADDRESSES)
+                )
             except Exception as error:
                 found.set_exception(error)
 
     try:
-        public_addresses.check_url(url, allows_private=settings.DEBUG)
+        public_addresses.check_url(url, allows_private=settings.WEBHOOK_PRIVATE_ADDRESSES)
         _look_ups.start(look_up, group=("caller", journal.current_actor().id), member=urlsplit(url).hostname)
         found.result(timeout=LOOK_UP_SECONDS)
     except (AddressRefused, TimeoutError) as error:

@@ -54,7 +54,7 @@ def send(endpoint: WebhookEndpoint, *, id: str, payload: Payload) -> Attempt:
         secrets=endpoints.secrets_of(endpoint, now), id=id, seconds=int(now.timestamp()), body=body
     )
     try:
-        addresses = public_addresses.resolve(endpoint.url, allows_private=settings.DEBUG)
+        addresses = public_addresses.resolve(endpoint.url, allows_private=settings.WEBHOOK_PRIVATE_ADDRESSES)
         reply = http_client.send_request(
             "POST",
             endpoint.url,

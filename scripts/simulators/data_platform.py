@@ -1,5 +1,8 @@
 """The data platform simulator: takes events, keeps each id once, and fails or refuses as its options say.
 
+It is also a receiver of webhooks to develop with: `POST /hooks` keeps each request as it came, and
+`GET /hooks` lists them.
+
 python -m scripts.simulators.data_platform --port 8002 --book var/data_platform.sqlite3 --failure-rate 0
 """
 
@@ -25,6 +28,10 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_of_order ON events (order_id);
 CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
+CREATE TABLE IF NOT EXISTS hooks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, timestamp TEXT NOT NULL,
+    signature TEXT NOT NULL, body TEXT NOT NULL, received_at TEXT NOT NULL
+);
 """
 # Of an event that came before, nothing but the count changes.
 STORE = """
@@ -47,6 +54,12 @@ class Batch(process.Body):
 def as_json(row: Row) -> Json:
     fields = {name: row[name] for name in ("id", "type", "occurred_at")}
     return {**fields, "data": orjson.loads(row["data"]), "received_at": row["received_at"]}
+
+
+def hook_as_json(row: Row) -> Json:
+    """A webhook as it came: the body is the text that its signature was made of."""
+    headers = {f"webhook-{name}": row[name] for name in ("id", "timestamp", "signature")}
+    return {"id": row["id"], "headers": headers, "body": row["body"], "received_at": row["received_at"]}
 
 
 def build(words: Sequence[str] | None = None) -> Served:
@@ -85,8 +98,19 @@ def build(words: Sequence[str] | None = None) -> Served:
         statement = "SELECT count(*) AS events, coalesce(sum(repeats), 0) AS repeated FROM events"
         return Answer(200, dict(book.execute(statement).fetchone()))
 
+    async def keep_hook(request: Request) -> Answer:
+        """Keep the request without judging it: whoever develops a receiver checks the signature."""
+        names = ("id", "timestamp", "signature")
+        cells = {name: request.headers.get(f"webhook-{name}", "") for name in names}
+        body = (await request.body()).decode(errors="replace")
+        with book:
+            books.insert(book, "hooks", **cells, body=body, received_at=now())
+        return Answer(202, {"kept": cells["id"]})
+
     list_events = books.listing(book, "events", {"order": "order_id = ?", "type": "type = ?"}, as_json)
+    list_hooks = books.listing(book, "hooks", {"id": "id = ?"}, hook_as_json)
     routes: process.Routes = {"GET /events": list_events, "POST /events": accept, "GET /summary": summary}
+    routes = {**routes, "GET /hooks": list_hooks, "POST /hooks": keep_hook}
     return process.application(routes, book), options
 
 

@@ -62,6 +62,8 @@ def defaults(instance: Instance) -> Settings:
         "TIME_ZONE": "Asia/Seoul",
         "DEBUG": "0",
         "DEMO": "1",
+        # The receiver of webhooks that developers try is on loopback.
+        "WEBHOOK_PRIVATE_ADDRESSES": "1",
         # On loopback, with accounts whose passwords are published.
         "STAFF_OTP_REQUIRED": "0",
         "WEB_WORKERS": "2",

@@ -30,6 +30,7 @@ It listens on {ports.HOST}, without the proxy that production has before it.
   Gateway        {environment["GATEWAY_URL"]}/summary
   Data platform  {environment["DATA_PLATFORM_URL"]}/healthz
   Partner        {environment["PARTNER_URL"]}/registrations
+  Webhooks       {environment["DATA_PLATFORM_URL"]}/hooks keeps what an endpoint with this address is sent
 
 {demo(instance)}
 

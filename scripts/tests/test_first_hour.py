@@ -70,6 +70,10 @@ def test_the_tutorial_does_what_it_says(stack):
     stack.paste(rest)
 
 
+def test_a_program_is_integrated_as_the_page_says(stack):
+    stack.paste(documented.transcript(documented.page("integrate.md")))
+
+
 def test_a_launch_is_run_as_the_guide_says(stack):
     stack.paste(documented.transcript(documented.page("howto/run-a-launch.md")))
 

@@ -175,6 +175,14 @@ def test_one_event_sent_50_times_at_once_is_stored_once(tmp_path):
         assert len(platform.get("/events", order="at-once")[1]["results"]) == 1
 
 
+def test_a_webhook_is_kept_as_it_came(tmp_path):
+    headers = {"webhook-id": "1", "webhook-timestamp": "1700000000", "webhook-signature": "v1,AAAA"}
+    with serving("data_platform", tmp_path) as platform:
+        assert platform.call("POST", "/hooks", body=b'{"type": "order.paid"} ', headers=headers)[0] == 202
+        [kept] = platform.get("/hooks", id="1")[1]["results"]
+    assert (kept["headers"], kept["body"]) == (headers, '{"type": "order.paid"} ')
+
+
 @pytest.fixture
 def guarded(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENT_SECRET", "event secret")

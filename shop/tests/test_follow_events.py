@@ -1,4 +1,4 @@
-"""The script of docs/howto/follow-events.md, and the Python client, against a web server of the shop."""
+"""The script of docs/integrate.md, and the Python client, against a web server of the shop."""
 
 import os
 import subprocess
@@ -15,16 +15,18 @@ from events.feed import runs
 from events.tests.following import reader, record
 from firstcome_client import ApiKey, Shop
 from foundation.tests.racing import wait_until
+from scripts.stack import places
 from scripts.tests import documented
 
+CLIENT = str(places.PROJECT / "clients" / "python")
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
 def following(folder: Path, address: str, token: str) -> Iterator[None]:
     """The script, which is killed at the end of the block."""
-    own = {"cwd": folder, "env": os.environ | {"SHOP": address, "KEY": token}}
-    command = [sys.executable, "-I", "-S", "follow.py", "cursor.txt"]
+    own = {"cwd": folder, "env": os.environ | {"SHOP": address, "KEY": token, "PYTHONPATH": CLIENT}}
+    command = [sys.executable, "follow.py", "cursor.txt"]
     with (folder / "out").open("ab") as out, subprocess.Popen(command, stdout=out, **own) as process:
         try:
             yield
@@ -34,9 +36,7 @@ def following(folder: Path, address: str, token: str) -> Iterator[None]:
 
 def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, live_web):
     [script] = [
-        block
-        for block in documented.blocks(documented.page("howto/follow-events.md"))
-        if block.title == "follow.py"
+        block for block in documented.blocks(documented.page("integrate.md")) if block.title == "follow.py"
     ]
     (tmp_path / script.title).write_text(script.text)
     token = token_pairs.create_access_token(reader())
