@@ -24,7 +24,12 @@ class Bearer(OpenApiAuthenticationExtension):
     name = "bearer"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "An access token, of `POST /auth/token` or of the shop's identity provider.",
+        }
 
 
 class APIKey(OpenApiAuthenticationExtension):

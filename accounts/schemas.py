@@ -56,11 +56,7 @@ class OwnAccountBody(AccountBody):
 
 
 class OneAccountBody(AccountBody):
-    """An account. `external_id` is its name at an outside provider of identities, null for the shop's own.
-
-    `disabled_at` is null while it is enabled; of one that was disabled outside of the shop's pages and calls
-    it is `created_at`.
-    """
+    """An account, as operators see it."""
 
     external_id: str | None
     created_at: datetime
@@ -68,7 +64,7 @@ class OneAccountBody(AccountBody):
 
 
 class TokensBody(BaseModel):
-    """An access token, valid for 15 minutes, and a refresh token, valid for one use."""
+    """A pair of tokens."""
 
     access: str
     refresh: str

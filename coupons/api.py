@@ -28,7 +28,7 @@ from foundation.http.permissions import (
     require_claim_of_staff,
     require_staff_permission,
 )
-from foundation.http.validation import PauseInput, read, read_query
+from foundation.http.validation import OwnerQuery, PauseInput, read, read_query
 from foundation.http.views import JSONResponse, Request, Response, View, burst
 from foundation.idempotency.recorded_answers import Replay
 from foundation.observability import tracing
@@ -70,11 +70,8 @@ class Campaigns(View):
         summary="Campaigns, newest first",
         description="Scheduled, open and sold out campaigns; staff see closed ones too. "
         + api_doc.CACHED_LIST,
-        parameters=[
-            OpenApiParameter("status", str, enum=Campaign.Status.values),
-            api_doc.IF_NONE_MATCH,
-            api_doc.ETAG,
-        ],
+        parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG],
+        query=[schemas.ListCampaignsQuery],
         page_of=schemas.CampaignBody,
         responses={304: api_doc.NOT_MODIFIED},
     )
@@ -93,6 +90,7 @@ class Campaigns(View):
         refused=TERMS_REFUSED | {409: ["code_exists"]},
     )
     def post(self, request: Request) -> JSONResponse:
+        """It opens at once unless `opens_at` says otherwise."""
         require_staff_permission(request, "coupons.add_campaign")
         campaign = campaigns.create(**schemas.terms(read(schemas.CreateCampaignInput, request)))
         cached_lists.expire()
@@ -174,11 +172,12 @@ class CampaignCodes(View):
     @extend_schema(
         operation_id="listCodes",
         summary="The pool of a campaign, newest first (staff)",
-        parameters=[OpenApiParameter("status", str, enum=["available", "issued", "void"])],
+        query=[schemas.ListCodesQuery],
         page_of=schemas.PoolCodeBody,
         refused=STAFF_ONLY,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
+        """Codes that staff added, or the shop made, and what became of each."""
         require_staff_permission(request, "coupons.view_poolcode")
         given = read_query(schemas.ListCodesQuery, request)
         rows = pool.list_codes(campaign_id=campaign_id, status=given.status)
@@ -236,6 +235,7 @@ class OneCampaignCode(View):
         refused=STAFF_ONLY | {409: ["code_issued", "code_exists"]},
     )
     def patch(self, request: Request, campaign_id: int, code: str) -> Response:
+        """An issued code is 409 `code_issued`."""
         require_staff_permission(request, "coupons.change_poolcode")
         given = read(schemas.RenameCodeInput, request)
         return Response(schemas.code_body(pool.rename(campaign_id=campaign_id, code=code, to=given.code)))
@@ -259,11 +259,7 @@ class Coupons(View):
         description="Staff see the coupons of all accounts. With the `status` `issued` or `expired`, and "
         "without `account`, a page of theirs looks at 20,000 coupons at most: it may have fewer results "
         "than `limit`, or none, while `next` leads on.",
-        parameters=[
-            OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"]),
-            OpenApiParameter("campaign", api_doc.POSITIVE),
-            *api_doc.OWNER,
-        ],
+        query=[schemas.ListCouponsQuery, OwnerQuery],
         page_of=schemas.CouponBody,
         refused=STAFF_ONLY,
     )

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_noop
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from coupons import campaigns, redemption
+from coupons import campaigns
 from coupons.allocation.outcomes import Queued
 from coupons.campaigns import Terms
 from coupons.codes import code_format
@@ -54,6 +54,7 @@ StrategyName = Literal[
 DiscountType = Literal["amount", "percent"]
 CodeSource = Literal["generated", "pool", "shared"]
 Eligible = Literal["all", "listed"]
+CampaignStatus = Literal["scheduled", "awaiting_codes", "open", "paused", "sold_out", "closed"]
 CouponStatus = Literal["issued", "held", "redeemed", "expired", "void"]
 PoolStatus = Literal["available", "issued", "void"]
 Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
@@ -61,14 +62,6 @@ Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
 Partner = Annotated[str, Field(min_length=1, max_length=64)]
 GivenCode = Annotated[str, Field(pattern=code_format.GIVEN_PATTERN)]
 Products = Annotated[list[Id], Field(max_length=campaigns.MOST_PRODUCTS)]
-api_doc.declare_members(
-    "coupon_not_usable",
-    reason={
-        "type": "string",
-        "enum": sorted(redemption.REASONS),
-        "description": "why the coupon can't be used.",
-    },
-)
 
 DISCOUNT_COLUMNS = {
     "type": "discount_type",
@@ -79,7 +72,7 @@ DISCOUNT_COLUMNS = {
 
 
 class DiscountInput(Input):
-    """`value` is an amount, or a percentage of 1 to 100."""
+    """What a coupon takes off an order."""
 
     type: DiscountType
     value: PositiveAmount
@@ -88,7 +81,7 @@ class DiscountInput(Input):
 
 
 class ChangeDiscountInput(ChangeInput):
-    """Only the given fields change; null removes `max_discount_amount`."""
+    """What a coupon takes off an order. Only the given fields change."""
 
     type: DiscountType = UNCHANGED
     value: PositiveAmount = UNCHANGED
@@ -97,16 +90,7 @@ class ChangeDiscountInput(ChangeInput):
 
 
 class CreateCampaignInput(Input):
-    """Without `opens_at` it opens at once, without `closes_at` it stays open.
-
-    `quantity` null: for everybody, one coupon an account, and never sold out; not with the strategies
-    `conditional_update`, `redis_gate`, `code_pool` and `queue`, nor with a pool of codes.
-    `shared_code` is for the code source `shared`, which demands it: an order that names it gets the account's
-    own coupon of the campaign, issued with the order if need be, and shows that coupon's code. No partner
-    and no queue goes with it. The discount counts over the lines of `products` alone; with an empty list it
-    counts over all lines. `first_order_only`: not for accounts with an order that is open or paid; one that
-    ended unpaid, or was refunded in full, doesn't count.
-    """
+    """A new campaign."""
 
     null_is_a_value = frozenset({"quantity"})
 
@@ -126,11 +110,7 @@ class CreateCampaignInput(Input):
 
 
 class ChangeCampaignInput(ChangeInput):
-    """Only the given fields change.
-
-    Null removes `closes_at`, `partner` or `shared_code`; with `products` null or `[]` the discount counts
-    over all lines again, and `quantity` null makes it a campaign for everybody.
-    """
+    """Changes of a campaign. Only the given fields change."""
 
     name: NonBlankText = UNCHANGED
     strategy: StrategyName = UNCHANGED
@@ -148,13 +128,15 @@ class ChangeCampaignInput(ChangeInput):
 
 
 class IssueCouponInput(Input):
-    """`user` is for staff, who issue to another account."""
+    """Which coupon is asked for."""
 
     campaign: Id
     user: Id | None = None
 
 
 class VoidCouponInput(Input):
+    """Why the coupon is made void."""
+
     reason: NonBlankText
 
 
@@ -172,29 +154,39 @@ class AddCodesInput(Input):
 
 
 class EligibleAccountsInput(Input):
-    """The ids of the accounts to list."""
+    """The accounts to list."""
 
     users: Annotated[list[Id], Field(min_length=1, max_length=MOST_ACCOUNTS_AT_ONCE)]
 
 
 class RenameCodeInput(ChangeInput):
+    """The new code."""
+
     code: GivenCode
 
 
 class ListCampaignsQuery(Query):
-    status: Campaign.Status | None = None
+    """Which campaigns are listed."""
+
+    status: CampaignStatus | None = None
 
 
 class ListCouponsQuery(Query):
+    """Which coupons are listed."""
+
     status: CouponStatus | None = None
     campaign: QueryId | None = None
 
 
 class ListCodesQuery(Query):
+    """Which codes are listed."""
+
     status: PoolStatus | None = None
 
 
 class DiscountBody(BaseModel):
+    """What a coupon takes off an order."""
+
     type: DiscountType
     value: int
     min_order_amount: int
@@ -202,16 +194,7 @@ class DiscountBody(BaseModel):
 
 
 class CampaignBody(BaseModel):
-    """`remaining` is how many coupons can still be issued: with a pool, no more than it has codes.
-
-    It is null like the `quantity` of a campaign for everybody, which is never `sold_out`.
-    So a campaign whose pool is smaller than its `quantity` is `sold_out` after its last code, and open again
-    once codes are added; before its first code it is `awaiting_codes` instead of `open`. While staff have
-    paused it, its `status` is `paused` unless it is `closed`. Only staff see the `shared_code`, which is null
-    for everyone else. Without `products` the discount counts over all lines of an order, else over the lines
-    of these products, and so does its `min_order_amount`. `updated_at` is when staff changed, paused or
-    resumed it last; issued coupons and added codes are no changes.
-    """
+    """A campaign of coupons."""
 
     id: int
     name: str
@@ -230,12 +213,14 @@ class CampaignBody(BaseModel):
     products: list[int]
     first_order_only: bool
     eligible: Eligible
-    status: Literal["scheduled", "awaiting_codes", "open", "paused", "sold_out", "closed"]
+    status: CampaignStatus
     created_at: datetime
     updated_at: datetime
 
 
 class CouponBody(BaseModel):
+    """A coupon of an account."""
+
     code: str
     campaign: int
     account: int
@@ -249,11 +234,7 @@ class CouponBody(BaseModel):
 
 
 class TicketBody(BaseModel):
-    """`ahead` is the number of waiting tickets before it; `coupon` is the coupon once it is issued.
-
-    It is `failed` if the campaign closed meanwhile or its partner refused; then the account may request
-    a coupon again.
-    """
+    """A ticket in the queue of a campaign, which becomes a coupon in its turn."""
 
     id: UUID
     campaign: int
@@ -264,7 +245,7 @@ class TicketBody(BaseModel):
 
 
 class PoolCodeBody(BaseModel):
-    """`position` is the position of the coupon that was issued with the code."""
+    """A code of a pool."""
 
     code: str
     status: PoolStatus
@@ -273,7 +254,7 @@ class PoolCodeBody(BaseModel):
 
 
 class AddedCodesBody(BaseModel):
-    """How many codes were added, the codes that existed already, and how many the pool has had in all."""
+    """What became of added codes."""
 
     added: int
     skipped: list[str]
@@ -281,7 +262,7 @@ class AddedCodesBody(BaseModel):
 
 
 class EligibleAccountsBody(BaseModel):
-    """How many accounts were added, those that were listed already, and how many are listed in all."""
+    """What became of listed accounts."""
 
     added: int
     skipped: list[int]

@@ -3,11 +3,9 @@
 import time
 from contextlib import suppress
 from functools import partial
-from typing import get_args
 from uuid import UUID
 
 from django.db import DatabaseError
-from drf_spectacular.utils import OpenApiParameter
 
 from accounts.api_keys import keys
 from events import schemas
@@ -49,17 +47,8 @@ class Events(View):
         "kept for seven days at least; without `after` the oldest is the first. The events of an order come "
         "in the sequence in which they happened. With `Prefer: wait=N` a page without events is answered "
         "once there is one, or after N seconds.",
-        parameters=[
-            OpenApiParameter("after", str, description="The cursor `next` of the page before."),
-            OpenApiParameter(
-                "type",
-                str,
-                description="Only events of this type, or of all that begin so, as `order.*`. A page may "
-                "then be empty while others follow: continue with its `next`.",
-            ),
-            api_doc.PAGING[0],
-            api_doc.PREFER_WAIT,
-        ],
+        parameters=[api_doc.PREFER_WAIT],
+        query=[schemas.EventsQuery],
         responses={200: schemas.FeedPageBody},
         refused={403: ["permission_denied"], 410: ["cursor_expired"]},
     )
@@ -128,8 +117,7 @@ class WebhookEndpoints(View):
         summary="Webhook endpoints, newest first (staff)",
         description="The data platform is one of them. It is set up by the settings, and sent batches by its "
         "own protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.",
-        parameters=api_doc.PAGING,
-        responses={200: api_doc.Page[schemas.WebhookEndpointBody]},
+        page_of=schemas.WebhookEndpointBody,
         refused=STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
@@ -167,6 +155,7 @@ class OneWebhookEndpoint(View):
         refused=OF_ONE,
     )
     def get(self, request: Request, endpoint_id: UUID) -> Response:
+        """With the whole URL, which lists hide in part."""
         require_staff_permission(request, "events.view_webhookendpoint")
         return Response(schemas.endpoint_body(endpoints.get(endpoint_id=endpoint_id)))
 
@@ -226,11 +215,12 @@ class WebhookDeliveries(View):
     @extend_schema(
         operation_id="listDeliveries",
         summary="The deliveries to a webhook endpoint, newest first (staff)",
-        parameters=[OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)), *api_doc.PAGING],
-        responses={200: api_doc.Page[schemas.WebhookDeliveryBody]},
+        query=[schemas.DeliveriesQuery],
+        page_of=schemas.WebhookDeliveryBody,
         refused=OF_ONE,
     )
     def get(self, request: Request, endpoint_id: UUID) -> Response:
+        """What was sent or is to be, the test events too."""
         require_staff_permission(request, "events.view_webhookdelivery")
         query = read_query(schemas.DeliveriesQuery, request)
         rows = deliveries.find(endpoint_id=endpoint_id, status=query.status or "")

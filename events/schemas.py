@@ -10,30 +10,19 @@ from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints
 from foundation.http.json_format import JsonObject
 from foundation.http.openapi import api_doc
-from foundation.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
-from foundation.http.validation import UNCHANGED, ChangeInput, Input, Query, QueryNumber, body
+from foundation.http.validation import UNCHANGED, ChangeInput, Input, Query, body
 from foundation.outbound import public_addresses
 
-api_doc.declare_members(
-    "cursor_expired",
-    restored_at={
-        "type": "string",
-        "format": "date-time",
-        "description": "when the database was restored from a backup, if the cursor is of before that.",
-    },
-)
 
-
-class EventsQuery(Query):
+class EventsQuery(api_doc.SizedQuery):
     """Which events are read."""
 
     after: str = ""
     type: str = ""
-    limit: Annotated[QueryNumber, Field(ge=1, le=LARGEST_PAGE)] = DEFAULT_PAGE
 
 
 class FeedEventBody(BaseModel):
-    """Something that happened. `data` depends on the type, and may get further members."""
+    """Something that happened."""
 
     id: UUID
     type: str
@@ -42,7 +31,7 @@ class FeedEventBody(BaseModel):
 
 
 class FeedPageBody(BaseModel):
-    """Some events in their order. `next` is the cursor after them, to be sent as `after`; never null."""
+    """Some events in their order."""
 
     results: list[FeedEventBody]
     next: str
@@ -58,7 +47,7 @@ DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 
 class CreateWebhookEndpointInput(Input):
-    """`events` are types, or beginnings of types such as `order.*`."""
+    """A new endpoint."""
 
     url: Url
     events: Patterns
@@ -66,7 +55,7 @@ class CreateWebhookEndpointInput(Input):
 
 
 class ChangeWebhookEndpointInput(ChangeInput):
-    """Only the given fields change. `enabled: true` enables an endpoint again that was disabled."""
+    """Changes of an endpoint. Only the given fields change."""
 
     url: Url = UNCHANGED
     events: Patterns = UNCHANGED
@@ -75,7 +64,7 @@ class ChangeWebhookEndpointInput(ChangeInput):
 
 
 class ResendInput(Input):
-    """Why it is sent again; the journal records it."""
+    """Why an event is sent again."""
 
     reason: Description = ""
 
@@ -87,11 +76,7 @@ class DeliveriesQuery(Query):
 
 
 class WebhookEndpointBody(BaseModel):
-    """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in, and
-    enabled while the setting of its address is not empty.
-
-    `disabled_by: rights` says that its owner may not read events any more, or that its key was revoked.
-    """
+    """An endpoint, to which events are sent."""
 
     id: UUID
     kind: Literal["program", "data_platform"]
@@ -106,13 +91,13 @@ class WebhookEndpointBody(BaseModel):
 
 
 class NewWebhookEndpointBody(WebhookEndpointBody):
-    """An endpoint with its new secret, which is shown this once: null where a key is replayed."""
+    """An endpoint with its new secret."""
 
     secret: str | None
 
 
 class WebhookDeliveryBody(BaseModel):
-    """An event that was sent to an endpoint, or is to be; `event` is its id."""
+    """An event that was sent to an endpoint, or is to be."""
 
     id: int
     event: UUID

@@ -1,11 +1,10 @@
 """The HTTP edge of products and stock."""
 
 from contextlib import nullcontext
-from datetime import date
 from functools import partial
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from foundation.db import secondary
@@ -35,15 +34,8 @@ class Products(View):
         description="Staff see inactive ones too. With `availability` alone a page looks at 20,000 products "
         "at most: it may have fewer results than `limit`, or none, while `next` leads on. "
         + api_doc.CACHED_LIST,
-        parameters=[
-            OpenApiParameter("sku", str),
-            OpenApiParameter(
-                "search", str, description="Five words at most, which the sku or the name must contain."
-            ),
-            OpenApiParameter("availability", str, enum=[one.value for one in products.Availability]),
-            api_doc.IF_NONE_MATCH,
-            api_doc.ETAG,
-        ],
+        parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG],
+        query=[schemas.FindProductsQuery],
         page_of=schemas.ProductBody,
         responses={304: api_doc.NOT_MODIFIED},
     )
@@ -60,6 +52,7 @@ class Products(View):
         refused=STAFF_ONLY | {409: ["sku_exists"]},
     )
     def post(self, request: Request) -> Response:
+        """With nothing in stock: adjust that next."""
         require_staff_permission(request, "inventory.add_product")
         product = products.create(**read(schemas.CreateProductInput, request).model_dump())
         cached_lists.expire()
@@ -77,19 +70,7 @@ class PopularProducts(View):
         description="The active products that sold most, by units paid less units refunded, on a day and so "
         "many days before it, in the shop's time zone. Products of which nothing is left of that are not in "
         "it; of equals the one with the smaller `id` comes first. It is 5 seconds behind payments at most.",
-        parameters=[
-            OpenApiParameter(
-                "days",
-                {"type": "integer", "minimum": 1, "maximum": ranking.MOST_DAYS, "default": ranking.RANK_DAYS},
-                description="Full days before that day.",
-            ),
-            OpenApiParameter(
-                "limit",
-                {"type": "integer", "minimum": 1, "maximum": ranking.MOST_RANKED, "default": 5},
-                description="How many at most.",
-            ),
-            OpenApiParameter("date", date, description="The last day; today by default, and at the latest."),
-        ],
+        query=[schemas.RankingQuery],
         responses={200: schemas.RankingBody},
     )
     def get(self, request: Request) -> Response:
@@ -120,6 +101,7 @@ class OneProduct(View):
         refused={403: ["approval_required", "permission_denied"], 409: ["sku_exists"]},
     )
     def patch(self, request: Request, product_id: int) -> Response:
+        """Orders keep the name and price they were placed at."""
         require_staff_permission(request, "inventory.change_product")
         product = products.change(product_id=product_id, **changes(read(schemas.ChangeProductInput, request)))
         cached_lists.expire()
@@ -172,6 +154,7 @@ class StockAdjustments(View):
         refused=STAFF_ONLY | {409: ["insufficient_stock"]},
     )
     def post(self, request: Request, product_id: int) -> JSONResponse:
+        """By a difference, which can't cut into what unpaid orders hold: 409 `insufficient_stock`."""
         staff_id = require_staff_permission(request, "inventory.add_stockmovement")
         call = keyed_calls.read_keyed_call(
             request,
@@ -195,6 +178,7 @@ class Stock(View):
         refused=STAFF_ONLY,
     )
     def get(self, request: Request, product_id: int) -> Response:
+        """What is on hand, and how much of it unpaid orders hold."""
         require_staff_permission(request, "inventory.view_product")
         return Response(body(schemas.StockBody, products.get(product_id=product_id, include_inactive=True)))
 
@@ -209,6 +193,7 @@ class StockMovements(View):
         refused=STAFF_ONLY,
     )
     def get(self, request: Request, product_id: int) -> Response:
+        """Each change of what is on hand; what is reserved is not moved."""
         require_staff_permission(request, "inventory.view_stockmovement")
         product = products.get(product_id=product_id, include_inactive=True)
         return paginate_for_staff(request, product.movements.all(), schemas.movement_body)

@@ -8,8 +8,8 @@ from django.conf import settings
 from pydantic import BaseModel, Field
 
 from foundation.http.json_format import JsonObject
-from foundation.http.openapi import api_doc
 from foundation.http.validation import (
+    FROM_TEXT,
     UNCHANGED,
     Amount,
     ChangeInput,
@@ -17,7 +17,6 @@ from foundation.http.validation import (
     Input,
     NonBlankText,
     Query,
-    QueryNumber,
     SearchWords,
     body,
 )
@@ -28,21 +27,6 @@ from inventory.models import Product, StockMovement
 # Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"
 Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
-api_doc.declare_members(
-    "insufficient_stock",
-    items=api_doc.array_of_objects(
-        product=api_doc.INTEGER, requested=api_doc.INTEGER, available=api_doc.INTEGER
-    )
-    | {"description": "each product that is short."},
-)
-api_doc.declare_members(
-    "product_paused",
-    items=api_doc.array_of_objects(product=api_doc.INTEGER) | {"description": "each product that is paused."},
-)
-api_doc.declare_members(
-    "product_not_found",
-    products={"type": "array", "items": api_doc.INTEGER, "description": "those that are not for sale."},
-)
 MovementKind = Literal["received", "adjusted", "sold", "returned"]
 Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]
 Limit = Annotated[int, Field(ge=1, le=products.LARGEST_LIMIT)]
@@ -50,6 +34,8 @@ Delta = Annotated[int, Field(ge=-LARGEST_DELTA, le=LARGEST_DELTA, json_schema_ex
 
 
 class CreateProductInput(Input):
+    """A new product, with nothing in stock."""
+
     sku: Sku
     name: NonBlankText
     price: Amount
@@ -59,7 +45,7 @@ class CreateProductInput(Input):
 
 
 class ChangeProductInput(ChangeInput):
-    """Only the given fields change; null removes a threshold or a limit."""
+    """Changes of a product. Only the given fields change; orders keep the name and price they began with."""
 
     sku: Sku = UNCHANGED
     name: NonBlankText = UNCHANGED
@@ -70,28 +56,30 @@ class ChangeProductInput(ChangeInput):
 
 
 class AdjustStockInput(Input):
+    """A correction of what is on hand."""
+
     delta: Delta
     reason: NonBlankText
 
 
 class FindProductsQuery(Query):
+    """Which products are listed."""
+
     sku: str = ""
     search: Annotated[SearchWords, Field(max_length=100)] = ""
     availability: products.Availability | None = None
 
 
 class RankingQuery(Query):
-    days: Annotated[QueryNumber, Field(ge=1, le=ranking.MOST_DAYS)] = ranking.RANK_DAYS
-    limit: Annotated[QueryNumber, Field(ge=1, le=ranking.MOST_RANKED)] = 5
+    """Which days are ranked."""
+
+    days: Annotated[int, Field(ge=1, le=ranking.MOST_DAYS), FROM_TEXT] = ranking.RANK_DAYS
+    limit: Annotated[int, Field(ge=1, le=ranking.MOST_RANKED), FROM_TEXT] = 5
     date: Day | None = None
 
 
 class ProductBody(BaseModel):
-    """`rank` is the product's among the most popular of today and the three days before, null beyond 100.
-    `availability` is about the stock alone: a product that staff have paused shows it as well.
-
-    `updated_at` is when staff changed, paused or resumed it last; movements of its stock are no changes.
-    """
+    """A product."""
 
     id: int
     sku: str
@@ -108,7 +96,7 @@ class ProductBody(BaseModel):
 
 
 class RankedBody(BaseModel):
-    """A product by its place; `units` is what was paid less what was refunded."""
+    """A product by its place."""
 
     rank: int
     product: int
@@ -120,7 +108,7 @@ class RankedBody(BaseModel):
 
 
 class RankingBody(BaseModel):
-    """`as_of` is the instant up to which payments count."""
+    """The most popular products."""
 
     results: list[RankedBody]
     days: int
@@ -128,12 +116,16 @@ class RankingBody(BaseModel):
 
 
 class StockBody(BaseModel):
+    """A product's stock in units."""
+
     on_hand: int
     reserved: int
     available: int
 
 
 class StockMovementBody(BaseModel):
+    """A change of what is on hand; what is reserved is not moved."""
+
     id: int
     kind: MovementKind
     delta: int

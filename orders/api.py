@@ -1,9 +1,8 @@
 """The API of orders, the calls that start payments, and the webhook that gateways call."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
@@ -26,7 +25,7 @@ from foundation.http.permissions import (
     listed_account_id,
     require_staff_permission,
 )
-from foundation.http.validation import Nothing, read, read_query
+from foundation.http.validation import Nothing, OwnerQuery, read, read_query
 from foundation.http.views import JSONResponse, Request, Response, View, burst
 from foundation.idempotency import claims
 from foundation.idempotency.recorded_answers import Replay
@@ -55,7 +54,6 @@ from orders.schemas import (
     ItemInput,
     OrderBody,
     OrdersQuery,
-    OrderStatus,
     PatchOrderInput,
     PayInput,
     PlaceOrderInput,
@@ -114,23 +112,13 @@ class Orders(View):
 
     @extend_schema(
         operation_id="listOrders",
-        parameters=[
-            OpenApiParameter("status", str, enum=get_args(OrderStatus)),
-            OpenApiParameter(
-                "number", str, description="In either case, with hyphens and blanks or without."
-            ),
-            OpenApiParameter("product", api_doc.POSITIVE),
-            OpenApiParameter("coupon", str, description="Orders that were placed with this coupon."),
-            OpenApiParameter("placed_after", datetime, description="Placed then or later."),
-            OpenApiParameter("placed_before", datetime, description="Placed earlier than that."),
-            *api_doc.OWNER,
-            *api_doc.PAGING,
-        ],
-        responses={200: api_doc.Page[OrderBody]},
+        summary="The caller's orders, newest first",
+        query=[OrdersQuery, OwnerQuery],
+        page_of=OrderBody,
         refused=STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
-        """List the account's own orders, newest first; staff see all orders."""
+        """Staff see the orders of all accounts."""
         owner_id = listed_account_id(request, VIEW)
         query = read_query(OrdersQuery, request)
         orders = selectors.visible_orders(account_id=owner_id)
@@ -146,6 +134,7 @@ class Orders(View):
 
     @extend_schema(
         operation_id="placeOrder",
+        summary="Place an order",
         request=PlaceOrderInput,
         parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
@@ -159,7 +148,7 @@ class Orders(View):
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
-        """Place an order; with `payment` it is paid at once.
+        """It reserves stock and holds the coupon; with `payment` it is paid at once.
 
         A card whose owner must act makes the order's `payment` `requires_action`: the response is 202 at
         once, and `payment.next_action.url` is the page to send them to.
@@ -212,10 +201,12 @@ class Orders(View):
 class OneOrder(View):
     resource = Resource.ORDERS
 
-    @extend_schema(operation_id="getOrder", responses={200: OrderBody}, refused={404: ["not_found"]})
+    @extend_schema(
+        operation_id="getOrder", summary="One order", responses={200: OrderBody}, refused={404: ["not_found"]}
+    )
     @burst
     async def get(self, request: Request, order_id: UUID) -> JSONResponse:
-        """Get one order."""
+        """Of the caller; staff see the orders of all accounts."""
 
         def read_order() -> JSONResponse:
             return JSONResponse(_render_order(request, _get_order(request, order_id)))
@@ -226,12 +217,13 @@ class OneOrder(View):
 
     @extend_schema(
         operation_id="updateOrder",
+        summary="Change an order's metadata (staff and API keys)",
         request=PatchOrderInput,
         responses={200: OrderBody},
         refused={403: ["permission_denied"], 404: ["not_found"]},
     )
     def patch(self, request: Request, order_id: UUID) -> Response:
-        """Change the order's metadata (staff and API keys): what is sent is merged, and null removes a text.
+        """What is sent is merged, and null removes a text. The shop itself reads none of them.
 
         A key that acts for an account may change that account's orders.
         """
@@ -247,9 +239,17 @@ class OneOrder(View):
 class OrderTimeline(View):
     resource = Resource.ORDERS
 
-    @extend_schema(operation_id="getTimeline", responses={200: TimelineBody}, refused={404: ["not_found"]})
+    @extend_schema(
+        operation_id="getTimeline",
+        summary="What happened to an order",
+        responses={200: TimelineBody},
+        refused={404: ["not_found"]},
+    )
     def get(self, request: Request, order_id: UUID) -> Response:
-        """List every step and compensation of the order's payment, oldest first."""
+        """Every step and compensation of its payment and refunds, oldest first.
+
+        For its buyer and staff, who also see attempts and references of the gateway.
+        """
         order = _get_order(request, order_id)
         for_staff = has_staff_permission(request, VIEW)
         with_journal = for_staff and has_staff_permission(request, READ_JOURNAL)
@@ -263,12 +263,16 @@ class CancelOrder(View):
 
     @extend_schema(
         operation_id="cancelOrder",
+        summary="Cancel an order that awaits payment",
         request=Nothing,
         responses={200: OrderBody},
         refused={404: ["not_found"], 409: ["order_not_cancellable"]},
     )
     def post(self, request: Request, order_id: UUID) -> Response:
-        """Cancel an order that awaits payment. Repeating the call has no further effect."""
+        """Its stock and coupon are free again. Repeating the call has no further effect.
+
+        An order that is being paid or is paid is 409 `order_not_cancellable`: ask for a refund.
+        """
         account_id = allowed_account_id(request, "orders.change_order")
         read(Nothing, request)
         if account_id is None and _get_order(request, order_id).account_id == caller_id(request):
@@ -283,18 +287,19 @@ class OrderRefunds(View):
 
     @extend_schema(
         operation_id="listRefunds",
-        parameters=api_doc.PAGING,
-        responses={200: api_doc.Page[RefundBody]},
+        summary="The refunds of an order, newest first",
+        page_of=RefundBody,
         refused={404: ["not_found"]},
     )
     def get(self, request: Request, order_id: UUID) -> Response:
-        """List the order's refunds, newest first; staff see the refunds of all orders."""
+        """Of an own order; staff see the refunds of all orders."""
         account_id = allowed_account_id(request, "orders.view_refund")
         refunds = selectors.refunds(order_id=order_id, account_id=account_id)
         return paginate(request, refunds, lambda refund: refund_body(refund, list(refund.lines.all())))
 
     @extend_schema(
         operation_id="refundOrder",
+        summary="Refund a paid order (staff)",
         request=RefundInput,
         parameters=[api_doc.IDEMPOTENCY_KEY],
         responses={202: RefundBody},
@@ -306,7 +311,7 @@ class OrderRefunds(View):
         examples=examples.REFUNDING,
     )
     def post(self, request: Request, order_id: UUID) -> JSONResponse:
-        """Refund a part of a paid order, or all that is left of it (staff).
+        """A part of it, or without `items` all that is left.
 
         Units are refunded at their price less their share of the line's discount: n of q units together have
         n/q of the discount, rounded down, so the refunds of a line add up to the same amount however they are
@@ -336,6 +341,7 @@ class Payments(ListPayments):
 
     @extend_schema(
         operation_id="payOrder",
+        summary="Pay an order that awaits payment",
         request=PayInput,
         parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
@@ -353,7 +359,7 @@ class Payments(ListPayments):
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
-        """Pay an own order that awaits payment.
+        """By the points that it was placed with, and a card for the rest.
 
         With `keep_on_decline` a refused card leaves it to be paid with another one: five payments at most, of
         which one at most is not failed. `order_not_payable` has the `reason` `not_awaiting_payment` or
@@ -386,6 +392,7 @@ class TopUps(View):
 
     @extend_schema(
         operation_id="topUpWallet",
+        summary="Buy points by card",
         request=TopUpInput,
         parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
@@ -406,7 +413,7 @@ class TopUps(View):
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
-        """Buy points by card; 202 while the gateway's answer is not known.
+        """The response is 202 while the gateway's answer is not known.
 
         201 and 202 both return the payment, and its URL as `Location`: `card_amount` is what is charged, and
         `order` is null. Without `Prefer` the response follows the first attempt at the gateway, with

@@ -12,7 +12,6 @@ from pydantic_core import PydanticCustomError
 from foundation import clock, lazy_texts
 from foundation.http import json_format, problems
 from foundation.http.json_format import JsonObject
-from foundation.http.openapi import api_doc
 from foundation.http.validation import (
     Amount,
     ChangeInput,
@@ -56,55 +55,17 @@ UNSETTLED_STATUS = 202
 OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
 ]
-api_doc.declare_members(
-    "refund_exceeds_order",
-    items=api_doc.array_of_objects(
-        product=api_doc.INTEGER, requested=api_doc.INTEGER, refundable=api_doc.INTEGER
-    )
-    | {"description": "each product with fewer units left; 0 for one that is not in the order."},
-)
-api_doc.declare_members(
-    "purchase_limit_reached",
-    items=api_doc.array_of_objects(product=api_doc.INTEGER, limit=api_doc.INTEGER, held=api_doc.INTEGER)
-    | {"description": "each product whose limit the order would exceed, and how many the account holds."},
-)
-api_doc.declare_members(
-    "too_many_open_orders",
-    limit=api_doc.INTEGER | {"description": "how many unpaid orders an account may have."},
-)
-api_doc.declare_members(
-    "order_not_payable",
-    reason={
-        "type": "string",
-        "enum": ["not_awaiting_payment", "too_many_payments"],
-        "description": "`too_many_payments`: five cards were refused for an order that was kept.",
-    },
-)
-api_doc.declare_members(
-    "payment_declined",
-    order={"type": "string", "format": "uuid", "description": "the order; a top-up has none."},
-    payment={
-        "type": "string",
-        "format": "uuid",
-        "description": "the payment; absent when an order is placed.",
-    },
-    failure={
-        "type": "object",
-        "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
-        "required": ["code", "detail"],
-        "description": "why, as the order and the payment show it; the code is the gateway's: "
-        "`card_declined`, `insufficient_funds`, or `unknown_token` for a card that it does not know.",
-    },
-)
 
 
 class ItemInput(Input):
+    """Units of a product."""
+
     product: Id
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
 
 
 class RefundItemInput(Input):
-    """A number of units of a product. More than are left is 409, however many."""
+    """Units of a product."""
 
     product: Id
     quantity: Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -119,28 +80,9 @@ def _require_unique_products(items: list[Any]) -> list[Any]:
 
 
 class CardInput(Input):
-    """Payment at once; without `token` the points must cover the whole order."""
+    """Payment at once."""
 
     token: Token = ""
-
-
-KeepOnDecline = Annotated[
-    bool,
-    Field(
-        description="A refused card leaves the order `awaiting_payment` until `expires_at`, to be paid with "
-        "another one by `POST /payments`; the response is 402 all the same, also to a repeat after the order "
-        "was paid. A payment that is given up, or not confirmed in time, ends the order as `payment_failed`."
-    ),
-]
-
-
-ExpectedTotal = Annotated[
-    Amount,
-    Field(
-        description="The total that the buyer was shown; if it is another one by now, the response is 409 "
-        "`total_changed`, and nothing is done."
-    ),
-]
 
 
 def _clean_keys(texts: dict[str, Any]) -> JsonObject:
@@ -150,9 +92,7 @@ def _clean_keys(texts: dict[str, Any]) -> JsonObject:
 MetadataKey = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY), BeforeValidator(normalized)]
 MetadataText = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(refuse_control_characters)]
 Metadata = Annotated[
-    dict[MetadataKey, MetadataText],
-    Field(max_length=MOST_TEXTS, description="Texts that programs keep with the order, by their keys."),
-    AfterValidator(_clean_keys),
+    dict[MetadataKey, MetadataText], Field(max_length=MOST_TEXTS), AfterValidator(_clean_keys)
 ]
 # As many may go as come.
 MetadataChange = Annotated[
@@ -161,25 +101,29 @@ MetadataChange = Annotated[
 
 
 class PlaceOrderInput(Input):
+    """A new order."""
+
     items: Annotated[
         list[ItemInput], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_require_unique_products)
     ]
     coupon: Annotated[TypedCode, Field(min_length=1, max_length=64)] = ""
     points_amount: Amount = 0
     payment: CardInput | None = None
-    keep_on_decline: KeepOnDecline = False
-    expected_total_amount: ExpectedTotal | None = None
+    keep_on_decline: bool = False
+    expected_total_amount: Amount | None = None
     metadata: Metadata | None = None
 
 
 class PayInput(Input):
+    """A payment of an order that awaits one."""
+
     order: Uuid
     token: Token = ""
-    keep_on_decline: KeepOnDecline = False
+    keep_on_decline: bool = False
 
 
 class RefundInput(Input):
-    """Without `items` all that is left of the order is refunded; `restock` puts the goods back in stock."""
+    """A refund of a part of an order, or of all that is left."""
 
     items: (
         Annotated[
@@ -194,12 +138,14 @@ class RefundInput(Input):
 
 
 class PatchOrderInput(ChangeInput):
-    """The texts are merged with those that the order has; null removes one."""
+    """Changes of an order's metadata."""
 
     metadata: MetadataChange
 
 
 class OrdersQuery(Query):
+    """Which orders are listed."""
+
     status: OrderStatus | None = None
     number: str = ""
     product: QueryId | None = None
@@ -209,6 +155,8 @@ class OrdersQuery(Query):
 
 
 class ItemBody(BaseModel):
+    """A line of an order, as it was when the order was placed."""
+
     product: int
     sku: str
     name: str
@@ -226,9 +174,7 @@ class OrderPaymentBody(BaseModel):
 
 
 class OrderBody(BaseModel):
-    """An order. Its `number` is its name for people; one that an earlier release placed gets it within
-    minutes of the upgrade, and null is shown until then.
-    """
+    """An order."""
 
     id: UUID
     number: str | None
@@ -252,22 +198,14 @@ class OrderBody(BaseModel):
 
 
 class RefundItemBody(BaseModel):
+    """Units that are refunded."""
+
     product: int
     quantity: int
 
 
 class RefundBody(BaseModel):
-    """A refund: `pending` until all of it is refunded; `stuck`, and visible to operators, if that takes long.
-
-    It is `failed` once the gateway took back what it had given to the card, which may be closed. The order's
-    `refunded_amount` falls by `card_amount`, which is refundable again, and a `refunded` order is `paid`
-    again; points, goods and coupon that were given back stay so.
-
-    `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units. One whose
-    `source` is `gateway` was made there, by amount: it has units where nothing is left of the order. One that
-    is a `late_charge` gave back a charge that succeeded after its payment had ended: `refunded_amount` of the
-    order leaves it out. What is disputed, or lost in a dispute, can't be refunded.
-    """
+    """A refund of a part of an order. What is disputed, or lost in a dispute, can't be refunded."""
 
     id: UUID
     order: UUID
@@ -285,12 +223,16 @@ class RefundBody(BaseModel):
 
 
 class EventBody(BaseModel):
+    """A step of an order's payment or refund."""
+
     at: datetime
     event: str
     detail: str
 
 
 class TimelineBody(BaseModel):
+    """What happened to an order."""
+
     results: list[EventBody]
 
 

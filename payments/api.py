@@ -1,11 +1,9 @@
 """The HTTP edge of wallets and payments. Calls that charge a card are in `orders`, whose sagas do it."""
 
 from functools import partial
-from typing import get_args
 from uuid import UUID
 
 from django.conf import settings
-from drf_spectacular.utils import OpenApiParameter
 
 from foundation.http import json_format, keyed_calls
 from foundation.http.json_format import JsonObject
@@ -19,7 +17,7 @@ from foundation.http.permissions import (
     listed_account_id,
     require_staff_permission,
 )
-from foundation.http.validation import read, read_query
+from foundation.http.validation import OwnerQuery, read, read_query
 from foundation.http.views import JSONResponse, Request, Response, View
 from foundation.idempotency.recorded_answers import Answer
 from foundation.scopes import Resource
@@ -34,6 +32,7 @@ class Wallet(View):
 
     @extend_schema(operation_id="getWallet", summary="The caller's points", responses=schemas.WalletBody)
     def get(self, request: Request) -> Response:
+        """What orders that are being paid hold is taken off."""
         balance_amount = ledger.balance_amount(account_id(request))
         return Response({"balance_amount": balance_amount, "currency": settings.CURRENCY})
 
@@ -44,10 +43,10 @@ class WalletEntries(View):
     @extend_schema(
         operation_id="listWalletEntries",
         summary="The entries of the caller's wallet, newest first",
-        parameters=api_doc.PAGING,
-        responses=api_doc.Page[schemas.EntryBody],
+        page_of=schemas.EntryBody,
     )
     def get(self, request: Request) -> Response:
+        """Each change of its points, with what was there after it."""
         return paginate(request, selectors.entries(user_id=account_id(request)), schemas.entry_body)
 
 
@@ -91,13 +90,8 @@ class ListPayments(View):
         operation_id="listPayments",
         summary="The caller's payments, newest first",
         description="Staff see all payments.",
-        parameters=[
-            OpenApiParameter("order", UUID, description="Only this order's."),
-            OpenApiParameter("status", str, enum=get_args(schemas.PaymentStatus)),
-            *api_doc.OWNER,
-            *api_doc.PAGING,
-        ],
-        responses={200: api_doc.Page[schemas.PaymentBody]},
+        query=[schemas.FindPaymentsQuery, OwnerQuery],
+        page_of=schemas.PaymentBody,
         refused=STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:

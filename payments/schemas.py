@@ -20,28 +20,36 @@ Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]
 
 
 class TopUpInput(Input):
+    """Points to buy by card."""
+
     amount: PositiveAmount
     token: Token
 
 
 class GrantInput(Input):
+    """Points to give to an account."""
+
     user: Id
     amount: PositiveAmount
     reason: NonBlankText
 
 
 class FindPaymentsQuery(Query):
+    """Which payments are listed."""
+
     order: Uuid | None = None
     status: PaymentStatus | None = None
 
 
 class FailureBody(BaseModel):
+    """Why a payment failed."""
+
     code: str
     detail: str
 
 
 class NextActionBody(BaseModel):
-    """What the card's owner must do: open `url` in a browser before `expires_at`, when it is cancelled."""
+    """What the card's owner must do."""
 
     type: Literal["redirect"]
     url: str
@@ -49,10 +57,7 @@ class NextActionBody(BaseModel):
 
 
 class DisputeBody(BaseModel):
-    """What the card's owner disputes at their bank: the amount can't be refunded until the shop has won.
-
-    `due_at` is when the shop's answer is due at the gateway.
-    """
+    """What the card's owner disputes at their bank: it can't be refunded until the shop has won."""
 
     status: Literal["open", "won", "lost"]
     amount: int
@@ -60,6 +65,8 @@ class DisputeBody(BaseModel):
 
 
 class PaymentBody(BaseModel):
+    """A payment of an order, or of a top-up of the wallet."""
+
     id: UUID
     order: UUID | None
     account: int
@@ -75,11 +82,15 @@ class PaymentBody(BaseModel):
 
 
 class WalletBody(BaseModel):
+    """The caller's points."""
+
     balance_amount: int
     currency: str
 
 
 class EntryBody(BaseModel):
+    """A change of a wallet."""
+
     id: int
     account: int
     amount: int
@@ -91,6 +102,8 @@ class EntryBody(BaseModel):
 
 
 class ReceivedBody(BaseModel):
+    """The event was received."""
+
     received: Literal[True]
 
 

@@ -48,11 +48,8 @@ class Sales(View):
         operation_id="listSales",
         summary="Sales, newest first",
         description=api_doc.CACHED_LIST,
-        parameters=[
-            OpenApiParameter("status", str, enum=Sale.Status.values),
-            api_doc.IF_NONE_MATCH,
-            api_doc.ETAG,
-        ],
+        parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG],
+        query=[schemas.ListSalesQuery],
         page_of=schemas.SaleBody,
         responses={304: api_doc.NOT_MODIFIED},
     )
@@ -88,6 +85,7 @@ class OneSale(View):
 
     @extend_schema(operation_id="getSale", summary="One sale", responses=schemas.SaleBody)
     def get(self, request: Request, sale_id: int) -> Response:
+        """Its terms, and what it is now."""
         return Response(schemas.sale_body(draw.close_if_due(terms.get(sale_id=sale_id))))
 
     @extend_schema(

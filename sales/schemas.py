@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 from foundation import clock
 from foundation.errors import invalid_field
 from foundation.http.json_format import JsonObject
-from foundation.http.openapi import api_doc
 from foundation.http.validation import (
     UNCHANGED,
     ChangeInput,
@@ -32,23 +31,10 @@ EntryStatus = Literal["waiting", "admitted", "used", "expired", "over"]
 Rate = Annotated[int, Field(ge=1, le=terms.HIGHEST_RATE)]
 AdmittedFor = Annotated[int, Field(ge=1, le=terms.LONGEST_ADMISSION_SECONDS)]
 ProductIds = Annotated[list[Id], Field(max_length=terms.MOST_PRODUCTS)]
-SALES = {"type": "array", "items": api_doc.INTEGER}
-for code in ("sale_not_open", "sale_closed", "sale_paused"):
-    api_doc.declare_members(code, sales=SALES | {"description": "the sales in question."})
-api_doc.declare_members(
-    "admission_required", sales=SALES | {"description": "each sale whose waiting room must admit first."}
-)
-api_doc.declare_members(
-    "product_in_sale",
-    products={"type": "array", "items": api_doc.INTEGER, "description": "those in another sale."},
-)
 
 
 class CreateSaleInput(Input):
-    """With `admission` `queue` at most `rate_per_minute` accounts are admitted in any 60 seconds.
-
-    Each has `admitted_for_seconds` to order.
-    """
+    """A new sale: a window of time in which products are sold."""
 
     name: NonBlankText
     products: Annotated[ProductIds, Field(min_length=1)]
@@ -60,7 +46,7 @@ class CreateSaleInput(Input):
 
 
 class ChangeSaleInput(ChangeInput):
-    """Only the given fields change; `products` replaces all of them, and null removes them."""
+    """Changes of a sale. Only the given fields change."""
 
     name: NonBlankText = UNCHANGED
     products: ProductIds | None = UNCHANGED
@@ -72,14 +58,13 @@ class ChangeSaleInput(ChangeInput):
 
 
 class ListSalesQuery(Query):
+    """Which sales are listed."""
+
     status: SaleStatus | None = None
 
 
 class SaleBody(BaseModel):
-    """`seed` is null until the sale opens.
-
-    `updated_at` is when staff changed, paused or resumed it last; entries and admissions are no changes.
-    """
+    """A sale: a window of time in which products are sold."""
 
     id: int
     name: str
@@ -97,10 +82,7 @@ class SaleBody(BaseModel):
 
 
 class SaleEntryBody(BaseModel):
-    """`ahead` is how many wait before it, null before the draw at the opening.
-
-    The estimate is null as long as it is unknown, as before the opening or during a pause.
-    """
+    """An account's place in the waiting room of a sale."""
 
     id: UUID
     sale: int
@@ -112,7 +94,7 @@ class SaleEntryBody(BaseModel):
 
 
 class DrawBody(BaseModel):
-    """`count` is how many entries take part, or have joined so far."""
+    """By these values anyone can check the order in which early entries were drawn."""
 
     seed_hash: str
     seed: str | None

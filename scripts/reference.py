@@ -1,5 +1,6 @@
-"""Writes the sections of `.env.example` and of pages in docs/reference: the API, the settings, the commands,
-the metrics and the personal data. Tests write rights.md and access.md (foundation/tests/reference_tables.py).
+"""Writes the sections of `.env.example` and of pages in docs/reference: the API, its codes, the settings, the
+commands, the metrics and the personal data. Tests write rights.md and access.md
+(foundation/tests/reference_tables.py).
 """
 
 import importlib
@@ -20,6 +21,7 @@ from scripts import alert_rules
 from scripts.stack import places
 
 SECTIONS = tomllib.loads((places.PROJECT / "shop/settings.toml").read_text())
+TEXTS = tomllib.loads((places.PROJECT / "shop/openapi.toml").read_text())
 METHODS = ("get", "post", "patch", "put", "delete")
 # What any call with a body, a token or a key may return.
 EVERYWHERE = """
@@ -36,6 +38,7 @@ def main() -> int:
     pages = {
         ".env.example": _example,
         "docs/reference/api.md": _api_page,
+        "docs/reference/codes.md": _codes_page,
         "docs/reference/settings.md": _settings_page,
         "docs/reference/commands.md": _commands_page,
         "docs/reference/metrics.md": _metrics_page,
@@ -98,6 +101,17 @@ def _row(name: str, call: Any) -> list[str]:
         answers,
         " · ".join(refusals),
     ]
+
+
+def _codes_page() -> str:
+    sections = []
+    for section, about in TEXTS["codes"].items():
+        rows = [(f"`{code}`", str(status), *texts) for code, (status, *texts) in about.items()]
+        sections.append((section, _table("code", "status", "meaning", "what to do", rows=rows)))
+    for section, meanings in TEXTS["other_codes"].items():
+        rows = [(f"`{code}`", meaning) for code, meaning in meanings.items()]
+        sections.append((section, _table("code", "meaning", rows=rows)))
+    return "\n".join(f"## {section}\n\n{table}" for section, table in sections)
 
 
 def refusal_codes(call: Any) -> dict[str, set[str]]:

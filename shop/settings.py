@@ -28,6 +28,7 @@ from shop.configuration import (
     payment_gateways,
     rate,
     read_database,
+    read_toml,
     redis_cache,
     require_together,
     secret_key,
@@ -314,9 +315,10 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-SPECTACULAR_SETTINGS = {
+# What the OpenAPI document says besides views and schemas.
+OPENAPI_TEXTS = read_toml("openapi.toml")
+SPECTACULAR_SETTINGS = OPENAPI_TEXTS["document"] | {
     "TITLE": "Firstcome",
-    "DESCRIPTION": "First-come coupons, limited stock, and exactly one charge per purchase.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",

@@ -11,10 +11,6 @@ from foundation.http.validation import Nothing, read
 from foundation.http.views import Request, Response, View
 from foundation.scopes import Resource
 
-api_doc.declare_members(
-    "scope_missing", scope={"type": "string", "description": "the scope that the key lacks."}
-)
-
 
 class ApiKeys(View):
     resource = Resource.NONE

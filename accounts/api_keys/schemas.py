@@ -39,7 +39,7 @@ Scopes = Annotated[
 
 
 class CreateApiKeyInput(Input):
-    """A new key. Without `expires_at` it is valid until it is revoked."""
+    """A new key."""
 
     name: Annotated[NonBlankText, Field(max_length=LONGEST_NAME)]
     scopes: Scopes
@@ -56,7 +56,7 @@ class NamedKey(BaseModel):
 
 
 class ApiKeyBody(NamedKey):
-    """An API key. `made_by` is the account whose rights it has; `last_used_at` is a minute old at most."""
+    """An API key, without its secret."""
 
     made_by: int
     created_at: datetime
@@ -65,7 +65,7 @@ class ApiKeyBody(NamedKey):
 
 
 class ApiKeySecretBody(NamedKey):
-    """An API key with its new secret, which is shown this once: null where a key is replayed."""
+    """An API key with its new secret."""
 
     secret: str | None
 

@@ -139,8 +139,9 @@ Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 # A code that people type or paste: white space round it, seen or not, is no part of it.
 TypedCode = Annotated[str, AfterValidator(literals.without_space_around)]
 SearchWords = Annotated[str, AfterValidator(_require_few_words)]
-QueryNumber = Annotated[int, BeforeValidator(_to_whole_number)]
-QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
+# After the bounds, so that they are in the OpenAPI document.
+FROM_TEXT = BeforeValidator(_to_whole_number)
+QueryId = Annotated[Id, FROM_TEXT]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
 NOT_BLANK: JsonObject = {"pattern": r"\S", "json_schema_extra": {"not": {"pattern": CONTROL_CHARACTERS}}}
@@ -161,7 +162,7 @@ class OwnerQuery(Query):
     """Whose rows a list shows to staff; `user` is the former name of `account`."""
 
     account: QueryId | None = None
-    user: QueryId | None = None
+    user: Annotated[QueryId | None, Field(json_schema_extra={"deprecated": True})] = None
 
 
 class PauseInput(Input):

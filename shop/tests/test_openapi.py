@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
 import pytest
 import schemathesis
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.core.handlers.wsgi import WSGIHandler
@@ -21,11 +23,13 @@ from schemathesis.core import NotSet
 from schemathesis.specs.openapi import checks
 
 from accounts.tokens import token_pairs
-from coupons import issuing
+from coupons import issuing, redemption
 from coupons.tests.factories import CampaignFactory, add_codes
 from events.models import WebhookEndpoint
 from events.webhooks import deliveries
 from foundation import clock
+from foundation.http.openapi.api_doc import SizedQuery
+from foundation.http.validation import Query
 from foundation.tests import openapi_document
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.rolled_back import rolled_back
@@ -33,6 +37,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale, join
+from shop.configuration import SETTINGS
 
 KEYED = {
     "POST /products/{product_id}/stock-adjustments",
@@ -49,6 +54,12 @@ CHECKS = [
     *(checks.allow_header_conformance, checks.missing_required_header, checks.ignored_auth),
     checks.negative_data_rejection,
 ]
+LIMITS = {
+    "claimCoupon": SETTINGS["RATE_COUPONS"]["default"],
+    "placeOrder": SETTINGS["RATE_ORDERS"]["default"],
+    "payOrder": SETTINGS["RATE_PAYMENTS"]["default"],
+    "topUpWallet": SETTINGS["RATE_TOP_UPS"]["default"],
+}
 BOUNDS = bounds(
     derandomize=True,
     database=None,
@@ -263,6 +274,56 @@ def test_every_example_fits_its_schema_and_its_status(document):
                     assert str(example["value"]["status"]) == status, name
                 checked += 1
     assert checked >= 17
+
+
+def parts(document: Any) -> Iterator[tuple[str, Any]]:
+    """What has to be described, each by its address in the document."""
+    yield from ((f"tag {tag['name']}", tag) for tag in document["tags"])
+    yield from document["components"]["schemas"].items()
+    for name, operation in calls(document).items():
+        yield name, operation
+        yield from ((f"{name} {one['name']}", one) for one in operation.get("parameters", []))
+    for name, status, response in responses(document):
+        yield f"{name} {status}", response
+        yield from response.get("headers", {}).items()
+    for address, node in nodes(document):
+        if isinstance(node, dict) and address.endswith("/properties"):
+            yield from ((f"{address}/{name}", field) for name, field in node.items())
+
+
+def nodes(node: Any, address: str = "") -> Iterator[tuple[str, Any]]:
+    yield address, node
+    if isinstance(node, dict | list):
+        for name, inner in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from nodes(inner, f"{address}/{name}")
+
+
+def test_every_part_has_a_description_and_every_call_a_summary_and_a_name(document):
+    operations = calls(document).values()
+    assert [address for address, part in parts(document) if not part.get("description", "").strip()] == []
+    assert [one["operationId"] for one in operations if not one["summary"] or "security" not in one] == []
+    ids = [one["operationId"] for one in operations]
+    assert len({*ids}) == len(ids) and all(re.fullmatch("([a-z]+[A-Z]?)+", one) for one in ids)
+    extensions = {address.rpartition("/")[2] for address, _ in nodes(document) if "/x-" in address}
+    assert extensions <= {"x-scope", "x-codeSamples"}
+    tags = [tag["name"] for tag in document["tags"]]
+    assert tags[0] == "orders" and {one["tags"][0] for one in operations} == {*tags}
+
+
+def test_the_texts_of_the_document_are_of_what_the_shop_has(document):
+    texts = settings.OPENAPI_TEXTS
+    fields = {name: {*one.get("properties", {})} for name, one in document["components"]["schemas"].items()}
+    queries = [*Query.__subclasses__(), *SizedQuery.__subclasses__()]
+    fields |= {query.__name__: {*query.model_fields} for query in queries}
+    for names, described in texts["fields"].items():
+        known = fields.keys() if names == "any" else names.split()
+        assert set[str]().union(*(fields[name] for name in known)) >= described.keys(), names
+    ids = {operation["operationId"] for operation in calls(document).values()}
+    assert texts["limits"].keys() - {"API_KEYS"} <= ids
+    for name, limit in LIMITS.items():
+        assert f"{limit.replace('/m', ' a minute')} and" in texts["limits"][name]
+    assert texts["members"].keys() <= {code for rows in texts["codes"].values() for code in rows}
+    assert {*texts["members"]["coupon_not_usable"]["reason"]["enum"]} == redemption.REASONS.keys()
 
 
 def test_every_429_and_503_requires_retry_after_and_a_409_allows_it(document):

@@ -7,14 +7,16 @@
     refused={404: ["campaign_not_found"], 409: ["sold_out"]},
 )
 ```
-Refusals that every call may return are added by `foundation.http.openapi.openapi_generation`. Further
-members of a problem belong to its code: an app declares them once, by `declare_members`.
+Refusals that every call may return are added by `foundation.http.openapi.openapi_generation`. What fields and
+codes mean, and the further members of problems, is in `shop/openapi.toml`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
+from django.conf import settings
 from drf_spectacular import utils
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,37 +26,73 @@ from foundation.errors import FirstcomeError
 from foundation.http import json_format, problems
 from foundation.http.messages import PROBLEM
 from foundation.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
+from foundation.http.validation import FROM_TEXT, Query
 
 Row = TypeVar("Row")
 Schema = dict[str, Any]
 """A part of the document, as JSON Schema has it."""
+ABOUT_FIELDS = {"title", "description", "default", "deprecated"}
 
 
 def extend_schema(
     *,
     refused: Mapping[int, Sequence[str]] | None = None,
     parameters: Sequence[OpenApiParameter] = (),
+    query: Sequence[type[Query]] = (),
     page_of: type[BaseModel] | None = None,
     **about: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """drf-spectacular's, which notes for `View` the query parameters, and whether the method reads a key.
 
     `refused` has the codes of refusals by status, besides those that every call may return. With `page_of`
-    the call is a list in pages, and its rows have these bodies.
+    the call is a list in pages, and its rows have these bodies. The fields of `query` are its parameters.
     """
     if page_of:
-        parameters = [*parameters, *PAGING]
+        query = [*query, PageQuery]
         about["responses"] = {200: Page.__class_getitem__(page_of)} | about.get("responses", {})
     if refused:
         about["responses"] |= refusals(refused)
 
     def described(method: Any) -> Any:
-        method.query_parameters = {one.name for one in parameters if one.location == OpenApiParameter.QUERY}
+        method.query_parameters = {name for shape in query for name in shape.model_fields}
         if IDEMPOTENCY_KEY in parameters:
             method.reads_key = True
+        method.query = query
         return utils.extend_schema(parameters=parameters, **about)(method)
 
     return described
+
+
+def query_parameters(shape: type[Query]) -> Iterator[OpenApiParameter]:
+    schema = shape.model_json_schema()
+    fields = schema["properties"]
+    describe_fields(shape.__name__, fields)
+    for name, field in fields.items():
+        # An optional one is its type or null, and no parameter is null.
+        [kind, *_null] = field.get("anyOf", [field])
+        if "$ref" in kind:
+            kind = schema["$defs"][kind["$ref"].removeprefix("#/$defs/")]
+        yield OpenApiParameter(
+            name,
+            {key: value for key, value in kind.items() if key not in ABOUT_FIELDS},
+            description=field["description"],
+            deprecated=field.get("deprecated", False),
+        )
+
+
+def describe_fields(schema_name: str, fields: Schema) -> None:
+    """Describe the fields of this schema by `settings.OPENAPI_TEXTS`.
+
+    Defaults become words, since generators of clients require a field that has one, also in a request.
+    """
+    texts: Schema = {}
+    for names, known in settings.OPENAPI_TEXTS["fields"].items():
+        if names == "any" or schema_name in names.split():
+            texts |= known
+    for name, field in fields.items():
+        default = field.pop("default", None)
+        says = "" if default in (None, "") else f" `{json.dumps(default)}` if it is absent."
+        field["description"] = f"{texts[name]}{says}"
 
 
 class FieldError(BaseModel):
@@ -75,7 +113,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: str
-    request_id: str = Field(description="The request's id, as in `X-Request-ID`.")
+    request_id: str
     errors: list[FieldError] | None = None
 
 
@@ -91,21 +129,20 @@ class Page(BaseModel, Generic[Row]):
         return f"{params[0].__name__}Page"
 
 
+class SizedQuery(Query):
+    """How much of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE), FROM_TEXT] = DEFAULT_PAGE
+
+
+class PageQuery(SizedQuery):
+    """How much of a list, from where on."""
+
+    cursor: str = ""
+
+
 STAFF_ONLY = {403: ["permission_denied"]}
 """What calls refuse that are for staff alone."""
-POSITIVE = {"type": "integer", "minimum": 1}
-PAGING = [
-    OpenApiParameter(
-        "limit",
-        POSITIVE | {"maximum": LARGEST_PAGE},
-        description=f"How many rows: {DEFAULT_PAGE} by default, {LARGEST_PAGE} at most.",
-    ),
-    OpenApiParameter("cursor", str, description="The position in the list, from `next` or `previous`."),
-]
-OWNER = [
-    OpenApiParameter("account", POSITIVE, description="For staff: only this account's."),
-    OpenApiParameter("user", POSITIVE, deprecated=True, description="The former name of `account`."),
-]
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "pattern": r'^(?!""$)[!-~]([ -~]{0,253}[!-~])?$'},
@@ -157,24 +194,12 @@ ETAG = OpenApiParameter(
     "ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Changes with the list."
 )
 NOT_MODIFIED = OpenApiResponse(description="The list is as it was with that `ETag`.")
-INTEGER = {"type": "integer"}
-_members: dict[str, Mapping[str, Schema]] = {}
-
-
-def array_of_objects(**columns: Schema) -> Schema:
-    return {"type": "array", "items": {"type": "object", "properties": columns, "required": list(columns)}}
-
-
-def declare_members(code: str, **members: Schema) -> None:
-    """Declare the further members of problems with this code, each by its schema and description."""
-    _members[code] = members
 
 
 def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
     """The problems that a view may return, by status, for `extend_schema(responses=...)`."""
     return {
-        (status, PROBLEM): OpenApiResponse(response=problem_schema(named), description=describe_codes(named))
-        for status, named in codes.items()
+        (status, PROBLEM): OpenApiResponse(response=problem_schema(named)) for status, named in codes.items()
     }
 
 
@@ -183,14 +208,17 @@ def problem_schema(codes: Sequence[str]) -> Schema:
 
     openapi-python-client reads the reference alone, so clients take codes that are added later.
     """
+    known = settings.OPENAPI_TEXTS["members"]
     members: dict[str, list[Schema]] = {}
     for code in sorted(codes):
-        for name, member in _members.get(code, {}).items():
+        for name, member in known.get(code, {}).items():
             described = f"With `{code}`: {member['description']}"
             members.setdefault(name, []).append(member | {"description": described})
-    properties: Schema = {"code": {"type": "string", "enum": sorted(codes)}}
+    which = {"type": "string", "enum": sorted(codes), "description": "Which of these happened."}
+    properties: Schema = {"code": which}
     for name, several in members.items():
-        properties[name] = several[0] if len(several) == 1 else {"anyOf": several}
+        either = {"anyOf": several, "description": "It depends on the code."}
+        properties[name] = several[0] if len(several) == 1 else either
     return {"allOf": [{"$ref": "#/components/schemas/Problem"}], "type": "object", "properties": properties}
 
 
@@ -211,7 +239,3 @@ def response_example(
         status_codes=[str(status)],
         response_only=True,
     )
-
-
-def describe_codes(codes: Sequence[str]) -> str:
-    return " · ".join(f"`{code}`" for code in sorted(codes))

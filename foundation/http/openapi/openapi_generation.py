@@ -1,8 +1,11 @@
-"""Generation of the OpenAPI document: scopes of its calls, and the refusals of every call."""
+"""Generation of the OpenAPI document: scopes of its calls, the refusals of every call, and descriptions by
+`settings.OPENAPI_TEXTS`.
+"""
 
-import json
+import re
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.openapi import AutoSchema
 
 from foundation.http.messages import PROBLEM
@@ -20,37 +23,38 @@ REFUSALS_OF_KEYS = {
 class Operations(AutoSchema):
     """What a view says of its calls beside what drf-spectacular reads."""
 
+    def get_override_parameters(self) -> list[Any]:
+        query = getattr(self.view, self.method.lower()).query
+        return [parameter for shape in query for parameter in api_doc.query_parameters(shape)]
+
     def get_operation(self, *where: Any) -> Any:
         operation = super().get_operation(*where)
         required_scopes = getattr(self.view, "required_scopes", None)
         if operation is not None and required_scopes and (scope := required_scopes(self.method.upper())):
             operation["x-scope"] = scope
-        limit = getattr(self.view, "limit", None)
-        if operation is not None and limit and self.method == "POST":
-            operation["x-limit"] = limit.name
+        if operation is not None and getattr(self.view, "limit", None) and self.method == "POST":
+            operation["x-limit"] = True
         return operation
 
 
 def complete_document(result: Any, generator: Any, request: Any, public: bool) -> Any:
-    """A hook of drf-spectacular that adds the generic refusals of the API, and their headers. It also changes
-    what generators of clients read in another way than it is meant.
+    """A hook of drf-spectacular that adds the generic refusals of the API, their headers, and descriptions.
+    It also changes what generators of clients read in another way than it is meant.
 
-    openapi-typescript makes a field with a default a required one, also of a request. openapi-python-client
-    asks for a token where security is an empty object, which means the same as no security at all.
+    openapi-python-client asks for a token where security is an empty object, which means the same as no
+    security at all.
     """
     schemas = result["components"].setdefault("schemas", {})
     schemas["FieldError"] = api_doc.FieldError.model_json_schema()
     schemas["Problem"] = api_doc.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"].pop("$defs", None)
+    for name, schema in schemas.items():
+        schema.setdefault("description", "One page of a list.")
+        api_doc.describe_fields(name, schema.get("properties", {}))
     for path, item in result["paths"].items():
         for method in {"get", "post", "put", "patch", "delete"} & item.keys():
             _complete_operation(method, path, item[method])
-    for schema in schemas.values():
-        for field in schema.get("properties", {}).values():
-            # Null needs no sentence, because it means absent.
-            if (default := field.pop("default", None)) is not None:
-                says = f"`{json.dumps(default)}` if it is absent."
-                field["description"] = " ".join(filter(None, [field.get("description"), says]))
+            _describe(item[method], schemas)
     return result
 
 
@@ -66,6 +70,7 @@ def _complete_operation(method: str, path: str, operation: Any) -> None:
     for status, codes in refusals:
         _add_refusals(operation["responses"], status, codes)
     _add_headers(operation)
+    operation.pop("x-limit", None)
     if operation.get("security") == [{}]:
         operation["security"] = []
 
@@ -99,7 +104,27 @@ def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
     known = content.get(PROBLEM, {}).get("schema", {}).get("properties", {}).get("code", {})
     all_codes = sorted({*known.get("enum", []), *codes})
     content.setdefault(PROBLEM, {})["schema"] = api_doc.problem_schema(all_codes)
-    response["description"] = api_doc.describe_codes(all_codes)
+
+
+def _describe(operation: Any, schemas: Schema) -> None:
+    """Describe its parameters of the path, and the responses about which the view says nothing."""
+    texts = settings.OPENAPI_TEXTS
+    meanings = {code: row[1] for rows in texts["codes"].values() for code, row in rows.items()}
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            parameter["description"] = texts["parameters"][parameter["name"]]
+    for response in operation["responses"].values():
+        content = response.get("content", {})
+        if PROBLEM in content:
+            codes = content[PROBLEM]["schema"]["properties"]["code"]["enum"]
+            response["description"] = "\n".join([f"- `{code}`: {meanings[code]}" for code in codes])
+        elif not response["description"] and content:
+            name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            response["description"] = re.split(r"(?<=\.)\s", schemas[name]["description"])[0]
+    if "429" in operation["responses"]:
+        names = [operation["operationId"], *["API_KEYS"] * ("x-scope" in operation)]
+        limits = "; ".join([texts["limits"][name] for name in names if name in texts["limits"]])
+        operation["responses"]["429"]["description"] += f"\n\nBy default: {limits}."
 
 
 def _add_headers(operation: Any) -> None:
