@@ -63,7 +63,7 @@ def pytest_configure() -> None:
             "and in another shell `source var/test/env` before pytest"
         )
     try:
-        clients.generate_python()
+        clients.make_python()
     except SetupError as error:
         raise pytest.UsageError(str(error)) from error
     process_state.follow_host()

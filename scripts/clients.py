@@ -1,22 +1,64 @@
-"""`make generate ONLY=clients`: what is generated of clients/, from docs/openapi.yaml. Git ignores it.
+"""`make generate ONLY=clients`: what is generated of clients/, and the packages of both, in var/clients/.
 
-`--python` makes the Python package alone, which needs none of npm's packages: the wheel's build calls it.
+Git ignores all of it. `--python` makes the sources of the Python package alone, which needs none of npm's
+packages: the wheel's build calls it.
 """
 
 import fcntl
 import hashlib
 import os
+import re
+import shutil
 import sys
 import tempfile
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 
-from scripts.stack import Command, children, places, system_packages
+from scripts.stack import Command, SetupError, children, places, system_packages
 
 DOCUMENT = places.PROJECT / "docs/openapi.yaml"
-PYTHON = places.PROJECT / "clients/python/firstcome_client/generated"
-TYPESCRIPT = places.PROJECT / "clients/typescript/firstcome.ts"
+CLIENTS = places.PROJECT / "clients"
+PYTHON = CLIENTS / "python/firstcome_client/generated"
+TYPESCRIPT = CLIENTS / "typescript/firstcome.ts"
 GENERATOR = "openapi-python-client"
+# What differs of the generator's templates: a client reads what an older or a later release answers too.
+TEMPLATES = CLIENTS / "python/templates"
+MODEL = "model.py.jinja"
+STRICT_FIELD = """\
+    {% if prop_template.construct %}
+        {{ prop_template.construct(property, property_source) | indent(8) }}
+    {% else %}
+        {{ property.python_name }} = {{ property_source }}
+    {% endif %}
+"""
+LENIENT_FIELD = """\
+    {% if property.required %}
+        {{ property.python_name }}: Any = UNSET
+        if "{{ property.name | in_double_quote_literal }}" in d:
+    {% endif %}
+    {% set deeper = 4 if property.required else 0 %}
+    {% if prop_template.construct %}
+        {{ " " * deeper }}{{ prop_template.construct(property, property_source) | indent(8 + deeper) }}
+    {% else %}
+        {{ " " * deeper }}{{ property.python_name }} = {{ property_source }}
+    {% endif %}
+"""
+# The client for asyncio is written by hand, the other one made of it, word by word.
+SYNCHRONOUS = {
+    r"Awaitable\[((?:[^\[\]]|\[[^\[\]]*\])*)\]": r"\1",
+    r"\bAwaitable, ": "",
+    r"\basync (?=def|with|for)": "",
+    r"\bawait ": "",
+    r"\bAsync(?=[A-Z])": "",
+    r"\b__a(?=enter__|exit__)": "__",
+    r"\baclose\b": "close",
+    r"\basyncio\.sleep\b": "time.sleep",
+    r"\basyncio\.Lock\b": "threading.Lock",
+    r"\bimport asyncio\b": "import threading",
+    r"\basyncio(?=\(|_detailed\()": "sync",
+    r"\bset_async_httpx_client\b": "set_httpx_client",
+    r"\basynchronous\b": "synchronous",
+}
 # Not the project's own settings: the result may not depend on the folder in which it is made.
 CONFIG = """
 post_hooks:
@@ -26,10 +68,30 @@ post_hooks:
 
 
 def main() -> int:
-    generate_python()
+    make_python()
     if "--python" not in sys.argv:
         places.write_whole(TYPESCRIPT, typescript_types())
+        for package in packages(places.state() / "clients"):
+            children.say(f"{package} ({package.stat().st_size:,} bytes)")
     return 0
+
+
+def make_python() -> None:
+    """Make what isn't in git of the Python package. Raises SetupError."""
+    generate_python()
+    made = PYTHON.with_name("synchronous")
+    made.mkdir(exist_ok=True)
+    for source in PYTHON.with_name("asynchronous").glob("*.py"):
+        target, text = made / source.name, synchronous(source.read_text())
+        if not target.exists() or target.read_text() != text:
+            places.write_whole(target, text)
+
+
+def synchronous(text: str) -> str:
+    """The module for threads that a module for asyncio makes."""
+    for words, other in SYNCHRONOUS.items():
+        text = re.sub(words, other, text)
+    return text
 
 
 def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
@@ -37,8 +99,9 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
 
     Processes that call it at once make it once, and none finds half of it. Raises SetupError.
     """
-    version = metadata.version(GENERATOR)
-    made_from = f"{hashlib.sha256(document.read_bytes()).hexdigest()} {GENERATOR} {version}\n"
+    inputs = [document, Path(__file__), *sorted(TEMPLATES.rglob("*.jinja"))]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
+    made_from = f"{digest} {GENERATOR} {metadata.version(GENERATOR)}\n"
     # The file says which document and generator the package is of.
     stamp = folder / "made_from"
     lock = os.open(folder.parent, os.O_RDONLY)
@@ -47,11 +110,13 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
         if stamp.exists() and stamp.read_text() == made_from:
             return
         with tempfile.TemporaryDirectory(prefix=".generated-", dir=folder.parent) as beside:
-            config = Path(beside, "config.yml")
-            made = Path(beside, "made")
+            config, made, templates = (Path(beside, name) for name in ("config.yml", "made", "templates"))
             config.write_text(CONFIG)
+            shutil.copytree(TEMPLATES, templates)
+            (templates / MODEL).write_text(_lenient_model())
             paths = f"--path={document}", f"--output-path={made}", f"--config={config}"
-            _run([sys.executable, "-m", "openapi_python_client", "generate", "--meta=none", *paths])
+            generate = ["generate", "--meta=none", f"--custom-template-path={templates}", *paths]
+            _run([sys.executable, "-m", "openapi_python_client", *generate])
             (made / stamp.name).write_text(made_from)
             if folder.exists():
                 folder.rename(Path(beside, "old"))
@@ -60,18 +125,43 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
         os.close(lock)
 
 
+def _lenient_model() -> str:
+    """The generator's template of a body, but that a field which an older shop lacks is UNSET."""
+    template = (resources.files("openapi_python_client") / "templates" / MODEL).read_text()
+    if STRICT_FIELD not in template:
+        raise SetupError(f"{MODEL} of {GENERATOR} is another one: change STRICT_FIELD of {__file__}")
+    return template.replace(STRICT_FIELD, LENIENT_FIELD)
+
+
+def packages(folder: Path) -> list[Path]:
+    """Build the wheel, the sdist and the npm tarball into the folder. Raises SetupError."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as copies:
+        # In copies, so that a build leaves nothing in the sources, nor finds what an earlier one left.
+        python = shutil.copytree(CLIENTS / "python", Path(copies, "python"))
+        build = "from sys import argv; from setuptools import build_meta as build"
+        build += "; build.build_sdist(argv[1]); build.build_wheel(argv[1])"
+        _run([sys.executable, "-c", build, str(folder)], python)
+        typescript = Path(shutil.copytree(CLIENTS / "typescript", Path(copies, "typescript")))
+        (typescript / "node_modules").symlink_to(system_packages.npm_packages() / "node_modules")
+        _run(["npm", "run", "--silent", "compile"], typescript)
+        _run(["npm", "pack", "--silent", "--ignore-scripts", f"--pack-destination={folder}"], typescript)
+    return sorted(folder.iterdir())
+
+
 def typescript_types() -> str:
     """What openapi-typescript makes of the document. Raises SetupError."""
     return _run([system_packages.npm_packages() / "node_modules/.bin/openapi-typescript", DOCUMENT])
 
 
-def _run(command: Command) -> str:
+def _run(command: Command, folder: Path = places.PROJECT) -> str:
     """The output of a program, which finds those of the environment. Raises SetupError when it fails."""
     own = os.environ | {
         "NO_COLOR": "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
     }
-    return children.printed(children.run(command, within_seconds=600, environment=own))
+    return children.printed(children.run(command, within_seconds=600, environment=own, folder=folder))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,20 @@ from uuid import UUID
 
 import pytest
 
-from firstcome_client import ApiKey, NoAnswerError, NotSettledError, Password, ProblemError, Retries, Shop
+from firstcome_client import (
+    ApiKey,
+    NoAnswerError,
+    NotSettledError,
+    Password,
+    ProblemError,
+    Retries,
+    Shop,
+    checked,
+)
 from firstcome_client.generated.api.coupons import list_coupons
 from firstcome_client.generated.api.users import get_me, register
 from firstcome_client.generated.api.wallet import get_wallet
 from firstcome_client.generated.models import CardInput, ItemInput, PlaceOrderInput, RegisterInput, TopUpInput
-from firstcome_client.shop import checked
 from scripts import clients
 from scripts.stack import SetupError, places
 from scripts.tests import canned_shop, own_client, programs
@@ -282,7 +290,7 @@ import { NoAnswerError, NotSettledError, ProblemError, Shop, checked } from "./c
 const url = process.env.SHOP!;
 const retries = JSON.parse(process.env.RETRIES ?? '{"attempts": 5, "seconds": 60}');
 const credentials = JSON.parse(process.env.CREDENTIALS ?? '{"apiKey": "fc_key_1", "account": 42}');
-const shop = new Shop(url, credentials, retries);
+const shop = new Shop(url, { credentials, retries });
 const order = { items: [{ product: 1, quantity: 2 }], payment: { token: "tok_ok" } };
 const account = { username: "m", email: "m@example.com", password: "p" };
 const me = () => checked(shop.api.GET("/api/v1/users/me"));

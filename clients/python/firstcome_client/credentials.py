@@ -1,22 +1,35 @@
-"""How a client signs in: by name and password, which gives tokens, or by an API key."""
+"""How a client signs in: by name and password, by tokens that it was given, or by an API key.
 
-import threading
-from collections.abc import Callable, Mapping
+The fourth way is a function that returns a fresh access token, as of the shop's identity provider.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from firstcome_client.errors import NoAnswerError, ProblemError
-
-Post = Callable[[str, Mapping[str, str]], Any]
-"""POSTs JSON to a path without credentials, and returns the JSON of the answer."""
+OnChange = Callable[[str, str], object]
+"""Is given each new access token with its refresh token, so that a program can keep them."""
 
 
 @dataclass(frozen=True)
 class Password:
-    """The name and password of an account."""
+    """The name and password of an account, and a code of its authenticator app, if it has one.
+
+    A code is good for one sign-in: without it the client signs in again when its refresh token is refused.
+    """
 
     username: str
     password: str = field(repr=False)
+    one_time_code: str | None = field(default=None, repr=False)
+    on_change: OnChange | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of a sign-in. A refresh token is good for one use: keep those that `on_change` is given."""
+
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    on_change: OnChange | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -25,41 +38,3 @@ class ApiKey:
 
     secret: str = field(repr=False)
     account: int | None = None
-
-
-class Tokens:
-    """The tokens of an account's sign-in, for all threads of a client: none sends a refresh token twice."""
-
-    def __init__(self, password: Password, post: Post) -> None:
-        self._password = password
-        self._post = post
-        self._lock = threading.Lock()
-        self._access = ""
-        self._refresh = ""
-
-    def access(self) -> str:
-        """The access token; the first call signs in. Raises ProblemError when the password is refused."""
-        with self._lock:
-            if not self._access:
-                self._sign_in()
-            return self._access
-
-    def renew(self, refused: str) -> None:
-        """Take new tokens in the place of a refused access token, unless another thread has done so.
-
-        Signs in again when the refresh token is refused, or was sent and no answer came.
-        """
-        with self._lock:
-            if self._access != refused:
-                return
-            try:
-                self._keep(self._post("/api/v1/auth/refresh", {"refresh": self._refresh}))
-            except (ProblemError, NoAnswerError):
-                self._sign_in()
-
-    def _sign_in(self) -> None:
-        body = {"username": self._password.username, "password": self._password.password}
-        self._keep(self._post("/api/v1/auth/token", body))
-
-    def _keep(self, tokens: Mapping[str, str]) -> None:
-        self._access, self._refresh = tokens["access"], tokens["refresh"]

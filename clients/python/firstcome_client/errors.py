@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Any, Self
+from uuid import UUID
 
 import httpx
+
+from firstcome_client.generated.models import FailureBody, FieldError
 
 KEY = "Idempotency-Key"
 
@@ -13,8 +16,8 @@ class ProblemError(Exception):
 
     `code` is the stable word to branch on; expect codes that you don't know. It is empty when the answer is
     not the shop's, such as a proxy's page. `status` is the HTTP status, `body` the whole problem, with the
-    members that belong to its code. `retry_after` is in seconds, None without the header.
-    `idempotency_key` is the key of the call, None without one.
+    members that belong to its code. `retry_after` is in seconds, None without the header. `request_id` names
+    the call in the shop's log. `idempotency_key` is the key of the call, None without one.
     """
 
     def __init__(
@@ -24,9 +27,27 @@ class ProblemError(Exception):
         self.body = body
         self.code = str(body.get("code", ""))
         self.detail = str(body.get("detail", ""))
+        self.request_id = str(body.get("request_id", ""))
         self.retry_after = retry_after
         self.idempotency_key = idempotency_key
         super().__init__(f"{status} {self.code}: {self.detail}")
+
+    @property
+    def errors(self) -> list[FieldError]:
+        """What is wrong with which field, of a problem with the code `invalid`."""
+        return [FieldError.from_dict(error) for error in self.body.get("errors") or ()]
+
+    @property
+    def failure(self) -> FailureBody | None:
+        """Why the payment failed, of a problem with the code `payment_declined`."""
+        failure = self.body.get("failure")
+        return FailureBody.from_dict(failure) if isinstance(failure, dict) else None
+
+    @property
+    def order(self) -> UUID | None:
+        """The order that the refused payment is of, if the problem names one."""
+        order = self.body.get("order")
+        return UUID(order) if isinstance(order, str) else None
 
     @classmethod
     def of(cls, response: httpx.Response) -> Self:
@@ -54,7 +75,8 @@ class NoAnswerError(Exception):
 class NotSettledError(Exception):
     """The wait ended while it was still open; `body` is its last state. It may settle at any time.
 
-    The same call with the `idempotency_key`, if it has one, goes on waiting; a new key would be a new intent.
+    The same call with its intent or its `idempotency_key`, if it has one, goes on waiting; a new key would be
+    a new intent.
     """
 
     def __init__(self, body: object, *, idempotency_key: str | None = None) -> None:
