@@ -43,6 +43,7 @@ LENIENT_FIELD = """\
         {{ " " * deeper }}{{ property.python_name }} = {{ property_source }}
     {% endif %}
 """
+UNPACKED = shutil.ignore_patterns("node_modules", "built", "*.egg-info", "__pycache__")
 # The client for asyncio is written by hand, the other one made of it, word by word.
 SYNCHRONOUS = {
     r"Awaitable\[((?:[^\[\]]|\[[^\[\]]*\])*)\]": r"\1",
@@ -71,7 +72,10 @@ def main() -> int:
     make_python()
     if "--python" not in sys.argv:
         places.write_whole(TYPESCRIPT, typescript_types())
-        for package in packages(places.state() / "clients"):
+        folder = places.state() / "clients"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for package in [*python_packages(folder), npm_package(folder)]:
             children.say(f"{package} ({package.stat().st_size:,} bytes)")
     return 0
 
@@ -133,21 +137,31 @@ def _lenient_model() -> str:
     return template.replace(STRICT_FIELD, LENIENT_FIELD)
 
 
-def packages(folder: Path) -> list[Path]:
-    """Build the wheel, the sdist and the npm tarball into the folder. Raises SetupError."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def python_packages(folder: Path) -> list[Path]:
+    """Build the sdist and the wheel into the folder. Raises SetupError."""
+    folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as copies:
-        # In copies, so that a build leaves nothing in the sources, nor finds what an earlier one left.
-        python = shutil.copytree(CLIENTS / "python", Path(copies, "python"))
+        # In a copy, so that a build leaves nothing in the sources, nor finds what an earlier one left.
+        python = shutil.copytree(CLIENTS / "python", Path(copies, "python"), ignore=UNPACKED)
         build = "from sys import argv; from setuptools import build_meta as build"
         build += "; build.build_sdist(argv[1]); build.build_wheel(argv[1])"
-        _run([sys.executable, "-c", build, str(folder)], python)
-        typescript = Path(shutil.copytree(CLIENTS / "typescript", Path(copies, "typescript")))
+        _run([sys.executable, "-c", build, folder], python)
+    return sorted(folder.glob("firstcome_client-*"))
+
+
+def npm_package(folder: Path) -> Path:
+    """Build the tarball for npm into the folder. Raises SetupError."""
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as copies:
+        typescript = Path(
+            shutil.copytree(CLIENTS / "typescript", Path(copies, "typescript"), ignore=UNPACKED)
+        )
+        (typescript / TYPESCRIPT.name).write_text(typescript_types())
         (typescript / "node_modules").symlink_to(system_packages.npm_packages() / "node_modules")
         _run(["npm", "run", "--silent", "compile"], typescript)
         _run(["npm", "pack", "--silent", "--ignore-scripts", f"--pack-destination={folder}"], typescript)
-    return sorted(folder.iterdir())
+    [tarball] = folder.glob("firstcome-client-*.tgz")
+    return tarball
 
 
 def typescript_types() -> str:

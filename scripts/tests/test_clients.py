@@ -285,7 +285,7 @@ def test_events_are_followed_from_a_cursor(server, shop):
 
 
 PROGRAM = """
-import { NoAnswerError, NotSettledError, ProblemError, Shop, checked } from "./client.js";
+import { NoAnswerError, NotSettledError, ProblemError, Shop, checked } from "firstcome-client";
 
 const url = process.env.SHOP!;
 const retries = JSON.parse(process.env.RETRIES ?? '{"attempts": 5, "seconds": 60}');
@@ -327,7 +327,7 @@ console.log(JSON.stringify(done));
 @boots("node")
 def command(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("program")
-    own_client.place(folder)
+    own_client.install_npm(folder)
     (folder / "program.ts").write_text(PROGRAM)
     programs.run_lines(f"{own_client.COMPILE} program.ts", folder)
     return ["node", str(folder / "built" / "program.js")]

@@ -1,25 +1,16 @@
 """The pages for the first hour, pasted beside a real `make run`: tutorial, guides, clients, backup."""
 
-import os
 import re
-import shutil
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from scripts.stack import instance as instances, own_stack, places, ports, system_packages
+from scripts.stack import instance as instances, own_stack, ports
 from scripts.stack.instance import Instance
 from scripts.tests import documented, own_client
 from scripts.tests.circles import boots
 from scripts.tests.documented import Shown
-from scripts.tests.programs import run_lines
-
-MYPY = f"{sys.executable} -m mypy --strict --follow-imports=silent --config-file= session.py"
-PIP = f"{sys.executable} -m pip --quiet --disable-pip-version-check"
-CLIENTS = documented.page("howto/generate-a-client.md")
-OWN_CLIENTS = documented.page("howto/use-the-clients.md")
 
 
 class Stack:
@@ -78,61 +69,13 @@ def test_a_launch_is_run_as_the_guide_says(stack):
     stack.paste(documented.transcript(documented.page("howto/run-a-launch.md")))
 
 
-def test_the_generated_python_client_runs_the_session(stack, tmp_path):
-    generate = documented.transcript(CLIENTS)[0]
-    assert "openapi-python-client generate" in generate.lines
-    document = shutil.copytree("docs", tmp_path / "docs", ignore=shutil.ignore_patterns("lab", "adr"))
-    assert (document / "openapi.yaml").exists()
-    run(generate.lines.partition("\n")[2], tmp_path)
-    session = tmp_path / "session.py"
-    session.write_text(program(CLIENTS, session.name))
-
-    printed = run(f"{sys.executable} session.py", tmp_path, **stack.addresses)
-
-    assert documented.is_shown_by(expected_output(CLIENTS, "python"), printed), printed
-    run(MYPY, tmp_path)
-
-
-def test_the_generated_typescript_client_runs_the_session(stack, tmp_path):
-    generate, compile_and_run = documented.transcript(CLIENTS)[-2:]
-    install, _, generate_lines = generate.lines.partition("\n")
-    assert install.startswith("npm install openapi-fetch ")
-    (tmp_path / "node_modules").symlink_to(system_packages.npm_packages() / "node_modules")
-    (tmp_path / "package.json").write_text('{"type": "module"}')
-    shutil.copytree("docs", tmp_path / "docs", ignore=shutil.ignore_patterns("lab", "adr"))
-    (tmp_path / "session.ts").write_text(program(CLIENTS, "session.ts"))
-    run(generate_lines, tmp_path)
-
-    printed = run(compile_and_run.lines, tmp_path, **stack.addresses)
-
-    assert documented.is_shown_by(expected_output(CLIENTS, "typescript"), printed), printed
-
-
-def test_the_python_client_is_installed_and_runs_the_session(stack, tmp_path):
+def test_the_python_client_is_installed_and_runs_the_programs_of_its_page(stack, tmp_path):
     pytest.importorskip("setuptools")
-    copy = shutil.copytree(places.PROJECT / "clients" / "python", tmp_path / "python")
-    built = f"{PIP} wheel --no-deps --no-build-isolation --no-index --wheel-dir built {copy}"
-    run(f"{built}\n{PIP} install --no-deps --no-index --target installed built/*.whl", tmp_path)
-    shutil.rmtree(copy)
-    (tmp_path / "session.py").write_text(program(OWN_CLIENTS, "session.py"))
-    path = str(tmp_path / "installed")
-
-    printed = run(
-        f"{sys.executable} session.py", tmp_path, PYTHONPATH=path, BUYER="user-7", **stack.addresses
-    )
-
-    assert documented.is_shown_by(expected_output(OWN_CLIENTS, "python"), printed), printed
-    run(MYPY, tmp_path, MYPYPATH=path)
+    own_client.run_python(tmp_path, BUYER="user-7", **stack.addresses)
 
 
-def test_the_typescript_client_runs_the_session(stack, tmp_path):
-    own_client.place(tmp_path)
-    (tmp_path / "session.ts").write_text(program(OWN_CLIENTS, "session.ts"))
-    compile_and_run = documented.transcript(OWN_CLIENTS)[-1]
-
-    printed = run(compile_and_run.lines, tmp_path, BUYER="user-8", **stack.addresses)
-
-    assert documented.is_shown_by(compile_and_run.output, printed), printed
+def test_the_typescript_client_is_installed_and_runs_the_program_of_its_page(stack, tmp_path):
+    own_client.run_typescript(tmp_path, BUYER="user-8", **stack.addresses)
 
 
 def test_a_backup_is_restored_as_the_guide_says(stack):
@@ -144,19 +87,3 @@ def test_a_backup_is_restored_as_the_guide_says(stack):
     stack.paste([restore])
     stack.start()
     stack.paste([compare])
-
-
-def program(guide: str, name: str) -> str:
-    return next(block.text for block in documented.blocks(guide) if block.title == name)
-
-
-def expected_output(guide: str, language: str) -> str:
-    """What the guide says that the program of this language prints."""
-    found = documented.blocks(guide)
-    program = next(place for place, block in enumerate(found) if block.title and block.language == language)
-    return next(block.text for block in found[program:] if block.language == "text")
-
-
-def run(lines: str, folder: Path, **settings: str) -> str:
-    """The output of shell lines in the folder, with the environment's programs."""
-    return run_lines(lines, folder, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", **settings)

@@ -18,7 +18,7 @@ import urllib3
 from foundation.tests.outages import OwnRedis
 from lab import stage
 from scripts.stack import children, places, ports
-from scripts.tests import previous_release, programs
+from scripts.tests import own_client, previous_release, programs
 from scripts.tests.circles import boots
 from scripts.tests.simulator import wait_until
 from shop.tests.test_migrate import ask, connected, new_database
@@ -180,6 +180,14 @@ def test_it_lists_a_range_of_deliveries_as_one_sends_none_of_it_again_and_delete
     old.manage("sweep")
     rows = old.call(200, "GET", f"{path}/deliveries", as_staff=True)["results"]
     assert not any(row["created_at"].startswith("2020") for row in rows)
+
+
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.parametrize(
+    ("run", "buyer"), [(own_client.run_python, "user-1"), (own_client.run_typescript, "user-2")]
+)
+def test_the_clients_of_this_release_run_the_programs_of_their_pages_with_it(old, tmp_path, run, buyer):
+    run(tmp_path, BUYER=buyer, SHOP=f"http://{ports.HOST}:{old.port}")
 
 
 @pytest.mark.parametrize(
