@@ -12,7 +12,10 @@ from scripts.stack import SetupError, children, places, ports
 
 CONFIGURATION = places.PROJECT / "mkdocs.yml"
 DOCS = places.PROJECT / "docs"
-PROJECT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+# Pages outside of docs/, and where they are in the copy.
+PROJECT_PAGES = {
+    name: f"project/{name}" for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+} | {f"clients/{language}/README.md": f"clients/{language}.md" for language in ("python", "typescript")}
 LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTALL | re.MULTILINE)
 
 
@@ -61,7 +64,7 @@ def _staged(path: PurePosixPath) -> PurePosixPath | None:
             return inside / "README.md"
         return inside
     if str(path) in PROJECT_PAGES:
-        return PurePosixPath("project") / path
+        return PurePosixPath(PROJECT_PAGES[str(path)])
     return None
 
 

@@ -23,7 +23,9 @@ from scripts.stack import SetupError, places, ports
 from scripts.tests import documented
 
 DOCS = places.PROJECT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), *places.PROJECT.glob("[A-Z]*.md")])
+PAGES = sorted(
+    [*DOCS.rglob("*.md"), *places.PROJECT.glob("[A-Z]*.md"), *places.PROJECT.glob("clients/*/README.md")]
+)
 PATH = re.compile(rf"(?:{'|'.join(places.APPS)}|scripts|lab|docs|k6|ops|clients)/[\w./-]*")
 SYMBOL = re.compile(r"([\w/.-]+\.py)::([\w:.]+)")
 NAME = re.compile(rf"(?:{'|'.join(places.APPS)})(?:\.\w+)+")
