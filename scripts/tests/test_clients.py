@@ -3,6 +3,10 @@
 Both call a real HTTP server; node runs the TypeScript client.
 """
 
+import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import re
 import shutil
@@ -13,6 +17,7 @@ import time
 import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,13 +26,17 @@ import pytest
 
 from firstcome_client import (
     ApiKey,
+    AsyncShop,
     NoAnswerError,
     NotSettledError,
     Password,
     ProblemError,
     Retries,
     Shop,
+    Tokens,
+    WebhookError,
     checked,
+    verify_webhook,
 )
 from firstcome_client.generated.api.coupons import list_coupons
 from firstcome_client.generated.api.users import get_me, register
@@ -66,6 +75,63 @@ def order(status: str, payment: Any = None) -> Answer:
     body |= {"id": str(ORDER_ID), "status": status, "items": [], "currency": "KRW", "payment": payment}
     body |= {"account": 4, "number": "2346789C", "metadata": {}}
     return Answer(202 if status == "paying" else 201, body | {"placed_at": at, "expires_at": at})
+
+
+ACTION = {"type": "app", "url": "https://bank.example/1", "expires_at": "2026-11-25T09:10:00Z"}
+# What the calls of one intent are answered, one after the other, and whether its key is kept then.
+INTENT = [
+    (LOST, True),
+    (problem(429, "throttled", Retry_After="3600"), True),
+    (problem(422, "idempotency_key_reused"), True),
+    (problem(401, "token_invalid"), True),
+    (order("paying", {"id": str(ORDER_ID), "status": "requires_action", "next_action": ACTION}), True),
+    (order("paid"), False),
+    (problem(402, "payment_declined"), False),
+    (problem(409, "insufficient_stock"), False),
+]
+ONCE = {"attempts": 1, "seconds": 60}
+
+
+def check_intents(server: CannedShop, kept: list[bool]) -> None:
+    """The key is kept as INTENT says, and a later intent of the same name has another one."""
+    keys = [sent.headers[KEY] for sent in server.sent]
+    assert kept == [is_kept for _, is_kept in INTENT]
+    assert len(keys) == len(INTENT) and (len(set(keys[:6])), len(set(keys))) == (1, 3)
+
+
+def test_the_key_of_an_intent_is_kept_until_its_end_is_known(server):
+    storage, kept = dict[str, str](), []
+    server.queue(*[answer for answer, _ in INTENT])
+    for _ in INTENT:
+        with (
+            Shop(server.address, ApiKey("key"), storage=storage, retries=Retries(**ONCE)) as shop,
+            suppress(ProblemError, NoAnswerError),
+        ):
+            shop.place_order(ORDER, intent="cart-17")
+        kept.append("cart-17" in storage)
+    check_intents(server, kept)
+
+
+def test_what_a_later_release_adds_passes_and_so_does_what_an_earlier_one_lacks(server, shop):
+    payment = {"id": str(ORDER_ID), "status": "asked", "next_action": ACTION}
+    server.queue(Answer(200, {"id": str(ORDER_ID), "status": "boxed", "gift": True, "payment": payment}))
+    found = shop.order(ORDER_ID)
+    assert (found.id, found.status, found["gift"]) == (ORDER_ID, "boxed", True)
+    assert (found.payment.status, found.payment.next_action.type_) == ("asked", "app")
+    assert not found.number and not found.metadata
+
+
+def test_a_problem_has_its_members(server, shop):
+    body = {"code": "payment_declined", "detail": "no", "request_id": "r-1", "order": str(ORDER_ID)}
+    body |= {"failure": {"code": "card_declined", "detail": "no"}}
+    body |= {"errors": [{"field": "items.0", "code": "taken", "detail": "no"}]}
+    server.queue(Answer(402, body, {"Retry-After": "3"}))
+    with pytest.raises(ProblemError) as refused:
+        shop.place_order(ORDER)
+    error = refused.value
+    assert (error.status, error.request_id, error.order, error.retry_after) == (402, "r-1", ORDER_ID, 3)
+    assert error.failure is not None
+    assert (error.failure.code, error.errors[0].field) == ("card_declined", "items.0")
 
 
 def test_a_call_whose_answer_is_lost_is_sent_again_with_its_key_and_the_next_intent_has_another(server, shop):
@@ -194,6 +260,84 @@ def test_a_refresh_that_fails_is_not_repeated_and_signs_in_again(server, sign_in
     assert (count(server, "token"), count(server, "refresh")) == (2, 1)
 
 
+def test_kept_tokens_are_renewed_and_handed_on_until_the_refresh_token_is_refused(server, sign_ins):
+    kept = []
+    tokens = Tokens("old", "refresh-0", on_change=lambda *pair: kept.append(pair))
+    with Shop(server.address, tokens) as shop:
+        assert checked(get_me.sync(client=shop.api)).id == 4
+        assert kept == [("access-1", "refresh-1")]
+        sign_ins.number, sign_ins.refreshing = 100, problem(401, "token_invalid")
+        with pytest.raises(ProblemError, match="token_invalid"):
+            get_me.sync(client=shop.api)
+    assert [sent.body for sent in server.sent if sent.body] == [
+        {"refresh": "refresh-0"},
+        {"refresh": "refresh-1"},
+    ]
+
+
+def test_a_one_time_code_is_sent_once(server, sign_ins):
+    with Shop(server.address, Password("kim", "his password", one_time_code="123456")) as shop:
+        get_me.sync(client=shop.api)
+        assert server.sent[0].body == {"username": "kim", "password": "his password", "otp": "123456"}
+        sign_ins.number, sign_ins.refreshing = 100, problem(401, "token_invalid")
+        with pytest.raises(ProblemError, match="token_invalid"):
+            get_me.sync(client=shop.api)
+    assert (count(server, "token"), count(server, "refresh")) == (1, 1)
+
+
+def test_a_token_of_a_provider_is_asked_for_again_once_for_all_calls(server, sign_ins):
+    asked = []
+
+    async def fresh() -> str:
+        asked.append(sign_ins.number)
+        return f"access-{sign_ins.number}"
+
+    async def read() -> list[int]:
+        async with AsyncShop(server.address, fresh) as shop:
+            await get_me.asyncio(client=shop.api)
+            sign_ins.number = 100
+            answers = await asyncio.gather(*[get_me.asyncio(client=shop.api) for _ in range(8)])
+            return [checked(answer).id for answer in answers]
+
+    assert asyncio.run(read()) == [4] * 8
+    assert asked == [0, 100] and count(server, "refresh") == 0
+
+
+EVENT = json.dumps({"id": str(ORDER_ID), "type": "order.paid", "at": "2026-11-25T09:00:00Z", "data": {}})
+SECRET = "whsec_" + base64.b64encode(b"a secret of an endpoint").decode()
+
+
+def delivery(seconds_ago: int = 0, *, body: str = EVENT, **changes: str) -> dict[str, Any]:
+    """A request with two signatures, as after a rotation; the other one is of another secret."""
+    at = str(int(time.time()) - seconds_ago)
+    digest = hmac.new(b"a secret of an endpoint", f"e-1.{at}.{EVENT}".encode(), hashlib.sha256).digest()
+    signatures = f"v1,{base64.b64encode(digest[::-1]).decode()} v1,{base64.b64encode(digest).decode()}"
+    signed = {"webhook-id": "e-1", "webhook-timestamp": at, "webhook-signature": signatures}
+    return {"headers": signed | {f"webhook-{name}": value for name, value in changes.items()}, "body": body}
+
+
+DELIVERIES = [
+    (delivery(), "order.paid"),
+    (delivery(200), "order.paid"),
+    (delivery(600), "refused"),
+    (delivery(-600), "refused"),
+    (delivery(body=f"{EVENT} "), "refused"),
+    (delivery(id="e-2"), "refused"),
+    (delivery(timestamp="now"), "refused"),
+    (delivery(signature="v1,AAAA v2,AAAA"), "refused"),
+    (delivery(signature=""), "refused"),
+]
+
+
+@pytest.mark.parametrize(("sent", "outcome"), DELIVERIES)
+def test_a_webhook_is_verified(sent, outcome):
+    try:
+        event = verify_webhook(sent["headers"], sent["body"].encode(), SECRET)
+        assert event.type_ == outcome
+    except WebhookError:
+        assert outcome == "refused"
+
+
 def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server):
     server.queue(problem(401, "token_invalid"))
     with Shop(server.address, ApiKey("fc_key_1", account=42)) as shop, pytest.raises(ProblemError):
@@ -285,12 +429,26 @@ def test_events_are_followed_from_a_cursor(server, shop):
 
 
 PROGRAM = """
-import { NoAnswerError, NotSettledError, ProblemError, Shop, checked } from "firstcome-client";
+import { NoAnswerError, NotSettledError, ProblemError, Shop, WebhookError } from "firstcome-client";
+import { checked, verifyWebhook } from "firstcome-client";
 
 const url = process.env.SHOP!;
 const retries = JSON.parse(process.env.RETRIES ?? '{"attempts": 5, "seconds": 60}');
 const credentials = JSON.parse(process.env.CREDENTIALS ?? '{"apiKey": "fc_key_1", "account": 42}');
-const shop = new Shop(url, { credentials, retries });
+const kept = new Map<string, string>();
+const storage = {
+  getItem: (name: string) => kept.get(name) ?? null,
+  setItem: (name: string, key: string) => void kept.set(name, key),
+  removeItem: (name: string) => void kept.delete(name),
+};
+const changes: unknown[] = [];
+const onChange = (tokens: unknown) => void changes.push(tokens);
+const fresh = async () => (await (await fetch(`${url}/fresh`)).json()).token;
+const shop = new Shop(url, {
+  credentials: credentials === "fresh" ? fresh : { ...credentials, onChange },
+  storage,
+  retries,
+});
 const order = { items: [{ product: 1, quantity: 2 }], payment: { token: "tok_ok" } };
 const account = { username: "m", email: "m@example.com", password: "p" };
 const me = () => checked(shop.api.GET("/api/v1/users/me"));
@@ -301,7 +459,19 @@ const steps: Record<string, () => Promise<unknown>> = {
   wallet: async () => (await checked(shop.api.GET("/api/v1/wallet"))).balance_amount,
   me: async () => (await me()).id,
   eight: async () => (await Promise.all(Array.from({ length: 8 }, me))).length,
+  changes: async () => changes,
   coupon: () => shop.claimCoupon(3),
+  intent: () => shop.placeOrder(order, { intent: "cart-17" }),
+  kept: async () => kept.has("cart-17"),
+  verify: () =>
+    Promise.all(
+      JSON.parse(process.env.DELIVERIES!).map(async (one: { headers: Headers; body: string }) =>
+        verifyWebhook(one.headers, one.body, process.env.SECRET!).then(
+          (event) => event.type,
+          (error) => (error instanceof WebhookError ? "refused" : String(error)),
+        ),
+      ),
+    ),
   products: async () => {
     const skus = [];
     for await (const product of shop.each(shop.api.GET("/api/v1/products"))) skus.push(product.sku);
@@ -391,6 +561,43 @@ def test_a_refused_access_token_is_renewed_by_it_once_for_all_calls(command, ser
     assert run(command, server, "me", "eight", CREDENTIALS=mina) == [4, 8]
     auth = [sent.path for sent in server.sent if "/auth/" in sent.path]
     assert auth == ["/api/v1/auth/token", "/api/v1/auth/refresh"]
+
+
+def test_the_key_of_an_intent_is_kept_by_it_until_its_end_is_known(command, server):
+    server.queue(*[answer for answer, _ in INTENT])
+    ended = run(command, server, *["intent", "kept"] * len(INTENT), RETRIES=ONCE)
+    check_intents(server, ended[1::2])
+
+
+CODE = {"username": "kim", "password": "his", "oneTimeCode": "123456"}
+
+
+@pytest.mark.parametrize(
+    ("credentials", "asked"),
+    [
+        ({"access": "old", "refresh": "refresh-0"}, [{"refresh": "refresh-0"}]),
+        (CODE, [{"username": "kim", "password": "his", "otp": "123456"}]),
+        ("fresh", []),
+    ],
+)
+def test_it_signs_in_by_kept_tokens_a_one_time_code_and_a_provider(
+    command, server, sign_ins, credentials, asked
+):
+    def answer(sent):
+        return Answer(200, {"token": "access-0"}) if sent.path == "/fresh" else sign_ins(sent)
+
+    server.answer = answer
+    me, changes = run(command, server, "me", "changes", CREDENTIALS=credentials)
+    pairs = [{"access": "access-1", "refresh": "refresh-1"}]
+
+    assert (me, changes) == (4, pairs if asked else [])
+    assert [sent.body for sent in server.sent if sent.body] == asked
+
+
+def test_a_webhook_is_verified_by_it(command, server):
+    deliveries = json.dumps([sent for sent, _ in DELIVERIES])
+    printed = programs.run([*command, "verify"], SHOP=server.address, DELIVERIES=deliveries, SECRET=SECRET)
+    assert json.loads(printed) == [[outcome for _, outcome in DELIVERIES]]
 
 
 def test_all_pages_are_read_by_it_and_only_from_the_shop_itself(command, server):
@@ -484,7 +691,7 @@ def test_an_sdist_and_the_wheel_that_is_built_of_it_have_the_generated_part(tmp_
     generated = clients.PYTHON.rglob("*.py")
     package = clients.PYTHON.parents[1]
     assert {str(path.relative_to(package)) for path in generated} <= packed
-    assert {"firstcome_client/py.typed", "firstcome_client/shop.py"} <= packed
+    assert {"firstcome_client/py.typed", "firstcome_client/synchronous/shop.py"} <= packed
 
 
 @pytest.mark.boots("the generator of the client")
