@@ -6,18 +6,22 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import amqp
 import pytest
 
 from accounts.tests import api_keys
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
 from events.feed import runs
-from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.factories import PASSWORD, AccountFactory, reloaded, set_columns
 from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
 from lab.stack.rabbitmq import RunningNode
@@ -26,32 +30,71 @@ from orders.tests import observed_stack
 from orders.tests.buying import order_of
 from orders.tests.observed_stack import ObservedStack
 from orders.tests.rabbitmq import channel_of
-from scripts.stack import places
+from sales.tests.factories import create_sale
+from scripts import clients
+from scripts.stack import children, places, ports, system_packages
+from scripts.tests import programs
 from scripts.tests.circles import boots
+from shop.tests.browser import accessibility
+from shop.tests.browser.browser_thread import expect
+from shop.tests.browser.conftest import browser_thread, faults, mina, open_page
+from shop.tests.browser.stack import Stack
+from shop.tests.browser.storefront import keep_first_answer_back
+from shop.tests.browser.test_storefront import STORED, deliver_webhook
 from shop.tests.test_event_feed import lose_by_a_restore
 
+__all__ = ["browser_thread", "faults", "mina", "open_page"]
 pytestmark = pytest.mark.django_db(transaction=True)
 EXAMPLES = places.PROJECT / "docs" / "examples"
 SECONDS = 40
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def origin() -> str:
+    """Where the storefront's page is."""
+    return f"http://{ports.HOST}:{ports.free()}"
+
+
+@pytest.fixture(scope="module")
 @boots("a shop")
-def shop(transactional_db, own_gateway, own_data_platform, tmp_path) -> Iterator[ObservedStack]:
-    (tmp_path / "logs").mkdir()
-    with observed_stack.running(tmp_path / "logs", own_gateway, own_data_platform) as stack:
+def processes(
+    django_db_setup, gateway_process, data_platform_process, origin, tmp_path_factory
+) -> Iterator[ObservedStack]:
+    simulators = gateway_process[0], data_platform_process[0]
+    own = {"CORS_ALLOWED_ORIGINS": origin, "PAYMENT_RETURN_URL": f"{origin}/"}
+    with observed_stack.running(tmp_path_factory.mktemp("shop"), *simulators, **own) as stack:
         yield stack
+
+
+@pytest.fixture
+def shop(transactional_db, own_gateway, own_data_platform, processes) -> ObservedStack:
+    return processes
+
+
+@pytest.fixture(scope="module")
+@boots("npm and the builds of the clients")
+def packages(tmp_path_factory) -> Path:
+    """The folder with the packages of the clients, and what is installed of them."""
+    folder = tmp_path_factory.mktemp("packages")
+    places.write_whole(clients.TYPESCRIPT, clients.typescript_types())
+    clients.packages(folder / "built")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    programs.run([*pip, str(folder / "python"), *map(str, folder.glob("built/*.whl"))])
+    [tarball] = folder.glob("built/*.tgz")
+    with tarfile.open(tarball) as archive:
+        archive.extractall(folder / "npm", filter="data")
+    return folder
 
 
 @contextmanager
 def running(
-    name: str, folder: Path, shop: ObservedStack, *words: str, scopes: str, **more: str
+    name: str, folder: Path, shop: ObservedStack, packages: Path, *words: str, scopes: str, **more: str
 ) -> Iterator[Path]:
     """The Python program, in a folder of its own, until it is killed at the end of the block; its output."""
     folder.mkdir(exist_ok=True)
     shutil.copy(EXAMPLES / name / f"{name}.py", folder)
     key = api_keys.make(*scopes.split()).secret
-    own = {"SHOP": shop.address, "KEY": key, "PYTHONPATH": str(places.PROJECT / "clients" / "python")} | more
+    own = {"SHOP": shop.address, "KEY": key, "PYTHONPATH": str(packages / "python")} | more
     with (folder / "out").open("w") as out:
         command = [sys.executable, f"{name}.py", *words]
         process = subprocess.Popen(command, cwd=folder, env=os.environ | own, stdout=out, stderr=out)
@@ -70,7 +113,7 @@ def buy(shop: ObservedStack) -> Order:
     return Order.objects.get(id=placed.json()["id"])
 
 
-def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, tmp_path):
+def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, packages, tmp_path):
     folder, orders = tmp_path / "warehouse", [buy(shop), buy(shop)]
     cursor, scopes = folder / "state" / "cursor.txt", "events:read orders:read orders:write"
 
@@ -80,7 +123,7 @@ def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, tm
     def labels():
         return {path.stem: path.stat().st_mtime_ns for path in folder.glob("state/labels/*.txt")}
 
-    with running("warehouse", folder, shop, "state", scopes=scopes):
+    with running("warehouse", folder, shop, packages, "state", scopes=scopes):
         wait_until(cursor.exists, seconds=SECONDS)
         orders.append(buy(shop))
         wait_until(lambda: is_shipped(orders[-1]), seconds=SECONDS)
@@ -91,7 +134,7 @@ def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, tm
     # As it was left by a crash after the parcel, and by one before all cursors.
     set_columns(first, metadata={"by": "another program"})
     cursor.unlink()
-    with running("warehouse", folder, shop, "state", scopes=scopes) as output:
+    with running("warehouse", folder, shop, packages, "state", scopes=scopes) as output:
         wait_until(cursor.exists, seconds=SECONDS)
     assert output.read_text() == f"shipped {first.number}\n"
     assert is_shipped(first) and reloaded(first).metadata["by"] == "another program"
@@ -99,7 +142,7 @@ def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, tm
     assert labels() == sent
 
     lose_by_a_restore(after=1)
-    with running("warehouse", folder, shop, "state", scopes=scopes) as output:
+    with running("warehouse", folder, shop, packages, "state", scopes=scopes) as output:
         wait_until(
             lambda: "The cursor has expired: the shop was restored" in output.read_text(), seconds=SECONDS
         )
@@ -118,12 +161,14 @@ def node(tmp_path) -> Iterator[RunningNode]:
         node.end()
 
 
-def test_a_bridge_that_is_killed_between_broker_and_cursor_loses_no_event(shop, node, tmp_path):
+def test_a_bridge_that_is_killed_between_broker_and_cursor_loses_no_event(shop, packages, node, tmp_path):
     folder, seen = tmp_path / "bridge", list[Any]()
     folder.mkdir()
 
     def bridge():
-        return running("bridge", folder, shop, "cursor.sqlite3", scopes="events:read", BROKER=node.url)
+        return running(
+            "bridge", folder, shop, packages, "cursor.sqlite3", scopes="events:read", BROKER=node.url
+        )
 
     def written():
         events = runs.with_positions().order_by("feed_position")
@@ -150,3 +195,86 @@ def test_a_bridge_that_is_killed_between_broker_and_cursor_loses_no_event(shop, 
     assert {message.delivery_mode for message in seen} == {2}
     [paid, *_] = [json.loads(message.body) for message in seen if message.type == "order.paid"]
     assert paid["data"]["status"] == "paid"
+
+
+@pytest.fixture
+def stack(shop, origin) -> Stack:
+    """Where the browser opens pages."""
+    return Stack(origin, {})
+
+
+@pytest.fixture
+@boots("a static server and the compiler of TypeScript")
+def page(open_page, origin, shop, packages, tmp_path):
+    folder = Path(shutil.copytree(EXAMPLES / "storefront", tmp_path / "storefront"))
+    shutil.copytree(packages / "npm" / "package", folder / "node_modules" / "firstcome-client")
+    for name in ("openapi-fetch", "openapi-typescript-helpers", "typescript", ".bin"):
+        installed = system_packages.npm_packages() / "node_modules" / name
+        (folder / "node_modules" / name).symlink_to(installed)
+    index = folder / "index.html"
+    index.write_text(index.read_text().replace("http://127.0.0.1:8000", shop.address))
+    programs.run(["npx", "tsc"], folder)
+    port = urlsplit(origin).port
+    command = [
+        sys.executable,
+        "-m",
+        "http.server",
+        str(port),
+        "--bind",
+        ports.HOST,
+        "--directory",
+        str(folder),
+    ]
+    with children.running(command, name="http.server", log=tmp_path / "log", is_ready=(ports.HOST, port)):
+        yield open_page("/")
+
+
+def test_a_storefront_on_another_origin_buys_once_and_says_how_it_goes(page, shop, faults, mina, own_gateway):
+    faults.expect(r"^409: POST .*/orders$")
+    mug, lamp = ProductFactory(name="Mug", price=12_000, on_hand=5), ProductFactory(name="Lamp", on_hand=1)
+    create_sale(mug)
+    campaign = CampaignFactory(name="Spring", discount_value=2_000)
+    status = page.locator("#status")
+
+    page.get_by_label("Name").fill("mina")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    press(page, "Claim: Spring")
+    expect(status).to_contain_text("is yours")
+    press(page, "Wait for my turn: Mug")
+    expect(status).to_contain_text("It is your turn in Drop")
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+
+    # The shop has the order, and the page is loaded again before it knows.
+    keys = keep_first_answer_back(page)
+    press(page, "Buy: Mug")
+    wait_until(lambda: Order.objects.count() == 1)
+    page.reload()
+    link = page.get_by_role("link", name="Confirm at your bank")
+    link.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("h1")).to_have_text("The payment is confirmed.")
+    deliver_webhook()
+    page.get_by_role("link", name="Back to the shop").click()
+    expect(status).to_contain_text("Paid: order")
+    order, coupon = Order.objects.get(), Coupon.objects.get()
+    [charge] = own_gateway.get("/charges", order=str(order.pk))[1]["results"]
+    assert (order.status, charge["status"], charge["amount"]) == ("paid", "succeeded", 10_000)
+    assert (coupon.account_id, coupon.campaign_id, coupon.status) == (mina.pk, campaign.pk, "redeemed")
+    assert len(keys) > 1 and len(set(keys)) == 1
+
+    expect(page.get_by_role("button", name="Buy: Lamp")).to_be_enabled()
+    assert shop.post(AccountFactory(), "/orders", order_of(lamp, "tok_ok"), Prefer="wait=20").status == 201
+    press(page, "Buy: Lamp")
+    expect(status).to_have_text("Sold out: somebody else was faster. Nothing was charged.")
+    assert Order.objects.filter(account=mina).get() == order
+    assert len(own_gateway.get("/charges")[1]["results"]) == 2
+    assert page.evaluate(STORED) == ["tokens", "username"]
+
+
+def press(page: Any, name: str) -> None:
+    """By the keyboard."""
+    button = page.get_by_role("button", name=name)
+    button.focus()
+    page.keyboard.press("Enter")

@@ -1,0 +1,261 @@
+/** A storefront: signs in, waits for its turn, claims a coupon, and buys; after a reload it goes on. */
+import { NoAnswerError, NotSettledError, ProblemError, Shop, checked, type Schemas, type Tokens } from "firstcome-client";
+
+type Product = Schemas["ProductBody"];
+type Sale = Schemas["SaleBody"];
+
+const url = document.querySelector<HTMLMetaElement>("meta[name=shop]")!.content;
+/** In this tab: who is signed in, and the order under way. The client keeps the order's key there, under `intent`. */
+const kept = sessionStorage;
+const intent = "purchase.key";
+const WORDS: Record<string, string> = {
+  insufficient_stock: "Sold out: somebody else was faster. Nothing was charged.",
+  payment_declined: "The card was refused. Nothing was charged; you may try another one.",
+  coupon_not_usable: "This coupon can't be used for this order. Nothing was charged.",
+  admission_required: "It is not your turn any more: join the waiting room again. Nothing was charged.",
+  sold_out: "All coupons of this campaign are gone.",
+  not_eligible: "This campaign is for other customers.",
+  invalid_credentials: "The name or the password is wrong.",
+};
+const admitted = new Set<number>();
+let shop = new Shop(url);
+
+function element<T extends HTMLElement>(id: string): T {
+  return document.getElementById(id) as T;
+}
+
+function say(text: string, { isBad = false } = {}): void {
+  element("status").textContent = text;
+  element("status").classList.toggle("bad", isBad);
+  element("next").hidden = true;
+}
+
+/** What the reader may do next, below what was said. */
+function offer(action: HTMLElement): void {
+  action.classList.add("action");
+  element("next").replaceChildren(action);
+  element("next").hidden = false;
+}
+
+function button(text: string, act: () => Promise<void>): HTMLButtonElement {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.onclick = () => alone(act);
+  return made;
+}
+
+/** One thing at a time: no button is pressed twice, and what goes wrong is said. */
+async function alone(act: () => Promise<void>): Promise<void> {
+  document.querySelectorAll("fieldset").forEach((field) => (field.disabled = true));
+  try {
+    await act();
+  } catch (error) {
+    if (error instanceof ProblemError && error.status === 401) signOut();
+    say(inWords(error), { isBad: true });
+  } finally {
+    document.querySelectorAll("fieldset").forEach((field) => (field.disabled = false));
+    // The button that was pressed may be gone: the keyboard goes on at what was said.
+    if (document.activeElement === document.body) element("status").focus();
+  }
+}
+
+function inWords(error: unknown): string {
+  if (error instanceof ProblemError) return WORDS[error.code] ?? error.detail;
+  if (error instanceof NoAnswerError) return "The shop does not answer. Try again in a moment.";
+  if (error instanceof NotSettledError) return "This takes longer than usual. Try again in a moment.";
+  throw error;
+}
+
+function money(amount: number, currency: string): string {
+  const format = new Intl.NumberFormat(undefined, { style: "currency", currency });
+  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits!);
+}
+
+async function all<T>(rows: AsyncIterable<T>): Promise<T[]> {
+  const found = [];
+  for await (const row of rows) found.push(row);
+  return found;
+}
+
+// Signing in
+
+async function signIn(): Promise<void> {
+  const username = element<HTMLInputElement>("username").value;
+  const password = element<HTMLInputElement>("password").value;
+  const tokens = await checked(new Shop(url).api.POST("/api/v1/auth/token", { body: { username, password } }));
+  element<HTMLInputElement>("password").value = "";
+  if (kept.getItem("username") !== username) forgetPurchase();
+  kept.setItem("username", username);
+  keepTokens(tokens);
+  await begin();
+}
+
+function keepTokens({ access, refresh }: Tokens): void {
+  kept.setItem("tokens", JSON.stringify({ access, refresh }));
+}
+
+/** A purchase under way is kept: it goes on when the same account signs in again. */
+function signOut(): void {
+  kept.removeItem("tokens");
+  shop = new Shop(url);
+  admitted.clear();
+  show();
+  say("You are signed out.");
+}
+
+function show(): void {
+  const isSignedIn = kept.getItem("tokens") !== null;
+  element("sign-in").hidden = isSignedIn;
+  element("account").hidden = element("shop").hidden = !isSignedIn;
+  element("name").textContent = kept.getItem("username");
+}
+
+/** The page is loaded, or somebody has signed in: go on with what this tab was about. */
+async function begin(): Promise<void> {
+  show();
+  const tokens = kept.getItem("tokens");
+  if (!tokens) return say("Sign in to see what there is.");
+  shop = new Shop(url, { credentials: { ...JSON.parse(tokens), onChange: keepTokens }, storage: kept });
+  await showShop();
+  if (kept.getItem("purchase")) await purchase();
+  else say("Choose what you like.");
+}
+
+// What there is
+
+async function showShop(): Promise<void> {
+  const [campaigns, coupons, products, sales] = await Promise.all([
+    all(shop.campaigns()),
+    all(shop.coupons({ status: "issued" })),
+    all(shop.products()),
+    all(shop.each(shop.api.GET("/api/v1/sales"))),
+  ]);
+  const claimed = new Set(coupons.map(({ campaign }) => campaign));
+  const open = campaigns.filter(({ status }) => status === "open");
+  element("campaigns").replaceChildren(
+    ...open.map(({ id, name, remaining }) => {
+      const left = remaining === null ? "for everybody" : `${remaining} left`;
+      if (claimed.has(id)) return row(name, "You have this coupon");
+      return remaining === 0 ? row(name, "All are gone") : row(name, left, button("Claim", () => claim(id)));
+    }),
+  );
+  element("coupon").replaceChildren(
+    new Option("No coupon", ""),
+    ...coupons.map(({ code, discount, currency }) => {
+      const worth = discount.type === "percent" ? `${discount.value} %` : money(discount.value, currency);
+      return new Option(`${worth} off (${code})`, code);
+    }),
+  );
+  element<HTMLSelectElement>("coupon").selectedIndex = coupons.length && 1;
+  element("products").replaceChildren(
+    ...products.map((product) => {
+      const sale = sales.find(({ status, products }) => status === "open" && products.includes(product.id));
+      const price = money(product.price, product.currency);
+      if (product.available === 0) return row(product.name, `${price}, sold out`);
+      return row(product.name, `${price}, ${product.available} left`, next(product, sale));
+    }),
+  );
+}
+
+function row(name: string, text: string, act?: HTMLButtonElement): HTMLLIElement {
+  const made = document.createElement("li");
+  const words = document.createElement("span");
+  const small = document.createElement("small");
+  small.textContent = text;
+  words.append(name, small);
+  made.append(words);
+  if (act) {
+    act.setAttribute("aria-label", `${act.textContent}: ${name}`);
+    made.append(act);
+  }
+  return made;
+}
+
+function next(product: Product, sale?: Sale): HTMLButtonElement {
+  if (sale?.admission === "queue" && !admitted.has(sale.id)) return button("Wait for my turn", () => wait(sale));
+  return button("Buy", () => buy(product));
+}
+
+// The waiting room, coupons and purchases
+
+/** Again after a reload: an account has one place. */
+async function wait(sale: Sale): Promise<void> {
+  const path = { sale_id: sale.id };
+  let entry = await checked(shop.api.POST("/api/v1/sales/{sale_id}/entries", { params: { path }, body: {} }));
+  while (entry.status === "waiting") {
+    say(`You are in the waiting room of ${sale.name}: ${entry.ahead ?? "some"} ahead of you. Keep this page open.`);
+    try {
+      entry = await shop.waitForEntry(entry.id, 5);
+    } catch (error) {
+      if (!(error instanceof NotSettledError)) throw error;
+      entry = error.body as Schemas["SaleEntryBody"];
+    }
+  }
+  if (entry.status === "admitted") admitted.add(sale.id);
+  await showShop();
+  if (entry.status !== "admitted") return say(`${sale.name} is over: everything is sold.`, { isBad: true });
+  say(`It is your turn in ${sale.name}: buy until ${new Date(entry.admitted_until!).toLocaleTimeString()}.`);
+}
+
+async function claim(campaign: number): Promise<void> {
+  say("Claiming the coupon…");
+  const { code } = await shop.claimCoupon(campaign);
+  await showShop();
+  say(`The coupon ${code} is yours, and chosen for your next order.`);
+}
+
+async function buy(product: Product): Promise<void> {
+  const coupon = element<HTMLSelectElement>("coupon").value || null;
+  const token = element<HTMLSelectElement>("card").value;
+  const body = { items: [{ product: product.id, quantity: 1 }], coupon, payment: { token } };
+  // Before the call: a reload repeats it, by the same key, and it has one effect.
+  kept.setItem("purchase", JSON.stringify(body));
+  await purchase();
+}
+
+/** Place the order that is kept, or go on with it. */
+async function purchase(): Promise<void> {
+  const body: Schemas["PlaceOrderInput"] = JSON.parse(kept.getItem("purchase")!);
+  say("Buying… If you reload this page, it goes on with this order.");
+  try {
+    let order = await shop.placeOrder(body, { intent });
+    while (order.payment?.next_action) {
+      const link = document.createElement("a");
+      link.href = order.payment.next_action.url;
+      link.textContent = "Confirm at your bank";
+      say("Your bank asks whether it is you.");
+      offer(link);
+      // The bank's page leads back here. Until then, and if it is open in another tab, look.
+      await shop.waitForOrder(order.id, 900);
+      order = await shop.placeOrder(body, { intent });
+    }
+    forgetPurchase();
+    await showShop();
+    const amount = money(order.total_amount, order.currency);
+    if (order.status === "paid") say(`Paid: order ${order.number}, ${amount}. Thank you!`);
+    else say("The payment did not go through. Nothing was charged.", { isBad: true });
+  } catch (error) {
+    // The client forgets the key once it knows how the purchase ended.
+    if (error instanceof ProblemError && kept.getItem(intent) === null) {
+      forgetPurchase();
+      await showShop();
+      throw error;
+    }
+    if (error instanceof ProblemError && error.status === 401) throw error;
+    say(inWords(error), { isBad: true });
+    offer(button("Go on with my order", purchase));
+  }
+}
+
+function forgetPurchase(): void {
+  kept.removeItem("purchase");
+  kept.removeItem(intent);
+}
+
+element("sign-in").onsubmit = (event) => {
+  event.preventDefault();
+  void alone(signIn);
+};
+element("sign-out").onclick = signOut;
+void alone(begin);
