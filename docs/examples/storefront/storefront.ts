@@ -47,6 +47,7 @@ function button(text: string, act: () => Promise<void>): HTMLButtonElement {
 
 /** One thing at a time: no button is pressed twice, and what goes wrong is said. */
 async function alone(act: () => Promise<void>): Promise<void> {
+  const pressed = document.activeElement;
   document.querySelectorAll("fieldset").forEach((field) => (field.disabled = true));
   try {
     await act();
@@ -56,7 +57,7 @@ async function alone(act: () => Promise<void>): Promise<void> {
   } finally {
     document.querySelectorAll("fieldset").forEach((field) => (field.disabled = false));
     // The button that was pressed may be gone: the keyboard goes on at what was said.
-    if (document.activeElement === document.body) element("status").focus();
+    if (pressed !== document.body && document.activeElement === document.body) element("status").focus();
   }
 }
 
@@ -127,30 +128,31 @@ async function begin(): Promise<void> {
 async function showShop(): Promise<void> {
   const [campaigns, coupons, products, sales] = await Promise.all([
     all(shop.campaigns()),
-    all(shop.coupons({ status: "issued" })),
+    all(shop.coupons()),
     all(shop.products()),
     all(shop.each(shop.api.GET("/api/v1/sales"))),
   ]);
   const claimed = new Set(coupons.map(({ campaign }) => campaign));
+  const usable = coupons.filter(({ status }) => status === "issued");
   const open = campaigns.filter(({ status }) => status === "open");
   element("campaigns").replaceChildren(
     ...open.map(({ id, name, remaining }) => {
       const left = remaining === null ? "for everybody" : `${remaining} left`;
-      if (claimed.has(id)) return row(name, "You have this coupon");
+      if (claimed.has(id)) return row(name, "You have claimed this coupon");
       return remaining === 0 ? row(name, "All are gone") : row(name, left, button("Claim", () => claim(id)));
     }),
   );
   element("coupon").replaceChildren(
     new Option("No coupon", ""),
-    ...coupons.map(({ code, discount, currency }) => {
+    ...usable.map(({ code, discount, currency }) => {
       const worth = discount.type === "percent" ? `${discount.value} %` : money(discount.value, currency);
       return new Option(`${worth} off (${code})`, code);
     }),
   );
-  element<HTMLSelectElement>("coupon").selectedIndex = coupons.length && 1;
+  element<HTMLSelectElement>("coupon").selectedIndex = usable.length && 1;
   element("products").replaceChildren(
     ...products.map((product) => {
-      const sale = sales.find(({ status, products }) => status === "open" && products.includes(product.id));
+      const sale = sales.find(({ status, products }) => status !== "closed" && products.includes(product.id));
       const price = money(product.price, product.currency);
       if (product.available === 0) return row(product.name, `${price}, sold out`);
       return row(product.name, `${price}, ${product.available} left`, next(product, sale));
@@ -249,6 +251,8 @@ async function purchase(): Promise<void> {
 }
 
 function forgetPurchase(): void {
+  // An order uses its account's turn.
+  admitted.clear();
   kept.removeItem("purchase");
   kept.removeItem(intent);
 }

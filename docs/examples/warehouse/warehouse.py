@@ -13,13 +13,11 @@ from pathlib import Path
 from uuid import UUID
 
 from firstcome_client import ApiKey, ProblemError, Shop, checked
-from firstcome_client.generated.api.orders import list_orders, update_order
-from firstcome_client.generated.models import (
-    ListOrdersStatus,
-    OrderBody,
-    PatchOrderInput,
-    PatchOrderInputMetadata,
-)
+from firstcome_client.generated.api.orders import update_order
+from firstcome_client.generated.models import OrderBody, PatchOrderInput, PatchOrderInputMetadata
+
+# While a refund is under way an order is not `paid`; one that was refunded in part is afterwards.
+SHIPPABLE = ("order.paid", "order.refunded")
 
 
 class Warehouse:
@@ -49,17 +47,17 @@ class Warehouse:
         after = self.cursor.read_text() if self.cursor.exists() else ""
         if not after:
             # Some may be older than the oldest event.
-            paid = list_orders.sync(client=self.shop.api, status=ListOrdersStatus.PAID, limit=200)
-            for order in self.shop.each(paid):
+            for order in self.shop.orders(status="paid"):
                 self.ship(order)
-        for page in self.shop.follow_events(after=after, kind="order.paid"):
+        for page in self.shop.follow_events(after=after, kind="order.*"):
             for event in page.results:
-                self.ship(self.shop.order(UUID(event.data["order"])))
+                if event.type_ in SHIPPABLE:
+                    self.ship(self.shop.order(UUID(event.data["order"])))
             # After the work: what a crash interrupts comes again.
             write_whole(self.cursor, page.next_)
 
     def ship(self, order: OrderBody) -> None:
-        """Ship it, unless that is done, or the order was refunded since it was paid."""
+        """Ship it, unless that is done, or the order has been refunded."""
         if order.status != "paid" or "shipped_at" in order.metadata:
             return
         self.make_label(order)
@@ -68,7 +66,10 @@ class Warehouse:
         print("shipped", order.number, flush=True)
 
     def make_label(self, order: OrderBody) -> None:
-        """Put your carrier's call here, with the order's id as its reference: a repeat is the same parcel."""
+        """Put your carrier's call here, with the order's id as its reference: a repeat is the same parcel.
+
+        `GET /orders/{id}/refunds` names the items that are not to be sent any more.
+        """
         label = self.labels / f"{order.id}.txt"
         if not label.exists():
             lines = [f"{item.quantity} x {item.sku} {item.name}" for item in order.items]
