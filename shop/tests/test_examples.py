@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -31,9 +30,8 @@ from orders.tests.buying import order_of
 from orders.tests.observed_stack import ObservedStack
 from orders.tests.rabbitmq import channel_of
 from sales.tests.factories import create_sale
-from scripts import clients
-from scripts.stack import children, places, ports, system_packages
-from scripts.tests import programs
+from scripts.stack import children, places, ports
+from scripts.tests import own_client, programs
 from scripts.tests.circles import boots
 from shop.tests.browser import accessibility
 from shop.tests.browser.browser_thread import expect
@@ -72,29 +70,27 @@ def shop(transactional_db, own_gateway, own_data_platform, processes) -> Observe
 
 
 @pytest.fixture(scope="module")
-@boots("npm and the builds of the clients")
-def packages(tmp_path_factory) -> Path:
-    """The folder with the packages of the clients, and what is installed of them."""
-    folder = tmp_path_factory.mktemp("packages")
-    places.write_whole(clients.TYPESCRIPT, clients.typescript_types())
-    clients.packages(folder / "built")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
-    programs.run([*pip, str(folder / "python"), *map(str, folder.glob("built/*.whl"))])
-    [tarball] = folder.glob("built/*.tgz")
-    with tarfile.open(tarball) as archive:
-        archive.extractall(folder / "npm", filter="data")
-    return folder
+@boots("the build of the client")
+def installed(tmp_path_factory) -> dict[str, str]:
+    """The environment with the Python client."""
+    return own_client.install_wheel(tmp_path_factory.mktemp("client"))
 
 
 @contextmanager
 def running(
-    name: str, folder: Path, shop: ObservedStack, packages: Path, *words: str, scopes: str, **more: str
+    name: str,
+    folder: Path,
+    shop: ObservedStack,
+    installed: dict[str, str],
+    *words: str,
+    scopes: str,
+    **more: str,
 ) -> Iterator[Path]:
     """The Python program, in a folder of its own, until it is killed at the end of the block; its output."""
     folder.mkdir(exist_ok=True)
     shutil.copy(EXAMPLES / name / f"{name}.py", folder)
     key = api_keys.make(*scopes.split()).secret
-    own = {"SHOP": shop.address, "KEY": key, "PYTHONPATH": str(packages / "python")} | more
+    own = {"SHOP": shop.address, "KEY": key} | installed | more
     with (folder / "out").open("w") as out:
         command = [sys.executable, f"{name}.py", *words]
         process = subprocess.Popen(command, cwd=folder, env=os.environ | own, stdout=out, stderr=out)
@@ -113,7 +109,7 @@ def buy(shop: ObservedStack) -> Order:
     return Order.objects.get(id=placed.json()["id"])
 
 
-def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, packages, tmp_path):
+def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, installed, tmp_path):
     folder, orders = tmp_path / "warehouse", [buy(shop), buy(shop)]
     cursor, scopes = folder / "state" / "cursor.txt", "events:read orders:read orders:write"
 
@@ -123,7 +119,7 @@ def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, pa
     def labels():
         return {path.stem: path.stat().st_mtime_ns for path in folder.glob("state/labels/*.txt")}
 
-    with running("warehouse", folder, shop, packages, "state", scopes=scopes):
+    with running("warehouse", folder, shop, installed, "state", scopes=scopes):
         wait_until(cursor.exists, seconds=SECONDS)
         orders.append(buy(shop))
         wait_until(lambda: is_shipped(orders[-1]), seconds=SECONDS)
@@ -134,7 +130,7 @@ def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, pa
     # As it was left by a crash after the parcel, and by one before all cursors.
     set_columns(first, metadata={"by": "another program"})
     cursor.unlink()
-    with running("warehouse", folder, shop, packages, "state", scopes=scopes) as output:
+    with running("warehouse", folder, shop, installed, "state", scopes=scopes) as output:
         wait_until(cursor.exists, seconds=SECONDS)
     assert output.read_text() == f"shipped {first.number}\n"
     assert is_shipped(first) and reloaded(first).metadata["by"] == "another program"
@@ -142,7 +138,7 @@ def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, pa
     assert labels() == sent
 
     lose_by_a_restore(after=1)
-    with running("warehouse", folder, shop, packages, "state", scopes=scopes) as output:
+    with running("warehouse", folder, shop, installed, "state", scopes=scopes) as output:
         wait_until(
             lambda: "The cursor has expired: the shop was restored" in output.read_text(), seconds=SECONDS
         )
@@ -161,13 +157,13 @@ def node(tmp_path) -> Iterator[RunningNode]:
         node.end()
 
 
-def test_a_bridge_that_is_killed_between_broker_and_cursor_loses_no_event(shop, packages, node, tmp_path):
+def test_a_bridge_that_is_killed_between_broker_and_cursor_loses_no_event(shop, installed, node, tmp_path):
     folder, seen = tmp_path / "bridge", list[Any]()
     folder.mkdir()
 
     def bridge():
         return running(
-            "bridge", folder, shop, packages, "cursor.sqlite3", scopes="events:read", BROKER=node.url
+            "bridge", folder, shop, installed, "cursor.sqlite3", scopes="events:read", BROKER=node.url
         )
 
     def written():
@@ -205,12 +201,9 @@ def stack(shop, origin) -> Stack:
 
 @pytest.fixture
 @boots("a static server and the compiler of TypeScript")
-def page(open_page, origin, shop, packages, tmp_path):
+def page(open_page, origin, shop, tmp_path):
     folder = Path(shutil.copytree(EXAMPLES / "storefront", tmp_path / "storefront"))
-    shutil.copytree(packages / "npm" / "package", folder / "node_modules" / "firstcome-client")
-    for name in ("openapi-fetch", "openapi-typescript-helpers", "typescript", ".bin"):
-        installed = system_packages.npm_packages() / "node_modules" / name
-        (folder / "node_modules" / name).symlink_to(installed)
+    own_client.install_npm(folder)
     index = folder / "index.html"
     index.write_text(index.read_text().replace("http://127.0.0.1:8000", shop.address))
     programs.run(["npx", "tsc"], folder)
