@@ -312,7 +312,6 @@ class Coupons(View):
             202: OpenApiResponse(schemas.TicketBody, description="The account's queue ticket."),
         },
         refused=ISSUING_REFUSALS,
-        examples=schemas.ISSUING,
     )
     @burst
     @keyed_calls.repeatable(_respond_waiting)

@@ -15,7 +15,6 @@ from coupons.campaigns import Terms
 from coupons.codes import code_format
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from foundation import clock
-from foundation.errors import NotFound, Rejected
 from foundation.http.json_format import JsonObject
 from foundation.http.openapi import api_doc
 from foundation.http.validation import (
@@ -332,41 +331,3 @@ def code_body(code: PoolCode) -> JsonObject:
 
 def _discount(campaign: Campaign) -> JsonObject:
     return {name: getattr(campaign, column) for name, column in DISCOUNT_COLUMNS.items()}
-
-
-COUPON = {
-    "code": "NJBA0R3GG1BX",
-    "campaign": 7,
-    "account": 42,
-    "position": 1,
-    "status": "issued",
-    "discount": {"type": "amount", "value": 1000, "min_order_amount": 0, "max_discount_amount": None},
-    "currency": "KRW",
-    "issued_at": "2026-11-20T12:00:00.000000Z",
-    "expires_at": "2026-12-20T12:00:00.000000Z",
-    "order": None,
-}
-TICKET = {
-    "id": "0199c1f0-0000-7000-8000-000000000001",
-    "campaign": 7,
-    "account": 42,
-    "status": "waiting",
-    "ahead": 41,
-    "coupon": None,
-}
-ISSUING = [
-    api_doc.response_example("A new coupon", 201, COUPON),
-    api_doc.response_example("A ticket of a queue", 202, TICKET),
-    api_doc.refusal_example("Before it opens", Rejected("Spring opens at noon.", code="campaign_not_open")),
-    api_doc.refusal_example(
-        "The last code of the pool is issued", Rejected("Spring is sold out.", code="sold_out")
-    ),
-    api_doc.refusal_example(
-        "Staff have paused the campaign", Rejected("Spring is paused.", code="campaign_paused")
-    ),
-    api_doc.refusal_example(
-        "The account is not listed",
-        Rejected("Spring is for listed accounts, and this one is not listed.", code="not_eligible"),
-    ),
-    api_doc.refusal_example("Staff issue to an unknown account", NotFound("There is no active account 42.")),
-]

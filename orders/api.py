@@ -35,7 +35,6 @@ from foundation.scopes import Resource
 from inventory.availability import Line
 from orders import (
     cancellation,
-    examples,
     lost_demand,
     order_metadata,
     payment_calls,
@@ -144,7 +143,6 @@ class Orders(View):
             202: OpenApiResponse(OrderBody, description="The order is being paid."),
         },
         refused=PLACING | {400: ["invalid"]},
-        examples=examples.PLACING,
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
@@ -308,7 +306,6 @@ class OrderRefunds(View):
             404: ["not_found"],
             409: ["idempotency_key_in_flight", "nothing_to_refund", "refund_exceeds_order"],
         },
-        examples=examples.REFUNDING,
     )
     def post(self, request: Request, order_id: UUID) -> JSONResponse:
         """A part of it, or without `items` all that is left.
@@ -355,7 +352,6 @@ class Payments(ListPayments):
             429: ["throttled"],
             503: ["overloaded", "unavailable"],
         },
-        examples=examples.PAYING,
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
@@ -409,7 +405,6 @@ class TopUps(View):
             429: ["throttled"],
             503: ["overloaded", "unavailable"],
         },
-        examples=examples.TOPPING_UP,
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:

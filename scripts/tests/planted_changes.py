@@ -142,7 +142,7 @@ _plant(
     "inventory/availability.py::insufficient_stock",
     "Not enough in stock",
     "Not enough stock",
-    "shop/tests/test_openapi.py::test_the_served_document_is_the_one_in_docs",
+    "shop/tests/test_api_examples.py::test_every_example_is_what_the_shop_answers",
 )
 _plant(
     "What a pause stops",

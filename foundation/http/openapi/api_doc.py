@@ -15,15 +15,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
-import orjson
 from django.conf import settings
 from drf_spectacular import utils
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from foundation import scopes
-from foundation.errors import FirstcomeError
-from foundation.http import json_format, problems
 from foundation.http.messages import PROBLEM
 from foundation.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 from foundation.http.validation import FROM_TEXT, Query
@@ -220,22 +217,3 @@ def problem_schema(codes: Sequence[str]) -> Schema:
         either = {"anyOf": several, "description": "It depends on the code."}
         properties[name] = several[0] if len(several) == 1 else either
     return {"allOf": [{"$ref": "#/components/schemas/Problem"}], "type": "object", "properties": properties}
-
-
-def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
-    response = problems.from_error(error)
-    response.name_request("checkout-7")
-    problem: Any = orjson.loads(response.body)
-    return response_example(name, response.status_code, problem, media_type=PROBLEM)
-
-
-def response_example(
-    name: str, status: int, body: Mapping[str, Any], *, media_type: str = "application/json"
-) -> OpenApiExample:
-    return OpenApiExample(
-        name,
-        value=orjson.loads(json_format.dump(body)),
-        media_type=media_type,
-        status_codes=[str(status)],
-        response_only=True,
-    )

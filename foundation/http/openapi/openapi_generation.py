@@ -5,6 +5,7 @@
 import re
 from typing import Any
 
+import orjson
 from django.conf import settings
 from drf_spectacular.openapi import AutoSchema
 
@@ -55,6 +56,7 @@ def complete_document(result: Any, generator: Any, request: Any, public: bool) -
         for method in {"get", "post", "put", "patch", "delete"} & item.keys():
             _complete_operation(method, path, item[method])
             _describe(item[method], schemas)
+    _add_examples(result["paths"])
     return result
 
 
@@ -73,6 +75,22 @@ def _complete_operation(method: str, path: str, operation: Any) -> None:
     operation.pop("x-limit", None)
     if operation.get("security") == [{}]:
         operation["security"] = []
+
+
+def _add_examples(paths: Any) -> None:
+    """Add the calls that `shop/tests/test_api_examples.py` makes of the running shop, and code for them."""
+    operations = {one["operationId"]: one for item in paths.values() for one in item.values()}
+    for example in orjson.loads((settings.BASE_DIR / "shop/api_examples.json").read_bytes()):
+        operation, name = operations[example["operation"]], example.get("name", "Example")
+        contents = [(operation["responses"][str(example["status"])], example["answer"])]
+        if "samples" in example:
+            contents.append((operation.get("requestBody", {}), example.get("body")))
+            operation["x-codeSamples"] = [
+                {"lang": language, "source": source} for language, source in example["samples"].items()
+            ]
+        for described, value in contents:
+            for content in described.get("content", {}).values():
+                content.setdefault("examples", {})[name] = {"value": value}
 
 
 def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
