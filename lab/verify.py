@@ -55,6 +55,7 @@ STEPS = {
     "alerts": Step("python3 -m lab alerts"),
     "cluster": Step("make cluster-drill QUICK=1", takes_seed=True),
     "packages": Step("make packages"),
+    "lint": Step("python3 -m lab lint"),
 }
 
 

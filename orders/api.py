@@ -446,7 +446,13 @@ class Webhooks(View):
         operation_id="receiveGatewayEvent",
         summary="Receive an event about a charge (gateways)",
         parameters=SIGNATURES,
-        request={"application/json": {"type": "object", "description": "An event in the gateway's format."}},
+        request={
+            "application/json": {
+                "type": "object",
+                "description": "An event in the gateway's format.",
+                "additionalProperties": True,
+            }
+        },
         responses={200: ReceivedBody},
         refused={400: ["signature_invalid"], 404: ["not_found"]},
     )

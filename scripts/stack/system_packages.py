@@ -55,7 +55,6 @@ _INSTALL = ("install", "-y", "--no-install-recommends")
 FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 NPM_PINS = places.PROJECT / "scripts/npm"
-NPM_FOLDER = places.PROJECT / ".venv/npm"
 
 
 def require(*needs: str) -> None:
@@ -114,23 +113,24 @@ def program(name: str) -> str:
     return found
 
 
-def npm_packages() -> Path:
-    """The folder with `node_modules` of what `scripts/npm` pins: scripts that the shop serves, and what
-    compiles clients. Filled if it is not. Raises SetupError with what npm says."""
-    digest = hashlib.sha256((NPM_PINS / "package-lock.json").read_bytes()).hexdigest()
-    stamp = NPM_FOLDER / "installed"
-    NPM_FOLDER.mkdir(parents=True, exist_ok=True)
-    with (NPM_FOLDER / "lock").open("w") as lock:
+def npm_packages(pins: Path = NPM_PINS) -> Path:
+    """The folder with `node_modules` of what this one pins, filled if it is not. Raises SetupError with what
+    npm says. `scripts/npm` has scripts that the shop serves, and what compiles clients."""
+    digest = hashlib.sha256((pins / "package-lock.json").read_bytes()).hexdigest()
+    folder = places.PROJECT / ".venv" / pins.name
+    stamp = folder / "installed"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == digest:
-            return NPM_FOLDER
+            return folder
         stamp.unlink(missing_ok=True)
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(NPM_PINS / name, NPM_FOLDER)
+            shutil.copy(pins / name, folder)
         command = [program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        children.printed(children.run(command, within_seconds=300, folder=NPM_FOLDER))
+        children.printed(children.run(command, within_seconds=300, folder=folder))
         stamp.write_text(digest)
-    return NPM_FOLDER
+    return folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,7 +102,7 @@ def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
             if not shop.keeps_connections:
                 self.close_connection = True
 
-        do_GET = do_POST = handle_one  # noqa: N815 - names of the base class
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_one  # noqa: N815 - names of the base class
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

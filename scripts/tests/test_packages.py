@@ -181,10 +181,14 @@ def test_every_pin_has_hashes_and_no_registry_is_named(name):
         assert "--hash=sha256:" in block, block
 
 
-def test_the_npm_packages_are_pinned_by_hashes_and_name_no_registry():
-    lock = json.loads((places.PROJECT / "scripts" / "npm" / "package-lock.json").read_text())
+@pytest.mark.parametrize("folder", ["scripts/npm", "lab/openapi_rules"])
+def test_the_npm_packages_are_pinned_by_hashes_and_name_no_registry(folder):
+    lock, wanted = (
+        json.loads((places.PROJECT / folder / name).read_text())
+        for name in ("package-lock.json", "package.json")
+    )
     pinned = {name: package for name, package in lock["packages"].items() if name}
-    assert {"node_modules/openapi-fetch", "node_modules/openapi-typescript"} <= pinned.keys()
+    assert {f"node_modules/{name}" for name in wanted["devDependencies"]} <= pinned.keys()
     for name, package in pinned.items():
         assert package["integrity"].startswith("sha512-"), name
         assert "resolved" not in package, name

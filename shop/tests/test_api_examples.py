@@ -243,18 +243,20 @@ SETTLED = {
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("own_gateway")
 def test_every_example_is_what_the_shop_answers(monkeypatch, settings):
-    settings.DEBUG, settings.DATA_PLATFORM_URL = True, ""
+    settings.WEBHOOK_PRIVATE_ADDRESSES, settings.DATA_PLATFORM_URL = True, ""
     monkeypatch.setattr(run, "process_executor", stepping.Delegate)
     session = Session()
-    made = [
-        example | dict(zip(("status", "answer"), session.answer(example), strict=True))
-        for example in EXAMPLES
-    ]
+    made = []
+    for example in EXAMPLES:
+        status, answer = session.answer(example)
+        assert status == example["status"], (example, answer)
+        made.append(example | {"answer": answer})
     if os.environ.get("EXAMPLES") == "write":
-        FILE.write_text(json.dumps(with_samples(made), indent=2, ensure_ascii=False) + "\n")
+        EXAMPLES[:] = with_samples(made)
+        FILE.write_text(json.dumps(EXAMPLES, indent=2, ensure_ascii=False) + "\n")
         return
     wrong = [
-        f"{now['operation']}: {now['status']} {now['answer']}, not {written['status']} {written['answer']}"
+        f"{now['operation']}: {now['answer']}, not {written['answer']}"
         for now, written in zip(made, EXAMPLES, strict=True)
         if _at_any_time(now) != _at_any_time(written)
     ]

@@ -1,0 +1,1 @@
+"""The OpenAPI document by the recommended rules of Redocly and Spectral."""

@@ -1,0 +1,35 @@
+"""`python3 -m lab lint`: docs/openapi.yaml by all that Redocly and Spectral recommend, without a finding.
+
+What is excepted of them is in the files beside this one, with its reason.
+"""
+
+from pathlib import Path
+
+from scripts import options
+from scripts.clients import DOCUMENT
+from scripts.stack import children, system_packages
+
+FOLDER = Path(__file__).parent
+LINTERS = {
+    "Redocly": f"redocly lint --config={FOLDER}/redocly.yaml",
+    "Spectral": f"spectral lint --ruleset={FOLDER}/spectral.yaml --fail-severity=hint",
+}
+WITHIN_SECONDS = 300
+
+
+def main() -> int:
+    options.read("lab lint")
+    return max([lint(name, DOCUMENT) for name in LINTERS])
+
+
+def lint(name: str, document: Path) -> int:
+    """The exit code of the linter, whose findings are printed. Raises SetupError."""
+    program, *words = LINTERS[name].split()
+    path = system_packages.npm_packages(FOLDER) / "node_modules/.bin" / program
+    ran = children.run([path, *words, document], within_seconds=WITHIN_SECONDS)
+    children.say(f"{name}: {ran.returncode}\n{ran.stdout}{ran.stderr}")
+    return ran.returncode
+
+
+if __name__ == "__main__":
+    children.end_with(main)
