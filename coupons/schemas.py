@@ -16,7 +16,6 @@ from coupons.codes import code_format
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from foundation import clock
 from foundation.http.json_format import JsonObject
-from foundation.http.openapi import api_doc
 from foundation.http.validation import (
     UNCHANGED,
     Amount,
@@ -53,7 +52,6 @@ StrategyName = Literal[
 DiscountType = Literal["amount", "percent"]
 CodeSource = Literal["generated", "pool", "shared"]
 Eligible = Literal["all", "listed"]
-CampaignStatus = Literal["scheduled", "awaiting_codes", "open", "paused", "sold_out", "closed"]
 CouponStatus = Literal["issued", "held", "redeemed", "expired", "void"]
 PoolStatus = Literal["available", "issued", "void"]
 Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
@@ -167,7 +165,7 @@ class RenameCodeInput(ChangeInput):
 class ListCampaignsQuery(Query):
     """Which campaigns are listed."""
 
-    status: CampaignStatus | None = None
+    status: Campaign.Status | None = None
 
 
 class ListCouponsQuery(Query):
@@ -212,7 +210,7 @@ class CampaignBody(BaseModel):
     products: list[int]
     first_order_only: bool
     eligible: Eligible
-    status: CampaignStatus
+    status: Literal["scheduled", "awaiting_codes", "open", "paused", "sold_out", "closed"]
     created_at: datetime
     updated_at: datetime
 

@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path, PurePosixPath
 
+import drf_spectacular_sidecar
+
 from scripts import options
 from scripts.stack import SetupError, children, places, ports
 
@@ -16,6 +18,9 @@ DOCS = places.PROJECT / "docs"
 PROJECT_PAGES = {
     name: f"project/{name}" for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 } | {f"clients/{language}/README.md": f"clients/{language}.md" for language in ("python", "typescript")}
+# The page that shows openapi.yaml, by the script that an installed package brings.
+CALLS = places.PROJECT / "scripts/calls.html"
+REDOC = "static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js"
 LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTALL | re.MULTILINE)
 
 
@@ -43,6 +48,10 @@ def build(home: Path) -> Path:
         target = home / "docs" / (_staged(path) or path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(_rewrite_links(page.read_text(), path))
+    calls = home / "docs/reference/calls"
+    calls.mkdir(parents=True)
+    shutil.copy(CALLS, calls / "index.html")
+    shutil.copy(Path(drf_spectacular_sidecar.__file__).parent / REDOC, calls)
     # Every decision is in the navigation.
     index = "          - adr/README.md\n"
     pages = "".join(f"          - adr/{page.name}\n" for page in sorted((DOCS / "adr").glob("[0-9]*.md")))

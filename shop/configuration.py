@@ -59,11 +59,11 @@ _CONNECTION: Options = {
 """Redis accelerates and never decides, so calls are short and tried once."""
 
 
-def read_toml(name: str) -> dict[str, dict[str, Options]]:
+def read_toml(name: str) -> Options:
     return tomllib.loads((BASE_DIR / "shop" / name).read_text("utf-8"))
 
 
-SECTIONS = read_toml("settings.toml")
+SECTIONS: dict[str, dict[str, Options]] = read_toml("settings.toml")
 SETTINGS = {name: setting for settings in SECTIONS.values() for name, setting in settings.items()}
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")

@@ -227,6 +227,13 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     hosts = set(re.findall(r"(?:src|href)=\"?(?:https?:)?//([\w.-]+)", html))
     assert hosts <= {"zensical.org", ports.HOST}, "a page loads nothing from other hosts"
 
+    assert 'href="../reference/calls/index.html"' in html
+    calls = site / "reference" / "calls" / "index.html"
+    html = calls.read_text()
+    for named in re.findall(r'(?:src|href|spec-url)="([^":]+)"', html):
+        assert (calls.parent / named).exists(), named
+    assert "default-src 'self'" in html and "//" not in html, "nor does the reference of all calls"
+
 
 @pytest.mark.boots("zensical")
 def test_a_link_or_an_anchor_that_leads_nowhere_ends_the_build(tmp_path, monkeypatch):
