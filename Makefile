@@ -49,7 +49,7 @@ format: ## let ruff format and fix what it can
 	$(BOOTSTRAP) check
 	@$(VENV) -m ruff format . && $(VENV) -m ruff check --fix .
 
-generate: ## from the code: docs/openapi.yaml, docs/reference, .env.example, and the catalogs of translated texts; ONLY=one of openapi, reference, messages, or clients (what clients/ needs and git ignores)
+generate: ## from the code: docs/openapi.yaml, docs/reference, .env.example, and the catalogs of translated texts; ONLY=one of openapi, reference, messages, or clients (what clients/ needs and git ignores, and its packages, in var/clients/)
 	$(BOOTSTRAP) $(if $(filter clients,$(ONLY)),tests,check)
 	@exec $(VENV) -m scripts.check --write "$(ONLY)"
 
