@@ -24,14 +24,15 @@ GENERATOR = "openapi-python-client"
 # What differs of the generator's templates: a client reads what an older or a later release answers too.
 TEMPLATES = CLIENTS / "python/templates"
 MODEL = "model.py.jinja"
-STRICT_FIELD = """\
+# What its parts are replaced by: a field that isn't there is UNSET, is read as such, and not written.
+LENIENT = {
+    """\
     {% if prop_template.construct %}
         {{ prop_template.construct(property, property_source) | indent(8) }}
     {% else %}
         {{ property.python_name }} = {{ property_source }}
     {% endif %}
-"""
-LENIENT_FIELD = """\
+""": """\
     {% if property.required %}
         {{ property.python_name }}: Any = UNSET
         if "{{ property.name | in_double_quote_literal }}" in d:
@@ -42,7 +43,16 @@ LENIENT_FIELD = """\
     {% else %}
         {{ " " * deeper }}{{ property.python_name }} = {{ property_source }}
     {% endif %}
-"""
+""",
+    """\
+{{ _transform_property(property, "self." + property.python_name) }}
+""": """\
+{{ property.python_name }}: Any = UNSET
+if self.{{ property.python_name }} is not UNSET:
+    {{ _transform_property(property, "self." + property.python_name) | indent(4) }}
+""",
+    "return field_dict\n": "return {name: one for name, one in field_dict.items() if one is not UNSET}\n",
+}
 UNPACKED = shutil.ignore_patterns("node_modules", "built", "*.egg-info", "__pycache__")
 # The client for asyncio is written by hand, the other one made of it, word by word.
 SYNCHRONOUS = {
@@ -130,11 +140,13 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
 
 
 def _lenient_model() -> str:
-    """The generator's template of a body, but that a field which an older shop lacks is UNSET."""
+    """The generator's template of a body, but that a field which an older shop lacks may be missing."""
     template = (resources.files("openapi_python_client") / "templates" / MODEL).read_text()
-    if STRICT_FIELD not in template:
-        raise SetupError(f"{MODEL} of {GENERATOR} is another one: change STRICT_FIELD of {__file__}")
-    return template.replace(STRICT_FIELD, LENIENT_FIELD)
+    for strict, lenient in LENIENT.items():
+        if strict not in template:
+            raise SetupError(f"{MODEL} of {GENERATOR} is another one: change LENIENT in {__file__}")
+        template = template.replace(strict, lenient)
+    return template
 
 
 def python_packages(folder: Path) -> list[Path]:

@@ -77,7 +77,7 @@ def order(status: str, payment: Any = None) -> Answer:
     return Answer(202 if status == "paying" else 201, body | {"placed_at": at, "expires_at": at})
 
 
-ACTION = {"type": "app", "url": "https://bank.example/1", "expires_at": "2026-11-25T09:10:00Z"}
+ACTION = {"type": "app", "url": "https://bank.example/1", "expires_at": "2026-11-25T09:10:00+00:00"}
 # What the calls of one intent are answered, one after the other, and whether its key is kept then.
 INTENT = [
     (LOST, True),
@@ -114,11 +114,13 @@ def test_the_key_of_an_intent_is_kept_until_its_end_is_known(server):
 
 def test_what_a_later_release_adds_passes_and_so_does_what_an_earlier_one_lacks(server, shop):
     payment = {"id": str(ORDER_ID), "status": "asked", "next_action": ACTION}
-    server.queue(Answer(200, {"id": str(ORDER_ID), "status": "boxed", "gift": True, "payment": payment}))
+    sent = {"id": str(ORDER_ID), "status": "boxed", "gift": True, "payment": payment}
+    server.queue(Answer(200, sent))
     found = shop.order(ORDER_ID)
     assert (found.id, found.status, found["gift"]) == (ORDER_ID, "boxed", True)
     assert (found.payment.status, found.payment.next_action.type_) == ("asked", "app")
     assert not found.number and not found.metadata
+    assert found.to_dict() == sent
 
 
 def test_a_problem_has_its_members(server, shop):
