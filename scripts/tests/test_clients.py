@@ -318,26 +318,28 @@ def delivery(seconds_ago: int = 0, *, body: str = EVENT, **changes: str) -> dict
     return {"headers": signed | {f"webhook-{name}": value for name, value in changes.items()}, "body": body}
 
 
-DELIVERIES = [
-    (delivery(), "order.paid"),
-    (delivery(200), "order.paid"),
-    (delivery(600), "refused"),
-    (delivery(-600), "refused"),
-    (delivery(body=f"{EVENT} "), "refused"),
-    (delivery(id="e-2"), "refused"),
-    (delivery(timestamp="now"), "refused"),
-    (delivery(signature="v1,AAAA v2,AAAA"), "refused"),
-    (delivery(signature=""), "refused"),
-]
+def deliveries() -> list[tuple[dict[str, Any], str]]:
+    """Requests to a webhook endpoint, as they are signed now, and what becomes of each."""
+    return [
+        (delivery(), "order.paid"),
+        (delivery(200), "order.paid"),
+        (delivery(600), "refused"),
+        (delivery(-600), "refused"),
+        (delivery(body=f"{EVENT} "), "refused"),
+        (delivery(id="e-2"), "refused"),
+        (delivery(timestamp="now"), "refused"),
+        (delivery(signature="v1,AAAA v2,AAAA"), "refused"),
+        (delivery(signature=""), "refused"),
+    ]
 
 
-@pytest.mark.parametrize(("sent", "outcome"), DELIVERIES)
-def test_a_webhook_is_verified(sent, outcome):
-    try:
-        event = verify_webhook(sent["headers"], sent["body"].encode(), SECRET)
-        assert event.type_ == outcome
-    except WebhookError:
-        assert outcome == "refused"
+def test_a_webhook_is_verified():
+    for sent, outcome in deliveries():
+        try:
+            event = verify_webhook(sent["headers"], sent["body"].encode(), SECRET)
+            assert event.type_ == outcome
+        except WebhookError:
+            assert outcome == "refused", sent
 
 
 def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server):
@@ -597,9 +599,10 @@ def test_it_signs_in_by_kept_tokens_a_one_time_code_and_a_provider(
 
 
 def test_a_webhook_is_verified_by_it(command, server):
-    deliveries = json.dumps([sent for sent, _ in DELIVERIES])
-    printed = programs.run([*command, "verify"], SHOP=server.address, DELIVERIES=deliveries, SECRET=SECRET)
-    assert json.loads(printed) == [[outcome for _, outcome in DELIVERIES]]
+    sent, outcomes = zip(*deliveries(), strict=True)
+    own = {"DELIVERIES": json.dumps(sent), "SECRET": SECRET}
+    printed = programs.run([*command, "verify"], SHOP=server.address, **own)
+    assert json.loads(printed) == [list(outcomes)]
 
 
 def test_all_pages_are_read_by_it_and_only_from_the_shop_itself(command, server):
