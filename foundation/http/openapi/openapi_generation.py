@@ -126,7 +126,7 @@ def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
 
 def _describe(operation: Any, schemas: Schema) -> None:
     """Describe its parameters of the path, and the responses about which the view says nothing."""
-    texts = settings.OPENAPI_TEXTS
+    texts: Any = settings.OPENAPI_TEXTS
     meanings = {code: row[1] for rows in texts["codes"].values() for code, row in rows.items()}
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
