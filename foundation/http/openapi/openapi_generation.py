@@ -130,12 +130,12 @@ def _describe(operation: Any, schemas: Schema) -> None:
     meanings = {code: row[1] for rows in texts["codes"].values() for code, row in rows.items()}
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
-            parameter["description"] = texts["parameters"][parameter["name"]]
+            parameter["description"] = texts["parameters"].get(parameter["name"])
     for response in operation["responses"].values():
         content = response.get("content", {})
         if PROBLEM in content:
             codes = content[PROBLEM]["schema"]["properties"]["code"]["enum"]
-            response["description"] = "\n".join([f"- `{code}`: {meanings[code]}" for code in codes])
+            response["description"] = "\n".join([f"- `{code}`: {meanings.get(code)}" for code in codes])
         elif not response["description"] and content:
             name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
             response["description"] = re.split(r"(?<=\.)\s", schemas[name]["description"])[0]
