@@ -96,9 +96,7 @@ def make_python() -> None:
     made = PYTHON.with_name("synchronous")
     made.mkdir(exist_ok=True)
     for source in PYTHON.with_name("asynchronous").glob("*.py"):
-        target, text = made / source.name, synchronous(source.read_text())
-        if not target.exists() or target.read_text() != text:
-            places.write_whole(target, text)
+        places.write_whole(made / source.name, synchronous(source.read_text()))
 
 
 def synchronous(text: str) -> str:

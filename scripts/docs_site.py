@@ -16,8 +16,13 @@ CONFIGURATION = places.PROJECT / "mkdocs.yml"
 DOCS = places.PROJECT / "docs"
 # Pages outside of docs/, and where they are in the copy.
 PROJECT_PAGES = {
-    name: f"project/{name}" for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
-} | {f"clients/{language}/README.md": f"clients/{language}.md" for language in ("python", "typescript")}
+    "README.md": "project/README.md",
+    "CONTRIBUTING.md": "project/CONTRIBUTING.md",
+    "CHANGELOG.md": "project/CHANGELOG.md",
+    "SECURITY.md": "project/SECURITY.md",
+    "clients/python/README.md": "clients/python.md",
+    "clients/typescript/README.md": "clients/typescript.md",
+}
 # The page that shows openapi.yaml, by the script that an installed package brings.
 CALLS = places.PROJECT / "scripts/calls.html"
 REDOC = "static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js"

@@ -107,11 +107,13 @@ def _codes_page() -> str:
     sections = []
     for section, about in TEXTS["codes"].items():
         rows = [(f"`{code}`", str(status), *texts) for code, (status, *texts) in about.items()]
-        sections.append((section, _table("code", "status", "meaning", "what to do", rows=rows)))
+        table = _table("code", "status", "meaning", "what to do", rows=rows)
+        sections.append(f"## {section}\n\n{table}")
     for section, meanings in TEXTS["other_codes"].items():
         rows = [(f"`{code}`", meaning) for code, meaning in meanings.items()]
-        sections.append((section, _table("code", "meaning", rows=rows)))
-    return "\n".join(f"## {section}\n\n{table}" for section, table in sections)
+        table = _table("code", "meaning", rows=rows)
+        sections.append(f"## {section}\n\n{table}")
+    return "\n".join(sections)
 
 
 def refusal_codes(call: Any) -> dict[str, set[str]]:

@@ -32,18 +32,8 @@ SURVIVORS: dict[tuple[str, str], str] = {
 MOST_SURVIVORS = 10
 # For the tests of rules, which take some seconds.
 PATIENCE_SECONDS = 60
-TURNED = {
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Lt: ast.GtE,
-    ast.GtE: ast.Lt,
-    ast.Gt: ast.LtE,
-    ast.LtE: ast.Gt,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-}
+OPPOSITES = {ast.Eq: ast.NotEq, ast.Lt: ast.GtE, ast.Gt: ast.LtE, ast.Is: ast.IsNot, ast.In: ast.NotIn}
+TURNED = OPPOSITES | {other: one for one, other in OPPOSITES.items()}
 
 
 class Change(NamedTuple):

@@ -19,14 +19,16 @@ WITHIN_SECONDS = 300
 
 def main() -> int:
     options.read("lab lint")
-    return max([lint(name, DOCUMENT) for name in LINTERS])
+    return max(map(lint, LINTERS))
 
 
-def lint(name: str, document: Path) -> int:
+def lint(name: str) -> int:
     """The exit code of the linter, whose findings are printed. Raises SetupError."""
     program, *words = LINTERS[name].split()
-    path = system_packages.npm_packages(FOLDER) / "node_modules/.bin" / program
-    ran = children.run([path, *words, document], within_seconds=WITHIN_SECONDS)
+    installed = system_packages.npm_packages(FOLDER)
+    ran = children.run(
+        [installed / "node_modules/.bin" / program, *words, DOCUMENT], within_seconds=WITHIN_SECONDS
+    )
     children.say(f"{name}: {ran.returncode}\n{ran.stdout}{ran.stderr}")
     return ran.returncode
 

@@ -1,6 +1,6 @@
 """The data platform simulator: takes events, keeps each id once, and fails or refuses as its options say.
 
-It is also a receiver of webhooks to develop with: `POST /hooks` keeps each request as it came, and
+It is also a receiver of webhooks to develop with: `POST /hooks` keeps the last requests as they came, and
 `GET /hooks` lists them.
 
 python -m scripts.simulators.data_platform --port 8002 --book var/data_platform.sqlite3 --failure-rate 0
@@ -8,6 +8,7 @@ python -m scripts.simulators.data_platform --port 8002 --book var/data_platform.
 
 import os
 import random
+from collections import deque
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from scripts.simulators.books import Row, now
 from scripts.simulators.process import Answer, Instant, Json, Refused, Served, Text
 
 MOST_EVENTS = 500
+MOST_HOOKS = 200
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
@@ -28,10 +30,6 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_of_order ON events (order_id);
 CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
-CREATE TABLE IF NOT EXISTS hooks (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, timestamp TEXT NOT NULL,
-    signature TEXT NOT NULL, body TEXT NOT NULL, received_at TEXT NOT NULL
-);
 """
 # Of an event that came before, nothing but the count changes.
 STORE = """
@@ -54,12 +52,6 @@ class Batch(process.Body):
 def as_json(row: Row) -> Json:
     fields = {name: row[name] for name in ("id", "type", "occurred_at")}
     return {**fields, "data": orjson.loads(row["data"]), "received_at": row["received_at"]}
-
-
-def hook_as_json(row: Row) -> Json:
-    """A webhook as it came: the body is the text that its signature was made of."""
-    headers = {f"webhook-{name}": row[name] for name in ("id", "timestamp", "signature")}
-    return {"id": row["id"], "headers": headers, "body": row["body"], "received_at": row["received_at"]}
 
 
 def build(words: Sequence[str] | None = None) -> Served:
@@ -98,19 +90,25 @@ def build(words: Sequence[str] | None = None) -> Served:
         statement = "SELECT count(*) AS events, coalesce(sum(repeats), 0) AS repeated FROM events"
         return Answer(200, dict(book.execute(statement).fetchone()))
 
+    hooks: deque[Json] = deque(maxlen=MOST_HOOKS)
+
     async def keep_hook(request: Request) -> Answer:
         """Keep the request without judging it: whoever develops a receiver checks the signature."""
-        names = ("id", "timestamp", "signature")
-        cells = {name: request.headers.get(f"webhook-{name}", "") for name in names}
-        body = (await request.body()).decode(errors="replace")
-        with book:
-            books.insert(book, "hooks", **cells, body=body, received_at=now())
-        return Answer(202, {"kept": cells["id"]})
+        body = await request.body()
+        hooks.append({"headers": dict(request.headers), "body": body.decode(errors="replace")})
+        return Answer(202, {})
+
+    async def list_hooks(request: Request) -> Answer:
+        return Answer(200, {"results": [*hooks]})
 
     list_events = books.listing(book, "events", {"order": "order_id = ?", "type": "type = ?"}, as_json)
-    list_hooks = books.listing(book, "hooks", {"id": "id = ?"}, hook_as_json)
-    routes: process.Routes = {"GET /events": list_events, "POST /events": accept, "GET /summary": summary}
-    routes = {**routes, "GET /hooks": list_hooks, "POST /hooks": keep_hook}
+    routes: process.Routes = {
+        "GET /events": list_events,
+        "POST /events": accept,
+        "GET /summary": summary,
+        "GET /hooks": list_hooks,
+        "POST /hooks": keep_hook,
+    }
     return process.application(routes, book), options
 
 

@@ -179,8 +179,8 @@ def test_a_webhook_is_kept_as_it_came(tmp_path):
     headers = {"webhook-id": "1", "webhook-timestamp": "1700000000", "webhook-signature": "v1,AAAA"}
     with serving("data_platform", tmp_path) as platform:
         assert platform.call("POST", "/hooks", body=b'{"type": "order.paid"} ', headers=headers)[0] == 202
-        [kept] = platform.get("/hooks", id="1")[1]["results"]
-    assert (kept["headers"], kept["body"]) == (headers, '{"type": "order.paid"} ')
+        [kept] = platform.get("/hooks")[1]["results"]
+    assert headers.items() <= kept["headers"].items() and kept["body"] == '{"type": "order.paid"} '
 
 
 @pytest.fixture

@@ -110,6 +110,7 @@ GATEWAY = Campaign(
     settle_seconds=120,
     planted_settle_seconds=120,
 )
+FROZEN = (3, 15, 15)
 # `Payments` adds the steps of clocks after these.
 PAYMENTS = Campaign(
     "payments",
@@ -120,12 +121,12 @@ PAYMENTS = Campaign(
         "kill redis": 3,
         "kill rabbitmq": 3,
         "kill mariadb": 3,
-        "freeze worker": (3, 15, 15),
-        "freeze web-process": (3, 15, 15),
-        "freeze beat": (3, 15, 15),
-        "freeze redis": (3, 15, 15),
-        "freeze rabbitmq": (3, 15, 15),
-        "freeze mariadb": (3, 15, 15),
+        "freeze worker": FROZEN,
+        "freeze web-process": FROZEN,
+        "freeze beat": FROZEN,
+        "freeze redis": FROZEN,
+        "freeze rabbitmq": FROZEN,
+        "freeze mariadb": FROZEN,
         "down gateway": (3, 30, 30),
     },
     Payments,
