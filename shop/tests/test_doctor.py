@@ -207,6 +207,8 @@ def test_a_clock_skew_is_reported(skew, level):
         ({"STAFF_OTP_REQUIRED": False}, "STAFF_OTP_REQUIRED", "warning"),
         ({"STAFF_OTP_REQUIRED": False, "DEBUG": True}, "STAFF_OTP_REQUIRED", "ok"),
         ({"LAB": True}, "LAB", "warning"),
+        ({"WEBHOOK_PRIVATE_ADDRESSES": True}, "WEBHOOK_PRIVATE_ADDRESSES", "warning"),
+        ({"WEBHOOK_PRIVATE_ADDRESSES": True, "IS_MAKE_RUN": True}, "WEBHOOK_PRIVATE_ADDRESSES", "ok"),
         ({"DEMO": True}, "DEMO", "warning"),
         ({"DEMO": True, "IS_MAKE_RUN": True}, "DEMO", "ok"),
         ({"DEMO": False}, "DEMO", "ok"),

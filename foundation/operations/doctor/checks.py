@@ -60,6 +60,7 @@ def start() -> Findings:
     debug = settings.DEBUG
     hosts = settings.ALLOWED_HOSTS
     proxies = settings.TRUSTED_PROXIES
+    private = settings.WEBHOOK_PRIVATE_ADDRESSES
     of_events = settings.EVENT_SECRET
     webhook = f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
     of_webhooks = getattr(settings, webhook)
@@ -73,6 +74,7 @@ def start() -> Findings:
         judge("TRUSTED_PROXIES", proxies, settings.HTTPS and proxies < 1),
         judge("DEMO", _on(settings.DEMO), settings.DEMO and not settings.IS_MAKE_RUN),
         judge("LAB", _on(settings.LAB), settings.LAB),
+        judge("WEBHOOK_PRIVATE_ADDRESSES", _on(private), private and not (debug or settings.IS_MAKE_RUN)),
         migrations(),
         *clocks(),
     ]

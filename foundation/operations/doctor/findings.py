@@ -51,6 +51,7 @@ WARNINGS = {
     "DEMO": "Set DEMO=0 where customers buy: /demo/ offers the demo's accounts and the simulator's cards.",
     "STAFF_OTP_REQUIRED": "Set STAFF_OTP_REQUIRED=1: for accounts without codes a password alone opens the "
     "admin.",
+    "WEBHOOK_PRIVATE_ADDRESSES": "Set it to 0: webhooks could be sent into the shop's own network.",
     "LAB": "Set LAB=0 where coupons are worth something: the strategy `unsafe` issues too many.",
     "demo accounts": "Disable these accounts in production: their passwords are public.",
     "database version": "It is not tested with one this old; use {oldest} or later.",
