@@ -204,7 +204,10 @@ class OneOrder(View):
     )
     @burst
     async def get(self, request: Request, order_id: UUID) -> JSONResponse:
-        """Of the caller; staff see the orders of all accounts."""
+        """Of the caller; staff see the orders of all accounts.
+
+        It waits for nothing: while an order is `paying` read it every second or two.
+        """
 
         def read_order() -> JSONResponse:
             return JSONResponse(_render_order(request, _get_order(request, order_id)))
