@@ -59,6 +59,8 @@ SYNCHRONOUS = {
     r"Awaitable\[((?:[^\[\]]|\[[^\[\]]*\])*)\]": r"\1",
     r"\bAwaitable, ": "",
     r"\basync (?=def|with|for)": "",
+    # A thread is not cancelled.
+    r"\basyncio\.shield\(asyncio\.create_task\((.*)\)\)": r"\1",
     r"\bawait ": "",
     r"\bAsync(?=[A-Z])": "",
     r"\b__a(?=enter__|exit__)": "__",

@@ -14,7 +14,14 @@ type Open<T> = (body: T) => boolean;
 export type { Schemas, paths };
 
 /** Is given each new pair of tokens, so that a page can keep them over a reload. */
-type OnChange = (tokens: { access: string; refresh: string }) => void;
+type OnChange = (tokens: Pair) => void;
+
+/**
+ * Returns the tokens that `onChange` has kept for this account, where several tabs keep them in the same place. It is
+ * called before tokens are renewed: one tab renews them, the others take what it has kept.
+ */
+type Current = () => Pair | null | undefined | Promise<Pair | null | undefined>;
+type Pair = { access: string; refresh: string };
 
 /** An account's name and password. A code of its authenticator app, where it has one, is good for one sign-in. */
 export interface Password {
@@ -22,6 +29,7 @@ export interface Password {
   password: string;
   oneTimeCode?: string;
   onChange?: OnChange;
+  current?: Current;
 }
 
 /** The tokens of a sign-in. A refresh token is good for one use: keep those that `onChange` is given. */
@@ -29,6 +37,7 @@ export interface Tokens {
   access: string;
   refresh: string;
   onChange?: OnChange;
+  current?: Current;
 }
 
 /** The secret of an API key, and the number of the account that it acts for, if it does. */
@@ -60,8 +69,8 @@ export interface Options {
 }
 
 /**
- * The name of an intent, whose key is kept in the storage until it is known how it ended, or a key of your own; by
- * default the call is a new intent. And how long to wait until it settles, by default 60 s.
+ * The name of an intent, whose key is kept in the storage until it is refused or `forget` is called, or a key of your
+ * own; by default the call is a new intent. And how long to wait until it settles, by default 60 s.
  */
 export interface Intent {
   intent?: string;
@@ -72,14 +81,20 @@ export interface Intent {
 /** For one answer: more than the 30 s that `Prefer: wait` has at most. */
 const ANSWER_SECONDS = 40;
 const LONGEST_WAIT = 30;
+/** The first pause between two answers that did not wait; each later one is longer, up to the longest. */
 const POLL_SECONDS = 0.5;
+const LONGEST_POLL_SECONDS = 5;
 /** Calls without a key whose repeat has no second effect: the answer has the same coupon, order or entry. */
 const SAME_WHEN_REPEATED = /\/api\/v1\/(auth\/token|coupons|orders\/[^/]+\/cancel|sales\/[^/]+\/entries)$/;
 const PASSING_CONFLICTS = ["idempotency_key_in_flight", "lock_not_acquired", "conflict"];
 /** Statuses of a refusal that ends an intent. Others may hide the answer to an earlier call with its key. */
 const DID_NOTHING_OR_IS_RECORDED = [400, 402, 404, 409];
+/** The shop knows a key for a day: an hour is left for the call, its repeats, and clocks that differ. */
+const OLDEST_SECONDS = 23 * 3600;
 const PAGE = 200;
 const TOLERANCE_SECONDS = 300;
+/** In bytes: a secret that was cut would accept what others sign. */
+const SHORTEST_KEY = 16;
 
 /**
  * The shop refused the call. Branch on `code`, which is empty when the answer is not the shop's; expect codes that you
@@ -127,6 +142,23 @@ export class NoAnswerError extends Error {
 }
 
 /**
+ * The intent is so old that the shop may have forgotten its key: the call could have a second effect. Nothing was sent.
+ *
+ * What it was for may be done: look for it, such as in `shop.orders()`, and call `shop.forget(intent)` before you begin
+ * anew.
+ */
+export class IntentTooOldError extends Error {
+  override name = "IntentTooOldError";
+
+  constructor(
+    readonly intent: string,
+    readonly idempotencyKey: string,
+  ) {
+    super(`the intent ${intent} is too old: its order may exist, so look, then forget the intent`);
+  }
+}
+
+/**
  * The wait ended while it was still open; `body` is its last state. It may settle at any time. The same call with its
  * intent or the `idempotencyKey`, if it has one, goes on waiting; a new key would be a new intent.
  */
@@ -158,7 +190,7 @@ export class WebhookError extends Error {
 
 /**
  * The event of a request to a webhook endpoint, by Standard Webhooks: of its headers, its body before it is parsed, and
- * the endpoint's secret. Throws WebhookError.
+ * the endpoint's secret. Throws WebhookError, and TypeError when the secret is none of an endpoint.
  *
  * In the day after a rotation a request has a signature of each secret; one that is right is enough.
  */
@@ -167,20 +199,22 @@ export async function verifyWebhook(
   body: string | Uint8Array,
   secret: string,
 ): Promise<Schemas["FeedEventBody"]> {
-  const given = headers instanceof Headers ? headers : new Headers(Object.entries(headers).map(joined));
-  const [id, timestamp, signatures] = ["id", "timestamp", "signature"].map((name) => given.get(`webhook-${name}`));
+  const raw = keyOf(secret);
+  const [id, timestamp, signatures] = ["id", "timestamp", "signature"].map((name) => header(headers, `webhook-${name}`));
   if (!id || !timestamp || !signatures) throw new WebhookError("a header of the signature is missing");
-  // NaN is not within the tolerance.
-  if (!(Math.abs(Date.now() / 1000 - Number(timestamp)) <= TOLERANCE_SECONDS)) {
+  const isTimely = Math.abs(Date.now() / 1000 - Number(timestamp)) <= TOLERANCE_SECONDS;
+  if (!/^[0-9]{1,12}$/.test(timestamp) || !isTimely) {
     throw new WebhookError("the request is too old, or from the future");
   }
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
-  const signed = new Uint8Array([...new TextEncoder().encode(`${id}.${timestamp}.`), ...bytes]);
+  const first = new TextEncoder().encode(`${id}.${timestamp}.`);
+  const signed = new Uint8Array(first.length + bytes.length);
+  signed.set(first);
+  signed.set(bytes, first.length);
   const algorithm = { name: "HMAC", hash: "SHA-256" };
-  const raw = fromBase64(secret.replace(/^whsec_/, ""));
   const key = await crypto.subtle.importKey("raw", raw, algorithm, false, ["verify"]);
   for (const one of signatures.split(" ")) {
-    if (!/^v1,[A-Za-z0-9+/]+=*$/.test(one)) continue;
+    if (!/^v1,[A-Za-z0-9+/]{43}=$/.test(one)) continue;
     // Compares in constant time.
     if (await crypto.subtle.verify("HMAC", key, fromBase64(one.slice(3)), signed)) {
       return JSON.parse(new TextDecoder().decode(bytes)) as Schemas["FeedEventBody"];
@@ -263,13 +297,13 @@ export class Shop {
    * Place the order, and wait until its payment settles or needs its customer (`payment.next_action`).
    *
    * The same call with its `intent`, of this page or a later one, or with its `key` continues with the same order;
-   * without either it is a new one. The intent ends when the order is settled or refused.
+   * without either it is a new one. The intent ends when the order is refused, or by `forget`: call it once you have
+   * kept the result. Throws IntentTooOldError, with nothing sent, when the intent began 23 hours ago.
    */
   placeOrder(body: Schemas["PlaceOrderInput"], options: Intent = {}): Promise<Schemas["OrderBody"]> {
     return this.#keyed(
       (header) => this.api.POST("/api/v1/orders", { params: { header }, body }),
       (order) => isOpen(order) && !orderNeedsCustomer(order),
-      orderNeedsCustomer,
       options,
     );
   }
@@ -279,7 +313,6 @@ export class Shop {
     return this.#keyed(
       (header) => this.api.POST("/api/v1/payments", { params: { header }, body }),
       paymentIsOpen,
-      needsCustomer,
       options,
     );
   }
@@ -289,7 +322,6 @@ export class Shop {
     return this.#keyed(
       (header) => this.api.POST("/api/v1/wallet/top-ups", { params: { header }, body }),
       paymentIsOpen,
-      needsCustomer,
       options,
     );
   }
@@ -313,18 +345,26 @@ export class Shop {
     return this.#keyed(
       (header) => this.api.POST("/api/v1/orders/{order_id}/refunds", { params: { header, path }, body }),
       () => false,
-      () => false,
       options,
     );
   }
 
-  /** The account's coupon of the campaign, which it may have had before; waits in the campaign's queue. */
+  /** End an intent: its result is kept elsewhere. The next call of its name is a new one. */
+  forget(intent: string): void {
+    this.#storage.removeItem(intent);
+  }
+
+  /**
+   * The account's coupon of the campaign, which it may have had before; waits in the campaign's queue. Throws
+   * NotSettledError after the seconds, and with a ticket that has the status `failed`: the account may ask again later.
+   */
   async claimCoupon(campaign: number, seconds = 60): Promise<Schemas["CouponBody"]> {
-    const giveUpAt = Date.now() + seconds * 1000;
+    const giveUpAt = performance.now() + seconds * 1000;
     for (;;) {
       const answer = await checked(this.api.POST("/api/v1/coupons", { body: { campaign } }));
       if ("code" in answer) return answer;
-      await this.waitForTicket(answer.id, (giveUpAt - Date.now()) / 1000);
+      const ticket = await this.waitForTicket(answer.id, (giveUpAt - performance.now()) / 1000);
+      if (ticket.status === "failed") throw new NotSettledError(ticket);
     }
   }
 
@@ -381,7 +421,8 @@ export class Shop {
       yield* page.results;
       if (page.next === null) return;
       // The credentials go to this shop, whatever host a page names.
-      const next = page.next.slice(page.next.indexOf("/api/v1/"));
+      const { pathname, search } = new URL(page.next, this.#url);
+      const next = pathname.slice(Math.max(0, pathname.indexOf("/api/v1/"))) + search;
       const answer = await this.#send(new Request(this.#url + next));
       page = (await answer.json()) as { results: T[]; next: string | null };
     }
@@ -397,35 +438,47 @@ export class Shop {
   async *followEvents(from: { after?: string; kind?: string } = {}): AsyncGenerator<Schemas["FeedPageBody"]> {
     let { after } = from;
     for (;;) {
-      const askedAt = Date.now();
+      const askedAt = performance.now();
       const query = { limit: PAGE, ...(after && { after }), ...(from.kind && { type: from.kind }) };
       const header = { Prefer: `wait=${this.#longestWait()}` };
       const page = await checked(this.api.GET("/api/v1/events", { params: { query, header } }));
       yield page;
       // A shop that stops, or waits for too many clients, answers an empty page at once.
-      if (page.next === after && Date.now() - askedAt < 1000) await sleep(1);
+      if (page.next === after && performance.now() - askedAt < 1000) await sleep(1);
       after = page.next;
     }
   }
 
-  /** Waits for a call by its key. The intent goes on while it isn't known how the call ends. */
+  /** Waits for a call by its key. The intent goes on until it is refused or forgotten. */
   async #keyed<T>(
     call: (header: { "Idempotency-Key": string; Prefer: string }) => Promise<{ data?: T; response: Response }>,
     isOpen: Open<NoInfer<T>>,
-    needsCustomer: Open<NoInfer<T>>,
     { intent, key: given, seconds }: Intent,
   ): Promise<T> {
     if (intent !== undefined && given !== undefined) throw new TypeError("a call has an intent or a key, not both");
-    const key = given ?? (intent && this.#storage.getItem(intent)) ?? newKey();
-    if (intent !== undefined) this.#storage.setItem(intent, key);
+    const key = intent === undefined ? given || newKey() : await this.#keyOf(intent);
     try {
-      const body = await this.#wait<T>((Prefer) => call({ "Idempotency-Key": key, Prefer }), isOpen, seconds, key);
-      if (intent !== undefined && !needsCustomer(body)) this.#storage.removeItem(intent);
-      return body;
+      return await this.#wait<T>((Prefer) => call({ "Idempotency-Key": key, Prefer }), isOpen, seconds, key);
     } catch (error) {
-      if (intent !== undefined && error instanceof ProblemError && endsIntent(error)) this.#storage.removeItem(intent);
+      if (intent !== undefined && error instanceof ProblemError && endsIntent(error, key)) this.forget(intent);
       throw error;
     }
+  }
+
+  /** The key that is kept for the intent, or a new one, which begins with its time. Tabs take the same one. */
+  #keyOf(intent: string): Promise<string> {
+    return alone(`firstcome intent ${intent}`, async () => {
+      const kept = this.#storage.getItem(intent);
+      const now = Date.now() / 1000;
+      if (kept === null) {
+        const key = `${Math.floor(now)}.${newKey()}`;
+        this.#storage.setItem(intent, key);
+        return key;
+      }
+      const [, begunAt] = /^([0-9]+)\./.exec(kept) ?? [];
+      if (Math.abs(now - Number(begunAt ?? 0)) > OLDEST_SECONDS) throw new IntentTooOldError(intent, kept);
+      return kept;
+    });
   }
 
   async #wait<T>(
@@ -434,14 +487,14 @@ export class Shop {
     seconds = 60,
     key: string | null = null,
   ): Promise<T> {
-    const giveUpAt = Date.now() + seconds * 1000;
-    const left = () => Math.max(0, (giveUpAt - Date.now()) / 1000);
-    for (;;) {
+    const giveUpAt = performance.now() + seconds * 1000;
+    const left = () => Math.max(0, (giveUpAt - performance.now()) / 1000);
+    for (let pause = POLL_SECONDS; ; pause = Math.min(LONGEST_POLL_SECONDS, pause * 1.5)) {
       const reading = read(`wait=${Math.floor(Math.min(left(), this.#longestWait()))}`);
       const body = await checked(reading);
       if (!isOpen(body)) return body;
       if (left() === 0) throw new NotSettledError(body, key);
-      await sleep(Math.min(left(), retryAfter((await reading).response) ?? POLL_SECONDS));
+      await sleep(Math.min(left(), retryAfter((await reading).response) || pause));
     }
   }
 
@@ -458,15 +511,19 @@ export class Shop {
       return this.#sendChecked(signed(request, apiKey));
     }
     if (!this.#access) await this.#renew(undefined);
-    const access = this.#access!;
-    try {
-      return await this.#sendChecked(signed(request, access));
-    } catch (error) {
-      if (!(error instanceof ProblemError && error.status === 401)) throw error;
+    // The tokens of another tab may be old as well.
+    const renewals = "current" in this.#credentials ? 2 : 1;
+    for (let renewed = 0; ; renewed++) {
+      const access = this.#access!;
+      try {
+        return await this.#sendChecked(signed(request, access));
+      } catch (error) {
+        const isRefused = error instanceof ProblemError && error.status === 401;
+        if (!isRefused || renewed === renewals || !this.#canRenew()) throw error;
+      }
+      // A call that was refused for its token did nothing, so that any call may be sent again.
+      await this.#renew(access);
     }
-    // A call that was refused for its token did nothing, so that any call may be sent again.
-    await this.#renew(access);
-    return this.#sendChecked(signed(request, this.#access!));
   }
 
   /** Takes a new access token in the place of a refused one, once for all calls that meet it. */
@@ -476,12 +533,28 @@ export class Shop {
     await this.#renewing;
   }
 
+  #canRenew(): boolean {
+    return !!this.#refresh || typeof this.#credentials === "function" || this.#maySignIn;
+  }
+
   async #newAccess(): Promise<void> {
     const credentials = this.#credentials as Password | Tokens | FreshToken;
     if (typeof credentials === "function") {
       this.#access = await credentials();
       return;
     }
+    const { current } = credentials;
+    if (!current) return this.#signIn(credentials);
+    await alone(`firstcome tokens ${this.#url}`, async () => {
+      const kept = await current();
+      if (!kept || kept.refresh === this.#refresh) return this.#signIn(credentials);
+      // Those of another tab, which has renewed them.
+      this.#access = kept.access;
+      this.#refresh = kept.refresh;
+    });
+  }
+
+  async #signIn(credentials: Password | Tokens): Promise<void> {
     if (this.#refresh) {
       try {
         this.#keep(await this.#post("/api/v1/auth/refresh", { refresh: this.#refresh }), credentials);
@@ -490,7 +563,8 @@ export class Shop {
         if (!this.#maySignIn || !(error instanceof ProblemError || error instanceof NoAnswerError)) throw error;
       }
     }
-    const { username, password, oneTimeCode } = credentials as Password;
+    if (!("password" in credentials)) throw new TypeError("the tokens have neither an access nor a refresh token");
+    const { username, password, oneTimeCode } = credentials;
     // The shop takes each code once.
     if (oneTimeCode !== undefined) this.#maySignIn = false;
     const body = { username, password, ...(oneTimeCode !== undefined && { otp: oneTimeCode }) };
@@ -513,24 +587,25 @@ export class Shop {
 
   async #sendChecked(request: Request): Promise<Response> {
     const response = await this.#sendRepeatedly(request);
-    if (response.status < 400) return response;
+    // 304 is the answer to a caller's If-None-Match.
+    if (response.ok || response.status === 304) return response;
     const key = request.headers.get("Idempotency-Key");
     throw new ProblemError(response.status, await problem(response), key, retryAfter(response));
   }
 
   async #sendRepeatedly(request: Request): Promise<Response> {
-    const giveUpAt = Date.now() + this.#retries.seconds * 1000;
+    const giveUpAt = performance.now() + this.#retries.seconds * 1000;
     for (let attempt = 1; ; attempt++) {
       let response: Response | undefined;
       let failure: unknown;
       try {
-        const seconds = Math.min(ANSWER_SECONDS, (giveUpAt - Date.now()) / 1000);
+        const seconds = Math.min(ANSWER_SECONDS, (giveUpAt - performance.now()) / 1000);
         response = await whole(request, seconds);
       } catch (error) {
         failure = error;
       }
       const pause = mayBeRepeated(request) ? await pauseBefore(response, attempt) : undefined;
-      const inTime = pause !== undefined && Date.now() + pause * 1000 < giveUpAt;
+      const inTime = pause !== undefined && performance.now() + pause * 1000 < giveUpAt && !request.signal.aborted;
       if (inTime && attempt < this.#retries.attempts) await sleep(pause);
       else if (response) return response;
       else throw new NoAnswerError(request, attempt, failure);
@@ -540,8 +615,11 @@ export class Shop {
 
 /** The answer with its whole body: a connection may be lost within it. */
 async function whole(request: Request, seconds: number): Promise<Response> {
-  const signal = AbortSignal.timeout(Math.max(1, Math.ceil(seconds * 1000)));
-  const answer = await fetch(request.clone(), { signal });
+  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(Math.max(1, Math.ceil(seconds * 1000)))]);
+  // A redirect would take what is secret to another address, or make a POST a GET.
+  const answer = await fetch(request.clone(), { signal, redirect: "manual" });
+  // A browser hides it. This one has the status 0 as well, which no other way makes.
+  if (answer.type === "opaqueredirect") return Response.error();
   const body = await answer.arrayBuffer();
   const { status, statusText, headers } = answer;
   return new Response(body.byteLength ? body : null, { status, statusText, headers });
@@ -574,13 +652,20 @@ async function pauseBefore(response: Response | undefined, attempt: number): Pro
 const passes = (status: number, code: string): boolean =>
   status === 409 ? PASSING_CONFLICTS.includes(code) : status === 429 || status === 503;
 
-const endsIntent = ({ status, code }: ProblemError): boolean =>
-  DID_NOTHING_OR_IS_RECORDED.includes(status) && !passes(status, code);
+/** Not the refusal of another call, such as a sign-in, nor the answer of a proxy. */
+const endsIntent = ({ status, code, idempotencyKey }: ProblemError, key: string): boolean =>
+  DID_NOTHING_OR_IS_RECORDED.includes(status) && !passes(status, code) && code !== "" && idempotencyKey === key;
 
 const isOpen: Open<Schemas["OrderBody"]> = ({ status }) => status === "paying" || status === "refunding";
 const paymentIsOpen: Open<Schemas["PaymentBody"]> = ({ status }) => status === "pending" || status === "in_doubt";
 const needsCustomer = (payment: { status: string }): boolean => payment.status === "requires_action";
 const orderNeedsCustomer: Open<Schemas["OrderBody"]> = ({ payment }) => !!payment && needsCustomer(payment);
+
+/** Do it while no other tab does, where the browser has locks. */
+function alone<T>(name: string, act: () => Promise<T>): Promise<T> {
+  const locks = globalThis.navigator?.locks as LockManager | undefined;
+  return locks ? (locks.request(name, act) as Promise<T>) : act();
+}
 
 function inMemory(): KeyStorage {
   const kept = new Map<string, string>();
@@ -591,14 +676,25 @@ function inMemory(): KeyStorage {
   };
 }
 
-function joined([name, value]: [string, string | string[] | undefined]): [string, string] {
-  return [name, [value ?? ""].flat().join(" ")];
+/** One of the headers, by its name in small letters. */
+function header(headers: Headers | Record<string, string | string[] | undefined>, name: string): string | null {
+  if (headers instanceof Headers) return headers.get(name);
+  const found = Object.keys(headers).find((one) => one.toLowerCase() === name);
+  return found === undefined ? null : [headers[found] ?? ""].flat().join(" ");
+}
+
+function keyOf(secret: string): Uint8Array<ArrayBuffer> {
+  const text = secret.replace(/^whsec_/, "");
+  const key = /^[A-Za-z0-9+/]*={0,2}$/.test(text) && text.length % 4 === 0 ? fromBase64(text) : undefined;
+  if (key === undefined || key.length < SHORTEST_KEY) throw new TypeError("this is no secret of an endpoint");
+  return key;
 }
 
 const fromBase64 = (text: string): Uint8Array<ArrayBuffer> =>
   Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 async function problem(response: Response): Promise<Record<string, unknown>> {
+  if (response.status < 400) return { detail: "a redirect, which is not followed" };
   if (!response.headers.get("Content-Type")?.startsWith("application/problem+json")) return {};
   try {
     return (await response.clone().json()) as Record<string, unknown>;

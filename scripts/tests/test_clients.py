@@ -18,6 +18,7 @@ import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,7 @@ import pytest
 from firstcome_client import (
     ApiKey,
     AsyncShop,
+    IntentTooOldError,
     NoAnswerError,
     NotSettledError,
     Password,
@@ -78,14 +80,16 @@ def order(status: str, payment: Any = None) -> Answer:
 
 
 ACTION = {"type": "app", "url": "https://bank.example/1", "expires_at": "2026-11-25T09:10:00+00:00"}
+PAID = order("paid")
 # What the calls of one intent are answered, one after the other, and whether its key is kept then.
 INTENT = [
     (LOST, True),
+    (Answer(404, {}, type="text/html"), True),
     (problem(429, "throttled", Retry_After="3600"), True),
     (problem(422, "idempotency_key_reused"), True),
     (problem(401, "token_invalid"), True),
     (order("paying", {"id": str(ORDER_ID), "status": "requires_action", "next_action": ACTION}), True),
-    (order("paid"), False),
+    (PAID, True),
     (problem(402, "payment_declined"), False),
     (problem(409, "insufficient_stock"), False),
 ]
@@ -93,23 +97,36 @@ ONCE = {"attempts": 1, "seconds": 60}
 
 
 def check_intents(server: CannedShop, kept: list[bool]) -> None:
-    """The key is kept as INTENT says, and a later intent of the same name has another one."""
+    """The key is kept as INTENT says, and until the one that is paid is forgotten; a later one is another."""
     keys = [sent.headers[KEY] for sent in server.sent]
     assert kept == [is_kept for _, is_kept in INTENT]
-    assert len(keys) == len(INTENT) and (len(set(keys[:6])), len(set(keys))) == (1, 3)
+    assert len(keys) == len(INTENT) and (len(set(keys[:7])), len(set(keys))) == (1, 3)
 
 
 def test_the_key_of_an_intent_is_kept_until_its_end_is_known(server):
     storage, kept = dict[str, str](), []
     server.queue(*[answer for answer, _ in INTENT])
-    for _ in INTENT:
+    for answer, _ in INTENT:
         with (
             Shop(server.address, ApiKey("key"), storage=storage, retries=Retries(**ONCE)) as shop,
             suppress(ProblemError, NoAnswerError),
         ):
             shop.place_order(ORDER, intent="cart-17")
         kept.append("cart-17" in storage)
+        if answer == PAID:
+            shop.forget("cart-17")
     check_intents(server, kept)
+    storage["cart-17"] = f"{time.time() - 23 * 3600 - 1:.0f}.key"
+    with pytest.raises(IntentTooOldError):
+        shop.place_order(ORDER, intent="cart-17")
+
+
+def test_a_refused_sign_in_ends_no_intent(server, sign_ins):
+    storage, sign_ins.refreshing = dict[str, str](), problem(400, "invalid")
+    shop = Shop(server.address, Tokens("old", "refresh-0"), storage=storage)
+    with shop, pytest.raises(ProblemError, match="invalid"):
+        shop.place_order(ORDER, intent="cart-17")
+    assert "cart-17" in storage
 
 
 def test_what_a_later_release_adds_passes_and_so_does_what_an_earlier_one_lacks(server, shop):
@@ -262,6 +279,22 @@ def test_a_refresh_that_fails_is_not_repeated_and_signs_in_again(server, sign_in
     assert (count(server, "token"), count(server, "refresh")) == (2, 1)
 
 
+def test_a_call_that_is_cancelled_loses_no_token(server, sign_ins):
+    kept = []
+
+    async def cancel() -> None:
+        loop = asyncio.get_running_loop()
+        async with AsyncShop(
+            server.address, Tokens("", "refresh-0", lambda *pair: kept.append(pair))
+        ) as shop:
+            call = loop.create_task(get_me.asyncio(client=shop.api))
+            server.answer = lambda sent: loop.call_soon_threadsafe(call.cancel) and sign_ins(sent)
+            await asyncio.wait([call])
+
+    asyncio.run(cancel())
+    assert kept == [("access-1", "refresh-1")]
+
+
 def test_kept_tokens_are_renewed_and_handed_on_until_the_refresh_token_is_refused(server, sign_ins):
     kept = []
     tokens = Tokens("old", "refresh-0", on_change=lambda *pair: kept.append(pair))
@@ -314,7 +347,12 @@ def delivery(seconds_ago: int = 0, *, body: str = EVENT, **changes: str) -> dict
     at = str(int(time.time()) - seconds_ago)
     digest = hmac.new(b"a secret of an endpoint", f"e-1.{at}.{EVENT}".encode(), hashlib.sha256).digest()
     signatures = f"v1,{base64.b64encode(digest[::-1]).decode()} v1,{base64.b64encode(digest).decode()}"
-    signed = {"webhook-id": "e-1", "webhook-timestamp": at, "webhook-signature": signatures}
+    signed = {
+        ":method": "POST",
+        "webhook-id": "e-1",
+        "webhook-timestamp": at,
+        "webhook-signature": signatures,
+    }
     return {"headers": signed | {f"webhook-{name}": value for name, value in changes.items()}, "body": body}
 
 
@@ -327,8 +365,8 @@ def deliveries() -> list[tuple[dict[str, Any], str]]:
         (delivery(-600), "refused"),
         (delivery(body=f"{EVENT} "), "refused"),
         (delivery(id="e-2"), "refused"),
-        (delivery(timestamp="now"), "refused"),
-        (delivery(signature="v1,AAAA v2,AAAA"), "refused"),
+        (delivery(timestamp="9" * 400), "refused"),
+        (delivery(signature="v1,A v2,AAAA"), "refused"),
         (delivery(signature=""), "refused"),
     ]
 
@@ -340,6 +378,12 @@ def test_a_webhook_is_verified():
             assert event.type_ == outcome
         except WebhookError:
             assert outcome == "refused", sent
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_***", "whsec_AAAA"])
+def test_what_is_no_secret_verifies_nothing(secret):
+    with pytest.raises(ValueError, match="no secret"):
+        verify_webhook(delivery()["headers"], EVENT.encode(), secret)
 
 
 def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server):
@@ -415,6 +459,9 @@ def test_a_queue_ticket_is_waited_for_and_then_the_coupon_is_asked_for_again(ser
     with pytest.raises(ProblemError, match="sold_out"):
         shop.claim_coupon(3)
     assert [sent.method for sent in server.sent] == ["POST", "GET", "GET", "POST"]
+    server.queue(Answer(202, ticket), Answer(200, ticket | {"status": "failed"}))
+    with pytest.raises(NotSettledError):
+        shop.claim_coupon(3)
 
 
 def test_events_are_followed_from_a_cursor(server, shop):
@@ -433,8 +480,8 @@ def test_events_are_followed_from_a_cursor(server, shop):
 
 
 PROGRAM = """
-import { NoAnswerError, NotSettledError, ProblemError, Shop, WebhookError } from "firstcome-client";
-import { checked, verifyWebhook } from "firstcome-client";
+import { IntentTooOldError, NoAnswerError, NotSettledError, ProblemError } from "firstcome-client";
+import { Shop, WebhookError, checked, verifyWebhook } from "firstcome-client";
 
 const url = process.env.SHOP!;
 const retries = JSON.parse(process.env.RETRIES ?? '{"attempts": 5, "seconds": 60}');
@@ -467,6 +514,9 @@ const steps: Record<string, () => Promise<unknown>> = {
   coupon: () => shop.claimCoupon(3),
   intent: () => shop.placeOrder(order, { intent: "cart-17" }),
   kept: async () => kept.has("cart-17"),
+  none: async () => null,
+  forget: async () => shop.forget("cart-17"),
+  old: async () => void kept.set("cart-17", `${Math.floor(Date.now() / 1000) - 23 * 3600 - 1}.key`),
   verify: () =>
     Promise.all(
       JSON.parse(process.env.DELIVERIES!).map(async (one: { headers: Headers; body: string }) =>
@@ -488,6 +538,7 @@ for (const step of process.argv.slice(2)) {
     done.push(await steps[step]!());
   } catch (error) {
     if (error instanceof ProblemError) done.push([error.status, error.code, error.idempotencyKey !== null]);
+    else if (error instanceof IntentTooOldError) done.push("too old");
     else if (error instanceof NoAnswerError) done.push(["no answer", error.idempotencyKey !== null]);
     else if (error instanceof NotSettledError) done.push(["not settled", error.idempotencyKey]);
     else throw error;
@@ -531,14 +582,16 @@ def test_only_what_may_be_repeated_is(command, server):
         WALLET,
         problem(409, "lock_not_acquired", Retry_After="0"),
         problem(409, "sold_out"),
+        Answer(307, {}, {"Location": "/api/v1/wallet"}),
     )
-    assert run(command, server, "register", "register", "wallet", "coupon") == [
+    assert run(command, server, "register", "register", "wallet", "coupon", "order") == [
         [503, "overloaded", False],
         ["no answer", False],
         7,
         [409, "sold_out", False],
+        [307, "", True],
     ]
-    assert len(server.sent) == 6
+    assert len(server.sent) == 7
 
 
 def test_attempts_time_and_a_wait_are_bounded(command, server):
@@ -569,8 +622,10 @@ def test_a_refused_access_token_is_renewed_by_it_once_for_all_calls(command, ser
 
 def test_the_key_of_an_intent_is_kept_by_it_until_its_end_is_known(command, server):
     server.queue(*[answer for answer, _ in INTENT])
-    ended = run(command, server, *["intent", "kept"] * len(INTENT), RETRIES=ONCE)
-    check_intents(server, ended[1::2])
+    steps = [("intent", "kept", "forget" if answer == PAID else "none") for answer, _ in INTENT]
+    *ended, _, refused = run(command, server, *chain(*steps), "old", "intent", RETRIES=ONCE)
+    check_intents(server, ended[1::3])
+    assert refused == "too old"
 
 
 CODE = {"username": "kim", "password": "his", "oneTimeCode": "123456"}

@@ -6,7 +6,7 @@
 from firstcome_client.asynchronous.shop import AsyncShop
 from firstcome_client.calls import checked
 from firstcome_client.credentials import ApiKey, Password, Tokens
-from firstcome_client.errors import NoAnswerError, NotSettledError, ProblemError
+from firstcome_client.errors import IntentTooOldError, NoAnswerError, NotSettledError, ProblemError
 from firstcome_client.keys import new_key
 from firstcome_client.repeating import Retries
 from firstcome_client.synchronous.shop import Shop
@@ -15,6 +15,7 @@ from firstcome_client.webhooks import WebhookError, verify_webhook
 __all__ = [
     "ApiKey",
     "AsyncShop",
+    "IntentTooOldError",
     "NoAnswerError",
     "NotSettledError",
     "Password",

@@ -38,8 +38,10 @@ def checked(answer: T | Problem | None) -> T:
 
 def next_path(link: str) -> str:
     """The path of a page's `next`: the credentials go to the shop, whatever host the link names."""
-    path, _, query = link.partition("?")
-    return f"/api/v1/{path.partition('/api/v1/')[2]}?{query}"
+    found = link.find("/api/v1/")
+    if found < 0:
+        raise ValueError(f"this is no page of a list: {link}")
+    return link[found:]
 
 
 def order_is_open(order: OrderBody) -> bool:

@@ -51,7 +51,7 @@ class ProblemError(Exception):
 
     @classmethod
     def of(cls, response: httpx.Response) -> Self:
-        """The error of an answer with a status of 400 or more."""
+        """The error of an answer that is no success."""
         return cls(
             response.status_code,
             problem(response),
@@ -72,6 +72,21 @@ class NoAnswerError(Exception):
         super().__init__(f"no answer to {request.method} {request.url.path} in {attempts} attempts")
 
 
+class IntentTooOldError(Exception):
+    """The intent is so old that the shop may have forgotten its key: the call could have a second effect.
+
+    Nothing was sent. What it was for may be done: look for it, such as in `shop.orders()`, and call
+    `shop.forget(intent)` before you begin anew.
+    """
+
+    def __init__(self, intent: str, idempotency_key: str) -> None:
+        self.intent = intent
+        self.idempotency_key = idempotency_key
+        super().__init__(
+            f"the intent {intent} is too old: its order may exist, so look, then forget the intent"
+        )
+
+
 class NotSettledError(Exception):
     """The wait ended while it was still open; `body` is its last state. It may settle at any time.
 
@@ -87,6 +102,8 @@ class NotSettledError(Exception):
 
 def problem(response: httpx.Response) -> dict[str, Any]:
     """The problem that the answer is, empty when it is none."""
+    if response.has_redirect_location:
+        return {"detail": "a redirect, which is not followed"}
     if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
         return {}
     try:

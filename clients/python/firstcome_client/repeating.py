@@ -50,7 +50,8 @@ def passes(status: int, code: str) -> bool:
 
 
 def set_timeouts(request: httpx.Request, left: float) -> None:
-    """Let the request take no longer than the seconds that are left."""
+    """Let the connection, and each wait for a part of the answer, take no longer than what is left."""
+    left = max(0.01, left)
     answer, connect = min(ANSWER_SECONDS, left), min(CONNECT_SECONDS, left)
     request.extensions["timeout"] = httpx.Timeout(answer, connect=connect).as_dict()
 

@@ -39,7 +39,8 @@ class AsyncHttpClient(httpx.AsyncClient):
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send the call, and return an answer that is no problem.
 
-        Raises ProblemError for every status of 400 and more, NoAnswerError when no answer came.
+        Raises ProblemError for every status of 400 and more and for redirects, NoAnswerError when no answer
+        came.
         """
         if self._session is None:
             return await self._send_checked(request, options)
@@ -47,11 +48,17 @@ class AsyncHttpClient(httpx.AsyncClient):
         try:
             return await self._send_checked(_signed(request, token), options)
         except ProblemError as error:
-            if error.status != 401:
+            if error.status != 401 or not self._session.can_renew:
                 raise
         # A call that was refused for its token did nothing, so that any call may be sent again.
         await self._session.renew(token)
         return await self._send_checked(_signed(request, await self._session.access()), options)
+
+    async def aclose(self) -> None:
+        """Close the connections, after a renewal that is under way: its answer has the next refresh token."""
+        if self._session is not None:
+            await self._session.settle()
+        await super().aclose()
 
     async def _post_unsigned(self, path: str, body: Mapping[str, str]) -> Any:
         answer = await self._send_checked(self.build_request("POST", path, json=body), {})
@@ -59,7 +66,7 @@ class AsyncHttpClient(httpx.AsyncClient):
 
     async def _send_checked(self, request: httpx.Request, options: Mapping[str, Any]) -> httpx.Response:
         response = await self._send_repeatedly(request, options)
-        if response.is_error:
+        if response.is_error or response.has_redirect_location:
             raise ProblemError.of(response)
         return response
 

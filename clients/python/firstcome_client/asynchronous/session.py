@@ -25,18 +25,32 @@ class AsyncSession:
             self._access, self._refresh = credentials.access, credentials.refresh
         self._may_sign_in = isinstance(credentials, Password)
 
+    @property
+    def can_renew(self) -> bool:
+        """Whether there is a way to another access token."""
+        return bool(self._refresh) or not isinstance(self._credentials, Tokens)
+
     async def access(self) -> str:
         """The access token; the first call may sign in. Raises ProblemError when that is refused."""
+        if not self._access:
+            await self.renew("")
         async with self._lock:
-            if not self._access:
-                await self._renew()
             return self._access
 
     async def renew(self, refused: str) -> None:
         """Take a new access token in the place of a refused one, unless another call has done so.
 
-        By a password it signs in again when the refresh token is refused, or was sent and no answer came.
+        By a password it signs in again when the refresh token is refused, or was sent and no answer came. It
+        goes on when the call is cancelled: a refresh token is good for one use, and the answer has the next.
         """
+        await asyncio.shield(asyncio.create_task(self._renew_once(refused)))
+
+    async def settle(self) -> None:
+        """Wait until no renewal is under way."""
+        async with self._lock:
+            pass
+
+    async def _renew_once(self, refused: str) -> None:
         async with self._lock:
             if self._access == refused:
                 await self._renew()
@@ -56,7 +70,8 @@ class AsyncSession:
         await self._sign_in()
 
     async def _sign_in(self) -> None:
-        assert isinstance(self._credentials, Password)  # tokens have a refresh token
+        if not isinstance(self._credentials, Password):
+            raise ValueError("the tokens have neither an access nor a refresh token")
         body = {"username": self._credentials.username, "password": self._credentials.password}
         if self._credentials.one_time_code is not None:
             body["otp"] = self._credentials.one_time_code

@@ -67,6 +67,8 @@ Prefer = str
 LONGEST_WAIT = 30
 """Seconds: the most that `Prefer: wait` may ask for."""
 POLL_SECONDS = 0.5
+"""The first pause between two answers that did not wait; each later one is longer, up to the longest."""
+LONGEST_POLL_SECONDS = 5.0
 
 
 class AsyncShop:
@@ -151,7 +153,8 @@ class AsyncShop:
     async def claim_coupon(self, campaign_id: int, *, seconds: float = 60) -> CouponBody:
         """The account's coupon of the campaign, which it may have had before.
 
-        Waits in the queue of a campaign that has one. Raises NotSettledError after the seconds.
+        Waits in the queue of a campaign that has one. Raises NotSettledError after the seconds, and with a
+        ticket that has the status `failed`: the account may ask again later.
         """
         give_up_at = time.monotonic() + seconds
         while True:
@@ -159,7 +162,9 @@ class AsyncShop:
             if isinstance(answer, CouponBody):
                 return answer
             assert isinstance(answer, TicketBody)  # problems are raised
-            await self.wait_for_ticket(answer.id, seconds=give_up_at - time.monotonic())
+            ticket = await self.wait_for_ticket(answer.id, seconds=give_up_at - time.monotonic())
+            if ticket.status == "failed":
+                raise NotSettledError(ticket)
 
     async def join_sale(self, sale_id: int, *, seconds: float = 60) -> SaleEntryBody:
         """The account's entry of the sale's waiting room, once it is admitted, or the sale is over.
@@ -180,15 +185,15 @@ class AsyncShop:
         """Place the order, and wait until its payment settles or needs its customer (`payment.next_action`).
 
         The same call with its `intent`, of this process or a later one, or with its `key` continues with the
-        same order; without either it is a new one. The intent ends when the order is settled or refused. A
-        declined payment raises ProblemError. Raises NotSettledError after the seconds.
+        same order; without either it is a new one. The intent ends when the order is refused, or by `forget`:
+        call it once you have saved the result. A declined payment raises ProblemError. Raises NotSettledError
+        after the seconds, and IntentTooOldError, with nothing sent, when the intent began 23 hours ago.
         """
         return await self._keyed(
             lambda key, prefer: place_order.asyncio_detailed(
                 client=self.api, body=order, idempotency_key=key, prefer=prefer
             ),
             is_open=lambda order: order_is_open(order) and not order_needs_customer(order),
-            needs_customer=order_needs_customer,
             intent=intent,
             key=key,
             seconds=seconds,
@@ -203,7 +208,6 @@ class AsyncShop:
                 client=self.api, body=payment, idempotency_key=key, prefer=prefer
             ),
             is_open=payment_is_open,
-            needs_customer=payment_needs_customer,
             intent=intent,
             key=key,
             seconds=seconds,
@@ -218,7 +222,6 @@ class AsyncShop:
                 client=self.api, body=top_up, idempotency_key=key, prefer=prefer
             ),
             is_open=payment_is_open,
-            needs_customer=payment_needs_customer,
             intent=intent,
             key=key,
             seconds=seconds,
@@ -240,11 +243,14 @@ class AsyncShop:
                 order_id, client=self.api, body=refund, idempotency_key=key
             ),
             is_open=lambda _: False,
-            needs_customer=lambda _: False,
             intent=intent,
             key=key,
             seconds=0,
         )
+
+    def forget(self, intent: str) -> None:
+        """End an intent: its result is saved. The next call of its name is a new one."""
+        self._keys.forget(intent)
 
     async def wait_for_order(self, order_id: UUID, *, seconds: float = 60) -> OrderBody:
         """The order once no payment or refund is under way. Raises NotSettledError after the seconds."""
@@ -319,21 +325,17 @@ class AsyncShop:
         call: Callable[[str, Prefer], Awaitable[Response[T | Problem]]],
         *,
         is_open: Callable[[T], bool],
-        needs_customer: Callable[[T], bool],
         intent: str | None,
         key: str | None,
         seconds: float,
     ) -> T:
-        """Wait for a call by its key. The intent goes on while it isn't known how the call ends."""
+        """Wait for a call by its key. The intent goes on until it is refused or forgotten."""
         key = self._keys.take(intent, key)
         try:
-            body = await self._wait(lambda prefer: call(key, prefer), is_open, seconds, key=key)
+            return await self._wait(lambda prefer: call(key, prefer), is_open, seconds, key=key)
         except ProblemError as error:
-            self._keys.refuse(intent, error)
+            self._keys.refuse(intent, key, error)
             raise
-        if not needs_customer(body):
-            self._keys.end(intent)
-        return body
 
     async def _wait(
         self,
@@ -343,7 +345,7 @@ class AsyncShop:
         *,
         key: str | None = None,
     ) -> T:
-        give_up_at = time.monotonic() + seconds
+        give_up_at, pause = time.monotonic() + seconds, POLL_SECONDS
         while True:
             left = max(0.0, give_up_at - time.monotonic())
             answer = await read(f"wait={min(int(left), self._longest_wait())}")
@@ -353,7 +355,8 @@ class AsyncShop:
             left = give_up_at - time.monotonic()
             if left <= 0:
                 raise NotSettledError(body, idempotency_key=key)
-            await asyncio.sleep(min(left, retry_after(answer.headers) or POLL_SECONDS))
+            await asyncio.sleep(min(left, retry_after(answer.headers) or pause))
+            pause = min(LONGEST_POLL_SECONDS, pause * 1.5)
 
     def _longest_wait(self) -> int:
         """Half of what a call may take, so that an answer that was lost can be asked for again."""
