@@ -1,7 +1,7 @@
 /**
  * A client of a Firstcome shop over openapi-fetch: calls that are repeated safely, waits, pages, events and webhooks.
  *
- * Needs `fetch` and `crypto`, which browsers, workers and Node 20 have. `firstcome.ts` is made by
+ * Needs `fetch` and `crypto`, which browsers, workers and Node 20.3 have. `firstcome.ts` is made by
  * `make generate ONLY=clients`.
  */
 import createClient, { type Client } from "openapi-fetch";
