@@ -1,4 +1,4 @@
-"""The script of docs/integrate.md, and the Python client, against a web server of the shop."""
+"""The script of docs/integrate.md, which uses the Python client, against a web server of the shop."""
 
 import os
 import subprocess
@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from accounts.tests import api_keys
-from accounts.tokens import token_pairs
 from events.feed import runs
 from events.tests.following import reader, record
-from firstcome_client import ApiKey, Shop
 from foundation.tests.racing import wait_until
 from scripts.stack import places
 from scripts.tests import documented
@@ -23,9 +21,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def following(folder: Path, address: str, token: str) -> Iterator[None]:
+def following(folder: Path, address: str, key: str) -> Iterator[None]:
     """The script, which is killed at the end of the block."""
-    own = {"cwd": folder, "env": os.environ | {"SHOP": address, "KEY": token, "PYTHONPATH": CLIENT}}
+    own = {"cwd": folder, "env": os.environ | {"SHOP": address, "KEY": key, "PYTHONPATH": CLIENT}}
     command = [sys.executable, "follow.py", "cursor.txt"]
     with (folder / "out").open("ab") as out, subprocess.Popen(command, stdout=out, **own) as process:
         try:
@@ -39,7 +37,7 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, l
         block for block in documented.blocks(documented.page("integrate.md")) if block.title == "follow.py"
     ]
     (tmp_path / script.title).write_text(script.text)
-    token = token_pairs.create_access_token(reader())
+    key = api_keys.make("events:read", maker=reader()).secret
 
     def seen():
         return [line.split()[1] for line in (tmp_path / "out").read_text().splitlines()]
@@ -48,7 +46,7 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, l
         events = runs.with_positions().exclude(feed_position=None).order_by("feed_position")
         return [str(id) for id in events.values_list("event_id", flat=True)]
 
-    with following(tmp_path, live_web, token):
+    with following(tmp_path, live_web, key):
         for name in "ab":
             record(name)
         wait_until(lambda: len(seen()) == 2 and (tmp_path / "cursor.txt").exists(), seconds=30)
@@ -56,21 +54,7 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, l
         wait_until(lambda: len(seen()) == 3, seconds=30)
     for name in "de":
         record(name)
-    with following(tmp_path, live_web, token):
+    with following(tmp_path, live_web, key):
         wait_until(lambda: len(written()) == 5 and set(seen()) == set(written()), seconds=30)
     # What was printed, and whose cursor was not saved, may have come again.
     assert list(dict.fromkeys(seen())) == written()
-
-
-def test_the_python_client_follows_events_by_an_api_key(live_web):
-    secret = api_keys.make("events:read", maker=reader()).secret
-    record("a", "b")
-    with Shop(live_web, ApiKey(secret)) as shop:
-        pages = shop.follow_events(kind="order.*")
-        seen = []
-        while len(seen) < 2:
-            page = next(pages)
-            seen += [event.data["name"] for event in page.results]
-        record("c")
-        rest = shop.follow_events(after=page.next_, kind="order.*")
-        assert (seen, [event.data["name"] for event in next(rest).results]) == (["a", "b"], ["c"])

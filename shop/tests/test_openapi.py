@@ -260,23 +260,6 @@ def responses(document: Any) -> list[tuple[str, str, Any]]:
     ]
 
 
-def test_every_example_fits_its_schema_and_its_status(document):
-    # Takes a second, which each process that collects the tests would spend.
-    from jsonschema import Draft202012Validator
-
-    checked = 0
-    bodies = [(name, "", call.get("requestBody", {})) for name, call in calls(document).items()]
-    for name, status, described in [*responses(document), *bodies]:
-        for content in described.get("content", {}).values():
-            validator = Draft202012Validator(content["schema"] | {"components": document["components"]})
-            for example in content.get("examples", {}).values():
-                assert [error.message for error in validator.iter_errors(example["value"])] == [], name
-                if "urn:firstcome" in str(example):
-                    assert str(example["value"]["status"]) == status, name
-                checked += 1
-    assert checked >= 130
-
-
 def parts(document: Any) -> Iterator[tuple[str, Any]]:
     """What has to be described, each by its address in the document."""
     yield from ((f"tag {tag['name']}", tag) for tag in document["tags"])
@@ -305,8 +288,8 @@ def test_every_part_has_a_description_and_every_call_a_summary_and_a_name(docume
     assert [one["operationId"] for one in operations if not one["summary"] or "security" not in one] == []
     ids = [one["operationId"] for one in operations]
     assert len({*ids}) == len(ids) and all(re.fullmatch("([a-z]+[A-Z]?)+", one) for one in ids)
-    extensions = {address.rpartition("/")[2] for address, _ in nodes(document) if "/x-" in address}
-    assert extensions <= {"x-scope", "x-codeSamples"}
+    names = {address.rpartition("/")[2] for address, _ in nodes(document)}
+    assert {name for name in names if name.startswith("x-")} == {"x-scope", "x-codeSamples"}
     tags = [tag["name"] for tag in document["tags"]]
     assert tags[0] == "orders" and {one["tags"][0] for one in operations} == {*tags}
 
