@@ -19,7 +19,7 @@ from accounts.tests import api_keys
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from events.feed import runs
-from foundation.tests.factories import PASSWORD, AccountFactory, reloaded, set_columns
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, reloaded, set_columns
 from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
 from lab.stack.rabbitmq import RunningNode
@@ -44,6 +44,11 @@ __all__ = ["browser_thread", "faults", "mina", "open_page"]
 pytestmark = pytest.mark.django_db(transaction=True)
 EXAMPLES = places.PROJECT / "docs" / "examples"
 SECONDS = 40
+WON = "\N{WON SIGN}"
+KEEP_OLD_PURCHASE = """
+    sessionStorage.setItem("purchase", JSON.stringify({ name: "Mug", body: {} }));
+    sessionStorage.setItem("purchase.key", `${Math.floor(Date.now() / 1000) - 2 * 86_400}.key`);
+"""
 
 
 @pytest.fixture(scope="module")
@@ -100,16 +105,25 @@ def running(
             process.wait()
 
 
-def buy(shop: ObservedStack) -> Order:
-    placed = shop.post(
-        AccountFactory(), "/orders", order_of(ProductFactory(on_hand=1), "tok_ok"), Prefer="wait=20"
-    )
+def buy(shop: ObservedStack, *, quantity: int = 1) -> Order:
+    wanted = order_of(ProductFactory(on_hand=quantity), "tok_ok", quantity=quantity)
+    placed = shop.post(AccountFactory(), "/orders", wanted, Prefer="wait=20")
     assert placed.status == 201, placed.data
     return Order.objects.get(id=placed.json()["id"])
 
 
-def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, installed, tmp_path):
-    folder, orders = tmp_path / "warehouse", [buy(shop), buy(shop)]
+def refund_one(shop: ObservedStack, order: Order) -> None:
+    [line] = order.lines.all()
+    wanted = {"reason": "It came late.", "items": [{"product": line.product_id, "quantity": 1}]}
+    assert shop.post(SuperuserFactory(), f"/orders/{order.pk}/refunds", wanted).status == 202
+    wait_until(lambda: reloaded(order).refunded_amount > 0, seconds=SECONDS)
+
+
+def test_a_warehouse_ships_what_refunds_left_of_each_paid_order_once_wherever_it_was_stopped(
+    shop, installed, tmp_path
+):
+    folder, orders = tmp_path / "warehouse", [buy(shop, quantity=3), buy(shop)]
+    refund_one(shop, orders[0])
     cursor, scopes = folder / "state" / "cursor.txt", "events:read orders:read orders:write"
 
     def is_shipped(order):
@@ -124,14 +138,18 @@ def test_a_warehouse_ships_each_paid_order_once_wherever_it_was_stopped(shop, in
         wait_until(lambda: is_shipped(orders[-1]), seconds=SECONDS)
     first, *others = map(reloaded, orders)
     sent = labels()
+    assert (folder / "state" / "labels" / f"{first.pk}.txt").read_text().splitlines()[1].startswith("2 x ")
     assert sent.keys() == {str(order.pk) for order in orders} and all(map(is_shipped, orders))
 
-    # As it was left by a crash after the parcel, and by one before all cursors.
+    # As it was left by a crash after the parcel, with a cursor that the shop didn't give.
     set_columns(first, metadata={"by": "another program"})
-    cursor.unlink()
+    cursor.write_text("x")
     with running("warehouse", folder, shop, installed, "state", scopes=scopes) as output:
-        wait_until(cursor.exists, seconds=SECONDS)
-    assert output.read_text() == f"shipped {first.number}\n"
+        wait_until(lambda: cursor.exists() and cursor.read_text() != "x", seconds=SECONDS)
+    assert output.read_text().splitlines() == [
+        "The cursor is not one that the shop knows. Going through all paid orders.",
+        f"shipped {first.number}",
+    ]
     assert is_shipped(first) and reloaded(first).metadata["by"] == "another program"
     assert [reloaded(order).metadata for order in others] == [order.metadata for order in others]
     assert labels() == sent
@@ -266,6 +284,20 @@ def test_a_storefront_on_another_origin_buys_once_and_says_how_it_goes(page, sho
     assert Order.objects.filter(account=mina).get() == order
     assert len(own_gateway.get("/charges")[1]["results"]) == 2
     assert page.evaluate(STORED) == ["tokens", "username"]
+
+    # An order of two days ago whose end the page was not told.
+    page.evaluate(KEEP_OLD_PURCHASE)
+    page.reload()
+    expect(status).to_contain_text("Your order of Mug may have been placed")
+    expect(status).to_contain_text(f"Mug, {WON}10,000, paid.")
+    press(page, "I have looked: choose anew")
+    expect(status).to_have_text("Choose what you like.")
+    refresh = page.evaluate("JSON.parse(sessionStorage.tokens).refresh")
+    press(page, "Sign out")
+    expect(status).to_have_text("Sign in to see what there is.")
+    assert page.evaluate(STORED) == ["username"]
+    assert shop.post(mina, "/auth/refresh", {"refresh": refresh}).status == 401
+    assert len(own_gateway.get("/charges")[1]["results"]) == 2
 
 
 def press(page: Any, name: str) -> None:

@@ -60,9 +60,10 @@ def run(shop: Shop, broker_url: str, cursor: Cursor) -> None:
             with broker:
                 forward(shop, broker, cursor)
         except ProblemError as refused:
-            if refused.code == "cursor_expired":
+            is_of_cursor = any(error.field == "after" for error in refused.errors)
+            if is_of_cursor or refused.code == "cursor_expired":
                 begin_again(refused, cursor)
-            elif refused.status not in (429, 503):
+            elif refused.status < 500 and refused.status != 429:
                 raise
             else:
                 say(refused)
@@ -97,6 +98,8 @@ def begin_again(refused: ProblemError, cursor: Cursor) -> None:
     """The shop can't go on from the cursor: consumers get what it still has, and know most of it."""
     if restored_at := refused.body.get("restored_at"):
         why = f"the shop was restored from a backup at {restored_at}, and has forgotten its last events"
+    elif refused.status == 400:
+        why = f"the shop does not know the cursor {cursor.read()!r}"
     else:
         why = "the shop has deleted events after the cursor, which are lost here"
     print(f"bridge: {why}. Compare your copies with the shop. Beginning with its oldest event.", flush=True)

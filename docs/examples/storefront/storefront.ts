@@ -1,16 +1,30 @@
 /** A storefront: signs in, waits for its turn, claims a coupon, and buys; after a reload it goes on. */
-import { NoAnswerError, NotSettledError, ProblemError, Shop, checked, type Schemas, type Tokens } from "firstcome-client";
+import {
+  IntentTooOldError,
+  NoAnswerError,
+  NotSettledError,
+  ProblemError,
+  Shop,
+  checked,
+  type Schemas,
+  type Tokens,
+} from "firstcome-client";
 
+type Coupon = Schemas["CouponBody"];
 type Product = Schemas["ProductBody"];
 type Sale = Schemas["SaleBody"];
+/** An order under way, and what it is of. */
+type Purchase = { name: string; body: Schemas["PlaceOrderInput"] };
 
 const url = document.querySelector<HTMLMetaElement>("meta[name=shop]")!.content;
 /** In this tab: who is signed in, and the order under way. The client keeps the order's key there, under `intent`. */
 const kept = sessionStorage;
 const intent = "purchase.key";
+const SHOWN_ORDERS = 3;
 const WORDS: Record<string, string> = {
   insufficient_stock: "Sold out: somebody else was faster. Nothing was charged.",
   payment_declined: "The card was refused. Nothing was charged; you may try another one.",
+  total_changed: "The price has changed: buy again if you like the new one. Nothing was charged.",
   coupon_not_usable: "This coupon can't be used for this order. Nothing was charged.",
   admission_required: "It is not your turn any more: join the waiting room again. Nothing was charged.",
   sold_out: "All coupons of this campaign are gone.",
@@ -18,7 +32,8 @@ const WORDS: Record<string, string> = {
   invalid_credentials: "The name or the password is wrong.",
 };
 const admitted = new Set<number>();
-let shop = new Shop(url);
+let usable: Coupon[] = [];
+let shop = new Shop(url, { storage: kept });
 
 function element<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
@@ -52,7 +67,7 @@ async function alone(act: () => Promise<void>): Promise<void> {
   try {
     await act();
   } catch (error) {
-    if (error instanceof ProblemError && error.status === 401) signOut();
+    if (error instanceof ProblemError && error.status === 401) dropTokens();
     say(inWords(error), { isBad: true });
   } finally {
     document.querySelectorAll("fieldset").forEach((field) => (field.disabled = false));
@@ -65,7 +80,8 @@ function inWords(error: unknown): string {
   if (error instanceof ProblemError) return WORDS[error.code] ?? error.detail;
   if (error instanceof NoAnswerError) return "The shop does not answer. Try again in a moment.";
   if (error instanceof NotSettledError) return "This takes longer than usual. Try again in a moment.";
-  throw error;
+  reportError(error);
+  return "Something went wrong. Load this page again.";
 }
 
 function money(amount: number, currency: string): string {
@@ -86,7 +102,7 @@ async function signIn(): Promise<void> {
   const password = element<HTMLInputElement>("password").value;
   const tokens = await checked(new Shop(url).api.POST("/api/v1/auth/token", { body: { username, password } }));
   element<HTMLInputElement>("password").value = "";
-  if (kept.getItem("username") !== username) forgetPurchase();
+  if (kept.getItem("username") !== username) kept.clear();
   kept.setItem("username", username);
   keepTokens(tokens);
   await begin();
@@ -97,12 +113,26 @@ function keepTokens({ access, refresh }: Tokens): void {
 }
 
 /** A purchase under way is kept: it goes on when the same account signs in again. */
-function signOut(): void {
+function dropTokens(): void {
   kept.removeItem("tokens");
-  shop = new Shop(url);
+  shop = new Shop(url, { storage: kept });
   admitted.clear();
   show();
-  say("You are signed out.");
+}
+
+async function signOut(): Promise<void> {
+  const tokens: Tokens = JSON.parse(kept.getItem("tokens")!);
+  dropTokens();
+  say("Signing out…");
+  const left = new Shop(url, { credentials: tokens, retries: { attempts: 2, seconds: 5 } });
+  try {
+    await left.api.POST("/api/v1/auth/logout", { body: { refresh: tokens.refresh } });
+  } catch (error) {
+    // Without an answer the tokens are good until they expire, and nobody has them.
+    console.warn(error);
+  }
+  // Ends what still waits for the shop.
+  location.reload();
 }
 
 function show(): void {
@@ -117,7 +147,14 @@ async function begin(): Promise<void> {
   show();
   const tokens = kept.getItem("tokens");
   if (!tokens) return say("Sign in to see what there is.");
-  shop = new Shop(url, { credentials: { ...JSON.parse(tokens), onChange: keepTokens }, storage: kept });
+  const made: Shop = new Shop(url, {
+    // Calls that end after a sign-out keep nothing.
+    credentials: { ...JSON.parse(tokens), onChange: (pair) => shop === made && keepTokens(pair) },
+    storage: kept,
+  });
+  shop = made;
+  // Without its key an order was not sent, or it was refused.
+  if (!kept.getItem(intent)) kept.removeItem("purchase");
   await showShop();
   if (kept.getItem("purchase")) await purchase();
   else say("Choose what you like.");
@@ -133,7 +170,7 @@ async function showShop(): Promise<void> {
     all(shop.each(shop.api.GET("/api/v1/sales"))),
   ]);
   const claimed = new Set(coupons.map(({ campaign }) => campaign));
-  const usable = coupons.filter(({ status }) => status === "issued");
+  usable = coupons.filter(({ status }) => status === "issued");
   const open = campaigns.filter(({ status }) => status === "open");
   element("campaigns").replaceChildren(
     ...open.map(({ id, name, remaining }) => {
@@ -208,58 +245,105 @@ async function claim(campaign: number): Promise<void> {
 }
 
 async function buy(product: Product): Promise<void> {
-  const coupon = element<HTMLSelectElement>("coupon").value || null;
+  // One order at a time: the key of the one under way is not good for another.
+  if (kept.getItem("purchase")) return purchase();
+  const coupon = usable.find(({ code }) => code === element<HTMLSelectElement>("coupon").value);
   const token = element<HTMLSelectElement>("card").value;
-  const body = { items: [{ product: product.id, quantity: 1 }], coupon, payment: { token } };
+  const body: Purchase["body"] = {
+    items: [{ product: product.id, quantity: 1 }],
+    coupon: coupon?.code,
+    payment: { token },
+    expected_total_amount: total(product, coupon),
+  };
   // Before the call: a reload repeats it, by the same key, and it has one effect.
-  kept.setItem("purchase", JSON.stringify(body));
+  kept.setItem("purchase", JSON.stringify({ name: product.name, body } satisfies Purchase));
   await purchase();
+}
+
+/** By what is shown; the shop refuses an order of another total. */
+function total({ price }: Product, coupon?: Coupon): number {
+  if (!coupon) return price;
+  const { type, value, max_discount_amount: most } = coupon.discount;
+  const discount = type === "percent" ? Math.floor((price * value) / 100) : value;
+  return price - Math.min(discount, most ?? discount, price);
 }
 
 /** Place the order that is kept, or go on with it. */
 async function purchase(): Promise<void> {
-  const body: Schemas["PlaceOrderInput"] = JSON.parse(kept.getItem("purchase")!);
-  say("Buying… If you reload this page, it goes on with this order.");
+  const { name, body }: Purchase = JSON.parse(kept.getItem("purchase")!);
+  say(`Buying ${name}… If you reload this page, it goes on with this order.`);
+  let order: Schemas["OrderBody"];
   try {
-    let order = await shop.placeOrder(body, { intent });
-    while (order.payment?.next_action) {
-      const link = document.createElement("a");
-      link.href = order.payment.next_action.url;
-      link.textContent = "Confirm at your bank";
-      say("Your bank asks whether it is you.");
-      offer(link);
-      // The bank's page leads back here. Until then, and if it is open in another tab, look.
-      await shop.waitForOrder(order.id, 900);
-      order = await shop.placeOrder(body, { intent });
-    }
-    forgetPurchase();
-    await showShop();
-    const amount = money(order.total_amount, order.currency);
-    if (order.status === "paid") say(`Paid: order ${order.number}, ${amount}. Thank you!`);
-    else say("The payment did not go through. Nothing was charged.", { isBad: true });
+    order = await placed(body);
   } catch (error) {
-    // The client forgets the key once it knows how the purchase ended.
+    if (error instanceof ProblemError && error.status === 401) throw error;
+    // The shop has forgotten the key, or knows it of another order.
+    if (error instanceof IntentTooOldError) return showOrders(name);
+    if (error instanceof ProblemError && error.code === "idempotency_key_reused") return showOrders(name);
+    // The client forgets the key of an order that was refused for good.
     if (error instanceof ProblemError && kept.getItem(intent) === null) {
       forgetPurchase();
       await showShop();
       throw error;
     }
-    if (error instanceof ProblemError && error.status === 401) throw error;
     say(inWords(error), { isBad: true });
-    offer(button("Go on with my order", purchase));
+    return offer(button(`Go on with my order of ${name}`, purchase));
   }
+  const amount = money(order.total_amount, order.currency);
+  if (order.status === "paid") say(`Paid: order ${order.number}, ${amount}. Thank you!`);
+  else say("The payment did not go through. Nothing was charged.", { isBad: true });
+  // After the buyer was told: a reload before that asks again.
+  forgetPurchase();
+  await showShop();
+}
+
+/** The order, once its payment has ended. */
+async function placed(body: Purchase["body"]): Promise<Schemas["OrderBody"]> {
+  for (;;) {
+    const order = await shop.placeOrder(body, { intent });
+    const action = order.payment?.next_action;
+    if (!action) return order;
+    // Not one that would run as a script of this page.
+    if (!/^https?:/.test(action.url)) throw new TypeError(`this is no page of a bank: ${action.url}`);
+    const link = document.createElement("a");
+    link.href = action.url;
+    link.textContent = "Confirm at your bank";
+    say("Your bank asks whether it is you.");
+    offer(link);
+    // The bank's page leads back here. Until then, and if it is open in another tab, look.
+    await shop.waitForOrder(order.id, 900);
+  }
+}
+
+/** It is not known whether the order was placed, and sending it again could buy twice: the buyer looks. */
+async function showOrders(name: string): Promise<void> {
+  const newest = [];
+  for await (const order of shop.orders()) if (newest.push(order) === SHOWN_ORDERS) break;
+  const lines = newest.map(({ placed_at, items, status, total_amount, currency }) => {
+    const names = items.map((item) => item.name).join(", ");
+    return `${new Date(placed_at).toLocaleString()}: ${names}, ${money(total_amount, currency)}, ${status}.`;
+  });
+  const orders = lines.length ? `Your newest orders: ${lines.join(" ")}` : "You have no orders.";
+  say(`Your order of ${name} may have been placed, so it is not sent again. ${orders}`, { isBad: true });
+  offer(
+    button("I have looked: choose anew", async () => {
+      forgetPurchase();
+      await showShop();
+      say("Choose what you like.");
+    }),
+  );
 }
 
 function forgetPurchase(): void {
   // An order uses its account's turn.
   admitted.clear();
   kept.removeItem("purchase");
-  kept.removeItem(intent);
+  shop.forget(intent);
 }
 
 element("sign-in").onsubmit = (event) => {
   event.preventDefault();
   void alone(signIn);
 };
-element("sign-out").onclick = signOut;
+element("sign-out").onclick = () => alone(signOut);
 void alone(begin);

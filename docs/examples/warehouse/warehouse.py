@@ -8,16 +8,19 @@ stopped anywhere and started again with the same folder.
 
 import os
 import sys
+import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from firstcome_client import ApiKey, ProblemError, Shop, checked
-from firstcome_client.generated.api.orders import update_order
+from firstcome_client import ApiKey, NoAnswerError, ProblemError, Shop, checked
+from firstcome_client.generated.api.orders import list_refunds, update_order
 from firstcome_client.generated.models import OrderBody, PatchOrderInput, PatchOrderInputMetadata
 
 # While a refund is under way an order is not `paid`; one that was refunded in part is afterwards.
 SHIPPABLE = ("order.paid", "order.refunded")
+PAUSE_SECONDS = 5
 
 
 class Warehouse:
@@ -30,18 +33,31 @@ class Warehouse:
         self.cursor = folder / "cursor.txt"
 
     def run(self) -> None:
-        """Ship what is paid, without end."""
+        """Ship what is paid, without end; a shop that is away is tried again."""
         while True:
             try:
                 self.follow()
             except ProblemError as refused:
-                if refused.code != "cursor_expired":
+                is_of_cursor = any(error.field == "after" for error in refused.errors)
+                if is_of_cursor or refused.code == "cursor_expired":
+                    self.begin_again(refused)
+                elif refused.status < 500 and refused.status not in (409, 429):
                     raise
-                why = "the shop has deleted events that came while this program was away"
-                if restored_at := refused.body.get("restored_at"):
-                    why = f"the shop was restored from a backup at {restored_at}, so compare labels with it"
-                print(f"The cursor has expired: {why}. Going through all paid orders.", flush=True)
-                self.cursor.unlink()
+                else:
+                    say(refused)
+            except NoAnswerError as error:
+                say(error)
+
+    def begin_again(self, refused: ProblemError) -> None:
+        """The shop can't go on from the cursor."""
+        if restored_at := refused.body.get("restored_at"):
+            why = f"has expired: the shop was restored from a backup at {restored_at}: compare labels with it"
+        elif refused.status == 400:
+            why = "is not one that the shop knows"
+        else:
+            why = "has expired: the shop has deleted events that came while this program was away"
+        print(f"The cursor {why}. Going through all paid orders.", flush=True)
+        self.cursor.unlink(missing_ok=True)
 
     def follow(self) -> None:
         after = self.cursor.read_text() if self.cursor.exists() else ""
@@ -57,23 +73,40 @@ class Warehouse:
             write_whole(self.cursor, page.next_)
 
     def ship(self, order: OrderBody) -> None:
-        """Ship it, unless that is done, or the order has been refunded."""
+        """Ship what is to be sent of it, unless that is done."""
         if order.status != "paid" or "shipped_at" in order.metadata:
             return
-        self.make_label(order)
+        if not self.make_label(order):
+            return
         texts = PatchOrderInputMetadata.from_dict({"shipped_at": datetime.now(UTC).isoformat()})
         checked(update_order.sync(order.id, client=self.shop.api, body=PatchOrderInput(texts)))
         print("shipped", order.number, flush=True)
 
-    def make_label(self, order: OrderBody) -> None:
-        """Put your carrier's call here, with the order's id as its reference: a repeat is the same parcel.
+    def make_label(self, order: OrderBody) -> bool:
+        """Whether there is a parcel: not of an order of which nothing is left to send.
 
-        `GET /orders/{id}/refunds` names the items that are not to be sent any more.
+        Put your carrier's call here, with the order's id as its reference: a repeat is the same parcel.
         """
         label = self.labels / f"{order.id}.txt"
-        if not label.exists():
-            lines = [f"{item.quantity} x {item.sku} {item.name}" for item in order.items]
+        if label.exists():
+            return True
+        refunded = self.refunded(order)
+        left = [(item.quantity - refunded[item.product], item) for item in order.items]
+        lines = [f"{quantity} x {item.sku} {item.name}" for quantity, item in left if quantity > 0]
+        if lines:
             write_whole(label, "\n".join([f"Order {order.number}", *lines, ""]))
+        return bool(lines)
+
+    def refunded(self, order: OrderBody) -> Counter[int]:
+        """The units of each product that are not to be sent.
+
+        Those of a refund that failed are among them: its money is owed still, and its units stay refunded.
+        """
+        units: Counter[int] = Counter()
+        for refund in self.shop.each(list_refunds.sync(order.id, client=self.shop.api)):
+            for item in refund.items:
+                units[item.product] += item.quantity
+        return units
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -84,6 +117,11 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def say(error: Exception) -> None:
+    print(f"{error!r}; trying again in {PAUSE_SECONDS} s", flush=True)
+    time.sleep(PAUSE_SECONDS)
 
 
 if __name__ == "__main__":
