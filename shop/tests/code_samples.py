@@ -28,7 +28,7 @@ def _curl(method: str, path: str, operation: Any, example: dict[str, Any]) -> st
     security = operation.get("security", [])
     if security and {} not in security:
         lines.append('-H "Authorization: Bearer $TOKEN"')
-    if _needs_key(operation):
+    if needs_key(operation):
         lines.append(f'-H "{KEY}: $(uuidgen)"')
     if "body" in example:
         lines.append(f"--json {shlex.quote(_json(example['body']))}")
@@ -45,7 +45,7 @@ def _python(operation: Any, example: dict[str, Any]) -> str:
     for parameter, value in (example.get("path", {}) | example.get("query", {})).items():
         arguments[parameter] = f'UUID("{value}")' if formats[parameter] == "uuid" else json.dumps(value)
     own = []
-    if _needs_key(operation):
+    if needs_key(operation):
         own.append("new_key")
         arguments["idempotency_key"] = "new_key()"
     if "body" in example:
@@ -74,7 +74,7 @@ def _literal(body: Any) -> str:
 def _typescript(method: str, path: str, operation: Any, example: dict[str, Any]) -> str:
     parameters = {name: example[name] for name in ("path", "query") if name in example}
     own = [] if example["answer"] is None else ["checked"]
-    if _needs_key(operation):
+    if needs_key(operation):
         own.append("newKey")
         parameters["header"] = {KEY: NEW_KEY}
     options = {"params": parameters} if parameters else {}
@@ -87,7 +87,7 @@ def _typescript(method: str, path: str, operation: Any, example: dict[str, Any])
     return imports + (f"const answer = await checked({made});" if "checked" in own else f"await {made};")
 
 
-def _needs_key(operation: Any) -> bool:
+def needs_key(operation: Any) -> bool:
     parameters = operation.get("parameters", [])
     return any(one["name"] == KEY and one.get("required") for one in parameters)
 

@@ -52,10 +52,13 @@ def complete_document(result: Any, generator: Any, request: Any, public: bool) -
     for name, schema in schemas.items():
         schema.setdefault("description", "One page of a list.")
         api_doc.describe_fields(name, schema.get("properties", {}))
+    meanings = {
+        code: row[1] for rows in settings.OPENAPI_TEXTS["codes"].values() for code, row in rows.items()
+    }
     for path, item in result["paths"].items():
         for method in {"get", "post", "put", "patch", "delete"} & item.keys():
             _complete_operation(method, path, item[method])
-            _describe(item[method], schemas)
+            _describe(item[method], schemas, meanings)
     _add_examples(result["paths"])
     return result
 
@@ -124,10 +127,9 @@ def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
     content.setdefault(PROBLEM, {})["schema"] = api_doc.problem_schema(all_codes)
 
 
-def _describe(operation: Any, schemas: Schema) -> None:
+def _describe(operation: Any, schemas: Schema, meanings: dict[str, str]) -> None:
     """Describe its parameters of the path, and the responses about which the view says nothing."""
     texts: Any = settings.OPENAPI_TEXTS
-    meanings = {code: row[1] for rows in texts["codes"].values() for code, row in rows.items()}
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
             parameter["description"] = texts["parameters"].get(parameter["name"])
