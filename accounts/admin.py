@@ -98,7 +98,8 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
     form = AccountChangeForm
     add_form = UserCreationForm
     change_password_form = PasswordForm
-    list_display = ["username", "email", "is_active", "is_staff", "date_joined", "page"]
+    list_display = ["username", "email", "is_active", "is_staff", "date_joined"]
+    row_page = "account-page"
     list_filter = ["is_staff", "is_active", GroupFilter]
     # The change list searches only where there are fields; `search` says what it searches.
     search_fields = ["username", "email"]
@@ -140,8 +141,6 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
         if not self.has_disable_permission(request, account):
             return gettext("only superusers disable staff: it is not changed")
         return ""
-
-    page = column(_("page"), lambda account: link(gettext("Open"), "account-page", account.pk))
 
     @button(description=_("Account's page"), icon="person", permissions=["view"])
     def open_page(self, request: HttpRequest, account: User) -> HttpResponse:
@@ -282,7 +281,9 @@ class MakeKeyForm(ActionForm):
 class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Keys of all accounts, revoked ones too; never their secrets."""
 
-    list_display = ["name", "prefix", "maker", "state", "scope_list", "expires_at", "last_used_at"]
+    list_display = ["name", "state", "maker", "scope_list", "expires_at", "last_used_at"]
+    exported = ["name", "prefix", "maker", "state", "scope_list", "expires_at", "last_used_at"]
+    technical = ["prefix"]
     list_select_related = ["maker"]
     list_filter = ["created_at"]
     search_fields = ["prefix"]

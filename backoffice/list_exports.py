@@ -65,8 +65,7 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
         )
         return redirect(reverse(f"admin:{app_label}_{model_name}_changelist"))
     key = model_admin.model._meta.pk.name
-    shown = [name for name in model_admin.get_list_display(request) if isinstance(name, str)]
-    shown += getattr(model_admin, "only_exported", ())
+    shown = getattr(model_admin, "exported", None) or model_admin.list_display
     columns = [key, *(name for name in shown if name not in {key, "pk", "__str__"} | NEVER_EXPORTED)]
     with translation.override("en"):
         labels = [str(label_for_field(name, model_admin.model, model_admin)) for name in columns]

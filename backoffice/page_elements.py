@@ -1,7 +1,7 @@
 """Parts of operators' pages: tables in unfold's form, and their cells."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,11 +9,9 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import gettext
 
 from coupons.models import Campaign
-from foundation import clock
 from foundation.admin_base import display
 from foundation.lazy_texts import Text
 from sales.models import SaleEntry
@@ -65,19 +63,6 @@ def coupons_left(campaign: Campaign) -> str:
 def instant(at: datetime | None) -> str:
     """An instant in UTC, to the second."""
     return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def age(at: datetime) -> str:
-    """How long ago it was: "3 minutes", in the reader's language."""
-    now = clock.now()
-    if now - at < timedelta(minutes=1):
-        return gettext("less than a minute")
-    # Its spaces don't break, and a section on a phone is narrow.
-    return timesince(at, now, depth=1).replace("\xa0", " ")
-
-
-def ago(at: datetime) -> str:
-    return gettext("%(age)s ago") % {"age": age(at)}
 
 
 def number(value: int | None) -> str:

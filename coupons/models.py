@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.utils.translation import gettext_lazy as _, pgettext_lazy
+from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
 from coupons import eligibility, redemption
 from coupons.eligibility import CampaignState
@@ -321,7 +321,7 @@ class Confirmation(models.Model):
         indexes = [models.Index(fields=["campaign"], name="coupons_confirmation_campaign")]
 
     def __str__(self) -> str:
-        return str(self.key)
+        return self.code
 
 
 class QueueTicket(models.Model):
@@ -366,7 +366,7 @@ class QueueTicket(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return gettext("ticket %(number)s") % {"number": f"{self.number:,}"}
 
 
 class CampaignProduct(models.Model):

@@ -28,7 +28,8 @@ from foundation.admin_base.actions import (
 )
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import link, status_label
-from foundation.admin_base.lists import RecordsAdmin, column
+from foundation.admin_base.lists import RecordsAdmin, column, plain_column
+from foundation.admin_base.status_words import plain_text
 from foundation.errors import FirstcomeError, Rejected
 from foundation.outbound import public_addresses
 
@@ -117,9 +118,12 @@ def _replay(data: FormData) -> str:
 class FeedEventAdmin(RecordsAdmin):
     """The events that programs read, newest first. One without a position was committed a moment ago."""
 
-    list_display = ["at", "type", "feed_position", "order_id", "event_id"]
+    list_display = ["at", "shown_type", "feed_position"]
+    exported = ["at", "type", "feed_position", "order_id", "event_id"]
+    technical = ["type"]
     fields = ["type", "at", "feed_position", "event_id", "order_id", "data"]
 
+    shown_type = plain_column("type", _("type"))
     feed_position = column(_("position"), lambda row: row.feed_position)
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[FeedEvent]":
@@ -130,7 +134,7 @@ class FeedEventAdmin(RecordsAdmin):
 class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
     """The endpoints, the data platform among them. Programs of staff create and change them by the API."""
 
-    list_display = ["__str__", "address", "kind", "events", "failing_since", "disabled_at", "disabled_by"]
+    list_display = ["address", "__str__", "kind", "events", "failing_since", "disabled_at", "disabled_by"]
     fields = [
         "kind",
         "address",
@@ -194,12 +198,13 @@ class WebhookDeliveryAdmin(RecordsAdmin):
         "delivered_at",
         "payload",
     ]
+    technical = ["type", "patterns", "payload", "error"]
     search_fields = ["order_id"]
     search_help_text = _("An order's id")
     actions = ["resend"]
     actions_list = ["replay_events"]
 
-    what = column(_("type"), lambda row: row.type or row)
+    what = column(_("type"), lambda row: plain_text(row.type or str(row)))
     shown_status = column(_("status"), lambda row: status_label(row.status))
 
     @admin.action(description=_("Send the selected deliveries again"), permissions=["resend"])

@@ -44,7 +44,7 @@ class FeedEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.type} {self.event_id}"
+        return self.type.replace("_", " ")
 
 
 class FeedState(models.Model):
@@ -214,7 +214,7 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         if self.first_position is None:
-            return f"{self.type} {self.event_id}"
+            return self.type.replace("_", " ")
         return gettext("positions %(first)d to %(last)d") % {
             "first": self.first_position,
             "last": self.position,

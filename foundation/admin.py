@@ -1,10 +1,8 @@
 """Admin pages of idempotency keys, transactions, laws and the journal."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -12,12 +10,11 @@ from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import TextFilter
 
 from foundation import literals
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import actor_text, status_label
-from foundation.admin_base.lists import RecordsAdmin, choice_filter, column
+from foundation.admin_base.lists import RecordsAdmin, WordFilter, choice_filter, column, plain_column
 from foundation.http import keyset_pages
 from foundation.journal import Actor
 from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
@@ -26,7 +23,9 @@ from foundation.operations.audits import laws
 
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(RecordsAdmin):
-    list_display = ["id", "account", "status", "reference", "created_at"]
+    list_display = ["id", "account", "status", "created_at"]
+    exported = ["account", "status", "reference", "created_at"]
+    technical = ["reference", "key_hash", "fingerprint", "body", "headers"]
     list_filter = ["created_at"]
     ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
     list_prefetch_related = ["account"]
@@ -38,7 +37,7 @@ class IdempotencyKeyAdmin(RecordsAdmin):
 class CommittedTransactionAdmin(RecordsAdmin):
     """Marks of the last day's transactions that must be committed once."""
 
-    list_display = ["id", "at"]
+    list_display = ["at"]
     list_filter = ["at"]
     search_fields = ["id"]
     ordering = ["-at"]
@@ -78,23 +77,7 @@ FEW_LINES = 1_000
 """As many as can be sorted for a page."""
 
 
-class JournalTextFilter(TextFilter):
-    """A text filter whose label is its title, without unfold's prefix."""
-
-    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
-        name = self.parameter_name
-        yield {"form": self.form_class(name=name, label=self.title, data={name: self.value()})}
-
-    def queryset(self, request: HttpRequest, lines: JournalLines) -> JournalLines:
-        word = (self.value() or "").strip()
-        return self.narrow(request, lines, word) if word else lines
-
-    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
-        """The lines that match the word, which is not empty."""
-        raise NotImplementedError
-
-
-class ActorFilter(JournalTextFilter):
+class ActorFilter(WordFilter):
     """An account by its name or number; an unknown name is matched against the OS users of commands."""
 
     title = _("Actor: name or number of an account")
@@ -115,7 +98,7 @@ class ActorFilter(JournalTextFilter):
         return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
 
 
-class WhatFilter(JournalTextFilter):
+class WhatFilter(WordFilter):
     """What happened: a whole name, or a prefix, `product.` for all changes of products.
 
     The lines of a name are sorted by their index. Those of a prefix have to be sorted, if they are few.
@@ -136,7 +119,7 @@ class WhatFilter(JournalTextFilter):
         return lines.filter(**begins)
 
 
-class SinceFilter(JournalTextFilter):
+class SinceFilter(WordFilter):
     """A day or an instant in UTC. Other text doesn't filter, and a message says so."""
 
     title = _("Since: 2026-11-21, or 2026-11-21 14:30 (UTC)")
@@ -165,7 +148,9 @@ ACTOR_KINDS = {kind.value: (kind.label, Q(actor=kind)) for kind in JournalLine.A
 class JournalLineAdmin(RecordsAdmin):
     """The journal, newest first. It is large, so all filters use indexes."""
 
-    list_display = ["at", "what", "subject", "actor_label", "order_id", "detail"]
+    list_display = ["at", "shown_what", "shown_subject", "actor_label", "detail"]
+    exported = ["at", "what", "subject", "actor_label", "order_id", "detail"]
+    technical = ["what", "subject", "reference", "request_id", "traceparent"]
     list_filter = [
         ActorFilter,
         WhatFilter,
@@ -180,3 +165,5 @@ class JournalLineAdmin(RecordsAdmin):
     search_help_text = _("An order's id, or a subject: product 7")
 
     actor_label = column(_("by"), actor_text)
+    shown_what = plain_column("what", _("what"))
+    shown_subject = plain_column("subject", _("subject"))

@@ -60,7 +60,7 @@ class CommittedTransaction(models.Model):
         verbose_name_plural = _("committed transactions")
 
     def __str__(self) -> str:
-        return str(self.id)
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"
 
 
 class JournalLine(models.Model):
@@ -112,7 +112,7 @@ class JournalLine(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.what} {self.subject}"
+        return f"{self.what} {self.at:%Y-%m-%d %H:%M:%S}".replace("_", " ")
 
 
 class LawStatus(models.Model):

@@ -26,6 +26,17 @@ def format_amount(amount: int, currency: str = "") -> str:
     return f"{format_number(amount, named)} {named}"
 
 
+def parse_amount(text: str) -> int:
+    """The amount that was typed as people write it in the shop's currency, in its minor unit. Raises
+    `ValueError`.
+    """
+    whole, point, part = text.replace(",", "").partition(".")
+    digits = digits_of(settings.CURRENCY)
+    if not (whole + part).isascii() or not whole.isdigit() or len(part) > digits or (point and not part):
+        raise ValueError(text)
+    return int(whole + part.ljust(digits, "0"))
+
+
 def minor_unit_help() -> str:
     return gettext("In the currency's minor unit: 1000 is %(amount)s.") % {"amount": format_amount(1000)}
 

@@ -126,7 +126,7 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return self.reason or f"{self.started_at:%Y-%m-%d %H:%M}"
 
 
 class StockMovement(models.Model):

@@ -8,7 +8,8 @@ from django.db.models import F, Q
 from django.utils.translation import gettext, gettext_lazy as _
 
 from foundation.fields import ExactCharField, uuid_key
-from orders import order_states
+from foundation.money import format_amount
+from orders import order_numbers, order_states
 
 
 class Order(models.Model):
@@ -105,7 +106,7 @@ class Order(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return order_numbers.shown(self.number) or f"…{self.pk.hex[-8:]}"
 
 
 def _new_key() -> str:
@@ -285,7 +286,7 @@ class Refund(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return gettext("refund of %(amount)s") % {"amount": format_amount(self.amount)}
 
 
 class RefundLine(models.Model):
@@ -414,7 +415,7 @@ class Saga(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.subject_id}"
+        return f"{self.kind} {self.created_at:%Y-%m-%d %H:%M:%S}".replace("_", " ")
 
 
 class SagaLog(models.Model):
@@ -465,4 +466,4 @@ class SagaLog(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.step} {self.direction} {self.event}"
+        return f"{self.step} {self.direction} {self.event}".replace("_", " ")

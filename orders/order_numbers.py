@@ -18,8 +18,14 @@ def parse(text: str) -> str | None:
     """The number that was typed, in either case, with hyphens and blanks or without; None if it can't be
     one.
     """
+    typed = parse_part(text)
+    return typed if typed and len(typed) == LENGTH else None
+
+
+def parse_part(text: str) -> str | None:
+    """The same of a number's beginning or end, of as many signs as a group at least."""
     typed = "".join(text.split()).replace("-", "").upper()
-    return typed if len(typed) == LENGTH and set(typed) <= set(ALPHABET) else None
+    return typed if GROUP <= len(typed) <= LENGTH and set(typed) <= set(ALPHABET) else None
 
 
 def shown(number: str | None) -> str:

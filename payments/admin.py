@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin
 from foundation.admin_base.actions import Action, button
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import stored_text
-from foundation.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
+from foundation.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid, plain_column
 from foundation.money import format_amount
 from foundation.operations import dispatch
 from payments import tasks
@@ -84,7 +84,10 @@ class LedgerAccountAdmin(RecordsAdmin):
 
 @admin.register(Transfer)
 class TransferAdmin(RecordsAdmin):
-    list_display = ["id", "kind", "reference", "order_key", "reason", "at"]
+    list_display = ["kind", "order", "reason", "at"]
+    exported = ["kind", "reference", "order_key", "reason", "at"]
+    list_prefetch_related = ["order"]
+    technical = ["reference"]
     list_filter = ["kind", "at"]
     ordering_of_filters = {"at__gte": ["-at", "-id"]}
     search_fields = ["id"]
@@ -102,7 +105,7 @@ class TransferAdmin(RecordsAdmin):
 
 @admin.register(Entry)
 class EntryAdmin(RecordsAdmin):
-    list_display = ["id", "account", "amount", "balance_after_amount", "transfer"]
+    list_display = ["account", "amount", "balance_after_amount", "transfer"]
     list_prefetch_related = ["account", "transfer"]
     linked_lookups = ["account__id__exact"]
     search_fields = ["transfer_id", "account__user__username"]
@@ -111,7 +114,11 @@ class EntryAdmin(RecordsAdmin):
 
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(RecordsAdmin):
-    list_display = ["id", "gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
+    list_display = ["shown_type", "gateway", "received_at", "handled_at", "shown_outcome"]
+    exported = ["gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
+    technical = ["type", "event_id", "charge_key", "outcome", "payload"]
+    shown_type = plain_column("type", _("type"))
+    shown_outcome = plain_column("outcome", _("outcome"))
     list_filter = [
         choice_filter(_("gateway"), "gateway", GATEWAYS),
         choice_filter(
@@ -149,7 +156,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     """Each comparison with what differs and what to do about it; orphaned charges can be refunded."""
 
     list_display = [
-        "id",
         "started_at",
         "ended_at",
         "since_at",

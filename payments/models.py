@@ -3,10 +3,11 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
-from django.utils.translation import gettext_lazy as _, ngettext
+from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
 from foundation import clock
 from foundation.fields import ExactCharField, uuid_key
+from foundation.money import format_amount
 from payments import gateways, transitions
 from payments.gateways.contract import Books, ExpectedCharge
 from payments.transfers import GATEWAY_CLEARING, HOLDING, PROMOTIONS, SALES
@@ -135,7 +136,7 @@ class Transfer(models.Model):
         indexes = [models.Index(fields=["at"], name="payments_transfer_by_instant")]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.reference}"
+        return str(self.get_kind_display())
 
 
 class Entry(models.Model):
@@ -307,7 +308,8 @@ class Payment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.id)
+        amount = format_amount(self.points_amount + self.card_amount, self.currency)
+        return gettext("payment of %(amount)s") % {"amount": amount}
 
     @property
     def books(self) -> Books:
@@ -411,7 +413,7 @@ class WebhookEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.gateway} {self.event_id}"
+        return f"{self.gateway} {self.type}"
 
 
 class Reconciliation(models.Model):

@@ -93,7 +93,8 @@ LINKED_ENTRIES = "linked_entries"
 class SaleAdmin(PausableAdmin):
     form = SaleForm
     domain = terms
-    list_display = ["id", "name", "shown_status", "admission", "rate_per_minute", "opens_at", "closes_at"]
+    list_display = ["name", "shown_status", "admission", "rate_per_minute", "opens_at", "closes_at"]
+    technical = ["seed_hash", "public_seed", "entries_hash"]
     list_filter = ["admission", "opens_at"]
     search_fields = ["name"]
     ordering = ["-id"]
@@ -190,17 +191,17 @@ class SaleFilter(admin.SimpleListFilter):
 @admin.register(SaleEntry)
 class SaleEntryAdmin(RecordsAdmin):
     list_display = [
-        "id",
-        "sale",
         "account",
         "shown_status",
+        "sale",
         "position",
         "created_at",
         "admitted_at",
         "admitted_until",
         "order",
     ]
-    list_prefetch_related = ["sale", "account"]
+    exported = ["sale", "account", "shown_status", "position", *list_display[4:7], "order_id"]
+    list_prefetch_related = ["sale", "account", "order"]
     list_filter = [SaleFilter, "status", "created_at"]
     # Entries of a sale may be far apart from each other, among those of sales that ran beside it.
     unindexed_filters = {"sale", "status__exact", "created_at__gte", "created_at__lt"}

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.utils.translation import gettext_lazy as _, pgettext_lazy
+from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
 from foundation.fields import Dated, ExactCharField, uuid_key
 from sales import sale_states
@@ -235,7 +235,7 @@ class SaleEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return gettext("entry of %(at)s") % {"at": f"{self.created_at:%Y-%m-%d %H:%M:%S}"}
 
     def status_at(self, now: datetime) -> EntryStatus:
         """Its status by the clock, which may be ahead of what is recorded."""

@@ -28,7 +28,7 @@ DECISIONS = {"waiting": (_("Waiting"), Q(status=WAITING)), EVERYTHING: (_("All")
 class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
     """What operators asked for; another operator approves or refuses it, with a reason."""
 
-    list_display = ["id", "act", "summary", "asker_name", "reason", "asked_at", "state"]
+    list_display = ["act", "summary", "asker_name", "reason", "asked_at", "state"]
     list_filter = [choice_filter(_("decision"), "decision", DECISIONS, opened_with=lambda: "waiting")]
     list_filter_sheet = False
     ordering = ["-id"]

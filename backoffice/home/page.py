@@ -20,13 +20,13 @@ from structlog import get_logger
 
 from accounts.operating import approvals
 from backoffice.board import page as board_page, snapshots
-from backoffice.page_elements import age, ago, coupons_left, link, may_view, row_link
+from backoffice.page_elements import coupons_left, link, may_view, row_link
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
 from events.webhooks import deliveries
 from foundation import clock
-from foundation.admin_base.display import status_label, stored_text
+from foundation.admin_base.display import age, ago, status_label, stored_text
 from foundation.approval_models import Approval
 from foundation.db.mysql.patience import statement_limit
 from foundation.errors import FirstcomeError

@@ -1,17 +1,19 @@
-"""The search: whole ids and keys, and beginnings of codes and names, each by an index, on a page and while a
-term is typed.
+"""The search: whole ids and keys, and beginnings of codes and of accounts' names, each by an index; ends of
+orders' numbers, and parts of the names of campaigns, sales and products, among the newest rows. On a page, and
+while a term is typed.
 
-A finder reads one kind of rows, as many as `most`. Parts of words are not looked for: no index finds them.
+A finder reads one kind of rows, as many as `most`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
-from operator import itemgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -20,19 +22,22 @@ from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from accounts import accounts
-from backoffice.page_elements import entry_status, may_view
-from coupons.models import Coupon
+from backoffice.page_elements import coupons_left, entry_status, may_view
+from coupons.models import Campaign, Coupon
 from foundation import clock
-from foundation.admin_base.display import admin_page
-from foundation.admin_base.lists import parse_uuid
+from foundation.admin_base.display import admin_page, ago
+from foundation.admin_base.lists import find_named, newest_rows, parse_uuid
 from foundation.admin_base.status_words import status_word
 from foundation.money import format_amount
-from orders import order_numbers
+from inventory import products
+from inventory.models import Product
+from orders import order_numbers, order_states
+from orders.admin.orders import items_text
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
 from payments.models import Payment
-from sales.models import SaleEntry
+from sales.models import Sale, SaleEntry
 
 LONGEST_TERM = 150
 """The longest name of an account; ids, codes and references are shorter."""
@@ -71,8 +76,10 @@ class Finder(NamedTuple):
     by_text: Callable[[str, int], Found] = lambda term, most: iter(())
     # Without any name, Django would follow every relation.
     related: Sequence[Any] = (None,)
-    title: str = "pk"
+    title: Callable[[Any], object] = str
     page: str = ""
+    needs: type[Model] | None = None
+    """What the operator must be allowed to view besides: by that the rows are found."""
 
     def find(self, term: str, most: int) -> Iterator[Hit]:
         if self.by_id and (id := parse_uuid(term)):
@@ -87,18 +94,40 @@ class Finder(NamedTuple):
     def _hit(self, row: Model, match: Match) -> Hit:
         page = self.page or f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
         detail = " · ".join(str(part) for part in self.detail(row) if part)
-        return Hit(str(self.kind), str(getattr(row, self.title)), detail, reverse(page, args=[row.pk]), match)
+        return Hit(str(self.kind), str(self.title(row)), detail, reverse(page, args=[row.pk]), match)
 
 
 def _orders(term: str, most: int) -> Found:
-    """The order of this number, and the one that holds the coupon of this code."""
-    number = order_numbers.parse(term)
-    for order in Order.objects.filter(number=number).select_related("account") if number else ():
-        yield order, Match.WHOLE
+    """Orders by their number, its beginning or its end, and the one that holds the coupon of this code."""
+    orders = Order.objects.prefetch_related("account", "lines")
+    if part := order_numbers.parse_part(term):
+        match = Match.WHOLE if len(part) == order_numbers.LENGTH else Match.BEGINNING
+        found = list(orders.filter(number__istartswith=part)[:most])
+        if match == Match.BEGINNING:
+            ends = newest_rows(orders).filter(number__iendswith=part).order_by("-pk")
+            found += ends[: most - len(found)]
+        yield from ((order, match) for order in found)
     holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
     ids = list(holders.values_list("order_id", flat=True))
-    for order in Order.objects.filter(pk__in=ids).select_related("account"):
-        yield order, Match.BESIDE
+    yield from ((order, Match.BESIDE) for order in orders.filter(pk__in=ids))
+
+
+def _orders_of_account(term: str, most: int) -> Found:
+    """The newest orders of the account that has this whole name or address."""
+    ids = [account.pk for account, match in _accounts(term, most) if match == Match.WHOLE]
+    yield from _newest_orders(Order.objects.filter(account_id__in=ids), most) if ids else ()
+
+
+def _orders_of_product(term: str, most: int) -> Found:
+    """The newest orders of the product that has this whole name or sku."""
+    for product, match in _products(term, 1):
+        if match == Match.WHOLE:
+            yield from _newest_orders(Order.objects.filter(lines__product=product), most)
+
+
+def _newest_orders(orders: "QuerySet[Order]", most: int) -> Found:
+    found = orders.prefetch_related("account", "lines").order_by("-id")
+    return ((order, Match.BESIDE) for order in found[:most])
 
 
 def _charged_by_reference(term: str, most: int) -> Found:
@@ -106,6 +135,34 @@ def _charged_by_reference(term: str, most: int) -> Found:
     if not selectors.may_be_reference(term):
         return iter(())
     return ((one, Match.WHOLE) for one in selectors.recent_with_charge_reference(term)[:most])
+
+
+def _orders_of_charge(term: str, most: int) -> Found:
+    """The orders of these payments."""
+    ids = [payment.order_id for payment, _ in _charged_by_reference(term, most) if payment.order_id]
+    yield from _newest_orders(Order.objects.filter(pk__in=ids), most)
+
+
+def _products(term: str, most: int) -> Found:
+    """Products by a part of their name or sku."""
+    found = {one.pk: one for one in Product.objects.filter(sku__in=_codes(term))[:most]}
+    found |= {one.pk: one for one in find_named(Product.objects.all(), term, "name", "sku")[:most]}
+    return _ranked(found.values(), term, "name", "sku")
+
+
+def _campaigns(term: str, most: int) -> Found:
+    found = find_named(Campaign.objects.all(), term, "name", "shared_code")
+    return _ranked(found[:most], term, "name", "shared_code")
+
+
+def _sales(term: str, most: int) -> Found:
+    return _ranked(find_named(Sale.objects.all(), term, "name")[:most], term, "name")
+
+
+def _ranked(rows: Iterable[Any], term: str, *by: str) -> Found:
+    for row in rows:
+        is_whole = term.casefold() in [str(getattr(row, name)).casefold() for name in by]
+        yield row, Match.WHOLE if is_whole else Match.BEGINNING
 
 
 def _coupons(term: str, most: int) -> Found:
@@ -137,8 +194,33 @@ def _account_detail(account: User) -> Sequence[object]:
     return account.email, kind, "" if account.is_active else gettext("disabled"), f"#{account.pk}"
 
 
+def _order_detail(order: Order) -> Sequence[object]:
+    status = order_states.status_at(order.status, order.expires_at, clock.now())
+    amount = format_amount(order.total_amount, order.currency)
+    return status_word(status), amount, items_text(order), order.account.username, ago(order.placed_at)
+
+
 def _payment_detail(payment: Payment) -> Sequence[object]:
-    return status_word(payment.status), format_amount(payment.card_amount), payment.charge_reference
+    amount = format_amount(payment.card_amount + payment.points_amount, payment.currency)
+    return status_word(payment.shown_status), amount, payment.charge_reference, ago(payment.created_at)
+
+
+def _campaign_detail(campaign: Campaign) -> Sequence[object]:
+    return status_word(campaign.status_at(clock.now())), coupons_left(campaign), _opening(campaign)
+
+
+def _sale_detail(sale: Sale) -> Sequence[object]:
+    return status_word(sale.status_at(clock.now())), _opening(sale)
+
+
+def _opening(row: Campaign | Sale) -> str:
+    text = gettext("opened %(ago)s") if row.opens_at <= clock.now() else gettext("opens %(ago)s")
+    return text % {"ago": ago(row.opens_at)}
+
+
+def _product_detail(product: Product) -> Sequence[object]:
+    left = gettext("%(count)s available") % {"count": f"{product.available:,}"}
+    return product.sku, status_word(products.state(product)), format_amount(product.price), left
 
 
 def _codes(term: str) -> list[str]:
@@ -147,13 +229,16 @@ def _codes(term: str) -> list[str]:
 
 
 FINDERS = (
+    Finder(Order, _("Order"), _order_detail, by_id=lambda id: Q(pk=id), by_text=_orders, related=["account"]),
+    Finder(Campaign, _("Campaign"), _campaign_detail, by_text=_campaigns),
+    Finder(Sale, _("Sale"), _sale_detail, by_text=_sales),
     Finder(
-        Order,
-        _("Order"),
-        lambda order: (status_word(order.status), format_amount(order.total_amount), order.account.username),
-        by_id=lambda id: Q(pk=id),
-        by_text=_orders,
-        related=["account"],
+        Product,
+        _("Product"),
+        _product_detail,
+        by_text=_products,
+        title=attrgetter("name"),
+        page="product-page",
     ),
     Finder(
         Payment,
@@ -167,21 +252,23 @@ FINDERS = (
     Finder(
         Refund,
         _("Refund"),
-        lambda refund: (status_word(refund.status), format_amount(refund.amount)),
+        lambda refund: (status_word(refund.status), format_amount(refund.amount), ago(refund.created_at)),
         by_id=lambda id: Q(pk=id),
     ),
     Finder(
         Saga,
         _("Saga"),
-        lambda saga: (status_word(saga.kind), status_word(saga.state)),
+        lambda saga: (status_word(saga.state), ago(saga.created_at)),
         by_id=lambda id: Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id=id),
     ),
     Finder(
         Coupon,
         _("Coupon"),
-        lambda one: (status_word(one.status_at(clock.now())), one.campaign.name, one.account.username),
+        lambda one: (
+            *(status_word(one.status_at(clock.now())), one.campaign.name),
+            *(one.account.username, ago(one.issued_at)),
+        ),
         by_text=_coupons,
-        title="code",
     ),
     Finder(
         SaleEntry,
@@ -190,28 +277,57 @@ FINDERS = (
         by_id=lambda id: Q(pk=id) | Q(order_id=id),
         related=["sale", "account"],
     ),
-    Finder(User, _("Account"), _account_detail, by_text=_accounts, title="username", page="account-page"),
+    Finder(
+        User,
+        _("Account"),
+        _account_detail,
+        by_text=_accounts,
+        title=attrgetter("username"),
+        page="account-page",
+    ),
+    Finder(Order, _("Order"), _order_detail, by_text=_orders_of_account, needs=User),
+    Finder(Order, _("Order"), _order_detail, by_text=_orders_of_product, needs=Product),
 )
-LAST = Finder(Payment, _("Payment"), _payment_detail, by_text=_charged_by_reference)
-"""Takes longer: not while a term is typed, and only if nothing else is found."""
+LAST = (
+    Finder(Payment, _("Payment"), _payment_detail, by_text=_charged_by_reference),
+    Finder(Order, _("Order"), _order_detail, by_text=_orders_of_charge, needs=Payment),
+)
+"""Take longer: not while a term is typed, and only if nothing else is found."""
 
 
 def find(request: HttpRequest, term: str, *, most: int, is_sent: bool) -> list[Hit]:
-    """What the operator may view of what the term finds: `most` of each kind, whole matches first."""
-    hits = [hit for one in FINDERS if may_view(request, one.model) for hit in one.find(term, most)]
-    if is_sent and not hits and may_view(request, LAST.model):
-        hits = list(LAST.find(term, most))
-    return sorted(hits, key=lambda hit: hit.match)
+    """What the operator may view of what the term finds: `most` by each finder, grouped by kind; the kind of
+    the best match comes first, and in each kind whole matches.
+    """
+    hits = _find_by(FINDERS, request, term, most)
+    if is_sent and not hits:
+        hits = _find_by(LAST, request, term, most)
+    kinds = list(dict.fromkeys(hit.kind for hit in hits))
+    return sorted(hits, key=lambda hit: kinds.index(hit.kind))
+
+
+def _find_by(finders: Sequence[Finder], request: HttpRequest, term: str, most: int) -> list[Hit]:
+    """Each row once, as it was found best."""
+    found: dict[str, Hit] = {}
+    for finder in finders:
+        if all(may_view(request, one) for one in (finder.model, finder.needs) if one):
+            for hit in finder.find(term, most):
+                found.setdefault(hit.address, hit)
+    return sorted(found.values(), key=attrgetter("match"))
 
 
 MOST_OF_A_KIND = 20
 MOST_WHILE_TYPED = 4
 SHORTEST_WHILE_TYPED = 3
+SHORTEST_WORD = 2
+"""Of a script with a sign for each syllable."""
 
 
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
-    """What the term `q` finds. A row is opened at once if the whole term names it, and nothing else."""
+    """What the term `q` finds. A row is opened at once if the whole term names it, and nothing else; with
+    `first` the first one is.
+    """
     term = _term(request)
     is_searched = 0 < len(term) <= LONGEST_TERM
     hits = find(request, term, most=MOST_OF_A_KIND, is_sent=True) if is_searched else []
@@ -219,10 +335,13 @@ def search(request: HttpRequest) -> HttpResponse:
     meant = [hit for hit in hits if hit.match != Match.BESIDE]
     if [hit.match for hit in meant] == [Match.WHOLE]:
         return redirect(meant[0].address)
+    if hits and "first" in request.GET:
+        return redirect(hits[0].address)
     shown = {
         "title": gettext("Search"),
         "term": term[:LONGEST_TERM],
-        "hits": hits,
+        "number": len(hits),
+        "groups": [(kind, list(of_kind)) for kind, of_kind in groupby(hits, attrgetter("kind"))],
         "may_search": any(may_view(request, finder.model) for finder in FINDERS),
         "is_too_long": len(term) > LONGEST_TERM,
         "longest": LONGEST_TERM,
@@ -235,7 +354,8 @@ def search(request: HttpRequest) -> HttpResponse:
 def hits_while_typed(request: HttpRequest) -> JsonResponse:
     """The first hits for the beginning of a term, for the box's list; none for a very short one."""
     term = _term(request)
-    is_searched = SHORTEST_WHILE_TYPED <= len(term) <= LONGEST_TERM
+    shortest = SHORTEST_WHILE_TYPED if term.isascii() else SHORTEST_WORD
+    is_searched = shortest <= len(term) <= LONGEST_TERM
     hits = find(request, term, most=MOST_WHILE_TYPED, is_sent=False) if is_searched else []
     shown = ("kind", "title", "detail", "address")
     return JsonResponse({"hits": [{name: getattr(hit, name) for name in shown} for hit in hits]})

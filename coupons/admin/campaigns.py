@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -29,7 +30,8 @@ from foundation.admin_base.actions import Action, ActionForm, FormData, button, 
 from foundation.admin_base.classes import REASON
 from foundation.admin_base.display import status_label
 from foundation.admin_base.forms import EditForm, TermsForm
-from foundation.admin_base.lists import RecordsAdmin, column
+from foundation.admin_base.lists import RecordsAdmin, choice_filter, column
+from foundation.admin_base.status_words import status_word
 from foundation.lazy_texts import Text
 from inventory.models import Product
 
@@ -61,7 +63,7 @@ class CampaignForm(TermsForm):
             self.initial["products"] = "\n".join(campaigns.skus(self.instance.product_ids))
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
-        self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
+        self.fields["strategy"].choices = [(name, status_word(name)) for name in usable]  # type: ignore[attr-defined]
         # Once a coupon is issued the partner is read-only, and not a field of the form.
         if "partner" in self.fields:
             confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
@@ -165,6 +167,7 @@ TEMPLATES = {
 }
 
 
+STRATEGIES_FILTERED = {name: (status_word(name), Q(strategy=name)) for name in issuing.STRATEGIES}
 ADD_CODES = ["coupons.add_poolcode"]
 LIST_ACCOUNTS = ["coupons.add_eligibleaccount"]
 SHOWN_PRODUCTS = "shown_products"
@@ -174,8 +177,9 @@ SHOWN_PRODUCTS = "shown_products"
 class CampaignAdmin(PausableAdmin):
     form = CampaignForm
     domain = campaigns
-    list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
-    list_filter = ["strategy", "code_source", "opens_at"]
+    list_display = ["name", "shown_status", "quantity", "issued", "left_figure", "opens_at", "closes_at"]
+    exported = ["name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
+    list_filter = [choice_filter(_("strategy"), "strategy", STRATEGIES_FILTERED), "code_source", "opens_at"]
     search_fields = ["name", "shared_code"]
     ordering = ["-id"]
     readonly_fields = [
@@ -207,6 +211,10 @@ class CampaignAdmin(PausableAdmin):
         return super().get_changeform_initial_data(request) | dict(template.terms if template else {})
 
     shown_status = column(_("status"), lambda campaign: status_label(campaign.status_at(clock.now())))
+    left_figure = column(
+        _("left"),
+        lambda campaign: gettext("no limit") if campaign.remaining is None else f"{campaign.remaining:,}",
+    )
     remaining = column(_("remaining"), lambda campaign: campaign.remaining)
     # In the place of the form's field, where they can't be changed.
     shown_products = column(
@@ -327,7 +335,8 @@ def _scheduled_text(campaign: Campaign) -> str:
 
 @admin.register(Coupon)
 class CouponAdmin(RecordsAdmin):
-    list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
+    list_display = ["code", "shown_status", "campaign", "account", "issued_at", "expires_at"]
+    exported = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
     unindexed_filters = {"status__exact", "issued_at__gte", "issued_at__lt"}
@@ -367,7 +376,8 @@ class PoolCodeAdmin(RecordsAdmin):
 
 @admin.register(QueueTicket)
 class QueueTicketAdmin(RecordsAdmin):
-    list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
+    list_display = ["__str__", "shown_status", "campaign", "account", "coupon", "created_at"]
+    exported = ["campaign", "account", "number", "shown_status", "coupon", "created_at"]
     list_prefetch_related = ["campaign", "account", "coupon"]
     list_filter = ["status", "created_at"]
     unindexed_filters = {"status__exact", "created_at__gte", "created_at__lt"}
@@ -382,7 +392,8 @@ class QueueTicketAdmin(RecordsAdmin):
 class ConfirmationAdmin(RecordsAdmin):
     """Slots that a partner has not confirmed yet; they are settled automatically."""
 
-    list_display = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
+    list_display = ["code", "campaign", "partner", "account", "taken_at", "attempts", "is_cancelled"]
+    exported = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["is_cancelled", "taken_at"]
     search_fields = ["key", "code", "account__username"]

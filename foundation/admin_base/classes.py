@@ -12,19 +12,22 @@ from django.contrib.admin.checks import ModelAdminChecks
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import flatten_fieldsets
-from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
-from django.core.exceptions import EmptyResultSet, ValidationError
+from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
+from django.core.exceptions import EmptyResultSet, FieldDoesNotExist, ValidationError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
-from django.db.models import Model, QuerySet
+from django.db.models import JSONField, Model, QuerySet, UUIDField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import translation
 from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_protect
 from unfold.views import ChangeList
 
 from foundation import form_fields, journal
+from foundation.admin_base.display import shown_column
 from foundation.db import secondary
 from foundation.db.mysql.patience import is_statement_ended, statement_limit
 from foundation.errors import FirstcomeError, KeyReused, NeedsApproval, Unavailable
@@ -62,6 +65,7 @@ class OperatorsList(ChangeList):
     """
 
     search_form_class = SearchForm
+    model_admin: Any
     root_queryset: "QuerySet[Any]"
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> "QuerySet[Any]":
@@ -85,6 +89,21 @@ class OperatorsList(ChangeList):
             raise IncorrectLookupParameters
         return found
 
+    def url_for_result(self, result: Model) -> str:
+        page = self.model_admin.row_page
+        return reverse(page, args=[result.pk]) if page else super().url_for_result(result)
+
+    def get_ordering(self, request: HttpRequest, queryset: "QuerySet[Any]") -> Any:
+        """As Django's; of a list by key, which offers its own order alone, either way."""
+        if self.model_admin.show_full_result_count:
+            return super().get_ordering(request, queryset)
+        asked = str(self.params.pop(ORDER_VAR, ""))
+        ordering: list[str] = super().get_ordering(request, queryset)
+        if asked:
+            self.params[ORDER_VAR] = asked
+        is_turned = bool(self.sortable_by and asked) and asked.startswith("-") != ordering[0].startswith("-")
+        return [name[1:] if name.startswith("-") else f"-{name}" for name in ordering] if is_turned else ordering
+
     def get_ordering_field(self, field_name: Any) -> Any:
         if self.sortable_by is not None and field_name not in self.sortable_by:
             return None
@@ -105,9 +124,12 @@ class OperatorsList(ChangeList):
         position = request.GET.get(PAGE_VAR, "")
         used = {text for name, value in request.GET.items() for text in (name, f"{name}={value}")}
         # Rows that a filter without an index finds may be far apart, or not there.
-        is_by_windows = keyset_pages.is_unindexed(request) or not used.isdisjoint(
-            self.model_admin.unindexed_filters
+        chosen = [one for one in self.filter_specs if any(map(request.GET.get, one.expected_parameters()))]
+        is_by_windows = keyset_pages.is_unindexed(request) or not (
+            used.isdisjoint(self.model_admin.unindexed_filters)
+            and (self.model_admin.are_filters_indexed_together or len(chosen) < 2)
         )
+        periods = [one for one in chosen if getattr(one, "is_period", False)]
         try:
             page = keyset_pages.read_page(
                 self.queryset,
@@ -115,6 +137,7 @@ class OperatorsList(ChangeList):
                 ordering=self.get_ordering(request, self.queryset),
                 size=self.list_per_page,
                 window=SEARCHED_ROWS if is_by_windows else None,
+                among=periods[0].queryset(request, self.root_queryset) if periods else None,
             )
         except keyset_pages.InvalidPosition:
             messages.error(request, gettext("The list has no such page: begin at the first one."))
@@ -159,8 +182,44 @@ class ListMixin:
     unindexed_filters: Collection[str] = ()
     """Filters without an index, by name or as `name=value`: a page looks at a part of the table alone."""
 
+    are_filters_indexed_together = True
+    """Whether an index serves two filters at once; else a page looks at a part of the table."""
     ordering_of_filters: Mapping[str, Sequence[str]] = {}
     """The order of the list while a filter is used: that of the filter's index, where it has one."""
+
+    exported: Sequence[str] = ()
+    """The columns of the list's export, where they are not those of the list."""
+    row_page = ""
+    """The name of the page that shows a row, where that is not Django's page of it."""
+
+    @cached_property
+    def _columns(self) -> list[Any]:
+        return [shown_column(self.model, name) for name in self.list_display]  # type: ignore[attr-defined]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """The columns as people read them: amounts and numbers with separators, instants by their age."""
+        return self._columns
+
+    technical: Collection[str] = ()
+    """Fields for engineers, beside ids and JSON: they are folded below the others."""
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """As the class says, with what only engineers read in a fold at the end."""
+        found = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        if obj is None:
+            return found
+        folded = [
+            name
+            for name in flatten_fieldsets(found)
+            if name in self.technical or isinstance(_field_of(obj, name), UUIDField | JSONField)
+        ]
+        kept = [
+            (title, options | {"fields": fields})
+            for title, options in found
+            if (fields := [name for name in options["fields"] if name not in folded])
+        ]
+        fold = (gettext("Technical details"), {"fields": folded, "classes": ["collapse", "fc-technical"]})
+        return [*kept, fold] if folded else kept
 
     def get_ordering(self, request: HttpRequest) -> Any:
         used = (ordering for name, ordering in self.ordering_of_filters.items() if request.GET.get(name))
@@ -188,7 +247,7 @@ class ListMixin:
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
         if not self.show_full_result_count:  # type: ignore[attr-defined]
-            return ()
+            return self.sortable_by or ()  # type: ignore[attr-defined]
         return super().get_sortable_by(request)  # type: ignore[misc]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -359,6 +418,11 @@ class JournaledChangesMixin(ReasonedChangesMixin, ListMixin):
                 detail=form.cleaned_data.get(REASON, ""),
                 is_internal=True,
             )
+
+
+def _field_of(row: Model, name: Any) -> Any:
+    with suppress(FieldDoesNotExist):
+        return row._meta.get_field(name)
 
 
 def _json_value(value: Any) -> Any:

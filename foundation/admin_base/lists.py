@@ -1,6 +1,9 @@
 """Lists of operators' pages: searches by indexes, filters that choose rows at first, and related rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
@@ -8,15 +11,19 @@ from django.contrib import admin, messages
 from django.contrib.admin.checks import InlineModelAdminChecks
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import ValidationError
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import RangeDateFilter, TextFilter
 from unfold.decorators import display
 
-from foundation.admin_base.classes import ReadOnlyMixin
+from foundation.admin_base.classes import SEARCHED_ROWS, ReadOnlyMixin
+from foundation.admin_base.status_words import plain_text
 from foundation.http.keyset_pages import KeysetPaginator
 from foundation.lazy_texts import Text
+from foundation.normalization import spellings
 
 Narrow = Callable[["QuerySet[Any]"], "QuerySet[Any]"]
 EVERYTHING = "everything"
@@ -29,6 +36,26 @@ def parse_uuid(term: str) -> UUID | None:
         return UUID(term.strip())
     except ValueError:
         return None
+
+
+def newest_rows(rows: "QuerySet[Any]") -> "QuerySet[Any]":
+    """As many of the newest rows as may be read by their key for a condition without an index."""
+    keys = rows.model._base_manager.order_by("-pk").values_list("pk", flat=True)
+    oldest = list(keys[SEARCHED_ROWS - 1 : SEARCHED_ROWS])
+    return rows.filter(pk__gte=oldest[0]) if oldest else rows
+
+
+def find_named(rows: "QuerySet[Any]", term: str, *by: str) -> "QuerySet[Any]":
+    """Those of the newest rows that have the term in one of these columns, whole ones first.
+
+    No index finds a part of a name.
+    """
+    texts = dict.fromkeys([*spellings(term), term.upper()])
+
+    def has(lookup: str) -> Q:
+        return reduce(or_, (Q(**{f"{name}__{lookup}": text}) for name in by for text in texts))
+
+    return newest_rows(rows).filter(has("icontains")).order_by(Case(When(has("iexact"), then=0), default=1), "-pk")
 
 
 class SearchMixin:
@@ -111,6 +138,45 @@ def choice_filter(
     return type("ChoiceFilter", (ChoiceFilter,), attributes | {"opened_with": first})
 
 
+class WordFilter(TextFilter):
+    """A filter by a text that operators type, whose label is its title."""
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        name = self.parameter_name
+        yield {"form": self.form_class(name=name, label=self.title, data={name: self.value()})}
+
+    def queryset(self, request: HttpRequest, rows: "QuerySet[Any]") -> "QuerySet[Any]":
+        word = (self.value() or "").strip()
+        return self.narrow(request, rows, word) if word else rows
+
+    def narrow(self, request: HttpRequest, rows: "QuerySet[Any]", word: str) -> "QuerySet[Any]":
+        """The rows that match the word, which is not empty."""
+        raise NotImplementedError
+
+
+class DaysFilter(RangeDateFilter):
+    """From one day to another, both of them included, in the zone in which the page shows its instants.
+
+    A list that is searched in parts is so within these days.
+    """
+
+    is_period = True
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        bounds = {}
+        for end, lookup, days in (("from", "gte", 0), ("to", "lt", 1)):
+            if day := self.used_parameters.get(f"{self.field_path}_{end}"):
+                try:
+                    start = date.fromisoformat(str(day)) + timedelta(days=days)
+                    at = timezone.make_aware(datetime.combine(start, time.min))
+                except (ValueError, OverflowError):
+                    text = gettext("“%(word)s” is no day: write it as 2026-11-21.")
+                    messages.error(request, text % {"word": str(day)[:50]})
+                    raise IncorrectLookupParameters from None
+                bounds[f"{self.field_path}__{lookup}"] = at
+        return queryset.filter(**bounds)
+
+
 class ReadOnlyInline(ReadOnlyMixin, TabularInline):
     """Rows of another model on a row's page, which operators can't add, change or delete."""
 
@@ -127,6 +193,11 @@ def column(
         return read(row)
 
     return value
+
+
+def plain_column(name: str, description: Text) -> Callable[[Any, Any], Any]:
+    """A column of a text of programs, as people read it."""
+    return column(description, lambda row: plain_text(str(getattr(row, name) or "")))
 
 
 def key_column(name: str, description: Text) -> Callable[[Any, Any], Any]:

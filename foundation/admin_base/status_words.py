@@ -1,7 +1,11 @@
 """Codes of statuses as words in the operator's language: `sold_out` is "sold out"."""
 
+import re
+
 from django.utils.translation import gettext, gettext_noop
 
+UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{4}([0-9a-f]{8})", re.IGNORECASE)
+CODE = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 WORDS = {
     word.replace(" ", "_"): word
     for word in (
@@ -73,3 +77,8 @@ WORDS = {
 def status_word(code: str) -> str:
     """The word for the code; of an unknown one, its own text with spaces."""
     return gettext(WORDS[code]) if code in WORDS else code.replace("_", " ")
+
+
+def plain_text(text: str) -> str:
+    """A text of programs for people: codes as words, and of a long id its end."""
+    return CODE.sub(lambda found: found[0].replace("_", " "), UUID.sub(r"…\1", text))

@@ -15,7 +15,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.functional import lazy
 from django.utils.html import format_html
-from django.utils.translation import gettext, gettext_lazy as _, pgettext
+from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
@@ -24,7 +24,7 @@ from foundation import form_fields
 from foundation.admin_base import uploads
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
 from foundation.admin_base.classes import ReadOnlyMixin
-from foundation.admin_base.display import link
+from foundation.admin_base.display import status_label
 from foundation.admin_base.forms import TermsForm
 from foundation.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column
 from foundation.admin_base.status_words import WORDS, status_word
@@ -145,6 +145,17 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     readonly_fields = ["on_hand", "reserved", "available", "state", "paused_at", "created_at"]
     fields = [*ProductForm.Meta.fields, *readonly_fields]
     list_display = [
+        "name",
+        "sku",
+        "shown_state",
+        "price",
+        "on_hand",
+        "reserved",
+        "available_figure",
+        "low_stock_threshold",
+        "limit_per_account",
+    ]
+    exported = [
         "sku",
         "name",
         "price",
@@ -154,8 +165,8 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         "low_stock_threshold",
         "limit_per_account",
         "state",
-        "page",
     ]
+    row_page = "product-page"
     list_filter = [
         choice_filter(_("state"), "state", STATES),
         choice_filter(_("low stock"), "low", {"yes": (_("At or below the threshold"), products.IS_LOW)}),
@@ -196,8 +207,9 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         )
 
     available = column(_("available"), lambda product: product.available)
+    available_figure = column(_("available"), lambda product: f"{product.available:,}")
+    shown_state = column(_("state"), lambda product: status_label(products.state(product)))
     state = column(_("state"), lambda product: status_word(products.state(product)))
-    page = column(_("page"), lambda row: link(pgettext("a link", "Open"), "product-page", row.pk))
 
     @button(description=_("Product's page"), icon="monitoring", permissions=["view"])
     def open_page(self, request: HttpRequest, product: Product) -> HttpResponse:
@@ -228,7 +240,8 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
 
 @admin.register(StockMovement)
 class StockMovementAdmin(RecordsAdmin):
-    list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
+    list_display = ["product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
+    exported = ["product", "kind", "delta", "on_hand_after", "order_id", "reason", "at"]
     list_prefetch_related = ["product", "order"]
     list_filter = [choice_filter(_("source"), "source", SOURCES), "at"]
     linked_lookups = ["product__id__exact"]
@@ -240,7 +253,7 @@ class StockMovementAdmin(RecordsAdmin):
 class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
     """An unfinished delivery continues when it is run, or confirmed, again."""
 
-    list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
+    list_display = ["reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
     readonly_fields = ["started_at"]
     list_filter = [choice_filter(_("progress"), "progress", PROGRESS), "started_at"]
     search_fields = ["=id", "reason"]

@@ -18,8 +18,9 @@ from django.utils.translation import gettext
 from events.webhooks import deliveries
 from foundation import clock
 from foundation.admin_base.display import COLOURS, OF_DISPUTES, status_label, stored_text
+from foundation.admin_base.status_words import status_word
 from foundation.models import JournalLine
-from orders import cancellation, order_numbers, order_states, selectors
+from orders import cancellation, order_states, selectors
 from orders.models import Order, RefundLine, Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
 from payments import disputes, gateways
@@ -58,7 +59,6 @@ def read(order: Order, request: HttpRequest) -> Page:
     kept = order.total_amount - order.refunded_amount
     paid_back = [(gettext("refunded"), "refunded", order.refunded_amount), (gettext("kept"), "kept", kept)]
     page: Page = {
-        "number": order_numbers.shown(order.number),
         "status": status_label(status),
         "amounts": [part for part in amounts if part[-1]],
         "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],
@@ -114,7 +114,7 @@ def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> b
 
 def _failure(row: Order | Payment | Saga) -> str:
     """Why it failed; empty if it didn't."""
-    return ": ".join(filter(None, (row.failure_code, stored_text(row.failure_detail))))
+    return ": ".join(filter(None, (status_word(row.failure_code), stored_text(row.failure_detail))))
 
 
 def _newest(page: Page, rows: Any, most: int, text: str) -> list[Any]:

@@ -4,15 +4,18 @@ A refund asks which units, then shows the amount, and then refunds exactly what 
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.db.models import QuerySet
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy as _
 from pydantic import TypeAdapter, ValidationError
 from unfold.enums import ActionVariant
@@ -22,17 +25,28 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from coupons.models import Coupon
+from coupons.models import Campaign, Coupon
 from events.webhooks import deliveries
 from foundation import clock, form_fields
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
-from foundation.admin_base.display import amount, status_label
+from foundation.admin_base.display import amount, status_label, time_tag
 from foundation.admin_base.forms import reason_field
-from foundation.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
+from foundation.admin_base.lists import (
+    DaysFilter,
+    ReadOnlyInline,
+    RecordsAdmin,
+    WordFilter,
+    choice_filter,
+    column,
+    find_named,
+    key_column,
+)
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.money import format_number, parse_amount
 from foundation.operations import dispatch
 from inventory.availability import Line
+from inventory.models import Product
 from orders import cancellation, order_numbers, order_states, tasks
 from orders.admin import order_page
 from orders.models import Order, OrderLine, Refund, RefundLine
@@ -49,6 +63,73 @@ NOTHING = RefundPreview({}, {}, amount=0, points_amount=0, card_amount=0)
 OVERDUE = {
     "overdue": (_("Overdue: unpaid and not expired"), lambda rows: rows.filter(cancellation.is_overdue()))
 }
+
+
+METHODS = {
+    "card": (_("By card"), Q(card_amount__gt=0, points_amount=0)),
+    "points": (_("In points"), Q(card_amount=0, points_amount__gt=0)),
+    "both": (_("By card and in points"), Q(card_amount__gt=0, points_amount__gt=0)),
+    "free": (_("Nothing to pay"), Q(total_amount=0)),
+}
+MOST_OF_A_CAMPAIGN = 2_000
+"""Orders that the filter by campaign finds: the database is given their ids."""
+RANGE = re.compile(r"([\d.,]+)(?:\s*(?:-|–|~|to)\s*([\d.,]+))?")
+
+
+class ProductFilter(WordFilter):
+    """Orders with this product; the index of lines by product has them in their order."""
+
+    title = _("Product: its SKU or name")
+    parameter_name = "product"
+
+    def narrow(self, request: HttpRequest, rows: "QuerySet[Order]", word: str) -> "QuerySet[Order]":
+        products = Product.objects.all()
+        found = products.filter(sku=word).first() or find_named(products, word, "name", "sku").first()
+        if found:
+            return rows.filter(lines__product=found)
+        messages.warning(request, gettext("There is no product “%(word)s”.") % {"word": word})
+        return rows.none()
+
+
+class CampaignFilter(WordFilter):
+    """Orders with a coupon of this campaign, the newest ones, whose ids are read first."""
+
+    title = _("Campaign: its name")
+    parameter_name = "campaign"
+
+    def narrow(self, request: HttpRequest, rows: "QuerySet[Order]", word: str) -> "QuerySet[Order]":
+        campaign = find_named(Campaign.objects.all(), word, "name", "shared_code").first()
+        if campaign is None:
+            messages.warning(request, gettext("There is no campaign “%(word)s”.") % {"word": word})
+            return rows.none()
+        held = [
+            id
+            for status in (Coupon.Status.HELD, Coupon.Status.REDEEMED)
+            for id in Coupon.objects.filter(campaign=campaign, status=status)
+            .order_by("-id")
+            .values_list("order_id", flat=True)[: MOST_OF_A_CAMPAIGN + 1]
+        ]
+        if len(held) > MOST_OF_A_CAMPAIGN:
+            text = gettext("The list has orders with the newest %(count)s coupons of “%(name)s”.")
+            messages.info(request, text % {"count": f"{MOST_OF_A_CAMPAIGN:,}", "name": campaign.name})
+        return rows.filter(pk__in=sorted(held, reverse=True)[:MOST_OF_A_CAMPAIGN])
+
+
+class TotalFilter(WordFilter):
+    title = _("Total: 12,000, or 10,000-20,000")
+    parameter_name = "total"
+
+    def narrow(self, request: HttpRequest, rows: "QuerySet[Order]", word: str) -> "QuerySet[Order]":
+        if match := RANGE.fullmatch(word):
+            try:
+                least, most = (parse_amount(end or match[1]) for end in match.groups())
+            except ValueError:
+                pass
+            else:
+                return rows.filter(total_amount__gte=least, total_amount__lte=most)
+        text = gettext("“%(word)s” is no amount: write 12,000, or 10,000-20,000.")
+        messages.error(request, text % {"word": word[:50]})
+        return rows.none()
 
 
 FOR_WHAT = [(ALL, _("All that is left")), (SOME, _("These units:"))]
@@ -102,33 +183,72 @@ class RefundForm(ActionForm):
         return data | {"wanted": None if data["what"] == ALL else units}
 
 
+def _status(order: Order) -> str:
+    return order_states.status_at(order.status, order.expires_at, clock.now())
+
+
+def number_text(order: Order) -> SafeString:
+    """The order's number, beside which a script puts a button that copies it."""
+    number = order_numbers.shown(order.number)
+    return format_html('<span class="fc-number-text" data-copy>{}</span>', number or f"…{order.pk.hex[-8:]}")
+
+
+def items_text(order: Order) -> str:
+    """What was ordered, as in "2 × Mug, 1 × Lamp"."""
+    lines = sorted(order.lines.all(), key=lambda line: line.pk)
+    return ", ".join(f"{line.quantity:,} × {line.name}" for line in lines)
+
+
+def _total(order: Order) -> SafeString:
+    refunded = gettext("refunded %(amount)s") % {"amount": format_number(order.refunded_amount, order.currency)}
+    note = format_html(' <span class="fc-cell-note">{}</span>', refunded) if order.refunded_amount else ""
+    return format_html("{}{}", format_number(order.total_amount, order.currency), note)
+
+
 @admin.register(Order)
 class OrderAdmin(RecordsAdmin):
     """Orders are read-only; the buttons call the domain functions that the API calls."""
 
-    list_display = [
-        "id",
+    list_display = ["shown_number", "items", "shown_status", "total_figure", "account", "placed"]
+    exported = [
         "shown_number",
         "account",
-        "shown_status",
+        "status",
         "total_amount",
         "points_amount",
         "card_amount",
         "placed_at",
         "expires_at",
+        "metadata_text",
     ]
-    only_exported = ["metadata_text"]
-    list_filter = ["status", choice_filter(_("expiry"), "expiry", OVERDUE)]
+    list_filter = [
+        ("placed_at", DaysFilter),
+        ProductFilter,
+        CampaignFilter,
+        TotalFilter,
+        choice_filter(_("method"), "method", METHODS),
+        "status",
+        choice_filter(_("expiry"), "expiry", OVERDUE),
+    ]
+    list_filter_submit = True
+    # No index has amounts: one would cost each order a write more.
+    unindexed_filters = {"total", "method"}
+    are_filters_indexed_together = False
+    ordering_of_filters = dict.fromkeys(["placed_at_from", "placed_at_to"], ["-placed_at", "-id"])
+    sortable_by = ["placed"]
     linked_lookups = ["account__id__exact"]
-    list_prefetch_related = ["account"]
+    list_prefetch_related = ["account", "lines"]
     search_fields = ["id", "account__username"]
     search_help_text = _("An order's number or id, a coupon's code, or an account's name")
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "resend_events"]
 
-    shown_number = column(_("number"), lambda order: order_numbers.shown(order.number), ordering="number")
-    shown_status = column(_("status"), lambda order: status_label(order.status), ordering="status")
+    shown_number = column(_("number"), lambda order: number_text(order))
+    items = column(_("items"), lambda order: items_text(order))
+    shown_status = column(_("status"), lambda order: status_label(_status(order)))
+    total_figure = column(_("total"), lambda order: _total(order))
+    placed = column(_("placed"), lambda order: time_tag(order.placed_at), ordering="placed_at")
     metadata_text = column(_("metadata"), lambda order: json.dumps(order.metadata or {}))
 
     def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
@@ -149,7 +269,7 @@ class OrderAdmin(RecordsAdmin):
             context |= {
                 "order_page": order_page.read(order, request),
                 "order": order,
-                "title": gettext("Order %(id)s") % {"id": order.pk},
+                "title": gettext("Order %(id)s") % {"id": order},
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -177,7 +297,7 @@ class OrderAdmin(RecordsAdmin):
                 )
 
         return Action(
-            title=gettext("Refund order %(id)s") % {"id": order.pk},
+            title=gettext("Refund order %(id)s") % {"id": order},
             description=_left(order),
             submit=gettext("Refund"),
             form_class=partial(RefundForm, lines, _owed(order)),
@@ -314,7 +434,9 @@ def _naming_left_units(lines: Sequence[OrderLine]) -> Iterator[None]:
 
 @admin.register(OrderLine)
 class OrderLineAdmin(RecordsAdmin):
-    list_display = ["order_key", "sku", "name", "quantity", "line_amount"]
+    list_display = ["name", "sku", "quantity", "line_amount", "order"]
+    exported = ["order_key", "sku", "name", "quantity", "line_amount"]
+    list_prefetch_related = ["order"]
     search_fields = ["order_id", "product__sku"]
     search_help_text = _("The id of an order, or a product's SKU")
 
@@ -328,8 +450,8 @@ class RefundLineInline(ReadOnlyInline):
 
 @admin.register(Refund)
 class RefundAdmin(RecordsAdmin):
-    list_display = [
-        "id",
+    list_display = ["about", "shown_status", "amount", "card_amount", "points_amount", "source", "created_at"]
+    exported = [
         "order_key",
         "status",
         "amount",
@@ -339,17 +461,22 @@ class RefundAdmin(RecordsAdmin):
         "source",
         "created_at",
     ]
+    list_prefetch_related = ["order"]
     list_filter = ["status", "restock", "source"]
     search_fields = ["id", "order_id"]
     search_help_text = _("The id of a refund or of an order")
     inlines = [RefundLineInline]
+    technical = ["refusal_code"]
 
+    about = column(_("order"), lambda refund: number_text(refund.order))
+    shown_status = column(_("status"), lambda refund: status_label(refund.status))
     order_key = key_column("order_id", _("order id"))
 
 
 @admin.register(RefundLine)
 class RefundLineAdmin(RecordsAdmin):
-    list_display = ["refund_key", "line", "quantity", "amount"]
+    list_display = ["line", "quantity", "amount"]
+    exported = ["refund_key", "line", "quantity", "amount"]
     list_prefetch_related = ["line"]
     search_fields = ["refund_id"]
     search_help_text = _("The id of a refund")

@@ -19,10 +19,12 @@ from unfold.enums import ActionVariant
 from foundation.admin_base.actions import Action, button
 from foundation.admin_base.display import OF_DISPUTES, link, status_label
 from foundation.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
+from foundation.admin_base.status_words import status_word
 from foundation.models import JournalLine
 from foundation.money import format_amount
 from foundation.operations import dispatch
 from orders import selectors as order_selectors, tasks
+from orders.admin.orders import number_text
 from orders.models import Saga
 from orders.payment import gateway_lookups
 from payments import disputes, gateways, rows as payment_rows, selectors
@@ -52,15 +54,16 @@ STATES: dict[str, Any] = {
 class PaymentAdmin(RecordsAdmin):
     """Shows every field but the card's token."""
 
-    list_display = [
-        "id",
-        "order_page",
+    list_display = ["about", "shown_status", "card_amount", "points_amount", "account", "created_at"]
+    exported = [
+        "order_key",
         "account",
         "shown_status",
         "points_amount",
         "card_amount",
         "created_at",
     ]
+    technical = ["gateway_account", "charge_key", "charge", "failure_code", "saga"]
     list_filter = [
         choice_filter(
             _("state"),
@@ -72,7 +75,7 @@ class PaymentAdmin(RecordsAdmin):
     ]
     ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
     list_filter_sheet = False
-    list_prefetch_related = ["account"]
+    list_prefetch_related = ["account", "order"]
     search_fields = ["id", "order_id", "charge_key", "account__username"]
     search_help_text = format_lazy(
         _(
@@ -84,7 +87,6 @@ class PaymentAdmin(RecordsAdmin):
     actions_detail = ["look_up"]
     readonly_fields = ["order_page", "shown_status", "next_action", "dispute", "charge", "saga", "looked_up"]
     fields = [
-        "id",
         "order_page",
         "account",
         "shown_status",
@@ -107,12 +109,17 @@ class PaymentAdmin(RecordsAdmin):
         "looked_up",
         "created_at",
         "settled_at",
+        "id",
     ]
 
+    about = column(
+        _("order"), lambda row: number_text(row.order) if row.order else gettext("top-up"), ordering="order_id"
+    )
+    order_key = column(_("order"), lambda row: row.order_id or gettext("top-up"))
     order_page = column(
         _("order"),
         lambda row: (
-            link(row.order_id, "admin:orders_order_change", row.order_id)
+            link(row.order, "admin:orders_order_change", row.order_id)
             if row.order_id
             else gettext("top-up")
         ),
@@ -148,7 +155,7 @@ class PaymentAdmin(RecordsAdmin):
     def saga(self, payment: Payment) -> str:
         saga = Saga.objects.filter(subject_id=payment.pk, kind__in=("purchase", "top_up")).first()
         return (
-            link(f"{saga.kind}, {saga.get_state_display()}", "admin:orders_saga_change", saga.pk)
+            link(f"{status_word(saga.kind)}, {saga.get_state_display()}", "admin:orders_saga_change", saga.pk)
             if saga
             else "-"
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.text import capfirst
@@ -24,12 +24,14 @@ from foundation.admin_base.lists import (
     column,
     key_column,
     parse_uuid,
+    plain_column,
 )
+from foundation.admin_base.status_words import status_word
 from foundation.approval_models import Approval
 from foundation.models import JournalLine
 from foundation.operations import dispatch
-from orders import selectors, tasks
-from orders.models import Refund, Saga, SagaLog
+from orders import order_numbers, selectors, tasks
+from orders.models import Order, Refund, Saga, SagaLog
 from orders.saga import operator_actions
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from orders.saga.operator_actions import LONGEST_REFERENCE, OperatorAction
@@ -51,9 +53,9 @@ STATES = {
 }
 """The index on the next attempt finds the unfinished sagas."""
 # Django's own filters would read the tables for them.
-KINDS = {name: (name, Q(kind=name)) for name in sorted(SAGA_TYPES)}
+KINDS = {name: (status_word(name), Q(kind=name)) for name in sorted(SAGA_TYPES)}
 STEPS = {
-    name: (name, Q(step=name))
+    name: (status_word(name), Q(step=name))
     for name in sorted({step.name for type in SAGA_TYPES.values() for step in type.steps})
 }
 
@@ -73,8 +75,15 @@ class CompleteForm(ActionForm):
 
 class SagaLogInline(ReadOnlyInline):
     model = SagaLog
-    fields = ["at", "step", "direction", "event", "attempt", "detail", "reference"]
+    fields = ["at", "shown_step", "direction", "event", "attempt", "shown_detail", "reference"]
+    readonly_fields = ["shown_step", "shown_detail"]
     ordering = ["at", "id"]
+    # What is shown as its title would be the step's code again.
+    classes = ["collapse"]
+    verbose_name_plural = _("Technical details")
+
+    shown_step = plain_column("step", _("step"))
+    shown_detail = plain_column("detail", _("detail"))
 
 
 def _is_unfinished(request: HttpRequest, saga: Saga) -> bool:
@@ -85,16 +94,8 @@ def _is_unfinished(request: HttpRequest, saga: Saga) -> bool:
 class SagaAdmin(RecordsAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
-    list_display = [
-        "id",
-        "shown_kind",
-        "order",
-        "shown_state",
-        "step",
-        "deadline_at",
-        "attempts",
-        "last_error",
-    ]
+    list_display = ["about", "shown_state", "step", "deadline_at", "attempts", "shown_error"]
+    exported = ["shown_kind", "order_key", "shown_state", "step", "deadline_at", "attempts", "last_error"]
     list_filter = [
         choice_filter(_("need of an operator"), "needs", NEEDS, opened_with=lambda: "operator"),
         choice_filter(_("kind"), "kind", KINDS),
@@ -127,10 +128,16 @@ class SagaAdmin(RecordsAdmin):
     ]
     readonly_fields = ["shown_kind", "order", "shown_state", "step", "operators"]
     inlines = [SagaLogInline]
+    technical = [
+        *("subject_id", "last_error", "failure_code", "failure_detail", "lease_token", "leased_until"),
+        *("open_call", "request_id", "traceparent"),
+    ]
     actions_detail = ["retry", "compensate", "complete"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Saga]":
-        return selectors.with_final_lines(super().get_queryset(request))
+        numbers = Order.objects.filter(pk=OuterRef("about_id")).values("number")
+        found = super().get_queryset(request).annotate(order_number=Subquery(numbers))
+        return selectors.with_final_lines(found)
 
     def search(self, rows: "QuerySet[Saga]", term: str) -> "QuerySet[Saga]":
         """The saga of an id, or those of a payment, of a refund, or of all of an order, by index."""
@@ -142,17 +149,31 @@ class SagaAdmin(RecordsAdmin):
             subjects += model.objects.filter(order_id=id).values_list("id", flat=True)
         return rows.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id__in=subjects))
 
-    shown_kind = column(_("kind"), selectors.shown_kind)
+    about = column(
+        _("saga"),
+        lambda saga: f"{status_word(selectors.shown_kind(saga))} {order_numbers.shown(saga.order_number)}",
+    )
+    order_key = key_column("about_id", _("order"))
+    shown_error = plain_column("last_error", _("last error"))
+    shown_kind = column(_("kind"), lambda saga: status_word(selectors.shown_kind(saga)))
     shown_state = column(_("state"), lambda saga: status_label(saga.state))
 
     @display(description=_("current step"))
     def step(self, saga: Saga) -> str:
         step = selectors.step_name(saga)
-        return operator_actions.position(saga.direction, step) if step else ""
+        return status_word(operator_actions.position(saga.direction, step)) if step else ""
 
     order = column(
         _("order"),
-        lambda saga: link(saga.about_id, "admin:orders_order_change", saga.about_id) if saga.about_id else "",
+        lambda saga: (
+            link(
+                order_numbers.shown(saga.order_number) or gettext("Open"),
+                "admin:orders_order_change",
+                saga.about_id,
+            )
+            if saga.about_id
+            else ""
+        ),
     )
 
     @display(description=_("operator actions"))
@@ -195,10 +216,14 @@ def _forcing(saga: Saga, action: OperatorAction, **look: Any) -> Action:
 
 @admin.register(SagaLog)
 class SagaLogAdmin(RecordsAdmin):
-    list_display = ["at", "saga_key", "step", "direction", "event", "attempt", "detail"]
+    list_display = ["at", "shown_step", "direction", "event", "attempt", "shown_detail"]
+    exported = ["at", "saga_key", "step", "direction", "event", "attempt", "detail"]
+    technical = ["saga", "step", "reference", "detail"]
     list_filter = [choice_filter(_("step"), "step", STEPS), "direction", "event"]
     unindexed_filters = {"step", "direction__exact", "event__exact"}
     search_fields = ["saga_id"]
     search_help_text = _("The id of a saga")
 
     saga_key = key_column("saga_id", _("saga id"))
+    shown_step = plain_column("step", _("step"))
+    shown_detail = plain_column("detail", _("detail"))

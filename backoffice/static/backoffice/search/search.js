@@ -4,27 +4,40 @@
 
 document.addEventListener("DOMContentLoaded", () => {
   const DELAY_MS = 300;
-  const SHORTEST = 3;
+  const SHORTEST = 2;
 
   for (const form of document.querySelectorAll("form[data-search]")) setUp(form);
 
   document.addEventListener("keydown", (event) => {
-    const isShortcut = event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey;
-    if (!isShortcut || event.shiftKey) return;
+    const isCtrlK = event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey;
+    const isSlash = event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !isTyping(event.target);
+    if (!isCtrlK && !isSlash) return;
     event.preventDefault();
-    const boxes = [...document.querySelectorAll("form[data-search] input")];
-    const shown = boxes.find((box) => box.offsetParent !== null);
-    if (shown) {
-      shown.focus();
-      shown.select();
-    } else {
-      const link = document.querySelector(".fc-search-link");
-      if (link) link.click();
-    }
+    focusBox();
+  });
+  document.querySelector(".fc-search-link")?.addEventListener("click", (event) => {
+    event.preventDefault();
+    focusBox();
   });
 
+  function isTyping(element) {
+    return element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName);
+  }
+
+  // The box of the sidebar; where that is closed, the one of the dialog.
+  function focusBox() {
+    const dialog = document.querySelector(".fc-search-dialog");
+    const boxes = [...document.querySelectorAll("form[data-search] input[name=q]")];
+    if (dialog && !boxes.some((box) => box.offsetParent !== null)) dialog.showModal();
+    const shown = boxes.find((box) => box.offsetParent !== null);
+    if (!shown) return;
+    shown.focus();
+    shown.select();
+  }
+
   function setUp(form) {
-    const input = form.querySelector("input");
+    const input = form.querySelector("input[name=q]");
+    const first = form.querySelector("input[name=first]");
     const list = form.querySelector("ul");
     const status = form.querySelector('[role="status"]');
     let timer = 0;
@@ -38,12 +51,17 @@ document.addEventListener("DOMContentLoaded", () => {
 
     input.addEventListener("input", () => {
       stop();
+      close();
       const term = input.value.trim();
       if (term.length < SHORTEST) return close();
       timer = setTimeout(() => load(term), DELAY_MS);
     });
     input.addEventListener("keydown", onKey);
-    form.addEventListener("submit", stop);
+    form.addEventListener("submit", () => {
+      stop();
+      // Enter opens the first one, also before the list is there.
+      first.disabled = false;
+    });
     form.addEventListener("focusout", (event) => {
       if (!form.contains(event.relatedTarget)) close();
     });
@@ -65,16 +83,17 @@ document.addEventListener("DOMContentLoaded", () => {
         const address = `${form.dataset.hits}?${new URLSearchParams({ q: term })}`;
         const answer = await fetch(address, { signal: request.signal, credentials: "same-origin" });
         if (answer.redirected || !answer.ok) throw new Error(String(answer.status));
-        show((await answer.json()).hits);
+        show((await answer.json()).hits, term);
       } catch (error) {
         if (error.name !== "AbortError") say(form.dataset.away);
       }
     }
 
-    function show(hits) {
+    function show(hits, term) {
       if (document.activeElement !== input) return;
       if (!hits.length) return say(form.dataset.none);
-      list.replaceChildren(...hits.map(option));
+      const all = { title: form.dataset.all, address: `${form.action}?${new URLSearchParams({ q: term })}` };
+      list.replaceChildren(...[...hits, all].flatMap(optionBelowKind));
       choose(-1);
       expand();
       status.textContent = hits.length;
@@ -91,16 +110,26 @@ document.addEventListener("DOMContentLoaded", () => {
       status.textContent = text;
     }
 
+    function optionBelowKind(hit, index, all) {
+      if (!hit.kind || hit.kind === all[index - 1]?.kind) return [option(hit, index)];
+      const heading = document.createElement("li");
+      heading.className = "fc-search-kind";
+      heading.setAttribute("role", "presentation");
+      heading.textContent = hit.kind;
+      return [heading, option(hit, index)];
+    }
+
     function option(hit, index) {
       const item = document.createElement("li");
       item.id = `${list.id}-${index}`;
       item.setAttribute("role", "option");
       item.setAttribute("aria-selected", "false");
       item.dataset.address = hit.address;
-      for (const name of ["kind", "title", "detail"]) {
+      if (hit.kind) item.setAttribute("aria-label", [hit.kind, hit.title, hit.detail].join(", "));
+      for (const name of ["title", "detail"]) {
         const part = document.createElement("span");
         part.className = `fc-search-${name}`;
-        part.textContent = hit[name];
+        part.textContent = hit[name] ?? "";
         item.append(part, " ");
       }
       return item;
@@ -117,9 +146,9 @@ document.addEventListener("DOMContentLoaded", () => {
         const step = event.key === "ArrowDown" ? 1 : -1;
         // One place more than options: the one before the first is the input itself.
         choose(((chosen + 1 + step + options.length + 1) % (options.length + 1)) - 1);
-      } else if (event.key === "Enter" && chosen >= 0 && !list.hidden) {
+      } else if (event.key === "Enter" && !list.hidden && options.length) {
         event.preventDefault();
-        open(options[chosen]);
+        open(options[Math.max(chosen, 0)]);
       }
     }
 
