@@ -101,7 +101,7 @@ class ApiKey(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.prefix})"
+        return self.name
 
 
 class ApiKeySecret(models.Model):

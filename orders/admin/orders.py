@@ -209,7 +209,7 @@ def _total(order: Order) -> SafeString:
 class OrderAdmin(RecordsAdmin):
     """Orders are read-only; the buttons call the domain functions that the API calls."""
 
-    list_display = ["shown_number", "items", "shown_status", "total_figure", "account", "placed"]
+    list_display = ["shown_number", "items", "shown_status", "total_figure", "buyer", "placed"]
     exported = [
         "shown_number",
         "account",
@@ -248,6 +248,7 @@ class OrderAdmin(RecordsAdmin):
     items = column(_("items"), lambda order: items_text(order))
     shown_status = column(_("status"), lambda order: status_label(_status(order)))
     total_figure = column(_("total"), lambda order: _total(order))
+    buyer = column(_("buyer"), lambda order: order.account)
     placed = column(_("placed"), lambda order: time_tag(order.placed_at), ordering="placed_at")
     metadata_text = column(_("metadata"), lambda order: json.dumps(order.metadata or {}))
 

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from accounts.tests.api_keys import client_with
-from accounts.tests.clients import Api, client_of, faults, new_superuser, problem_of
+from accounts.tests.clients import Api, client_of, faults, new_superuser, problem_of, signed_in
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock
@@ -17,7 +17,9 @@ from foundation.http.pagination import ROWS_AT_ONCE
 from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns, staff_member
 from foundation.tests.instants import ago, from_now
 from foundation.tests.second_connection import ask
+from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders.models import Order
 from orders.tests import buying
 from sales.models import Sale
 from sales.tests.factories import create_sale
@@ -112,9 +114,8 @@ def minute(seconds: int) -> str:
     return (NOON + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
 
-@pytest.mark.parametrize("rows", ROWS)
-def test_orders_of_each_filter_are_read_by_an_index(accounts, staff, rows):
-    often, seldom = ProductFactory(), ProductFactory()
+def fill_orders(accounts: list[int], often: Product, seldom: Product, rows: int) -> None:
+    """Orders of these accounts in turn, one second after the other, each with a line of one of the products."""
     # The oldest ones are of each other kind, so that the newest first are all but these.
     status = (
         "CASE WHEN n < 20 THEN 'refunding' WHEN n < 40 THEN 'cancelled' WHEN n < 60 THEN 'expired'"
@@ -154,6 +155,12 @@ def test_orders_of_each_filter_are_read_by_an_index(accounts, staff, rows):
         discount_amount="0",
         refunded_quantity="0",
     )
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_orders_of_each_filter_are_read_by_an_index(accounts, staff, rows):
+    often, seldom = ProductFactory(), ProductFactory()
+    fill_orders(accounts, often, seldom, rows)
     filters = {
         "": 50,
         "status=paid": 50,
@@ -183,6 +190,55 @@ def test_orders_of_each_filter_are_read_by_an_index(accounts, staff, rows):
     }
     check(staff, "/orders?", filters)
     check(staff, f"/orders?account={accounts[7]}&", of_owner, most=PAGE_READS + 4 * rows // ACCOUNTS)
+
+
+ORDERS = "/admin/orders/order/"
+OF_THE_FIRST = "placed_at_from=2026-01-01&placed_at_to=2026-01-01"
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_list_of_orders_reads_a_page_or_a_bounded_part_by_each_filter_in_either_order(
+    accounts, staff, rows
+):
+    """Whatever is not in the order of an index is looked for in so many rows a page."""
+    often, seldom = ProductFactory(name="Tea"), ProductFactory(name="Lamp")
+    fill_orders(accounts, often, seldom, rows)
+    campaign = CampaignFactory(name="Spring")
+    for id in Order.objects.order_by("id").values_list("pk", flat=True)[:3]:
+        coupon = coupon_of(campaign)
+        set_columns(coupon, order_id=id, status="redeemed")
+    operator = signed_in(SuperuserFactory())
+    by_index = {
+        "": 50,
+        "status__exact=paid": 50,
+        "status__exact=refunding": 20,
+        "product=tea": 50,
+        f"product={seldom.sku}": 30,
+        "product=lam": 30,
+        "campaign=spring": 3,
+        OF_THE_FIRST: 50,
+        "placed_at_to=2025-12-31": 0,
+    }
+    in_parts = {
+        "total=5": 50,
+        "total=4-6": 50,
+        "total=6": 0,
+        "method=card": 50,
+        "method=points": 0,
+        "status__exact=paid&product=tea": 50,
+        f"status__exact=paid&{OF_THE_FIRST}": 50,
+    }
+    wrong = []
+    for query, expected in [*by_index.items(), *in_parts.items()]:
+        most = BOUNDED_READS if query in in_parts else PAGE_READS
+        for order in ("", "&o=5", "&o=-5"):
+            ask(connection, "FLUSH STATUS")
+            answer = operator.get(f"{ORDERS}?{query}{order}")
+            counts = dict(ask(connection, "SHOW SESSION STATUS LIKE 'Handler\\_read\\_%%'"))
+            found, reads = len(answer.context["cl"].result_list), sum(map(int, counts.values()))
+            if found != expected or reads > most:
+                wrong.append(f"{query}{order}: {found} rows, {reads} read")
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("rows", ROWS)
