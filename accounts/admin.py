@@ -40,7 +40,7 @@ from foundation.admin_base.actions import (
     run_for_selected,
 )
 from foundation.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
-from foundation.admin_base.display import StatusLabel, admin_page, link, status_label
+from foundation.admin_base.display import StatusLabel, admin_page, status_label
 from foundation.admin_base.forms import ChangeForm
 from foundation.admin_base.lists import ChoiceFilter, KeysetMixin, SearchMixin, column
 

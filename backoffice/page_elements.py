@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
 from coupons.models import Campaign
+from foundation import clock
 from foundation.admin_base import display
 from foundation.lazy_texts import Text
 from sales.models import SaleEntry

@@ -1,7 +1,5 @@
 """Admin pages of idempotency keys, transactions, laws and the journal."""
 
-from typing import Any
-
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet

@@ -15,7 +15,14 @@ from unfold.admin import ModelAdmin
 from foundation.admin_base.actions import Action, button
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import stored_text
-from foundation.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid, plain_column
+from foundation.admin_base.lists import (
+    ReadOnlyInline,
+    RecordsAdmin,
+    choice_filter,
+    key_column,
+    parse_uuid,
+    plain_column,
+)
 from foundation.money import format_amount
 from foundation.operations import dispatch
 from payments import tasks
@@ -155,15 +162,7 @@ class WebhookEventAdmin(RecordsAdmin):
 class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     """Each comparison with what differs and what to do about it; orphaned charges can be refunded."""
 
-    list_display = [
-        "started_at",
-        "ended_at",
-        "since_at",
-        "checked",
-        "differences",
-        "refunded",
-        "unread",
-    ]
+    list_display = ["started_at", "ended_at", "since_at", "checked", "differences", "refunded", "unread"]
     ordering = ["-id"]
     show_full_result_count = False
     # Its own template shows everything.

@@ -1,6 +1,6 @@
 """The search: whole ids and keys, and beginnings of codes and of accounts' names, each by an index; ends of
-orders' numbers, and parts of the names of campaigns, sales and products, among the newest rows. On a page, and
-while a term is typed.
+orders' numbers, and parts of the names of campaigns, sales and products, among the newest rows. It answers on
+a page, and while a term is typed.
 
 A finder reads one kind of rows, as many as `most`.
 """

@@ -102,7 +102,9 @@ class OperatorsList(ChangeList):
         if asked:
             self.params[ORDER_VAR] = asked
         is_turned = bool(self.sortable_by and asked) and asked.startswith("-") != ordering[0].startswith("-")
-        return [name[1:] if name.startswith("-") else f"-{name}" for name in ordering] if is_turned else ordering
+        return (
+            [name[1:] if name.startswith("-") else f"-{name}" for name in ordering] if is_turned else ordering
+        )
 
     def get_ordering_field(self, field_name: Any) -> Any:
         if self.sortable_by is not None and field_name not in self.sortable_by:
@@ -311,7 +313,7 @@ class ReadOnlyMixin(ListMixin):
             if field.related_model
             and not request.user.has_perm(field.related_model._meta.label_lower.replace(".", ".view_"))
         }
-        fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        fieldsets = super().get_fieldsets(request, obj)
         return [
             (title, options | {"fields": [unlinked.get(name, name) for name in options["fields"]]})
             for title, options in fieldsets

@@ -116,7 +116,7 @@ def time_tag(at: datetime | None) -> str:
     """An instant as how long ago it was, with the instant itself on hover."""
     if at is None:
         return ""
-    exact = f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S %Z}"
+    exact = f"{at.astimezone(timezone.get_current_timezone()):%Y-%m-%d %H:%M:%S %Z}"
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, ago(at))
 
 
@@ -125,7 +125,7 @@ def shown_column(model: type[Model], name: Any) -> Any:
     their age. All others as Django has them.
     """
     try:
-        field = model._meta.get_field(name)
+        field: Any = model._meta.get_field(name)
     except FieldDoesNotExist:
         return name
     is_instant = isinstance(field, DateTimeField)

@@ -55,7 +55,11 @@ def find_named(rows: "QuerySet[Any]", term: str, *by: str) -> "QuerySet[Any]":
     def has(lookup: str) -> Q:
         return reduce(or_, (Q(**{f"{name}__{lookup}": text}) for name in by for text in texts))
 
-    return newest_rows(rows).filter(has("icontains")).order_by(Case(When(has("iexact"), then=0), default=1), "-pk")
+    return (
+        newest_rows(rows)
+        .filter(has("icontains"))
+        .order_by(Case(When(has("iexact"), then=0), default=1), "-pk")
+    )
 
 
 class SearchMixin:

@@ -200,7 +200,9 @@ def items_text(order: Order) -> str:
 
 
 def _total(order: Order) -> SafeString:
-    refunded = gettext("refunded %(amount)s") % {"amount": format_number(order.refunded_amount, order.currency)}
+    refunded = gettext("refunded %(amount)s") % {
+        "amount": format_number(order.refunded_amount, order.currency)
+    }
     note = format_html(' <span class="fc-cell-note">{}</span>', refunded) if order.refunded_amount else ""
     return format_html("{}{}", format_number(order.total_amount, order.currency), note)
 
@@ -234,7 +236,7 @@ class OrderAdmin(RecordsAdmin):
     # No index has amounts: one would cost each order a write more.
     unindexed_filters = {"total", "method"}
     are_filters_indexed_together = False
-    ordering_of_filters = dict.fromkeys(["placed_at_from", "placed_at_to"], ["-placed_at", "-id"])
+    ordering_of_filters = dict.fromkeys(["placed_at_from", "placed_at_to"], ("-placed_at", "-id"))
     sortable_by = ["placed"]
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account", "lines"]

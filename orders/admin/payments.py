@@ -55,14 +55,7 @@ class PaymentAdmin(RecordsAdmin):
     """Shows every field but the card's token."""
 
     list_display = ["about", "shown_status", "card_amount", "points_amount", "account", "created_at"]
-    exported = [
-        "order_key",
-        "account",
-        "shown_status",
-        "points_amount",
-        "card_amount",
-        "created_at",
-    ]
+    exported = ["order_key", "account", "shown_status", "points_amount", "card_amount", "created_at"]
     technical = ["gateway_account", "charge_key", "charge", "failure_code", "saga"]
     list_filter = [
         choice_filter(
@@ -113,15 +106,15 @@ class PaymentAdmin(RecordsAdmin):
     ]
 
     about = column(
-        _("order"), lambda row: number_text(row.order) if row.order else gettext("top-up"), ordering="order_id"
+        _("order"),
+        lambda row: number_text(row.order) if row.order else gettext("top-up"),
+        ordering="order_id",
     )
     order_key = column(_("order"), lambda row: row.order_id or gettext("top-up"))
     order_page = column(
         _("order"),
         lambda row: (
-            link(row.order, "admin:orders_order_change", row.order_id)
-            if row.order_id
-            else gettext("top-up")
+            link(row.order, "admin:orders_order_change", row.order_id) if row.order_id else gettext("top-up")
         ),
         ordering="order_id",
     )

@@ -34,16 +34,16 @@ def cells(client: Any, **query: str) -> list[str]:
     answer = client.get(LIST, query)
     pages = answer.context["cl"].model_admin
     shown = ("items", "total_figure", "buyer", "placed")
-    return [" ".join(str(getattr(pages, name)(row)) for name in shown) for row in answer.context["cl"].result_list]
+    return [
+        " ".join(str(getattr(pages, name)(row)) for name in shown) for row in answer.context["cl"].result_list
+    ]
 
 
 def found(client: Any, **query: str) -> list[str]:
     return [row.number for row in client.get(LIST, query).context["cl"].result_list]
 
 
-def test_a_row_says_what_was_ordered_how_much_is_refunded_by_whom_and_when(
-    client, order, unlawful
-):
+def test_a_row_says_what_was_ordered_how_much_is_refunded_by_whom_and_when(client, order, unlawful):
     line = order.lines.get()
     set_columns(line, name="Stoneware mug")
     set_columns(order, refunded_amount=3)

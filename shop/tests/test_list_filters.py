@@ -115,7 +115,7 @@ def minute(seconds: int) -> str:
 
 
 def fill_orders(accounts: list[int], often: Product, seldom: Product, rows: int) -> None:
-    """Orders of these accounts in turn, one second after the other, each with a line of one of the products."""
+    """Orders of these accounts in turn, one a second, each with a line of one of the products."""
     # The oldest ones are of each other kind, so that the newest first are all but these.
     status = (
         "CASE WHEN n < 20 THEN 'refunding' WHEN n < 40 THEN 'cancelled' WHEN n < 60 THEN 'expired'"

@@ -15,7 +15,11 @@ from foundation.tests import admin_addresses
 from foundation.tests.case_tables import check_each
 
 pytestmark = pytest.mark.django_db
-EVERY_ROW = {"Saga": {"needs": "everything"}, "Approval": {"decision": "everything"}, "Payment": {"show": "everything"}}
+EVERY_ROW = {
+    "Saga": {"needs": "everything"},
+    "Approval": {"decision": "everything"},
+    "Payment": {"show": "everything"},
+}
 NOT_SAID = re.compile(
     r"\b[a-z]+(?:_[a-z0-9]+)+\b"
     r"|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|\b[0-9a-f]{32}\b"
