@@ -15,7 +15,7 @@ from accounts.operating.pausing_admin import PausableAdmin
 from foundation import clock, form_fields, literals
 from foundation.admin_base.display import link, status_label
 from foundation.admin_base.forms import TermsForm
-from foundation.admin_base.lists import RecordsAdmin, column
+from foundation.admin_base.lists import RecordsAdmin, column, key_column
 from foundation.admin_base.status_words import status_word
 from inventory.models import Product
 from sales import metrics, schemas, terms
@@ -200,7 +200,7 @@ class SaleEntryAdmin(RecordsAdmin):
         "admitted_until",
         "order",
     ]
-    exported = ["sale", "account", "shown_status", "position", *list_display[4:7], "order_id"]
+    exported = ["sale", "account", "shown_status", "position", *list_display[4:7], "order_key"]
     list_prefetch_related = ["sale", "account", "order"]
     list_filter = [SaleFilter, "status", "created_at"]
     # Entries of a sale may be far apart from each other, among those of sales that ran beside it.
@@ -209,4 +209,5 @@ class SaleEntryAdmin(RecordsAdmin):
     search_fields = ["id", "order", "account__username"]
     search_help_text = _("The id of an entry or of its order, or an account's name")
 
+    order_key = key_column("order_id", _("order"))
     shown_status = column(_("status"), lambda entry: status_label(entry.status_at(clock.now()).value))

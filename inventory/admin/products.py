@@ -26,7 +26,7 @@ from foundation.admin_base.actions import Action, ActionForm, ActionPreview, For
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import status_label
 from foundation.admin_base.forms import TermsForm
-from foundation.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column
+from foundation.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column, key_column
 from foundation.admin_base.status_words import WORDS, status_word
 from foundation.errors import Rejected, Unavailable
 from foundation.http.validation import LARGEST_AMOUNT
@@ -241,12 +241,14 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
 @admin.register(StockMovement)
 class StockMovementAdmin(RecordsAdmin):
     list_display = ["product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
-    exported = ["product", "kind", "delta", "on_hand_after", "order_id", "reason", "at"]
+    exported = ["product", "kind", "delta", "on_hand_after", "order_key", "reason", "at"]
     list_prefetch_related = ["product", "order"]
     list_filter = [choice_filter(_("source"), "source", SOURCES), "at"]
     linked_lookups = ["product__id__exact"]
     search_fields = ["product__sku"]
     search_help_text = _("The whole sku of a product")
+
+    order_key = key_column("order_id", _("order"))
 
 
 @admin.register(Delivery)
