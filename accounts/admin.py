@@ -281,7 +281,7 @@ class MakeKeyForm(ActionForm):
 class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Keys of all accounts, revoked ones too; never their secrets."""
 
-    list_display = ["name", "state", "maker", "scope_list", "expires_at", "last_used_at"]
+    list_display = ["shown_name", "state", "maker", "scope_list", "expires_at", "last_used_at"]
     exported = ["name", "prefix", "maker", "state", "scope_list", "expires_at", "last_used_at"]
     technical = ["prefix"]
     list_select_related = ["maker"]
@@ -307,6 +307,7 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         """By the part of a secret that may be shown: the rest of a pasted one is not looked at."""
         return rows.filter(prefix__startswith=term[: keys.PREFIX_LENGTH])
 
+    shown_name = column(_("name"), str)
     scope_list = column(_("scopes"), lambda key: ", ".join(key.scopes))
 
     @admin.display(description=_("state"))

@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.db import models
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
 from foundation.fields import ExactCharField
 
@@ -101,7 +101,7 @@ class ApiKey(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return self.name or gettext("key %(id)s") % {"id": self.pk}
 
 
 class ApiKeySecret(models.Model):

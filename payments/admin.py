@@ -19,10 +19,12 @@ from foundation.admin_base.lists import (
     ReadOnlyInline,
     RecordsAdmin,
     choice_filter,
+    column,
     key_column,
     parse_uuid,
     plain_column,
 )
+from foundation.admin_base.status_words import plain_text
 from foundation.money import format_amount
 from foundation.operations import dispatch
 from payments import tasks
@@ -121,10 +123,10 @@ class EntryAdmin(RecordsAdmin):
 
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(RecordsAdmin):
-    list_display = ["shown_type", "gateway", "received_at", "handled_at", "shown_outcome"]
+    list_display = ["shown_event", "received_at", "handled_at", "shown_outcome"]
     exported = ["gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
     technical = ["type", "event_id", "charge_key", "outcome", "payload"]
-    shown_type = plain_column("type", _("type"))
+    shown_event = column(_("event"), lambda row: plain_text(str(row)))
     shown_outcome = plain_column("outcome", _("outcome"))
     list_filter = [
         choice_filter(_("gateway"), "gateway", GATEWAYS),
