@@ -37,9 +37,9 @@ from foundation.operations.audits.laws import LAWS
 from inventory import products, selectors as stock_selectors
 from inventory.models import Product
 from orders import selectors as order_selectors
+from orders.admin import situations
 from orders.models import Saga
 from orders.payment import refunding
-from orders.saga import operator_actions
 from payments import disputes
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import reconciling
@@ -98,8 +98,8 @@ def stuck_sagas(request: HttpRequest) -> Work:
         [_saga_row(saga) for saga in sagas],
         unit=ngettext("needs an operator", "need an operator", number),
         note=gettext("The earliest deadline is first."),
-        calm=gettext("Nothing to do: no saga needs an operator."),
-        links=[link(gettext("All sagas that need an operator"), "admin:orders_saga_changelist")],
+        calm=gettext("Nothing to do: no payment or refund is stuck."),
+        links=[link(gettext("All that are stuck"), "admin:orders_saga_changelist")],
         state=State.ALARM,
     )
 
@@ -431,22 +431,9 @@ def _running(
 
 
 def _saga_row(saga: Saga) -> Row:
-    late_since = order_selectors.late_since(saga)
-    step = order_selectors.step_name(saga)
-    since = (
-        gettext("late for %(age)s") % {"age": age(late_since)}
-        if late_since
-        else gettext("began %(ago)s") % {"ago": ago(saga.created_at)}
-    )
-    attempts = ngettext("%(count)s failed attempt", "%(count)s failed attempts", saga.attempts)
-    return _row(
-        row_link(saga, f"{order_selectors.shown_kind(saga)} {str(saga.id)[-12:]}"),
-        operator_actions.position(saga.direction, step) if step else "",
-        since,
-        attempts % {"count": saga.attempts} if saga.attempts else "",
-        stored_text(saga.last_error)[:LONGEST_ERROR],
-        status=saga.state,
-    )
+    late_since = order_selectors.late_since(saga) or saga.created_at
+    link_to_page = row_link(saga, situations.title(saga))
+    return _row(link_to_page, gettext("waiting for %(age)s") % {"age": age(late_since)})
 
 
 class Section(NamedTuple):
@@ -460,7 +447,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section("sagas", gettext_lazy("Sagas that need an operator"), "sync_problem", Saga, stuck_sagas),
+    Section("sagas", gettext_lazy("Stuck payments and refunds"), "sync_problem", Saga, stuck_sagas),
     Section("approvals", gettext_lazy("Approvals"), "how_to_reg", Approval, waiting_approvals),
     Section("payments", gettext_lazy("Payments in doubt"), "contact_support", Payment, payments_in_doubt),
     Section("disputes", gettext_lazy("Open disputes and failed refunds"), "gavel", Payment, open_disputes),

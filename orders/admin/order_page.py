@@ -21,6 +21,7 @@ from foundation.admin_base.display import COLOURS, OF_DISPUTES, status_label, st
 from foundation.admin_base.status_words import status_word
 from foundation.models import JournalLine
 from orders import cancellation, order_states, selectors
+from orders.admin import situations
 from orders.models import Order, RefundLine, Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
 from payments import disputes, gateways
@@ -91,7 +92,11 @@ def read(order: Order, request: HttpRequest) -> Page:
     if _may_view(page, request, "orders.view_saga", gettext("sagas")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
         sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id")
-        page["timelines"] = _draw_sagas(page, list(selectors.with_final_lines(sagas)), now)
+        found = list(selectors.with_final_lines(sagas))
+        page["timelines"] = _draw_sagas(page, found, now)
+        if request.user.has_perm("payments.view_payment"):
+            # One question at most: each may take a second.
+            page["situation"] = next(filter(None, map(situations.read, found)), None)
     if _may_view(page, request, "payments.view_transfer", gettext("ledger")):
         entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
         rows = order.transfers.order_by("-id").prefetch_related(entries)
@@ -149,32 +154,15 @@ def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Page:
         "page": reverse("admin:orders_saga_change", args=[saga.pk]),
         "state": saga.get_state_display(),
         "colour": COLOURS.get(saga.state, "default"),
+        "is_unfinished": not saga.ended_at,
         "is_compensating": saga.direction == UNDO and not saga.ended_at,
         "failure": _failure(saga),
         "last_error": "" if saga.ended_at else stored_text(saga.last_error),
-        "duration": duration_text(end - saga.created_at),
+        "duration": situations.duration_text(end - saga.created_at),
         "next_attempt_at": saga.next_attempt_at,
         "step_rows": list(_step_rows(saga, log, end=end)),
         "entries": [_entry(saga, list(lines)) for _, lines in alike],
     }
-
-
-def duration_text(time: timedelta) -> str:
-    """A length of time in its largest unit and the next: `3 min 20 s`."""
-    seconds, milliseconds = divmod(max(0, time // timedelta(milliseconds=1)), 1_000)
-    if not seconds:
-        return gettext("%(count)s ms") % {"count": milliseconds}
-    if seconds < 60:
-        return gettext("%(count)s s") % {"count": f"{seconds}.{milliseconds // 100}"}
-    text = gettext("%(minutes)s min %(seconds)s s")
-    if seconds >= 86_400:
-        text = gettext("%(days)s d %(hours)s h")
-    elif seconds >= 3_600:
-        text = gettext("%(hours)s h %(minutes)s min")
-    minutes = seconds // 60
-    hours = seconds // 3_600
-    days = seconds // 86_400
-    return text % {"days": days, "hours": hours % 24, "minutes": minutes % 60, "seconds": seconds % 60}
 
 
 def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
@@ -189,7 +177,7 @@ def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
         "count": len(alike),
         "at": first.at,
         "last_at": last.at,
-        "after": duration_text(first.at - saga.created_at),
+        "after": situations.duration_text(first.at - saga.created_at),
         "detail": stored_text(last.detail),
         "reference": last.reference,
     }

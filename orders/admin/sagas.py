@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_lazy as _
@@ -31,6 +31,7 @@ from foundation.approval_models import Approval
 from foundation.models import JournalLine
 from foundation.operations import dispatch
 from orders import order_numbers, selectors, tasks
+from orders.admin import situations
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.saga import operator_actions
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
@@ -149,6 +150,21 @@ class SagaAdmin(RecordsAdmin):
             subjects += model.objects.filter(order_id=id).values_list("id", flat=True)
         return rows.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id__in=subjects))
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """The situation comes first, with its one button; all others stand in the folded part."""
+        saga: Saga | None = kwargs.get("obj")
+        if saga is not None:
+            may_see = request.user.has_perm("payments.view_payment")
+            context |= {
+                "title": situations.title(saga),
+                "situation": situations.read(saga) if may_see else None,
+                "acts": context.pop("actions_detail", ()),
+                "saga": saga,
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
     about = column(
         _("saga"),
         lambda saga: f"{status_word(selectors.shown_kind(saga))} {order_numbers.shown(saga.order_number)}",
@@ -184,29 +200,34 @@ class SagaAdmin(RecordsAdmin):
         rows = ((f"{line.at:%Y-%m-%d %H:%M:%S}", line.actor_name, line.what, line.detail) for line in lines)
         return format_html_join("", "<div>{} {}: {}, “{}”</div>", rows)
 
-    @button(description=_("Retry"), icon="refresh", permissions=OPERATE, is_useful=_is_unfinished)
+    @button(description=_("Go on from here"), icon="refresh", permissions=OPERATE, is_useful=_is_unfinished)
     def retry(self, request: HttpRequest, saga: Saga) -> Action:
-        return _forcing(saga, operator_actions.RETRY, submit=_("Retry"))
+        return _forcing(request, saga, operator_actions.RETRY)
 
-    @button(description=_("Compensate"), icon="undo", permissions=OPERATE, is_useful=_is_unfinished)
+    @button(description=_("Undo all steps"), icon="undo", permissions=OPERATE, is_useful=_is_unfinished)
     def compensate(self, request: HttpRequest, saga: Saga) -> Action:
-        return _forcing(saga, operator_actions.COMPENSATE, submit=_("Compensate"))
+        return _forcing(request, saga, operator_actions.COMPENSATE)
 
-    @button(description=_("Complete"), icon="check", permissions=OPERATE, is_useful=_is_unfinished)
+    @button(
+        description=_("Record this step as done"), icon="check", permissions=OPERATE, is_useful=_is_unfinished
+    )
     def complete(self, request: HttpRequest, saga: Saga) -> Action:
-        return _forcing(saga, operator_actions.COMPLETE, submit=_("Complete"), form_class=CompleteForm)
+        return _forcing(request, saga, operator_actions.COMPLETE, form_class=CompleteForm)
 
 
-def _forcing(saga: Saga, action: OperatorAction, **look: Any) -> Action:
-    """The action that is called with the form's values."""
+def _forcing(request: HttpRequest, saga: Saga, action: OperatorAction, **look: Any) -> Action:
+    """The action that is called with the form's values, named by the outcome whose button led here."""
+    outcome = situations.OUTCOMES.get(request.GET.get("outcome", ""))
+    name = outcome.button if outcome and outcome.button else action.title
 
     def perform(data: FormData) -> Saga | Approval:
         arguments = {name: value for name, value in data.items() if name != "form_id"}
         return action.act(saga_id=saga.id, by=journal.current_actor(), **arguments)
 
     return Action(
-        title=action.title,
+        title=name,
         description=action.description,
+        submit=name,
         perform=perform,
         then=partial(dispatch.enqueue_shared, tasks.advance),
         report=lambda done: gettext("Recorded: %(next)s") % {"next": operator_actions.next_action(done)},

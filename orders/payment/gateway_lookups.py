@@ -5,6 +5,7 @@ its saga, which looks the charge up itself.
 """
 
 import threading
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from foundation.lazy_texts import mark
 from foundation.money import format_amount
 from orders.payment import gateway_bookings
 from orders.saga import rows as saga_rows
+from payments import gateways
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.reconciliation import comparison
@@ -28,6 +30,8 @@ from payments.transitions import UNSETTLED
 LOOKED_UP = "payment.looked_up"
 MOST_AT_ONCE = 4
 """Look-ups of a process at once: each holds a thread of the operators' pages until the gateway answers."""
+BRIEFLY_SECONDS = 1.0
+"""A page that shows the gateway's answer beside other things waits no longer for it."""
 _free = threading.BoundedSemaphore(MOST_AT_ONCE)
 SAID = {
     "succeeded": gettext_noop("The gateway has charged %(amount)s (%(reference)s)."),
@@ -90,6 +94,28 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     return outcome
 
 
+def ask_briefly(payment: Payment) -> GatewayResult | None:
+    """What the gateway has under the payment's key, for a page: nothing is booked by it. None without an
+    answer within `BRIEFLY_SECONDS`, or where too many look-ups wait already.
+    """
+    if not _free.acquire(blocking=False):
+        return None
+    answers = SimpleQueue[GatewayResult]()
+
+    def ask() -> None:
+        try:
+            answers.put(gateways.of(payment.books).find(key=payment.charge_key))
+        finally:
+            _free.release()
+
+    # The gateway's own time-out is longer than a page may take.
+    threading.Thread(target=ask, name="ask briefly", daemon=True).start()
+    try:
+        return answers.get(timeout=BRIEFLY_SECONDS)
+    except Empty:
+        return None
+
+
 def _look_up(payment: Payment) -> GatewayResult:
     if not _free.acquire(blocking=False):
         raise Unavailable(
@@ -105,7 +131,7 @@ def _look_up(payment: Payment) -> GatewayResult:
         _free.release()
 
 
-def in_words(result: GatewayResult, payment: Payment) -> str:
+def in_words(result: GatewayResult, payment: Payment, *, with_meaning: bool = True) -> str:
     """What the gateway says, and what it means for the payment."""
     reason = result.failure_detail or result.failure_code or result.status
     is_refunded = result.status == "succeeded" and result.refunded_amount
@@ -115,7 +141,7 @@ def in_words(result: GatewayResult, payment: Payment) -> str:
         "reference": result.reference,
         "reason": reason.removesuffix("."),
     }
-    return f"{said} {_meaning(result, payment)}"
+    return f"{said} {_meaning(result, payment)}" if with_meaning else said
 
 
 def _meaning(result: GatewayResult, payment: Payment) -> str:

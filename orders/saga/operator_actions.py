@@ -185,7 +185,7 @@ class OperatorAction(NamedTuple):
 
 RETRY = OperatorAction(
     retry,
-    mark("Retry at once, with a new deadline"),
+    mark("Go on at once, with a new deadline"),
     mark(
         "The saga continues from its current step, in its current direction. A stuck refund is made besides "
         "what was refunded at the gateway by hand until now: the gateway is asked, and nothing is done "
