@@ -102,6 +102,7 @@ class Action:
     once: str = ""
     is_one_transaction: bool = True
     form_class: Callable[..., ActionForm] = ActionForm
+    template: str = "admin_base/form.html"
     preview: Callable[[FormData], ActionPreview] | None = None
     is_dangerous: bool = False
     initial: Mapping[str, Any] = field(default_factory=dict)
@@ -153,11 +154,11 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
     A refusal is shown above the form, whose values and id stay, so that it may be sent again.
     """
     if request.method != "POST" or "form_id" not in request.POST:
-        return _render(request, action, "form", form=action.form_class(initial=dict(action.initial)))
+        return _render(request, action, action.template, form=action.form_class(initial=dict(action.initial)))
     form = action.form_class(request.POST, request.FILES)
     try:
         if not form.is_valid() or "edit" in request.POST:
-            return _render(request, action, "form", form=form)
+            return _render(request, action, action.template, form=form)
         if action.preview and CONFIRMED not in request.POST:
             return _ask_to_confirm(request, action, form, action.preview(form.cleaned_data))
         done = _perform(request, action, form)
@@ -166,7 +167,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
         return redirect(action.back)
     except FirstcomeError as error:
         form.add_error(None, _refusal_texts(error))
-        return _render(request, action, "form", form=form)
+        return _render(request, action, action.template, form=form)
     if isinstance(done, recorded_answers.Replay):
         messages.success(request, f"{SENT_BEFORE} {_recorded_report(done)}".rstrip())
         return redirect(action.back)
@@ -279,10 +280,10 @@ def _ask_to_confirm(
         for one in (value if isinstance(value, list) else [value])
     ]
     facts = [*preview.facts, (gettext("Reason"), form.cleaned_data["reason"])]
-    return _render(request, action, "confirmation", preview=preview, facts=facts, hidden=hidden)
+    return _render(request, action, "admin_base/confirmation.html", preview=preview, facts=facts, hidden=hidden)
 
 
-def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> HttpResponse:
+def _render(request: HttpRequest, action: Action, template: str, **context: Any) -> HttpResponse:
     # A template would call the preview.
     own = {"title": action.title, "action": action, "has_confirmation": action.preview is not None}
-    return admin_page(request, f"admin_base/{page}.html", own | context)
+    return admin_page(request, template, own | context)

@@ -1,11 +1,11 @@
 """The admin of orders, refunds and their lines: the page of an order, and what operators may do with it.
 
-A refund asks which units, then shows the amount, and then refunds exactly what was shown.
+A refund asks which units, shows the amount beside them, and then refunds exactly what was shown.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy as _
@@ -29,6 +29,7 @@ from coupons.models import Campaign, Coupon
 from events.webhooks import deliveries
 from foundation import clock, form_fields
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
+from foundation.admin_base.classes import refusal_text
 from foundation.admin_base.display import amount, status_label, time_tag
 from foundation.admin_base.forms import reason_field
 from foundation.admin_base.lists import (
@@ -167,17 +168,29 @@ class RefundForm(ActionForm):
                 max_value=line.quantity,
                 initial=0,
                 label=gettext("Units of %(sku)s, of %(left)s left") % {"sku": line.sku, "left": left},
-                help_text=line.name,
-                widget=UnfoldAdminIntegerFieldWidget(attrs={"min": 0, "max": left}),
+                widget=UnfoldAdminIntegerFieldWidget(attrs={"min": 0, "max": left, "inputmode": "numeric"}),
             )
-        self.order_fields(["what", *(f"units_{line.pk}" for line in lines), "restock", "reason"])
+        self.order_fields([*(f"units_{line.pk}" for line in lines), "what", "restock", "reason"])
+
+    def rows(self) -> list[tuple[OrderLine, int, forms.BoundField]]:
+        """Each line with what is left of it, and its field."""
+        return [
+            (line, line.quantity - line.refunded_quantity, self[f"units_{line.pk}"]) for line in self.lines
+        ]
+
+    def others(self) -> list[forms.BoundField]:
+        return [field for field in self if not field.name.startswith("units_")]
 
     def check(self, data: FormData) -> FormData:
         counts = {line.product_id: data[f"units_{line.pk}"] or 0 for line in self.lines}
         units = [Line(product_id=id, quantity=count) for id, count in counts.items() if count]
         if data["what"] == SOME and not units:
             raise forms.ValidationError(gettext("Enter the units of one product at least."))
-        if data["what"] != SOME and units:
+        # Steppers at what is left, or at what was left before another refund, are all of it.
+        is_all = data["what"] == ALL and all(
+            counts[line.product_id] >= line.quantity - line.refunded_quantity for line in self.lines
+        )
+        if data["what"] != SOME and units and not is_all:
             text = gettext("Either choose “These units:”, or enter 0 units to refund all that is left.")
             raise forms.ValidationError(text)
         return data | {"wanted": None if data["what"] == ALL else units}
@@ -244,7 +257,7 @@ class OrderAdmin(RecordsAdmin):
     search_help_text = _("An order's number or id, a coupon's code, or an account's name")
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
-    actions_detail = ["refund", "cancel", "resend_events"]
+    actions_detail = ["refund", "cancel", "cancel_and_refund", "resend_events"]
 
     shown_number = column(_("number"), lambda order: number_text(order))
     items = column(_("items"), lambda order: items_text(order))
@@ -284,33 +297,19 @@ class OrderAdmin(RecordsAdmin):
         variant=ActionVariant.PRIMARY,
         is_useful=lambda request, order: order.status in order_states.REFUNDABLE,
     )
-    def refund(self, request: HttpRequest, order: Order) -> Action:
-        """Which units, then the amount, then the refund of exactly what was shown."""
-        lines = list(order.lines.order_by("id"))
+    def refund(self, request: HttpRequest, order: Order) -> Action | HttpResponse:
+        left = sum(line.quantity - line.refunded_quantity for line in order.lines.all())
+        return _refunding(request, order, gettext("Refund order %(number)s"), with_all=left == 1)
 
-        def perform(data: FormData, keyed: KeyedCall) -> StartedRefund | Replay:
-            with _naming_left_units(lines):
-                return refunding.start_refund(
-                    order_id=order.pk,
-                    wanted=data["wanted"],
-                    reason=data["reason"],
-                    restock=data["restock"],
-                    keyed=keyed,
-                    expected=_expected(data["shown"]),
-                )
-
-        return Action(
-            title=gettext("Refund order %(id)s") % {"id": order},
-            description=_left(order),
-            submit=gettext("Refund"),
-            form_class=partial(RefundForm, lines, _owed(order)),
-            preview=partial(_preview, order, lines),
-            perform_keyed=perform,
-            then=partial(dispatch.enqueue_shared, tasks.advance),
-            once=f"refund {order.pk}",
-            report=partial(_done, order),
-            is_dangerous=True,
-        )
+    @button(
+        description=_("Cancel order"),
+        icon="block",
+        permissions=["orders.change_order", "orders.add_refund"],
+        is_useful=lambda request, order: order.status in order_states.REFUNDABLE,
+    )
+    def cancel_and_refund(self, request: HttpRequest, order: Order) -> Action | HttpResponse:
+        """A paid order is cancelled by the refund of all that is left."""
+        return _refunding(request, order, gettext("Cancel order %(number)s and refund it"), with_all=True)
 
     @button(
         description=_("Cancel"),
@@ -355,6 +354,63 @@ class OrderAdmin(RecordsAdmin):
             report=lambda count: queued % {"count": count},
             once=f"resend events of {order.pk}",
         )
+
+
+def _refunding(request: HttpRequest, order: Order, title: str, *, with_all: bool) -> Action | HttpResponse:
+    """Which units, with the amount beside them, then the refund of exactly what was shown.
+
+    The page's script asks for the amount of what is chosen, which the same rule decides as the refund; without
+    a script the amount has a page of its own.
+    """
+    lines = list(order.lines.order_by("id"))
+    form_class = partial(RefundForm, lines, _owed(order))
+    preview = partial(_preview, order, lines)
+    if request.method == "POST" and "live" in request.POST:
+        return _answer_live(form_class, preview, request)
+
+    def perform(data: FormData, keyed: KeyedCall) -> StartedRefund | Replay:
+        with _naming_left_units(lines):
+            return refunding.start_refund(
+                order_id=order.pk,
+                wanted=data["wanted"],
+                reason=data["reason"],
+                restock=data["restock"],
+                keyed=keyed,
+                expected=_expected(data["shown"]),
+            )
+
+    left = {f"units_{line.pk}": line.quantity - line.refunded_quantity for line in lines}
+    return Action(
+        title=title % {"number": order_numbers.shown(order.number) or order.pk},
+        description=_left(order),
+        submit=gettext("Refund"),
+        form_class=form_class,
+        template="admin/orders/order/refund.html",
+        preview=preview,
+        perform_keyed=perform,
+        then=partial(dispatch.enqueue_shared, tasks.advance),
+        once=f"refund {order.pk}",
+        report=partial(_done, order),
+        is_dangerous=True,
+        initial={"what": ALL, **left} if with_all else {"what": SOME},
+    )
+
+
+def _answer_live(
+    form_class: Callable[..., RefundForm], preview: Callable[[FormData], ActionPreview], request: HttpRequest
+) -> JsonResponse:
+    """The amount of what is chosen so far, or why it can't be refunded; the reason may be missing yet."""
+    form = form_class({**request.POST.dict(), "reason": "-"})
+    if not form.is_valid():
+        texts = [str(text) for texts in form.errors.values() for text in texts]
+        return JsonResponse({"refusal": " ".join(texts)})
+    try:
+        shown = preview(form.cleaned_data)
+    except FirstcomeError as error:
+        return JsonResponse({"refusal": refusal_text(error)})
+    (points, points_amount), (card, card_amount), *_goods = shown.facts
+    parts = f"{points}: {points_amount} · {card}: {card_amount}"
+    return JsonResponse({"amount": shown.question.rstrip("?"), "parts": parts, **shown.carried})
 
 
 def _left(order: Order) -> str:

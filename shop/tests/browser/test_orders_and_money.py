@@ -11,8 +11,9 @@ from foundation.tests.factories import SuperuserFactory, reloaded, set_columns
 from foundation.tests.instants import ago
 from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
-from orders.models import Saga
-from orders.tests import hanging
+from orders import order_numbers
+from orders.models import Order, Refund, Saga
+from orders.tests import hanging, operating_pages
 from payments.models import Payment
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, expect
 
@@ -62,4 +63,59 @@ def test_a_stuck_payment_is_finished_in_three_clicks(open_page, olga, clicks, se
     clicks.on(page.get_by_role("button", name="Finish the sale"))
     expect(page).to_have_url(f"/admin/orders/saga/{row.pk}/change/")
     wait_until(lambda: reloaded(row).state == Saga.State.DONE, seconds=PATIENCE_SECONDS)
+    assert clicks.number <= 3
+
+
+def find(page: Any, order: Order) -> None:
+    """Type the order's number into the search, and open it by keys alone."""
+    page.keyboard.press("Control+k")
+    page.keyboard.type(order_numbers.shown(order.number))
+    expect(page.locator("#sidebar-search-hits [role=option]").first).to_have_attribute(
+        "data-address", operating_pages.page_of(order)
+    )
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(operating_pages.page_of(order))
+
+
+def test_one_unit_is_refunded_in_three_clicks_and_the_amount_follows_the_stepper(open_page, olga, clicks):
+    order = operating_pages.paid_order(units=3, points=200, discount=100)
+    page = open_page("/admin/", account=olga)
+    find(page, order)
+    clicks.on(page.locator(f"a[href='{operating_pages.page_of(order, 'refund')}']"))
+    submit, live = page.locator("form:has(#refund-live) button[type=submit]"), page.locator("#refund-live")
+    expect(submit).to_be_disabled()
+    clicks.on(page.get_by_role("button", name="One more of Tea"))
+    expect(submit).to_have_text("Refund 467 KRW")
+    expect(live).to_contain_text("In points: 66 KRW · By card: 401 KRW")
+    units = page.locator(".fc-stepper input")
+    page.locator("[name=what][value=all]").focus()
+    units.fill("3")
+    expect(submit).to_have_text("Refund 1,400 KRW")
+    expect(page.locator("[name=what][value=all]")).to_be_checked()
+    units.fill("4")
+    expect(live).to_contain_text("less than or equal to 3")
+    expect(submit).to_be_disabled()
+    units.fill("1")
+    expect(page.locator("[name=what][value=some]")).to_be_checked()
+    expect(submit).to_have_text("Refund 467 KRW")
+    page.locator("[name=reason]").fill("It came broken.")
+    clicks.on(submit)
+    expect(page).to_have_url(operating_pages.page_of(order))
+    assert [(one.amount, one.points_amount) for one in Refund.objects.all()] == [(467, 66)]
+    assert clicks.number <= 3
+
+
+def test_a_paid_order_is_cancelled_in_two_clicks(open_page, olga, clicks):
+    order = operating_pages.paid_order(units=3)
+    page = open_page("/admin/", account=olga)
+    find(page, order)
+    clicks.on(page.locator(f"a[href='{operating_pages.page_of(order, 'cancel_and_refund')}']"))
+    submit = page.locator("form:has(#refund-live) button[type=submit]")
+    expect(submit).to_have_text("Refund 1,500 KRW")
+    page.locator("[name=reason]").fill("The customer asked.")
+    clicks.on(submit)
+    expect(page).to_have_url(operating_pages.page_of(order))
+    assert Refund.objects.get().amount == 1_500
+    wait_until(lambda: reloaded(order).status == "refunded", seconds=PATIENCE_SECONDS)
     assert clicks.number <= 3
