@@ -315,6 +315,27 @@ class RefundLine(models.Model):
         return gettext("%(quantity)s of line %(line)s") % {"quantity": self.quantity, "line": self.line_id}
 
 
+class OrderNote(models.Model):
+    """What staff wrote about an order, for each other: customers don't see it."""
+
+    order = models.ForeignKey(
+        Order, verbose_name=_("order"), on_delete=models.PROTECT, related_name="notes"
+    )
+    # By its number: an erased account keeps that.
+    author_id = models.BigIntegerField(_("author id"))
+    text = models.CharField(_("text"), max_length=1000)
+    created_at = models.DateTimeField(_("created at"))
+
+    class Meta:
+        verbose_name = _("order note")
+        verbose_name_plural = _("order notes")
+        # They are read with the order and written by those who may change it.
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return gettext("note %(id)s") % {"id": self.pk}
+
+
 class Saga(models.Model):
     """One run of named steps that all happen or are compensated: the state to recover from.
 

@@ -26,6 +26,12 @@ REGISTRY.update(
         "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
         "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
         "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
+        "orders.OrderNote": PersonalData(
+            "order__account",
+            Erasure.DELETED,
+            "until the erasure of the customer: staff write about people there",
+            secrets=frozenset({"author_id"}),
+        ),
         "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
         "orders.SagaLog": PersonalData(
             "its saga's payment or refund",

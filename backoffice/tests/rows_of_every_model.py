@@ -15,7 +15,7 @@ from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, 
 from foundation.tests.factories import AccountFactory
 from inventory.models import Delivery
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
+from orders.models import Order, OrderLine, OrderNote, Refund, RefundLine, Saga, SagaLog
 from payments.models import Reconciliation, WebhookEvent
 from payments.tests.factories import PaymentFactory, wallet
 from sales.models import SaleEntry
@@ -78,6 +78,7 @@ def fill_orders(order: Order) -> None:
     now = timezone.now()
     tea = {"sku": "TEA", "name": "Tea", "quantity": 1, "unit_price": 500, "line_amount": 500}
     line = OrderLine.objects.create(order=order, product=ProductFactory(on_hand=1), **tea)
+    OrderNote.objects.create(order=order, author_id=7, text="She calls back.", created_at=now)
     refund = Refund.objects.create(
         order=order, amount=500, points_amount=0, card_amount=500, reason="It came broken.", created_at=now
     )

@@ -33,10 +33,12 @@ _refuse_control_characters = RegexValidator(
 SENT_BEFORE = _("This form was sent before; nothing was done again.")
 
 
-def reason_field(help_text: Text = REASON_HELP, *, max_length: int = LONGEST_DETAIL) -> forms.CharField:
+def reason_field(
+    help_text: Text = REASON_HELP, *, max_length: int = LONGEST_DETAIL, label: Text = _("Reason")
+) -> forms.CharField:
     """The field for the reason of an action."""
     return forms.CharField(
-        label=_("Reason"),
+        label=label,
         max_length=max_length,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         help_text=help_text,

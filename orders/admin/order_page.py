@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.db.models import Prefetch
 from django.http import HttpRequest
 from django.urls import reverse
@@ -22,12 +23,13 @@ from foundation.admin_base.status_words import status_word
 from foundation.models import JournalLine
 from orders import cancellation, order_states, selectors
 from orders.admin import situations
-from orders.models import Order, RefundLine, Saga, SagaLog
+from orders.models import Order, OrderNote, RefundLine, Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
 from payments import disputes, gateways
 from payments.models import Entry, Payment
 
 MOST_REFUNDS = 50
+MOST_NOTES = 50
 MOST_LOG_LINES = 400
 MOST_JOURNAL_LINES = 200
 MOST_TRANSFERS = 60
@@ -66,6 +68,7 @@ def read(order: Order, request: HttpRequest) -> Page:
         "failure": _failure(order),
         "cannot_expire": f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
         "lines": order.lines.order_by("id"),
+        "notes": _notes(order),
         # A template takes a key that is called items for the method.
         "metadata": (order.metadata or {}).items(),
         "dispute_colours": OF_DISPUTES,
@@ -108,6 +111,14 @@ def read(order: Order, request: HttpRequest) -> Page:
         page["journal"] = _newest(page, lines, MOST_JOURNAL_LINES, text)
         page["events"] = deliveries.of_order(order.id)
     return page
+
+
+def _notes(order: Order) -> list[tuple[OrderNote, str]]:
+    """The newest notes of staff, each with the name of its author."""
+    notes = list(order.notes.order_by("-id")[:MOST_NOTES])
+    authors = User.objects.filter(pk__in={note.author_id for note in notes})
+    names = dict(authors.values_list("pk", "username"))
+    return [(note, names.get(note.author_id, "")) for note in notes]
 
 
 def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> bool:

@@ -48,7 +48,7 @@ from foundation.money import format_number, parse_amount
 from foundation.operations import dispatch
 from inventory.availability import Line
 from inventory.models import Product
-from orders import cancellation, order_numbers, order_states, tasks
+from orders import cancellation, order_notes, order_numbers, order_states, tasks
 from orders.admin import order_page
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
@@ -196,6 +196,16 @@ class RefundForm(ActionForm):
         return data | {"wanted": None if data["what"] == ALL else units}
 
 
+class NoteForm(ActionForm):
+    """A note of staff on the order."""
+
+    reason = reason_field(
+        _("In 1,000 characters at most. It is deleted when the customer is erased."),
+        max_length=order_notes.LONGEST,
+        label=_("Note"),
+    )
+
+
 def _status(order: Order) -> str:
     return order_states.status_at(order.status, order.expires_at, clock.now())
 
@@ -257,7 +267,7 @@ class OrderAdmin(RecordsAdmin):
     search_help_text = _("An order's number or id, a coupon's code, or an account's name")
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
-    actions_detail = ["refund", "cancel", "cancel_and_refund", "resend_events"]
+    actions_detail = ["refund", "cancel", "cancel_and_refund", "note", "resend_events"]
 
     shown_number = column(_("number"), lambda order: number_text(order))
     items = column(_("items"), lambda order: items_text(order))
@@ -285,6 +295,7 @@ class OrderAdmin(RecordsAdmin):
             context |= {
                 "order_page": order_page.read(order, request),
                 "order": order,
+                "note_form": NoteForm(),
                 "title": gettext("Order %(id)s") % {"id": order},
             }
         return super().render_change_form(request, context, *args, **kwargs)
@@ -333,6 +344,20 @@ class OrderAdmin(RecordsAdmin):
             ),
             report=lambda _: gettext("The order is cancelled: what it held is released."),
             is_dangerous=True,
+        )
+
+    @button(description=_("Add a note"), icon="edit_note", permissions=["orders.change_order"])
+    def note(self, request: HttpRequest, order: Order) -> Action:
+        return Action(
+            title=_("Add a note"),
+            description=_("Staff who see the order see it; customers don't."),
+            submit=_("Add the note"),
+            form_class=NoteForm,
+            perform=lambda data: order_notes.add(
+                order_id=order.pk, author_id=int(str(request.user.pk)), text=data["reason"]
+            ),
+            report=lambda _: gettext("The note is added."),
+            once=f"note on {order.pk}",
         )
 
     @button(
