@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from backoffice import sales_report
+from backoffice import accounting_exports, sales_report
 from backoffice.board import page as board_page
 
 Link = dict[str, Any]
@@ -76,7 +76,10 @@ GROUPS = (
             "payments.entry": "receipt",
             "payments.webhookevent": "webhook",
         },
-        ((_("Sales report"), "query_stats", "report-sales", sales_report.PERMISSIONS),),
+        (
+            (_("Sales report"), "query_stats", "report-sales", sales_report.PERMISSIONS),
+            (_("Exports"), "download", "report-exports", accounting_exports.PERMISSIONS),
+        ),
     ),
     NavigationGroup(
         _("Events and sagas"),

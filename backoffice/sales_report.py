@@ -10,7 +10,7 @@ rest on the last line.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -172,14 +172,14 @@ class Figures:
         return [(title, self.ledger[kind, WALLETS]) for kind, title in MOVES]
 
     def _add_sales(self, window: Window) -> None:
-        lines = OrderLine.objects.filter(**_of("order", window)).annotate(campaign=_campaign_of("order"))
+        lines = OrderLine.objects.filter(**_of("order", window)).annotate(campaign=campaign_of("order"))
         sums = (Count("pk"), Sum("quantity"), Sum("line_amount"), Sum("discount_amount"))
         sold = lines.order_by().values_list("product_id", "campaign").annotate(*sums)
         for product_id, campaign_id, count, units, items, discount in windows.fetch(sold):
             row = self.rows[product_id, campaign_id]
             row.update(orders=count, units=units, items_amount=items, discount_amount=discount)
             row.update(dict.fromkeys(("sales_amount", "card_amount", "net_amount"), items - discount))
-        orders = Order.objects.filter(**window).annotate(campaign=_campaign_of("")).order_by()
+        orders = Order.objects.filter(**window).annotate(campaign=campaign_of("")).order_by()
         self.orders.update(dict(windows.fetch(orders.values_list("campaign").annotate(Count("pk")))))
         paid = lines.filter(order__points_amount__gt=0).order_by("order_id", "pk")
         columns = ("product_id", "campaign", F("line_amount") - F("discount_amount"))
@@ -231,7 +231,7 @@ class Figures:
 
 def _read_refunds(window: Window) -> Iterator[tuple[Key, int, int, int]]:
     """The units, the amount and the points that refunds gave back of each line."""
-    refunds = Refund.objects.filter(**window).annotate(campaign=_campaign_of("order")).order_by()
+    refunds = Refund.objects.filter(**window).annotate(campaign=campaign_of("order")).order_by()
     campaigns = dict(windows.fetch(refunds.values_list("pk", "campaign")))
     lines = windows.read_elsewhere(partial(order_rows.read_refunds, campaigns))
     for line, amount, points_amount in refund_parts.split(lines):
@@ -253,7 +253,7 @@ def _of(relation: str, window: Window) -> Window:
     return {f"{relation}__{condition}": instant for condition, instant in window.items()}
 
 
-def _campaign_of(order: str) -> Subquery:
+def campaign_of(order: str) -> Subquery:
     """The campaign of the order's coupon: by its code, because a refund may have released the coupon."""
     code = OuterRef(f"{order}__coupon_code" if order else "coupon_code")
     return Subquery(Coupon.objects.filter(code=code).values("campaign_id")[:1])
@@ -283,7 +283,7 @@ class PeriodForm(forms.Form):
 def sales(request: HttpRequest) -> HttpResponseBase:
     """The page: a form for the period, and the place of the figures."""
     require_permission(request, *PERMISSIONS)
-    form = _form(request)
+    form = read_period(request)
     shown = {
         "title": gettext("Sales by period"),
         "time_zone": settings.SHOP_TIME_ZONE,
@@ -298,23 +298,23 @@ def sales(request: HttpRequest) -> HttpResponseBase:
 def sales_figures(request: HttpRequest) -> HttpResponseBase:
     """The figures of the page, which are read in parts."""
     require_permission(request, *PERMISSIONS)
-    form = _form(request)
+    form = read_period(request)
     if not form.is_valid():
-        return _refusal(form)
-    return windows.respond(request, "backoffice/sales_figures.html", partial(_read, _figures(form)))
+        return refusal_of(form)
+    return windows.respond(request, "backoffice/sales_figures.html", partial(_read, figures_of(form)))
 
 
 @require_GET
 def sales_csv(request: HttpRequest) -> HttpResponseBase:
     """A row for each product and campaign, as CSV; it is journaled."""
     require_permission(request, *PERMISSIONS, list_exports.PERMISSION)
-    form = _form(request)
+    form = read_period(request)
     if not form.is_valid():
-        return _refusal(form)
+        return refusal_of(form)
     days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
     note = partial(journal.note, what="report.exported", subject="report sales", after=days, is_internal=True)
     name = "sales-{since}-{through}.csv".format(**days)
-    return windows.respond_csv(request, COLUMNS, _csv_pages(_figures(form)), filename=name, note=note)
+    return windows.respond_csv(request, COLUMNS, _csv_pages(figures_of(form)), filename=name, note=note)
 
 
 @require_GET
@@ -331,7 +331,7 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
 def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
     figures.read()
     products = _products({product_id for product_id, _ in figures.rows})
-    campaigns = _campaign_names({campaign_id for _, campaign_id in figures.rows})
+    campaigns = campaign_names({campaign_id for _, campaign_id in figures.rows})
     page = []
     for product_id, campaign_id in sorted(figures.rows, key=lambda key: (key[0], key[1] or 0)):
         row = figures.rows[product_id, campaign_id]
@@ -348,7 +348,7 @@ def _read(figures: Figures) -> dict[str, Any]:
     shown_products = _largest(by_product)
     shown_campaigns = _largest(by_campaign)
     products = _products({id for id, _ in shown_products})
-    names = _campaign_names({id for id, _ in shown_campaigns})
+    names = campaign_names({id for id, _ in shown_campaigns})
     product_rows = []
     campaign_rows = []
     for id, row in shown_products:
@@ -411,26 +411,26 @@ def _products(ids: set[int]) -> dict[int, tuple[str, str]]:
     return {id: (sku, name) for id, sku, name in rows}
 
 
-def _campaign_names(ids: set[int | None]) -> dict[int | None, str]:
+def campaign_names(ids: set[int | None]) -> dict[int | None, str]:
     rows = Campaign.objects.filter(pk__in=[id for id in ids if id]).values_list("pk", "name")
     return {None: "", **dict(windows.fetch(rows))}
 
 
-def _figures(form: PeriodForm) -> Figures:
+def figures_of(form: PeriodForm) -> Figures:
     """The figures of the period, not read yet: they end `MARGIN` before now at the latest."""
     since, _end = clock.day_bounds(form.cleaned_data["since"])
     _begin, until = clock.day_bounds(form.cleaned_data["through"])
     return Figures(since, max(since, min(until, clock.now() - MARGIN)))
 
 
-def _form(request: HttpRequest) -> PeriodForm:
-    """The form with the request's days; without any, those of this month so far."""
+def read_period(request: HttpRequest, since: date | None = None, through: date | None = None) -> PeriodForm:
+    """The form with the request's days; without any, with these, or those of this month so far."""
     today = clock.today()
-    days = {"since": today.replace(day=1).isoformat(), "through": today.isoformat()}
+    days = {"since": f"{since or today.replace(day=1)}", "through": f"{through or today}"}
     return PeriodForm(days | {name: request.GET[name] for name in days if name in request.GET})
 
 
-def _refusal(form: PeriodForm) -> HttpResponseBase:
+def refusal_of(form: PeriodForm) -> HttpResponseBase:
     detail = " ".join(str(message) for messages in form.errors.values() for message in messages)
     refused = gettext("Nothing was read. %(detail)s") % {"detail": detail}
     return problems.from_error(Invalid(refused, errors=[])).to_django()

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http.response import HttpResponseBase
 from django.urls import include, path, re_path
 
-from backoffice import campaign_page, list_exports, sales_report
+from backoffice import accounting_exports, campaign_page, list_exports, sales_report
 from backoffice.accounts import page as account_page
 from backoffice.accounts.actions import ACTIONS
 from backoffice.board import page as board_page
@@ -36,6 +36,8 @@ PAGES: dict[str, tuple[Callable[..., HttpResponseBase], str]] = {
     "reports/sales/": (sales_report.sales, "report-sales"),
     "reports/sales/figures/": (sales_report.sales_figures, "report-sales-figures"),
     "reports/sales/csv/": (sales_report.sales_csv, "report-sales-csv"),
+    "reports/exports/": (accounting_exports.show, "report-exports"),
+    "reports/exports/<slug:name>/": (accounting_exports.send, "report-exports-file"),
 }
 urlpatterns = [
     path("board/", include((BOARD, "board"))),

@@ -296,7 +296,7 @@ def test_days_of_the_report_are_the_shops(settings, operator, zone):
     settings.SHOP_TIME_ZONE = zone
     page = operator.get(f"{PAGE}?since=2026-11-01&through=2026-11-01")
     assert f"Days are of {zone}, both included." in page.text
-    found = sales_report._figures(page.context["form"])
+    found = sales_report.figures_of(page.context["form"])
     assert (found.since, found.until) == clock.day_bounds(date(2026, 11, 1))
     # In New York that day has 25 hours.
     hours = {"Asia/Seoul": 24, "America/New_York": 25}[zone]

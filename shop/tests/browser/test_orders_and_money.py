@@ -119,3 +119,22 @@ def test_a_paid_order_is_cancelled_in_two_clicks(open_page, olga, clicks):
     assert Refund.objects.get().amount == 1_500
     wait_until(lambda: reloaded(order).status == "refunded", seconds=PATIENCE_SECONDS)
     assert clicks.number <= 3
+
+
+def test_an_accountant_exports_the_orders_of_last_month_in_two_clicks(open_page, olga, clicks):
+    page = open_page("/admin/", account=olga)
+    clicks.on(page.locator("#nav-sidebar a[href='/admin/reports/exports/']"))
+    with page.expect_download() as download:
+        clicks.on(page.locator("a[href*='/reports/exports/orders/']"))
+    last = clock.today().replace(day=1) - timedelta(days=1)
+    assert download.value.suggested_filename == f"orders-{last.replace(day=1)}-{last}.csv"
+    assert clicks.number <= 2
+
+
+def test_a_note_is_written_on_the_orders_page(open_page, olga):
+    order = operating_pages.paid_order()
+    page = open_page("/admin/", account=olga)
+    find(page, order)
+    page.locator("#new-note").fill("She calls back.")
+    page.get_by_role("button", name="Add the note").click()
+    expect(page.locator(".fc-note-of-staff")).to_contain_text("She calls back.")
