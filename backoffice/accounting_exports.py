@@ -1,7 +1,7 @@
 """Exports for an accountant: orders, lines, refunds and coupons of a period, as CSV.
 
-Their sums are the totals of the sales report of the same period, to the unit: they are of the same instants, by
-the days of the shop's time zone, and end where its figures end.
+Their sums are the totals of the sales report of the same period, to the unit: they are of the same instants,
+by the days of the shop's time zone, and end where its figures end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +102,7 @@ def _read_lines(figures: Figures) -> Iterator[list[Row]]:
 
 
 def _read_refunds(figures: Figures) -> Iterator[list[Row]]:
-    """Each refund on the day when it was settled; one that failed once more, on that day, with what came back."""
+    """Each refund on its day; one that failed also on the day when it did, with what came back."""
     for column, has_failed in (("settled_at", False), ("failed_at", True)):
         for window in _windows(Refund, column, figures):
             rows = Refund.objects.filter(**window).select_related("order").order_by(column, "pk")
@@ -115,7 +115,9 @@ def _read_refunds(figures: Figures) -> Iterator[list[Row]]:
                 what = "failed" if has_failed else "refunded"
                 order = refund.order
                 facts = [refund.source, refund.reason, order.currency]
-                page.append([*_named(order), clock.day_of(at), at, what, *(taken if has_failed else given), *facts])
+                page.append(
+                    [*_named(order), clock.day_of(at), at, what, *(taken if has_failed else given), *facts]
+                )
             yield page
 
 

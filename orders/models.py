@@ -318,9 +318,7 @@ class RefundLine(models.Model):
 class OrderNote(models.Model):
     """What staff wrote about an order, for each other: customers don't see it."""
 
-    order = models.ForeignKey(
-        Order, verbose_name=_("order"), on_delete=models.PROTECT, related_name="notes"
-    )
+    order = models.ForeignKey(Order, verbose_name=_("order"), on_delete=models.PROTECT, related_name="notes")
     # By its number: an erased account keeps that.
     author_id = models.BigIntegerField(_("author id"))
     text = models.CharField(_("text"), max_length=1000)

@@ -1,4 +1,4 @@
-"""Notes of staff on orders. The journal has who wrote one and when, and never its text, which may name people."""
+"""Notes of staff on orders. The journal has who wrote one and when, never its text: that may name people."""
 
 from uuid import UUID
 

@@ -280,7 +280,9 @@ def _ask_to_confirm(
         for one in (value if isinstance(value, list) else [value])
     ]
     facts = [*preview.facts, (gettext("Reason"), form.cleaned_data["reason"])]
-    return _render(request, action, "admin_base/confirmation.html", preview=preview, facts=facts, hidden=hidden)
+    return _render(
+        request, action, "admin_base/confirmation.html", preview=preview, facts=facts, hidden=hidden
+    )
 
 
 def _render(request: HttpRequest, action: Action, template: str, **context: Any) -> HttpResponse:

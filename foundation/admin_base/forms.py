@@ -23,6 +23,7 @@ REASON_HELP = format_lazy(
     _("Why, in {length} characters at most. The journal keeps it; customers don't see it."),
     length=LONGEST_DETAIL,
 )
+REASON_LABEL = _("Reason")
 _refuse_control_characters = RegexValidator(
     CONTROL_CHARACTERS,
     _("The reason must not contain control characters other than tabs and line breaks."),
@@ -34,7 +35,7 @@ SENT_BEFORE = _("This form was sent before; nothing was done again.")
 
 
 def reason_field(
-    help_text: Text = REASON_HELP, *, max_length: int = LONGEST_DETAIL, label: Text = _("Reason")
+    help_text: Text = REASON_HELP, *, max_length: int = LONGEST_DETAIL, label: Text = REASON_LABEL
 ) -> forms.CharField:
     """The field for the reason of an action."""
     return forms.CharField(

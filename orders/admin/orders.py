@@ -384,8 +384,8 @@ class OrderAdmin(RecordsAdmin):
 def _refunding(request: HttpRequest, order: Order, title: str, *, with_all: bool) -> Action | HttpResponse:
     """Which units, with the amount beside them, then the refund of exactly what was shown.
 
-    The page's script asks for the amount of what is chosen, which the same rule decides as the refund; without
-    a script the amount has a page of its own.
+    The page's script asks for the amount of what is chosen, which the refund's own rule decides. Without a
+    script the amount has a page of its own.
     """
     lines = list(order.lines.order_by("id"))
     form_class = partial(RefundForm, lines, _owed(order))

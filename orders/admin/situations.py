@@ -1,5 +1,5 @@
-"""A payment or refund that needs an operator, in three sentences: what happened, what the gateway says now, and
-what is recommended, with the one button that does it, named by its outcome.
+"""A payment or refund that needs an operator, in three sentences: what happened, what the gateway says now,
+and what is recommended, with the one button that does it, named by its outcome.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ RETRY, COMPENSATE, COMPLETE = "retry", "compensate", "complete"
 
 
 class Outcome(NamedTuple):
-    """What an operator may choose: its button, and why it is recommended. Without a button there is nothing to
-    press yet.
+    """What an operator may choose: its button, and why it is recommended. Without a button there is nothing
+    to press yet.
     """
 
     button: str | Promise
@@ -50,7 +50,7 @@ OUTCOMES = {
     ),
     "free": Outcome(
         _("Free the stock: no money is kept"),
-        _("Recommended: end the payment. Nothing is kept of the card; stock, points and coupon are free again."),
+        _("Recommended: end the payment. No money is kept; stock, points and coupon are free again."),
     ),
     "refund_again": Outcome(
         _("Give the money back to the card"),
@@ -62,7 +62,7 @@ OUTCOMES = {
     ),
     "refund_elsewhere": Outcome(
         _("End the refund: the gateway refuses it"),
-        _("Recommended: give the money back another way, then end the refund. A second operator approves it."),
+        _("Recommended: give the money back another way, then end it here. A second operator approves it."),
     ),
     "finish_refund": Outcome(
         _("Finish the refund: the card has its part"),
@@ -79,7 +79,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """The three sentences, and the address of the recommended button; empty where there is nothing to press."""
+    """The three sentences, and the recommended button; empty where there is nothing to press."""
 
     happened: str
     gateway: str
@@ -132,20 +132,24 @@ def _happened(saga: Saga, payment: Payment, refund: Refund | None) -> str:
     if refund:
         text = gettext("The card's part of the refund is done, but points and stock are not put back yet.")
         if _is_at_gateway(saga):
-            text = gettext("%(amount)s were to go back to the card, and the shop doesn't know whether they did.")
+            text = gettext(
+                "%(amount)s were to go back to the card, and the shop doesn't know whether they did."
+            )
             if refund.refusal_code:
                 text = gettext("%(amount)s were to go back to the card, and the gateway refused it.")
     elif saga.direction == DO:
         text = gettext("The money was taken, but the shop could not finish what it was paid for.")
         if _is_at_gateway(saga):
-            text = gettext("%(amount)s were to be charged to the card, and the shop doesn't know whether they were.")
+            text = gettext(
+                "%(amount)s were to be charged to the card, and the shop doesn't know whether they were."
+            )
         elif not _is_charged(saga):
             text = gettext("The payment could not begin: nothing is charged yet.")
     else:
         text = gettext("The payment was called off, but what it held is not free yet.")
         if _is_at_gateway(saga):
             text = gettext(
-                "The payment of %(amount)s was called off, and the shop doesn't know whether the card kept its money."
+                "The payment of %(amount)s was called off, and the shop doesn't know whether the money is back."
             )
     since = gettext("It began %(duration)s ago.") % {"duration": duration_text(clock.now() - saga.created_at)}
     return f"{text % {'amount': amount}} {since}"

@@ -12,7 +12,7 @@ from orders.models import Saga
 from orders.payment import gateway_lookups
 from orders.selectors import with_final_lines
 from orders.tests import buying, hanging, operating_pages
-from orders.tests.hanging import Away, away, impatient, product
+from orders.tests.hanging import away, impatient, product
 from orders.tests.operating_pages import operator, page_of, press
 
 __all__ = ["away", "impatient", "product"]

@@ -1,4 +1,4 @@
-"""What operators do with orders and money in a browser, each from the home page, and how many clicks it takes."""
+"""What operators do with orders and money in a browser, each from the home page, with the clicks counted."""
 
 from datetime import timedelta
 from typing import Any
