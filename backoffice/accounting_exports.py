@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import Sum
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
@@ -187,7 +188,11 @@ def show(request: HttpRequest) -> HttpResponseBase:
         "time_zone": settings.SHOP_TIME_ZONE,
         "form": form,
         "is_valid": form.is_valid(),
-        "exports": [(name, one) for name, one in EXPORTS.items() if request.user.has_perm(one.permission)],
+        "exports": [
+            (reverse(f"report-{name}"), one)
+            for name, one in EXPORTS.items()
+            if request.user.has_perm(one.permission)
+        ],
     }
     return admin_page(request, "backoffice/exports.html", shown)
 
@@ -195,9 +200,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 def send(request: HttpRequest, name: str) -> HttpResponseBase:
     """The file; it is journaled. Its header is English in every language, because programs read it."""
-    export = EXPORTS.get(name)
-    if export is None:
-        raise Http404
+    export = EXPORTS[name]
     require_permission(request, *PERMISSIONS, export.permission)
     form = _period(request)
     if not form.is_valid():

@@ -37,7 +37,6 @@ PAGES: dict[str, tuple[Callable[..., HttpResponseBase], str]] = {
     "reports/sales/figures/": (sales_report.sales_figures, "report-sales-figures"),
     "reports/sales/csv/": (sales_report.sales_csv, "report-sales-csv"),
     "reports/exports/": (accounting_exports.show, "report-exports"),
-    "reports/exports/<slug:name>/": (accounting_exports.send, "report-exports-file"),
 }
 urlpatterns = [
     path("board/", include((BOARD, "board"))),
@@ -45,6 +44,12 @@ urlpatterns = [
         rf"^ledger/(?P<kind>{'|'.join(sales_report.LEDGER_KINDS)})/balance/$",
         as_operator(sales_report.ledger_balance),
         name="ledger-balance",
+    ),
+    *(
+        path(
+            f"reports/exports/{name}/", as_operator(accounting_exports.send), {"name": name}, f"report-{name}"
+        )
+        for name in accounting_exports.EXPORTS
     ),
     *(path(address, as_operator(view), name=name) for address, (view, name) in PAGES.items()),
 ]

@@ -99,7 +99,7 @@ def test_it_opens_with_last_month_and_is_journaled(accountant):
 def test_each_file_needs_its_right_and_no_other_is_offered():
     client = signed_in(staff_member(*PERMISSIONS))
     page = client.get("/admin/reports/exports/")
-    assert [name for name, _ in page.context["exports"]] == ["orders"]
+    assert [address for address, _ in page.context["exports"]] == ["/admin/reports/exports/orders/"]
     for name in EXPORTS.keys() - {"orders"}:
         assert client.get(f"/admin/reports/exports/{name}/").status_code == 403
     text_of(client.get("/admin/reports/exports/orders/"))
