@@ -149,7 +149,7 @@ def _happened(saga: Saga, payment: Payment, refund: Refund | None) -> str:
         text = gettext("The payment was called off, but what it held is not free yet.")
         if _is_at_gateway(saga):
             text = gettext(
-                "The payment of %(amount)s was called off, and the shop doesn't know whether the money is back."
+                "The payment of %(amount)s was called off, and the shop can't tell whether the money is back."
             )
     since = gettext("It began %(duration)s ago.") % {"duration": duration_text(clock.now() - saga.created_at)}
     return f"{text % {'amount': amount}} {since}"
