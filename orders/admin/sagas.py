@@ -28,6 +28,7 @@ from foundation.admin_base.lists import (
 )
 from foundation.admin_base.status_words import status_word
 from foundation.approval_models import Approval
+from foundation.lazy_texts import Text
 from foundation.models import JournalLine
 from foundation.operations import dispatch
 from orders import order_numbers, selectors, tasks
@@ -218,7 +219,7 @@ class SagaAdmin(RecordsAdmin):
 def _forcing(request: HttpRequest, saga: Saga, action: OperatorAction, **look: Any) -> Action:
     """The action that is called with the form's values, named by the outcome whose button led here."""
     outcome = situations.OUTCOMES.get(request.GET.get("outcome", ""))
-    name = outcome.button if outcome and outcome.button else action.title
+    name: Text = outcome.button if outcome and outcome.button else action.title
 
     def perform(data: FormData) -> Saga | Approval:
         arguments = {name: value for name, value in data.items() if name != "form_id"}

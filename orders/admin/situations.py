@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from django.urls import reverse
-from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext_lazy as _
 
 from foundation import clock
+from foundation.lazy_texts import Text
 from foundation.money import format_amount
 from orders import order_numbers, selectors
 from orders.models import Order, Refund, Saga
@@ -28,8 +28,8 @@ class Outcome(NamedTuple):
     to press yet.
     """
 
-    button: str | Promise
-    advice: str | Promise
+    button: Text
+    advice: Text
 
 
 OUTCOMES = {
@@ -83,14 +83,15 @@ class Situation:
 
     happened: str
     gateway: str
-    advice: str | Promise
-    button: str | Promise
+    advice: Text
+    button: Text
     address: str
 
 
 def title(saga: Saga) -> str:
     """What the saga does, for people: "Payment of order K7QM-42XD"."""
-    number = Order.objects.filter(id=saga.about_id).values_list("number", flat=True).first()
+    orders = Order.objects.filter(pk=saga.about_id) if saga.about_id else Order.objects.none()
+    number = orders.values_list("number", flat=True).first()
     texts = {
         "purchase": gettext("Payment of order %(number)s"),
         "refund": gettext("Refund of order %(number)s"),

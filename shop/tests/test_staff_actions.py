@@ -66,6 +66,7 @@ WITHOUT = {
     "/admin/inventory/product/add/": NEW,
     "/admin/auth/group/<id>/delete/": "a page of Django's; the line has all that the group was",
     "/admin/auth/group/ delete_selected": "likewise",
+    "/admin/orders/order/<id>/note/": "its text stays with the order, to be erased with the customer",
 }
 Prepared = tuple[Model | None, dict[str, Any]]
 Prepare = Callable[[], Prepared]
@@ -175,6 +176,7 @@ ACTIONS = {
     "/admin/payments/reconciliation/compare/": row(lambda: None),
     "/admin/payments/reconciliation/<id>/fix/": orphaned_charge,
     "/admin/orders/order/<id>/refund/": row(operating_pages.paid_order, what="all", restock="on"),
+    "/admin/orders/order/<id>/cancel_and_refund/": row(operating_pages.paid_order, what="all", restock="on"),
     "/admin/orders/order/<id>/cancel/": row(operating_pages.unpaid_order),
     "/admin/orders/order/<id>/resend_events/": row(operating_pages.paid_order),
     "/admin/orders/saga/<id>/retry/": row(started),
