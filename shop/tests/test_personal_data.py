@@ -41,7 +41,7 @@ from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import race, wait_until
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
-from orders.models import Order
+from orders.models import Order, OrderNote
 from payments import audit, ledger
 from payments.models import Entry, LedgerAccount, Transfer
 from payments.tests import factories, granting
@@ -75,7 +75,12 @@ def everything() -> str:
 
 def fill(ada: User) -> None:
     """All that names her: what she did, what was done to her account, and how she signs in."""
-    OrderFactory(account=ada, total_amount=500, card_amount=500, status="cancelled", ended_at=clock.now())
+    order = OrderFactory(
+        account=ada, total_amount=500, card_amount=500, status="cancelled", ended_at=clock.now()
+    )
+    OrderNote.objects.create(
+        order=order, author_id=7, text=f"{NAME} writes from {EMAIL}", created_at=clock.now()
+    )
     coupon_of(CampaignFactory(), ada)
     device = StaticDevice.objects.create(user=ada, name="backup codes")
     StaticToken.objects.create(device=device, token="abc")
@@ -116,7 +121,7 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account_and_the_jou
     assert approved and approved["approved_by"] == {"id": ada.pk, "username": ada.username}
     assert approved["asked_by"]["username"].startswith("account-")
     assert not (ada.is_active or ada.has_usable_password() or ada.groups.exists())
-    for model in (TOTPDevice, StaticDevice, StaticToken, Session, IdempotencyKey):
+    for model in (TOTPDevice, StaticDevice, StaticToken, Session, IdempotencyKey, OrderNote):
         assert not model._base_manager.exists(), model
     assert Order.objects.get().account_id == ada.pk
     other.refresh_from_db()
