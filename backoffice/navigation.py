@@ -1,127 +1,139 @@
-"""The admin's navigation: the pages of the back office and the models, grouped by what operators do."""
+"""The menu of the admin by task, the tabs above the lists of a task, and the engine room with the others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
+from django.utils.text import capfirst
+from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
+from django.views.decorators.http import require_GET
 
 from backoffice import accounting_exports, sales_report
 from backoffice.board import page as board_page
+from foundation.admin_base.display import admin_page
 
 Link = dict[str, Any]
+ENGINE_ROOM = {
+    _("Programs and keys"): (
+        "accounts.apikey events.webhookendpoint events.webhookdelivery events.feedevent shop.idempotencykey"
+    ),
+    _("Books"): (
+        "payments.reconciliation payments.ledgeraccount payments.transfer payments.entry "
+        "payments.webhookevent"
+    ),
+    _("Sagas"): "orders.saga orders.sagalog orders.orderline orders.refundline",
+    _("Queues and partners"): "coupons.queueticket coupons.confirmation",
+    _("Journal and audits"): ("shop.journalline shop.lawstatus shop.auditstate shop.committedtransaction"),
+    _("Access"): "auth.group otp_totp.totpdevice",
+}
+"""The lists that no task needs, by their labels: what engineers read, and what is set up once."""
 
 
-class NavigationGroup(NamedTuple):
-    """A group of links: pages of the back office, then models, by their labels, each with its icon.
-
-    A page is a title, an icon, the name of its address, and the permissions that it needs.
-    """
+class Line(NamedTuple):
+    """A line of the menu: the page of this name, or the first of its lists that the account may open."""
 
     title: Promise
-    models: dict[str, str]
-    pages: Sequence[tuple[Promise, str, str, Sequence[str]]] = ()
+    icon: str
+    lists: str = ""
+    page: str = ""
+    permissions: Sequence[str] = ()
+    query: str = ""
 
 
-GROUPS = (
-    NavigationGroup(
-        _("Now"),
-        {"shop.approval": "how_to_reg"},
-        (
-            (_("Today's work"), "home", "admin:index", ()),
-            (_("Launch board"), "monitoring", "board:page", board_page.PERMISSIONS),
+MENU = {
+    _("Now"): (
+        Line(_("Today"), "home", page="admin:index"),
+        Line(_("Launch board"), "monitoring", page="board:page", permissions=board_page.PERMISSIONS),
+    ),
+    _("Buyers"): (
+        Line(_("Orders"), "receipt_long", "orders.order orders.refund payments.payment"),
+        Line(_("Customers"), "person", "auth.user"),
+    ),
+    _("Selling"): (
+        Line(_("Campaigns"), "campaign", "coupons.campaign coupons.coupon coupons.poolcode"),
+        Line(pgettext_lazy("openings of a shop", "Sales"), "storefront", "sales.sale sales.saleentry"),
+        Line(_("Products"), "inventory_2", "inventory.product inventory.stockmovement inventory.delivery"),
+    ),
+    _("Money"): (
+        Line(_("Sales report"), "query_stats", page="report-sales", permissions=sales_report.PERMISSIONS),
+        Line(_("Exports"), "download", page="report-exports", permissions=accounting_exports.PERMISSIONS),
+        Line(_("Approvals"), "how_to_reg", "shop.approval"),
+    ),
+    _("The shop"): (
+        Line(
+            _("Members"),
+            "groups",
+            page="admin:auth_user_changelist",
+            permissions=("auth.view_user", "auth.view_group"),
+            query="is_staff__exact=1",
         ),
+        Line(_("Engine room"), "build", " ".join(ENGINE_ROOM.values()), page="engine-room"),
     ),
-    NavigationGroup(
-        _("Orders and payments"),
-        {
-            "orders.order": "receipt_long",
-            "orders.orderline": "list_alt",
-            "payments.payment": "credit_card",
-            "orders.refund": "undo",
-            "orders.refundline": "playlist_remove",
-        },
-    ),
-    NavigationGroup(_("Customers"), {"auth.user": "person", "shop.idempotencykey": "key"}),
-    NavigationGroup(
-        _("Campaigns and coupons"),
-        {
-            "coupons.campaign": "campaign",
-            "coupons.coupon": "confirmation_number",
-            "coupons.poolcode": "password",
-            "coupons.queueticket": "hourglass_top",
-            "coupons.confirmation": "handshake",
-        },
-    ),
-    NavigationGroup(
-        _("Sales and waiting rooms"), {"sales.sale": "storefront", "sales.saleentry": "hourglass_top"}
-    ),
-    NavigationGroup(
-        _("Products and stock"),
-        {
-            "inventory.product": "inventory_2",
-            "inventory.stockmovement": "swap_vert",
-            "inventory.delivery": "local_shipping",
-        },
-    ),
-    NavigationGroup(
-        _("Money"),
-        {
-            "payments.reconciliation": "balance",
-            "payments.ledgeraccount": "account_balance_wallet",
-            "payments.transfer": "sync_alt",
-            "payments.entry": "receipt",
-            "payments.webhookevent": "webhook",
-        },
-        (
-            (_("Sales report"), "query_stats", "report-sales", sales_report.PERMISSIONS),
-            (_("Exports"), "download", "report-exports", accounting_exports.PERMISSIONS),
-        ),
-    ),
-    NavigationGroup(
-        _("Events and sagas"),
-        {
-            "shop.journalline": "history",
-            "events.feedevent": "rss_feed",
-            "events.webhookendpoint": "webhook",
-            "events.webhookdelivery": "outgoing_mail",
-            "orders.saga": "account_tree",
-            "orders.sagalog": "timeline",
-            "shop.lawstatus": "gavel",
-            "shop.auditstate": "fact_check",
-            "shop.committedtransaction": "commit",
-        },
-    ),
-    NavigationGroup(
-        _("Access"),
-        {"auth.group": "groups", "otp_totp.totpdevice": "phonelink_lock", "accounts.apikey": "vpn_key"},
-    ),
-)
+}
 
 
 def sidebar(request: HttpRequest) -> list[Link]:
-    """The groups of links beside each page, with those that the account may open."""
-    links = {
-        model["model"]._meta.label_lower: {
-            "title": model["name"],
-            "link": model["admin_url"],
-            "icon": "database",
+    """The lines beside each page that the account may open, in their groups."""
+    lists = _lists(request)
+    return [
+        {
+            "title": title,
+            "separator": number > 0,
+            "items": [item for line in lines for item in _items(request, line, lists)],
         }
-        for app in admin.site.get_app_list(request)
-        for model in app["models"]
-        if model.get("admin_url")
+        for number, (title, lines) in enumerate(MENU.items())
+    ]
+
+
+def tabs(request: HttpRequest) -> list[Link]:
+    """The lists of a line, above each of them."""
+    lists = _lists(request)
+    found = []
+    for line in (line for lines in MENU.values() for line in lines if not line.page):
+        items = {label: lists[label] for label in line.lists.split() if label in lists}
+        if len(items) > 1:
+            found.append({"models": [*items], "items": [*items.values()]})
+    return found
+
+
+@require_GET
+def engine_room(request: HttpRequest) -> HttpResponseBase:
+    """The page of the lists that the menu doesn't have."""
+    lists = _lists(request)
+    for lines in MENU.values():
+        for label in (label for line in lines if not line.page for label in line.lists.split()):
+            lists.pop(label, None)
+    groups = {
+        title: [lists.pop(label) for label in labels.split() if label in lists]
+        for title, labels in ENGINE_ROOM.items()
     }
-    groups: list[Link] = []
-    for group in GROUPS:
-        items = [
-            {"title": title, "icon": icon, "link": reverse(view)}
-            for title, icon, view, permissions in group.pages
-            if request.user.has_perms(permissions)
-        ]
-        items += [links.pop(label) | {"icon": icon} for label, icon in group.models.items() if label in links]
-        groups.append({"title": group.title, "separator": bool(groups), "items": items})
-    # Models that no group names.
-    return [*groups, {"title": _("Other"), "separator": True, "items": list(links.values())}]
+    groups[_("Other")] = [*lists.values()]
+    shown = {"title": gettext("Engine room"), "groups": [group for group in groups.items() if group[1]]}
+    return admin_page(request, "backoffice/engine_room.html", shown)
+
+
+def _items(request: HttpRequest, line: Line, lists: dict[str, Link]) -> Iterator[Link]:
+    found = [lists[label]["link"] for label in line.lists.split() if label in lists]
+    if (line.lists and not found) or not request.user.has_perms(line.permissions):
+        return
+    address = reverse(line.page) if line.page else found[0]
+    item: Link = {"title": line.title, "icon": line.icon, "link": address}
+    if line.query:
+        item |= {"link": f"{address}?{line.query}", "active": line.query in request.META["QUERY_STRING"]}
+    yield item
+
+
+def _lists(request: HttpRequest) -> dict[str, Link]:
+    """The lists that the account may open, by the labels of their models."""
+    return {
+        model._meta.label_lower: {
+            "title": capfirst(model._meta.verbose_name_plural),
+            "link": reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"),
+        }
+        for model, page in admin.site._registry.items()
+        if page.has_view_permission(request)
+    }

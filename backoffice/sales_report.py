@@ -22,7 +22,6 @@ from django.conf import settings
 from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, Value, When
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET
 
@@ -31,11 +30,10 @@ from backoffice.windows import Window
 from coupons.models import Campaign, Coupon
 from foundation import clock, form_fields, journal
 from foundation.admin_base.actions import require_permission
-from foundation.admin_base.display import admin_page
 from foundation.errors import Invalid
 from foundation.http import problems
 from foundation.lazy_texts import Text
-from foundation.money import format_amount, format_number
+from foundation.money import format_amount
 from inventory import selectors as stock_selectors
 from inventory.models import Product
 from orders import pricing, refund_parts, rows as order_rows
@@ -46,35 +44,11 @@ PERMISSIONS = ("orders.view_order", "payments.view_transfer")
 LONGEST_DAYS = 366
 MARGIN = timedelta(minutes=1)
 """Before now the figures end: a transaction in progress may still commit what is of an instant before."""
-ROWS_SHOWN = 50
 AMOUNTS = [
     "units", "items_amount", "discount_amount", "sales_amount", "points_amount", "card_amount",
     "refunded_units", "refunded_amount", "refunded_points_amount", "refunded_card_amount",
 ]  # fmt: skip
 COLUMNS = ["product", "sku", "product_name", "campaign", "campaign_name", "order_lines", *AMOUNTS, "currency"]
-TOTALS = [
-    ("items_amount", _("Before discounts")),
-    ("discount_amount", _("Discounts")),
-    ("sales_amount", _("Sales")),
-    ("points_amount", _("Paid with points")),
-    ("card_amount", _("Paid by card")),
-    ("refunded_amount", _("Refunds")),
-    ("net_amount", _("Sales less refunds")),
-]
-LOST = [
-    ("lost_sold_out", _("Accounts refused as sold out")),
-    ("lost_over_limit", _("Accounts refused by a limit")),
-    ("lost_expired", _("Accounts whose orders expired")),
-    ("lost_declined", _("Accounts whose cards were declined")),
-    ("lost_given_up", _("Accounts whose payments were given up")),
-]
-OUTCOMES = [
-    ("cancelled", _("Of them cancelled")),
-    ("refunded", _("Of them refunded")),
-    ("disputed", _("Of them disputed")),
-]
-SHOWN = ("items_amount", "discount_amount", "sales_amount", "points_amount", "refunded_amount", "net_amount")
-"""The amounts of the page's tables, in the order of the templates' columns."""
 ENTRIES_AT_ONCE = 50_000
 """Entries that one statement sums."""
 LEDGER_KINDS = [kind for kind in LedgerAccount.Kind.values if kind != LedgerAccount.Kind.WALLET]
@@ -139,17 +113,17 @@ class Figures:
         self.lost = windows.read_elsewhere(partial(stock_selectors.lost_on, *days))
 
     def by_product(self) -> dict[int, Amounts]:
-        return _add_up((product_id, amounts) for (product_id, _), amounts in self.rows.items())
+        return add_up((product_id, amounts) for (product_id, _), amounts in self.rows.items())
 
     def by_campaign(self) -> dict[int | None, Amounts]:
         """By campaign, where `orders` counts orders, not lines."""
-        found = _add_up((campaign_id, amounts) for (_, campaign_id), amounts in self.rows.items())
+        found = add_up((campaign_id, amounts) for (_, campaign_id), amounts in self.rows.items())
         for campaign_id, amounts in found.items():
             amounts["orders"] = self.orders[campaign_id]
         return found
 
     def total(self) -> Amounts:
-        return _add_up((None, amounts) for amounts in self.by_campaign().values())[None]
+        return add_up((None, amounts) for amounts in self.by_campaign().values())[None]
 
     def checks(self) -> list[Check]:
         """The totals that the ledger has as well; each difference is 0, or the books are wrong."""
@@ -240,7 +214,7 @@ def _read_refunds(window: Window) -> Iterator[tuple[Key, int, int, int]]:
             yield key, line.own_units or 0, amount, points_amount
 
 
-def _add_up(rows: Iterable[tuple[Any, Amounts]]) -> defaultdict[Any, Amounts]:
+def add_up(rows: Iterable[tuple[Any, Amounts]]) -> defaultdict[Any, Amounts]:
     """The sums of the amounts that have the same key."""
     sums: defaultdict[Any, Amounts] = defaultdict(Counter)
     for key, amounts in rows:
@@ -280,31 +254,6 @@ class PeriodForm(forms.Form):
 
 
 @require_GET
-def sales(request: HttpRequest) -> HttpResponseBase:
-    """The page: a form for the period, and the place of the figures."""
-    require_permission(request, *PERMISSIONS)
-    form = read_period(request)
-    shown = {
-        "title": gettext("Sales by period"),
-        "time_zone": settings.SHOP_TIME_ZONE,
-        "form": form,
-        "is_valid": form.is_valid(),
-        "may_export": request.user.has_perm(list_exports.PERMISSION),
-    }
-    return admin_page(request, "backoffice/sales.html", shown)
-
-
-@require_GET
-def sales_figures(request: HttpRequest) -> HttpResponseBase:
-    """The figures of the page, which are read in parts."""
-    require_permission(request, *PERMISSIONS)
-    form = read_period(request)
-    if not form.is_valid():
-        return refusal_of(form)
-    return windows.respond(request, "backoffice/sales_figures.html", partial(_read, figures_of(form)))
-
-
-@require_GET
 def sales_csv(request: HttpRequest) -> HttpResponseBase:
     """A row for each product and campaign, as CSV; it is journaled."""
     require_permission(request, *PERMISSIONS, list_exports.PERMISSION)
@@ -330,7 +279,7 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
     figures.read()
-    products = _products({product_id for product_id, _ in figures.rows})
+    products = products_of({product_id for product_id, _ in figures.rows})
     campaigns = campaign_names({campaign_id for _, campaign_id in figures.rows})
     page = []
     for product_id, campaign_id in sorted(figures.rows, key=lambda key: (key[0], key[1] or 0)):
@@ -341,71 +290,7 @@ def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
     yield page
 
 
-def _read(figures: Figures) -> dict[str, Any]:
-    figures.read()
-    by_product = figures.by_product()
-    by_campaign = figures.by_campaign()
-    shown_products = _largest(by_product)
-    shown_campaigns = _largest(by_campaign)
-    products = _products({id for id, _ in shown_products})
-    names = campaign_names({id for id, _ in shown_campaigns})
-    product_rows = []
-    campaign_rows = []
-    for id, row in shown_products:
-        address = reverse("admin:inventory_product_change", args=[id])
-        product_rows.append((" ".join(products[id]), address, _cells(row)))
-    for id, row in shown_campaigns:
-        name = gettext("Without a coupon")
-        address = ""
-        if id:
-            name = names[id]
-            address = reverse("admin:coupons_campaign_change", args=[id])
-        campaign_rows.append((name, address, _cells(row)))
-    checks = figures.checks()
-    return {
-        "currency": settings.CURRENCY,
-        "since": figures.since,
-        "until": figures.until,
-        "cards": _cards(figures),
-        "products": product_rows,
-        "products_hidden": len(by_product) - len(shown_products),
-        "campaigns": campaign_rows,
-        "campaigns_hidden": len(by_campaign) - len(shown_campaigns),
-        "points": [(name, format_number(amount)) for name, amount in figures.points()],
-        "checks": [
-            (check, format_number(check.reported_amount), format_number(check.ledger_amount))
-            for check in checks
-        ],
-        "is_right": not any(check.difference_amount for check in checks),
-    }
-
-
-def _cards(figures: Figures) -> list[tuple[Text, str]]:
-    """The totals, what was lost, and the shares of the orders that were placed and did not end well."""
-    total = figures.total()
-    outcomes = figures.outcomes
-    placed = outcomes["placed"]
-    lost = figures.lost
-    return [
-        (gettext("Orders paid"), f"{total['orders']:,}"),
-        (gettext("Units sold"), f"{total['units']:,}"),
-        *[(title, format_amount(total[name])) for name, title in TOTALS],
-        (gettext("Lost sales"), format_amount(lost["lost_amount"])),
-        *[(title, f"{lost[name]:,}") for name, title in LOST],
-        (gettext("Orders placed"), f"{placed:,}"),
-        *[(title, f"{outcomes[name]:,} ({outcomes[name] / max(1, placed):.1%})") for name, title in OUTCOMES],
-    ]
-
-
-def _cells(row: Amounts) -> list[str]:
-    return [f"{row['orders']:,}", f"{row['units']:,}", *[format_number(row[name]) for name in SHOWN]]
-
-
-def _largest(found: dict[Any, Amounts]) -> list[tuple[Any, Amounts]]:
-    return sorted(found.items(), key=lambda row: -row[1]["sales_amount"])[:ROWS_SHOWN]
-
-
-def _products(ids: set[int]) -> dict[int, tuple[str, str]]:
+def products_of(ids: set[int]) -> dict[int, tuple[str, str]]:
     """The sku and the name of each product."""
     rows = windows.fetch(Product.objects.filter(pk__in=ids).values_list("pk", "sku", "name"))
     return {id: (sku, name) for id, sku, name in rows}

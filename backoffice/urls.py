@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http.response import HttpResponseBase
 from django.urls import include, path, re_path
 
-from backoffice import accounting_exports, campaign_page, list_exports, sales_report
+from backoffice import accounting_exports, campaign_page, list_exports, navigation, sales_page, sales_report
 from backoffice.accounts import page as account_page
 from backoffice.accounts.actions import ACTIONS
 from backoffice.board import page as board_page
@@ -33,8 +33,9 @@ PAGES: dict[str, tuple[Callable[..., HttpResponseBase], str]] = {
     # In the place of unfold's search, whose results are cached and look for parts of words.
     "search/": (search_page.search, "operator-search"),
     "search/hits/": (search_page.hits_while_typed, "operator-search-hits"),
-    "reports/sales/": (sales_report.sales, "report-sales"),
-    "reports/sales/figures/": (sales_report.sales_figures, "report-sales-figures"),
+    "engine-room/": (navigation.engine_room, "engine-room"),
+    "reports/sales/": (sales_page.sales, "report-sales"),
+    "reports/sales/figures/": (sales_page.sales_figures, "report-sales-figures"),
     "reports/sales/csv/": (sales_report.sales_csv, "report-sales-csv"),
     "reports/exports/": (accounting_exports.show, "report-exports"),
 }

@@ -26,6 +26,13 @@ def lost_on(since: date, through: date, database: str = DEFAULT_DB_ALIAS) -> dic
     return {name: int(value) for name, value in found.items()}
 
 
+def lost_by_product(since: date, through: date, database: str = DEFAULT_DB_ALIAS) -> dict[int, Counter[str]]:
+    """The units and the amount that were lost of each product on these days, by the names of the columns."""
+    days = ProductDay.objects.using(database).filter(day__range=(since, through), lost_amount__gt=0)
+    sums = days.values_list("product_id").annotate(Sum("lost_units"), Sum("lost_amount")).order_by()
+    return {id: Counter(lost_units=int(units), lost_amount=int(amount)) for id, units, amount in sums}
+
+
 def lost_today() -> "QuerySet[ProductDay]":
     """Products of which something was lost today, most of it first."""
     lost = ProductDay.objects.filter(day=clock.today(), lost_amount__gt=0).select_related("product")

@@ -20,6 +20,7 @@ from foundation.models import JournalLine
 from orders import order_numbers
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import OPEN, PAID, NewLine, OrderRow
+from orders.saga import progress
 from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
 
@@ -195,6 +196,15 @@ def count_needing_operator(*, most: int) -> int:
 def filter_needing_operator(sagas: QuerySet[Saga]) -> QuerySet[Saga]:
     overdue = Q(state=Saga.State.RUNNING, deadline_at__lt=clock.now())
     return sagas.filter(Q(state=Saga.State.STUCK) | overdue, next_attempt_at__isnull=False)
+
+
+def filter_out_of_attempts(sagas: QuerySet[Saga]) -> QuerySet[Saga]:
+    """Those that need an operator because the shop can do no more by itself: an attempt said so before their
+    deadline, or the attempts in the minutes after it didn't help.
+    """
+    now = clock.now()
+    is_decided = Q(state=Saga.State.STUCK, deadline_at__gt=now)
+    return filter_needing_operator(sagas).filter(is_decided | Q(deadline_at__lte=now - progress.LATELY))
 
 
 def filter_unsettled(payments: QuerySet[Payment], statuses: Collection[str]) -> QuerySet[Payment]:

@@ -156,6 +156,7 @@ UNFOLD = {
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "backoffice.navigation.sidebar"},
+    "TABS": "backoffice.navigation.tabs",
     "DASHBOARD_CALLBACK": "backoffice.home.page.dashboard",
     "STYLES": ["foundation.admin_base.display.stylesheet"],
     "LOGIN": {"form": "accounts.signing_in.sign_in_page.SignInForm"},

@@ -1,1 +1,1 @@
-"""The admin's home page: today's work, a section for each kind of it, above the models by task."""
+"""The admin's home page: today's figures, what opens next, and the work, a section for each kind of it."""

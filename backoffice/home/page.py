@@ -1,17 +1,19 @@
-"""The home page: today's work, a section for each kind of it, above the models by task.
+"""The home page: today's figures, what opens next, and the work, a section for each kind of it.
 
-A section's function reads its number and its worst rows.
+A section's function reads its number and its worst rows. It is red once the shop can do no more by itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection
-from django.db.models import Model, QuerySet
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Max, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, ngettext, ngettext_lazy
@@ -19,7 +21,9 @@ from redis.exceptions import RedisError
 from structlog import get_logger
 
 from accounts.operating import approvals
-from backoffice.board import page as board_page, snapshots
+from backoffice import periods
+from backoffice.board import snapshots
+from backoffice.home import today
 from backoffice.page_elements import coupons_left, link, may_view, row_link
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
@@ -47,6 +51,7 @@ from sales import metrics as sales_metrics
 from sales.models import Sale
 
 log = get_logger(__name__)
+T = TypeVar("T")
 SECONDS_FOR_A_STATEMENT = 5
 """The server ends a longer one, and the section says that it can't be read."""
 ROWS_SHOWN = 5
@@ -56,14 +61,19 @@ COUNTED = MOST_COUNTED + 1
 MOST_FAILED = 100
 """Refunds that failed, the newest: what is owed of each order is computed."""
 LONGEST_ERROR = 120
+UNDER_WAY = timedelta(minutes=2)
+"""What the shop does by itself takes so long now and then."""
 AUDITS_MISSED = 3
 """A law's answer that is older than so many audits is too old."""
 
 
 class State(StrEnum):
-    """How a section is marked: nothing to do, work to do, what can't wait, or not readable now."""
+    """How a section is marked: nothing to do, what the shop still does by itself, work to do, what it can do
+    nothing about any more, or not readable now.
+    """
 
     CALM = "calm"
+    WAITING = "waiting"
     WORK = "work"
     ALARM = "alarm"
     AWAY = "away"
@@ -92,15 +102,23 @@ class Work:
 def stuck_sagas(request: HttpRequest) -> Work:
     """Sagas that need an operator, the earliest deadline first."""
     number = order_selectors.count_needing_operator(most=COUNTED)
-    sagas = order_selectors.read_needing_operator(most=ROWS_SHOWN) if number else ()
+    sagas = list(order_selectors.read_needing_operator(most=ROWS_SHOWN)) if number else []
+    left = order_selectors.filter_out_of_attempts(Saga.objects.all())[:COUNTED].count() if number else 0
+    state = State.ALARM if left else State.WORK
+    note = gettext("The shop still tries by itself. The earliest deadline is first.")
+    if left:
+        note = gettext("The shop can do no more by itself. The earliest deadline is first.")
+    elif clock.now() - sagas[0].deadline_at < UNDER_WAY if sagas else False:
+        state = State.WAITING
+        note = gettext("Their time is over, and the shop is undoing them by itself.")
     return _listed(
         number,
         [_saga_row(saga) for saga in sagas],
-        unit=ngettext("needs an operator", "need an operator", number),
-        note=gettext("The earliest deadline is first."),
+        unit=ngettext("payment or refund is late", "payments or refunds are late", number),
+        note=note,
         calm=gettext("Nothing to do: no payment or refund is stuck."),
         links=[link(gettext("All that are stuck"), "admin:orders_saga_changelist")],
-        state=State.ALARM,
+        state=state,
     )
 
 
@@ -119,7 +137,6 @@ def waiting_approvals(request: HttpRequest) -> Work:
         unit=ngettext("waits for a second operator", "wait for a second operator", number),
         note=gettext("The oldest is first."),
         calm=gettext("Nothing to do: nothing waits for an approval."),
-        links=[link(gettext("All approvals"), "admin:shop_approval_changelist")],
     )
 
 
@@ -128,6 +145,7 @@ def payments_in_doubt(request: HttpRequest) -> Work:
     in_doubt = order_selectors.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     number, oldest = _read(in_doubt, "created_at", "id")
     note = gettext("The oldest is %(age)s old. The shop keeps asking the gateway by itself.")
+    is_recent = bool(oldest) and clock.now() - oldest[0].created_at < UNDER_WAY
     return _listed(
         number,
         [_row(row_link(one), format_amount(one.card_amount), ago(one.created_at)) for one in oldest],
@@ -137,6 +155,7 @@ def payments_in_doubt(request: HttpRequest) -> Work:
         links=[
             link(gettext("All payments in doubt"), "admin:payments_payment_changelist", query="show=in_doubt")
         ],
+        state=State.WAITING if is_recent else State.WORK,
     )
 
 
@@ -192,17 +211,25 @@ def differences(request: HttpRequest) -> Work:
     found = {finding["key"]: (finding, run) for run in runs for finding in reconciling.open_findings(run)}
     more = any(run.differences > len(run.findings) for run in runs)
     latest = max(runs, key=lambda run: run.ended_at, default=None)
-    is_late = latest is None or reconciling.is_old(latest)
+    is_late = reconciling.is_late_since(latest.ended_at if latest else _began_at())
     note = gettext("Nothing to do: the books agree. They were last compared %(ago)s.")
-    if latest is None:
+    state = State.WORK if is_late or found else State.CALM
+    if more or any(
+        finding["kind"] not in reconciling.RESOLVED_BY_SCHEDULE for finding, _run in found.values()
+    ):
+        state = State.ALARM
+    if latest is None and not is_late:
+        state = State.WAITING
+        note = gettext("The books are compared in some minutes for the first time.")
+    elif latest is None:
         note = gettext("The books were never compared to their end: look at the comparisons.")
     elif is_late:
         note = gettext("The books were last compared %(ago)s, which is too long: look at the comparisons.")
     elif found:
         note = gettext("Each comparison says what to do. The books were last compared %(ago)s.")
     return Work(
-        state=State.ALARM if found or more else State.WORK if is_late else State.CALM,
-        number=_number_text(COUNTED if more else len(found)),
+        state=state,
+        number=_number_text(COUNTED if more else len(found)) if latest else "",
         unit=ngettext("difference left", "differences left", len(found)),
         note=note % {"ago": ago(latest.ended_at)} if latest else note,
         rows=[
@@ -250,7 +277,6 @@ def running_campaigns(request: HttpRequest) -> Work:
         ),
     )
     return _running(
-        request,
         running,
         most=coupons_state.MOST_RUNNING,
         unit=ngettext("campaign", "campaigns", len(running)),
@@ -261,7 +287,6 @@ def running_campaigns(request: HttpRequest) -> Work:
             "count",
         ),
         details=lambda one: [coupons_left(one)],
-        all_rows=link(gettext("All campaigns"), "admin:coupons_campaign_changelist"),
     )
 
 
@@ -277,7 +302,6 @@ def running_sales(request: HttpRequest) -> Work:
 
     running = sorted(sales_metrics.running(), key=lambda sale: sale.paused_at is None)
     return _running(
-        request,
         running,
         most=sales_metrics.MOST_RUNNING,
         unit=ngettext("sale", "sales", len(running)),
@@ -288,7 +312,6 @@ def running_sales(request: HttpRequest) -> Work:
             "count",
         ),
         details=details,
-        all_rows=link(gettext("All sales"), "admin:sales_sale_changelist"),
     )
 
 
@@ -344,13 +367,19 @@ def laws(request: HttpRequest) -> Work:
     oldest_at = min((state.checked_at for state in known if state.checked_at), default=None)
     trusted = timedelta(seconds=AUDITS_MISSED * settings.AUDIT_SECONDS)
     is_old = bool(trusted and oldest_at and clock.now() - oldest_at > trusted)
+    is_due = bool(unknown and trusted and clock.now() - _began_at() > trusted)
     calm = "" if broken or unknown or is_old else gettext("Nothing to do: every law holds.")
     not_audited = gettext("Not audited yet: %(laws)s.") % {"laws": ", ".join(unknown)} if unknown else ""
+    if not known and not is_due:
+        not_audited = gettext("The first audit is within minutes.")
     recent = gettext("The oldest answer is %(age)s old.")
     old = gettext("The oldest answer is %(age)s old, which is too old: look at the audit.")
     how_old = (old if is_old else recent) % {"age": age(oldest_at)} if oldest_at else ""
+    state = State.WAITING if unknown else State.CALM
+    if broken or is_old or is_due:
+        state = State.ALARM if broken else State.WORK
     return Work(
-        state=State.ALARM if broken else State.WORK if unknown or is_old else State.CALM,
+        state=state,
         number=f"{len(broken)}" if broken else f"{len(known)}/{len(LAWS)}",
         unit=ngettext("is broken", "are broken", len(broken)) if broken else gettext("hold"),
         note=" ".join(filter(None, [calm, not_audited, how_old])),
@@ -367,6 +396,12 @@ def laws(request: HttpRequest) -> Work:
         ],
         links=[link(gettext("All laws"), "admin:shop_lawstatus_changelist")],
     )
+
+
+def _began_at() -> datetime:
+    """When the shop was set up, or changed by a release."""
+    applied = MigrationRecorder.Migration.objects.aggregate(at=Max("applied"))["at"]
+    return applied or clock.now()
 
 
 def _read(rows: "QuerySet[Any]", *order: str) -> tuple[int, list[Any]]:
@@ -394,24 +429,17 @@ def _row(link: SafeString, *detail: object, status: str = "") -> Row:
 
 
 def _running(
-    request: HttpRequest,
     running: Sequence[Any],
     *,
     most: int,
     idle: str,
     paused: Text,
     details: Callable[[Any], list[str]],
-    all_rows: SafeString,
     **more: Any,
 ) -> Work:
     """The campaigns or sales that run, which is work while some of them are paused."""
     number = sum(one.paused_at is not None for one in running)
     note = gettext("Nothing to do: none is paused.") if running else idle
-    board = (
-        [link(gettext("Launch board"), "board:page")]
-        if request.user.has_perms(board_page.PERMISSIONS)
-        else []
-    )
     return Work(
         state=State.WORK if number else State.CALM,
         number=f"{len(running)}{'' if len(running) < most else '+'}",
@@ -425,7 +453,6 @@ def _running(
             )
             for one in running[:ROWS_SHOWN]
         ],
-        links=[all_rows, *board],
         **more,
     )
 
@@ -470,12 +497,18 @@ SECTIONS = (
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the page shows, for unfold's index of the admin."""
     shown = list(read_sections(request))
+    with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
+        figures = _attempt("figures", partial(today.read_figures, request))
+        openings = _attempt("openings", partial(today.read_openings, request))
     return context | {
-        "title": gettext("Today's work"),
+        "title": gettext("Today"),
         "sections": shown,
         "to_do": [section for section, work in shown if work.state in (State.WORK, State.ALARM)],
         "is_all_read": all(work.state != State.AWAY for section, work in shown),
-        "groups": [group for group in context["sidebar_navigation"] if group["items"]],
+        "figures": figures,
+        "openings": openings,
+        "named": periods.named(),
+        "time_zone": settings.SHOP_TIME_ZONE,
         "read_at": clock.now(),
     }
 
@@ -486,13 +519,22 @@ def read_sections(request: HttpRequest) -> Iterator[tuple[Section, Work]]:
         for section in SECTIONS:
             if not may_view(request, section.model):
                 continue
-            try:
-                yield section, section.read(request)
-            except (Error, RedisError, FirstcomeError) as error:
-                # The page is opened when something is wrong, so one source must not hide the others.
-                log.warning("a section of the home page can't be read", section=section.name, error=error)
-                if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
-                    # A broken connection would fail all sections after it.
-                    connection.close_if_unusable_or_obsolete()
+            if work := _attempt(section.name, partial(section.read, request)):
+                yield section, work
+            else:
                 note = gettext("It can't be read just now. Load the page again in a moment.")
                 yield section._replace(icon="cloud_off"), Work(state=State.AWAY, note=note)
+
+
+def _attempt(name: str, read: Callable[[], T]) -> T | None:
+    """What is read; None if it can't be: the page is opened when something is wrong, so one source must not
+    hide the others.
+    """
+    try:
+        return read()
+    except (Error, RedisError, FirstcomeError) as error:
+        log.warning("a part of the home page can't be read", part=name, error=error)
+        if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
+            # A broken connection would fail all parts after it.
+            connection.close_if_unusable_or_obsolete()
+        return None

@@ -9,6 +9,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -16,8 +17,9 @@ from uuid_utils.compat import uuid7
 
 from accounts.tests.clients import signed_in
 from backoffice import navigation
-from backoffice.home import page as home_page
+from backoffice.home import page as home_page, today
 from backoffice.home.page import State, Work
+from backoffice.tests.test_sales_report import buy, give_back, products
 from coupons.tests.factories import CampaignFactory, coupon_of
 from events.tests.delivering import dead, logged
 from foundation import clock
@@ -25,7 +27,7 @@ from foundation.approval_models import Approval
 from foundation.models import LawStatus
 from foundation.operations.audits.laws import LAWS
 from foundation.tests import servers
-from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
 from foundation.tests.instants import ago
 from foundation.tests.plans import assert_read_by_index
 from foundation.tests.second_connection import connection_id, kill
@@ -37,7 +39,9 @@ from orders.models import Saga
 from payments.models import Payment, Reconciliation
 from payments.tests import granting
 from payments.tests.factories import PaymentFactory
+from sales.tests.factories import create_sale
 
+__all__ = ["products"]
 pytestmark = pytest.mark.django_db
 TO_DO = ["sagas", "approvals", "payments", "disputes", "differences", "events"]
 EVERYTHING = [*TO_DO, "campaigns", "sales", "stock", "lost", "laws"]
@@ -48,6 +52,17 @@ OF_GROUP = {
     "Finance": EVERYTHING,
     "": [],
 }
+TASKS = [
+    "Today",
+    "Launch board",
+    "Orders",
+    "Customers",
+    "Campaigns",
+    "Sales",
+    "Products",
+    "Sales report",
+    "Approvals",
+]
 
 
 def opened(user: User) -> Any:
@@ -286,7 +301,114 @@ def test_every_statement_is_answered_by_an_index():
         assert_read_by_index(statement)
 
 
-def test_every_model_of_the_admin_is_in_exactly_one_group():
-    named = [label for group in navigation.GROUPS for label in group.models]
+def test_every_model_of_the_admin_is_in_one_line_of_the_menu_or_in_the_engine_room():
+    lines = [line for group in navigation.MENU.values() for line in group if not line.page]
+    named = [label for line in lines for label in line.lists.split()]
+    named += [label for labels in navigation.ENGINE_ROOM.values() for label in labels.split()]
     assert len(named) == len(set(named))
     assert set(named) == {model._meta.label_lower for model in admin.site._registry}
+
+
+MENUS = {
+    "Viewer": [*TASKS[:3], *TASKS[4:7], "Engine room"],
+    "Support": [*TASKS[:7], "Sales report", "Engine room"],
+    "Operations": [*TASKS[:3], *TASKS[4:7], "Approvals", "Engine room"],
+    "Finance": [*TASKS[:9], "Engine room"],
+    "": ["Today"],
+    "superuser": [*TASKS, "Members", "Engine room"],
+}
+
+
+@pytest.mark.usefixtures("_staff_groups")
+@pytest.mark.parametrize("group", MENUS)
+def test_the_menu_has_twelve_lines_at_most_and_home_repeats_none_of_them(group):
+    user = SuperuserFactory() if group == "superuser" else member_of(group)
+    client = signed_in(user)
+    page = client.get("/admin/")
+    menu = [item for group in page.context["sidebar_navigation"] for item in group["items"]]
+    lines = [str(item["title"]) for item in menu]
+    assert lines == MENUS[group] and len(lines) <= 12
+    listed = page.text[page.text.index('id="nav-sidebar-apps"') :]
+    assert listed[: listed.index("</nav>")].count("<li>") == len(lines)
+    for item in menu:
+        assert client.get(item["link"]).status_code == 200
+    addresses = "".join(link for _, work in page.context["sections"] for link in work.links)
+    assert not [item for item in menu if f'href="{item["link"]}"' in addresses]
+
+
+def test_a_list_has_the_other_lists_of_its_task_as_tabs_and_the_engine_room_has_the_rest():
+    client = signed_in(SuperuserFactory())
+    page = client.get("/admin/payments/payment/").text
+    assert 'href="/admin/orders/refund/"' in page
+    room = client.get("/admin/engine-room/")
+    assert [str(title) for title, _ in room.context["groups"]] == [*map(str, navigation.ENGINE_ROOM)]
+    assert "/admin/orders/sagalog/" in room.text and client.get("/admin/").text.count("/sagalog/") == 0
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York"])
+def test_today_is_beside_yesterday_up_to_the_same_time_by_the_shops_days(settings, zone, products):
+    settings.SHOP_TIME_ZONE = zone
+    (since, _), (begin, then) = today.spans()
+    assert clock.day_bounds(clock.today())[0] == since and begin < then < since
+    at = {since: 1, then - timedelta(seconds=1): 2, then + timedelta(seconds=60): 4, begin: 8}
+    tea = products[0]
+    for paid_at, units in at.items():
+        set_columns(buy({tea: units}), paid_at=paid_at)
+        set_columns(coupon_of(CampaignFactory()), issued_at=paid_at)
+    price = tea.price
+    order = buy({tea: 1})
+    give_back(order)
+
+    figures = opened(SuperuserFactory()).context["figures"]
+
+    assert figures == {
+        "orders": ["2", "2", "+0%"],
+        "sales_amount": [f"{2 * price:,} KRW", f"{10 * price:,} KRW", "−80%"],
+        "coupons": ["1", "2", "−50%"],
+        "refunded_amount": [f"{price:,} KRW", "0 KRW", ""],
+    }
+
+
+def test_what_opens_next_is_shown_with_its_instant_in_the_shops_zone(settings):
+    settings.SHOP_TIME_ZONE = "Asia/Seoul"
+    at = timezone.now().replace(hour=1, minute=0, second=0, microsecond=0) + timedelta(days=2)
+    create_sale(name="Night", opens_at=at, closes_at=at + timedelta(hours=1))
+    CampaignFactory(name="Later", opens_at=at + timedelta(days=1))
+    CampaignFactory(name="Open")
+    page = opened(SuperuserFactory())
+    assert [row.name for row, _ in page.context["openings"]] == ["Night", "Later"]
+    assert f"{at:%Y-%m-%d} 10:00 Asia/Seoul" in page.text
+    assert opened(member_of("")).context["openings"] == []
+
+
+def test_a_fresh_shop_has_nothing_to_do_and_what_never_ran_is_work_once_it_is_due():
+    rows = MigrationRecorder.Migration.objects
+    rows.update(applied=timezone.now())
+    fresh = opened(SuperuserFactory())
+    assert fresh.context["to_do"] == [] and "Nothing to do." in fresh.text
+    assert sections_of(fresh)["laws"].state == sections_of(fresh)["differences"].state == State.WAITING
+    rows.update(applied=ago(hours=1))
+    assert section("laws").state == section("differences").state == State.WORK
+
+
+@pytest.mark.parametrize(
+    ("late_seconds", "state", "shown"),
+    [
+        (20, "running", State.WAITING),
+        (30, "stuck", State.WAITING),
+        (300, "stuck", State.WORK),
+        (900, "stuck", State.ALARM),
+        (900, "running", State.ALARM),
+        (-60, "stuck", State.ALARM),
+    ],
+)
+def test_a_silent_gateway_is_red_only_once_the_shop_can_do_no_more(late_seconds, state, shown):
+    saga(deadline_at=ago(seconds=late_seconds), state=state)
+    in_doubt(created_at=ago(seconds=late_seconds))
+    assert section("sagas").state == shown
+    assert section("payments").state == (State.WORK if late_seconds > 120 else State.WAITING)
+
+
+def test_a_difference_that_the_next_comparison_resolves_is_no_alarm():
+    compared(finding("a") | {"kind": "disputed"})
+    assert section("differences").state == State.WORK

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.tests.clients import signed_in
-from backoffice import sales_report, windows
+from backoffice import periods, sales_page, sales_report, windows
 from backoffice.campaign_page import read_curve
+from backoffice.periods import Period
 from backoffice.sales_report import Figures
 from backoffice.tests.test_list_exports import rows_of, text_of
 from coupons.models import Campaign, Coupon
@@ -58,6 +60,11 @@ def assert_adds_up(figures: Figures) -> None:
     assert [check for check in figures.checks() if check.difference_amount] == []
     period = figures.since, figures.until
     total = figures.total()
+    for sum_up in (sales_page.sum_at_once, sales_page.sum_by_windows):
+        whole = sales_page.read_totals(partial(sum_up, *period))
+        assert {name: whole[name] - total[name] for name in sales_page.TOTALS if name != "lost_amount"} == (
+            dict.fromkeys([*sales_page.TOTALS][:-1], 0)
+        )
     assert total["sales_amount"] == booked("sale", *period, account=SALES)
     assert total["points_amount"] == -booked("sale", *period, account=HOLDING)
     assert total["card_amount"] == -booked("sale", *period, account=GATEWAY_CLEARING)
@@ -289,6 +296,92 @@ def test_an_order_counts_when_it_was_placed_by_the_clock_of_the_database(product
         since = now()
         buying.place(buying.account(), products[0])
         assert figures_of(since, now()).outcomes["placed"] == 1
+
+
+def number_in(cell: str) -> int:
+    return int(cell.replace(",", "").removesuffix(" KRW"))
+
+
+def page_of(period: Period) -> dict[str, Any]:
+    with clock.shifted(by=timedelta(minutes=2)):
+        form = sales_report.PeriodForm({"since": period.since, "through": period.through})
+        assert form.is_valid()
+        return sales_page.read_page(sales_report.figures_of(form), period)
+
+
+def summary_of(period: Period) -> dict[str, list[int]]:
+    return {str(name): [*map(number_in, cells[:2])] for name, *cells in page_of(period)["summary"]}
+
+
+def test_the_rows_of_each_table_add_up_to_its_last_one_also_where_some_are_left_out(products, monkeypatch):
+    monkeypatch.setattr(sales_page, "ROWS_SHOWN", 1)
+    order = buy({products[0]: 3, products[1]: 1}, points=101, coupon={"discount_value": 333})
+    buy({products[2]: 2})
+    give_back(order, {products[0]: 1})
+    today = clock.today()
+    for product, amount in zip(products, (500, 7_000, 9), strict=True):
+        lost = {"lost_amount": amount, "lost_units": amount // 3, "lost_sold_out": 2, "lost_declined": 1}
+        ProductDay.objects.update_or_create(day=today, product=product, defaults=lost)
+
+    page = page_of(Period(today, today))
+
+    for name in ("campaigns", "products", "lost_products"):
+        rows, total = page[name]
+        assert len(rows) == 2, name
+        columns = zip(*(cells for _name, _link, cells in rows), strict=True)
+        assert [sum(map(number_in, column)) for column in columns] == [*map(number_in, total)], name
+    assert page["accounts"] == sum(count for _, count, _ in page["causes"]) == 9
+    assert page["lost_products"][0][0][0] == f"{products[1].sku} {products[1].name}"
+    summary = {name: now for name, (now, _before) in summary_of(Period(today, today)).items()}
+    assert summary["Before discounts"] - summary["− Discounts"] == summary["= Sales"] > 0
+    assert summary["of them paid with points"] + summary["of them paid by card"] == summary["= Sales"]
+    assert summary["= Sales"] - summary["− Refunds"] == summary["= Sales less refunds"]
+    assert summary["Lost sales, besides"] == 7_509
+
+
+def test_a_period_is_beside_the_one_before_up_to_the_same_time(products):
+    today = clock.today()
+    since, _ = clock.day_bounds(today - timedelta(days=1))
+    for units, paid_at in (
+        (1, None),
+        (2, since),
+        (4, now() - timedelta(hours=23)),
+        (8, since - timedelta(hours=1)),
+    ):
+        order = buy({products[1]: units})
+        if paid_at:
+            set_columns(order, paid_at=paid_at)
+    assert summary_of(Period(today, today))["Units sold"] == [1, 2]
+    assert sales_page.change_text(3, 2) == "+50%" and sales_page.change_text(1, 4) == "−75%"
+    assert sales_page.change_text(30, 2) == "×15" and sales_page.change_text(3, 0) == ""
+
+
+@pytest.mark.parametrize(
+    ("since", "through", "before"),
+    [
+        ("2026-03-01", "2026-03-31", ("2026-02-01", "2026-02-28")),
+        ("2026-03-01", "2026-03-30", ("2026-02-01", "2026-02-28")),
+        ("2026-03-01", "2026-03-10", ("2026-02-01", "2026-02-10")),
+        ("2026-03-01", "2026-03-01", ("2026-02-28", "2026-02-28")),
+        ("2026-03-02", "2026-03-08", ("2026-02-23", "2026-03-01")),
+        ("2026-01-01", "2026-02-28", ("2025-11-03", "2025-12-31")),
+    ],
+)
+def test_the_period_before_is_as_long_or_the_month_before(since, through, before):
+    found = periods.before(Period(date.fromisoformat(since), date.fromisoformat(through)))
+    assert tuple(map(str, found)) == before
+
+
+def test_the_bars_of_the_plot_add_up_to_the_sales_and_are_of_four_weeks_at_least(products):
+    buy({products[1]: 3})
+    today = clock.today()
+    for since, bars in ((today, 28), (today - timedelta(days=30), 31)):
+        found = page_of(Period(since, today))["bars"]
+        assert (len(found), found[-1], sum(amount for _, amount, _ in found)) == (
+            bars,
+            (today, 3_000, "3,000 KRW"),
+            3_000,
+        )
 
 
 @pytest.mark.parametrize("zone", ["Asia/Seoul", "America/New_York"])

@@ -88,6 +88,8 @@ MOST_FAILED = 10
 Finding = dict[str, Any]
 """A difference as a comparison has it recorded."""
 BOOKED_KINDS = (Kind.WRONG_REFUNDS, Kind.DISPUTED)
+RESOLVED_BY_SCHEDULE = (Kind.CHARGED_AFTER_END, *BOOKED_KINDS)
+"""What the next comparison refunds or books."""
 BOOKERS: list[Callable[[Payment], object]] = []
 """Book what began at the gateway for a payment that succeeded."""
 RECORDERS: list[Callable[[Payment, int, bool], None]] = []
@@ -179,8 +181,13 @@ def latest_runs() -> dict[str, Reconciliation]:
 
 def is_old(run: Reconciliation) -> bool:
     """Whether the comparison says nothing of the payments of now."""
+    return is_late_since(run.ended_at)
+
+
+def is_late_since(at: datetime) -> bool:
+    """Whether a comparison should have ended since then."""
     trust = max(SHORTEST_TRUST, timedelta(seconds=INTERVALS_TRUSTED * settings.RECONCILE_SECONDS))
-    return clock.now() - run.ended_at > trust
+    return clock.now() - at > trust
 
 
 def left_counts() -> dict[str, int]:
