@@ -73,6 +73,11 @@ def may_act_on(request: HttpRequest, account: User | None) -> bool:
 class AccountChangeForm(ChangeForm, UserChangeForm):
     """Changes an account, and asks why."""
 
+    def clean_date_joined(self) -> Any:
+        """As it is, to the microsecond, unless it was changed: the page has whole seconds."""
+        name = "date_joined"
+        return self.cleaned_data[name] if name in self.changed_data else self.initial[name]
+
 
 class GroupFilter(ChoiceFilter):
     """Members of a group. Django's own filter also offers those of none, for which it joins all accounts."""

@@ -62,8 +62,8 @@ def coupons_left(campaign: Campaign) -> str:
 
 
 def instant(at: datetime | None) -> str:
-    """An instant in UTC, to the second."""
-    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+    """An instant in the shop's time zone, to the second."""
+    return "" if at is None else display.instant_text(at)
 
 
 def number(value: int | None) -> str:

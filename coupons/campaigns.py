@@ -249,11 +249,12 @@ def skus(product_ids: Collection[int]) -> list[str]:
     return sorted(Product.objects.filter(pk__in=product_ids).values_list("sku", flat=True))
 
 
-def set_paused(*, campaign_id: int, is_paused: bool, reason: str) -> Campaign:
+def set_paused(*, campaign_id: int, is_paused: bool, reason: str | None) -> Campaign:
     """Pause the campaign, or end its pause, after which it issues coupons as far as its terms allow.
 
     Once a pause returns, no process issues a coupon of it until it is resumed. Durable on return; a campaign
-    that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
+    that is so already stays as it is. With None, `pausing.explain` adds the reason. Raises
+    `NotFound`, and `Invalid` for an empty reason.
     """
 
     def lock() -> Campaign:

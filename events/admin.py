@@ -27,7 +27,7 @@ from foundation.admin_base.actions import (
     run_for_selected,
 )
 from foundation.admin_base.classes import ReadOnlyMixin
-from foundation.admin_base.display import link, status_label
+from foundation.admin_base.display import instant_text, link, status_label
 from foundation.admin_base.lists import RecordsAdmin, column, plain_column
 from foundation.admin_base.status_words import plain_text
 from foundation.errors import FirstcomeError, Rejected
@@ -96,7 +96,7 @@ def _preview(dead: "QuerySet[WebhookDelivery]") -> ActionPreview:
                 gettext("Last answer"),
             ],
             "rows": [
-                [f"{row.created_at:%Y-%m-%d %H:%M:%S}", row.type, row.order_id or "", row.attempts, row.error]
+                [instant_text(row.created_at), row.type, row.order_id or "", row.attempts, row.error]
                 for row in dead[:MOST_SHOWN]
             ],
         },

@@ -79,9 +79,14 @@ def age_seconds(at: datetime) -> float:
     return max(0.0, (now() - at).total_seconds())
 
 
+def local(at: datetime) -> datetime:
+    """The instant in the shop's time zone."""
+    return at.astimezone(ZoneInfo(settings.SHOP_TIME_ZONE))
+
+
 def day_of(at: datetime) -> date:
     """The day of the shop's time zone on which this instant is."""
-    return at.astimezone(ZoneInfo(settings.SHOP_TIME_ZONE)).date()
+    return local(at).date()
 
 
 def today() -> date:

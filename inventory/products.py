@@ -190,11 +190,12 @@ def lock(product_id: int) -> Product:
     return _found(Product.objects.select_for_update(), product_id)
 
 
-def set_paused(*, product_id: int, is_paused: bool, reason: str) -> Product:
+def set_paused(*, product_id: int, is_paused: bool, reason: str | None) -> Product:
     """Pause the product, or end its pause, after which it can be ordered if it is active and in stock.
 
     Once a pause returns, no process places an order of it until it is resumed. Durable on return; a product
-    that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
+    that is so already stays as it is. With None, `pausing.explain` adds the reason. Raises
+    `NotFound`, and `Invalid` for an empty reason.
     """
     product = pausing.set_paused(partial(lock, product_id), "product", is_paused=is_paused, reason=reason)
     stock_levels.publish_on_commit([product])

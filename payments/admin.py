@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 
 from foundation.admin_base.actions import Action, button
 from foundation.admin_base.classes import ReadOnlyMixin
-from foundation.admin_base.display import stored_text
+from foundation.admin_base.display import stored_text, zoned_text
 from foundation.admin_base.lists import (
     ReadOnlyInline,
     RecordsAdmin,
@@ -183,7 +183,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 "findings": self._findings(request, shown),
                 "not_shown": run.differences - len(shown),
                 "is_clean": reconciling.is_clean(run),
-                "title": gettext("Comparison of %(at)s") % {"at": f"{run.ended_at:%Y-%m-%d %H:%M}"},
+                "title": gettext("Comparison of %(at)s") % {"at": zoned_text(run.ended_at)},
             }
         return super().render_change_form(request, context, *args, **kwargs)
 

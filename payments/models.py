@@ -439,4 +439,4 @@ class Reconciliation(models.Model):
 
     def __str__(self) -> str:
         text = ngettext("%(at)s %(count)s difference", "%(at)s %(count)s differences", self.differences)
-        return text % {"at": f"{self.ended_at:%Y-%m-%d %H:%M}", "count": self.differences}
+        return text % {"at": f"{clock.local(self.ended_at):%Y-%m-%d %H:%M}", "count": self.differences}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -11,9 +12,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy as _
 
-from accounts.operating.pausing_admin import PausableAdmin
+from accounts.operating import row_checks
+from accounts.operating.pausing_admin import PausableAdmin, Template
+from accounts.operating.row_checks import Check
 from foundation import clock, form_fields, literals
-from foundation.admin_base.display import link, status_label
+from foundation.admin_base.display import link, status_label, zoned_text
 from foundation.admin_base.forms import TermsForm
 from foundation.admin_base.lists import RecordsAdmin, column, key_column
 from foundation.admin_base.status_words import status_word
@@ -84,6 +87,33 @@ class SaleForm(TermsForm):
             self.fields[PRODUCTS].required = False
 
 
+def _tomorrow_at_ten() -> dict[str, Any]:
+    """Ten o'clock of the shop's next day, for an hour."""
+    begin = clock.day_bounds(clock.today())[1] + timedelta(hours=10)
+    return {"opens_at": begin, "closes_at": begin + timedelta(hours=1)}
+
+
+TEMPLATES = {
+    "drop": Template(
+        _("Drop with a waiting room"),
+        _("Tomorrow at 10:00, for an hour. Buyers join before; the order is drawn, and 600 a minute get in."),
+        lambda: {**_tomorrow_at_ten(), "admission": Sale.Admission.QUEUE, "rate_per_minute": 600},
+    ),
+    "open": Template(
+        _("Open to all"),
+        _("Tomorrow at 10:00, for an hour. All buyers order at the same time, first come, first served."),
+        lambda: {**_tomorrow_at_ten(), "admission": Sale.Admission.OPEN},
+    ),
+    "day": Template(
+        _("One day"),
+        _("From tomorrow at 10:00, for 24 hours, open to all."),
+        lambda: {
+            **_tomorrow_at_ten(),
+            "closes_at": _tomorrow_at_ten()["opens_at"] + timedelta(days=1),
+            "admission": Sale.Admission.OPEN,
+        },
+    ),
+}
 ENTRIES = "entries"
 LINKED_ENTRIES = "linked_entries"
 """The field with the number of entries, and its name where it is a link to them."""
@@ -115,9 +145,41 @@ class SaleAdmin(PausableAdmin):
         "created_at",
     ]
     fields = [*SaleForm.Meta.fields, *readonly_fields]
-    actions_detail = ["pause", "resume"]
+    actions_detail = ["pause", "resume", "explain"]
+    templates = TEMPLATES
+    meanings = {
+        "scheduled": _("Its products can't be ordered until it opens."),
+        "open": _("Its products can be ordered now."),
+        "closed": _("It is over: its products can't be ordered by it any more."),
+    }
+    parts = {_("Waiting room, draw and figures"): [*readonly_fields, LINKED_ENTRIES]}
+
+    def checks(self, row: Sale) -> list[Check]:
+        products = Product.objects.filter(sale_products__sale=row.pk)
+        names = [one.name for one in products if not one.available or not one.is_active or one.paused_at]
+        units = metrics.available(row)
+        text = gettext("%(count)s units are in stock") % {"count": f"{units:,}"}
+        if names:
+            missing = gettext("none of %(names)s can be ordered") % {"names": ", ".join(names[:5])}
+            text = f"{text}; {missing}"
+        found = [row_checks.opening(row.opens_at), Check(bool(units) and not names, text, field=PRODUCTS)]
+        unlimited = [one.name for one in products if one.limit_per_account is None]
+        text = gettext("Every product has a limit per account")
+        if unlimited:
+            text = gettext("No limit per account: %(names)s") % {"names": ", ".join(unlimited[:5])}
+        found.append(Check(not unlimited, text, field=PRODUCTS))
+        if row.is_queued:
+            seconds = 60 * max(0, units - 1) // row.rate_per_minute
+            last = row.opens_at + timedelta(seconds=seconds)
+            text = gettext("%(rate)s buyers a minute get in; the last of %(last)s at %(at)s")
+            values = {"rate": f"{row.rate_per_minute:,}", "last": f"{units:,}", "at": zoned_text(last)}
+            found.append(Check(last < row.closes_at, text % values, field="rate_per_minute"))
+        return [*found, row_checks.gateway()]
 
     shown_status = column(_("status"), lambda sale: status_label(sale.status_at(clock.now())))
+
+    def left_text(self, row: Sale) -> str:
+        return gettext("%(count)s left") % {"count": f"{metrics.available(row):,}"}
 
     public_seed = column(
         _("seed"), lambda sale: schemas.public_seed(sale) or gettext("Secret until the draw at the opening.")

@@ -129,11 +129,12 @@ def lock(sale_id: int) -> Sale:
     return _found(Sale.objects.select_for_update(), sale_id)
 
 
-def set_paused(*, sale_id: int, is_paused: bool, reason: str) -> Sale:
+def set_paused(*, sale_id: int, is_paused: bool, reason: str | None) -> Sale:
     """Pause the sale, or end its pause; admitted entries have as long left then as they had when it began.
 
     Once a pause returns, no process places an order of its products until it is resumed. Durable on return; a
-    sale that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
+    sale that is so already stays as it is. With None, `pausing.explain` adds the reason. Raises
+    `NotFound`, and `Invalid` for an empty reason.
     """
 
     def prepare(sale: Sale) -> None:

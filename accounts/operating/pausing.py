@@ -22,15 +22,16 @@ def set_paused(
     kind: str,
     *,
     is_paused: bool,
-    reason: str,
+    reason: str | None,
     prepare: Callable[[Row], None] = lambda row: None,
 ) -> Row:
     """Pause or resume the row of this kind that `lock` locks, and note it in the journal; durable on return.
 
     A row that is so already stays as it is. `prepare` is called under the lock, before the row is written.
-    Raises what `lock` raises, and `Invalid` without a reason.
+    With None as the reason it is given later, by `explain`. Raises what `lock` raises, and `Invalid` for an
+    empty reason.
     """
-    given = check_reason(reason)
+    given = "" if reason is None else check_reason(reason)
 
     def work() -> Row:
         row: Any = lock()
@@ -51,3 +52,23 @@ def set_paused(
         return cast(Row, row)
 
     return transactions.run_or_savepoint(work, transactions.ONCE)
+
+
+def explain(kind: str, row_id: int, *, reason: str) -> str:
+    """Add the reason of its last pause to the journal of the row of this kind, and return it as it is kept.
+
+    Raises `Invalid` without a reason.
+    """
+    given = check_reason(reason)
+
+    def note() -> None:
+        journal.note(
+            what=f"{kind}.pause_explained",
+            subject=f"{kind} {row_id}",
+            after={"reason": given},
+            detail=given,
+            is_internal=True,
+        )
+
+    transactions.run_or_savepoint(note, transactions.ONCE)
+    return given

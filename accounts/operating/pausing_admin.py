@@ -1,25 +1,43 @@
 """Admin pages of what domain functions create, change and pause: campaigns, products and sales.
 
-Pausing has buttons on a row's page and actions of the list, each with a reason.
+A row's page pauses and resumes at once and takes the reason afterwards; the list's actions ask for it first.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
+from accounts.operating import pausing, row_history
+from accounts.operating.row_checks import Check
+from foundation import clock
 from foundation.admin_base.actions import Action, ActionForm, button, create_once, run_for_selected
-from foundation.admin_base.classes import REASON, ListMixin, NonAtomicAdmin, ReasonedChangesMixin
+from foundation.admin_base.classes import (
+    REASON,
+    ListMixin,
+    NonAtomicAdmin,
+    ReasonedChangesMixin,
+    refusal_text,
+)
+from foundation.admin_base.display import admin_page, status_label
 from foundation.admin_base.forms import reason_field
 from foundation.errors import FirstcomeError, Rejected
+from foundation.lazy_texts import Text
 from foundation.reasons import LONGEST_REASON
 
 CHANGE = ["change"]
+PAUSE_BUTTONS = ("pause", "resume", "explain")
+BEFORE = ("scheduled", "awaiting_codes", "inactive")
+"""Statuses in which the checks are unfolded."""
+UNDO_SECONDS = 600
+"""How long the button that ends a pause is called Undo."""
 PAUSING = _("Nothing more is issued or sold of what is paused, until it is resumed.")
 RESUMING = _("What is resumed is issued or sold again, as far as its dates, quantity and stock allow.")
 
@@ -30,6 +48,14 @@ class PausingForm(ActionForm):
     reason = reason_field(_("The journal records it, with your name."), max_length=LONGEST_REASON)
 
 
+class Template(NamedTuple):
+    """Terms that the page of a new row is filled with; operators change them before they save."""
+
+    title: Text
+    description: Text
+    terms: Callable[[], Mapping[str, Any]]
+
+
 class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin):
     """Rows with a `paused_at`, written by the functions of the module `domain`: `create`, `change` and
     `set_paused`.
@@ -38,6 +64,13 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
     form: Any
     domain: Any
     actions = ["pause_selected", "resume_selected"]
+    change_form_outer_before_template = "accounts/row_head.html"
+    change_form_before_template = "accounts/row_templates.html"
+    templates: Mapping[str, Template] = {}
+    meanings: Mapping[str, Text] = {}
+    """What a status means for buyers, by its code."""
+    parts: Mapping[Text, Collection[str]] = {}
+    """The fields that are folded, by the titles of their parts."""
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """A new row's page has the form alone, with its id."""
@@ -69,14 +102,100 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         """A sentence on what a pause of this row doesn't stop; empty if it stops all."""
         return ""
 
+    def status_of(self, row: Any) -> str:
+        """The code of the row's status now."""
+        return str(row.status_at(clock.now()))
+
+    def left_text(self, row: Any) -> str:
+        """How much is left of the row to be issued or sold."""
+        raise NotImplementedError
+
+    def checks(self, row: Any) -> list[Check]:
+        """What is to be there before it opens."""
+        return []
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """The terms of the template that the address names."""
+        template = self.templates.get(request.GET.get("template", ""))
+        terms = template.terms() if template else {}
+        return super().get_changeform_initial_data(request) | dict(terms)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The fields in parts: the first ones without a title, then those of `parts`, folded."""
+        [(_title, options), *others] = super().get_fieldsets(request, obj)
+        folded = {name for names in self.parts.values() for name in names}
+        first = [name for name in options["fields"] if name not in folded]
+        parts = []
+        for title, names in self.parts.items():
+            if shown := [name for name in options["fields"] if name in names]:
+                parts.append((title, {"fields": shown, "classes": ["collapse"]}))
+        return [(None, {"fields": first}), *parts, *others]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **named: Any
+    ) -> HttpResponse:
+        """As Django's, with what the row is now and its actions above the form."""
+        row = named.get("obj")
+        if row is not None:
+            context["head"] = self.head(request, row)
+            context.pop("actions_detail", None)
+        return super().render_change_form(request, context, *args, **named)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The journal of the row, for those who may view it; Django's own log has only part of that."""
+        row = self.get_object(request, object_id)
+        if row is None or not self.has_view_permission(request, row):
+            return super().history_view(request, object_id, extra_context)
+        may_read = request.user.has_perm("shop.view_journalline")
+        context = {
+            "title": gettext("History of %(name)s") % {"name": row},
+            "opts": self.opts,
+            "original": row,
+            "lines": row_history.read(row) if may_read else None,
+        }
+        return admin_page(request, "accounts/row_history.html", context)
+
+    def head(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What `accounts/row_head.html` shows above each page of the row."""
+        form = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
+        buttons = {
+            one.action_name.removeprefix(f"{self.opts.app_label}_{self.opts.model_name}_"): {
+                "title": one.description,
+                "icon": one.icon,
+                "path": reverse(f"admin:{one.action_name}", args=[row.pk]),
+            }
+            for one in self.get_actions_detail(request, str(row.pk))
+        }
+        status = self.status_of(row)
+        may_change = self.has_change_permission(request, row)
+        fields = self.get_form(request, row).base_fields if may_change else ()
+        checks = []
+        for check in self.checks(row) if status != "closed" else ():
+            field = f"{form}#id_{check.field}" if check.field in fields else ""
+            checks.append((check, buttons[check.fix]["path"] if check.fix in buttons else field))
+        return {
+            "status": status_label(status),
+            "meaning": self.meanings.get(status, ""),
+            "checks": checks,
+            "is_before": status in BEFORE,
+            "ready": sum(check.is_ready for check, _ in checks),
+            "left": self.left_text(row),
+            "note": self.pausing_note(row) if row.paused_at else "",
+            "is_new": row.paused_at is not None and clock.age_seconds(row.paused_at) < UNDO_SECONDS,
+            "pausing": {name: one for name, one in buttons.items() if name in PAUSE_BUTTONS},
+            "actions": [one for name, one in buttons.items() if name not in PAUSE_BUTTONS],
+        }
+
     @button(
         description=_("Pause"),
         icon="pause_circle",
         permissions=CHANGE,
         is_useful=lambda request, row: row.paused_at is None,
     )
-    def pause(self, request: HttpRequest, row: Any) -> Action:
-        return self._describe(request, [row], is_paused=True)
+    def pause(self, request: HttpRequest, row: Any) -> HttpResponse:
+        return self._press(request, row, is_paused=True)
 
     @button(
         description=_("Resume"),
@@ -84,8 +203,39 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         permissions=CHANGE,
         is_useful=lambda request, row: row.paused_at is not None,
     )
-    def resume(self, request: HttpRequest, row: Any) -> Action:
-        return self._describe(request, [row], is_paused=False)
+    def resume(self, request: HttpRequest, row: Any) -> HttpResponse:
+        return self._press(request, row, is_paused=False)
+
+    @button(
+        description=_("Why?"),
+        icon="help",
+        permissions=CHANGE,
+        is_useful=lambda request, row: row.paused_at is not None,
+    )
+    def explain(self, request: HttpRequest, row: Any) -> Action:
+        return Action(
+            title=_("Why is %(name)s paused?") % {"name": row.name},
+            description=_("It is paused already. The reason is added to its history."),
+            submit=_("Add the reason"),
+            form_class=PausingForm,
+            perform=lambda data: pausing.explain(str(self.opts.model_name), row.pk, reason=data[REASON]),
+            report=lambda given: gettext("Added to the history: %(reason)s") % {"reason": given},
+            once=f"explain {self.opts.model_name} {row.pk}",
+        )
+
+    def _press(self, request: HttpRequest, row: Any, *, is_paused: bool) -> HttpResponse:
+        """Pause or resume the row at once, and lead back to its page, which says so."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        try:
+            self._change_row(row, request.POST.get(REASON), is_paused=is_paused)
+        except FirstcomeError as error:
+            self.message_user(request, refusal_text(error), level=messages.ERROR)
+        own = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        return redirect(self.row_page or own, row.pk)
+
+    def _change_row(self, row: Any, reason: str | None, *, is_paused: bool) -> Any:
+        return self.domain.set_paused(**self._id(row), is_paused=is_paused, reason=reason)
 
     @admin.action(description=_("Pause the selected %(verbose_name_plural)s"), permissions=CHANGE)
     def pause_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
@@ -123,11 +273,10 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
                 unchanged.append(str(row))
                 continue
             try:
-                after = self.domain.set_paused(**self._id(row), is_paused=is_paused, reason=reason)
+                after = self._change_row(row, reason, is_paused=is_paused)
             except FirstcomeError as error:
                 refused.append(f"{row}: {error.detail}")
             else:
-                self.log_change(request, after, f"{'Paused' if is_paused else 'Resumed'}: {reason}")
                 changed.append(str(row))
                 if is_paused and (note := self.pausing_note(after)):
                     notes.append(f"{row}: {note}")

@@ -1,5 +1,5 @@
-"""The board's page, the figures that it asks for every second, and its buttons: pause, resume, and raise a
-quantity, each with a reason that the journal keeps.
+"""The board's page, the figures that it asks for every second, and its buttons: pause and resume at once,
+explain a pause afterwards, and raise a quantity, with a reason that the journal keeps.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.operating import pausing
 from backoffice.board import snapshots
 from coupons import campaigns
 from foundation import literals
@@ -37,6 +38,12 @@ KINDS: dict[str, tuple[str, Any, str]] = {
     "sales": ("sales.change_sale", terms, "sale_id"),
 }
 """Of what is paused and resumed: the permission, the module, and how its `set_paused` names the row's id."""
+FINDS_ALL: dict[str, dict[str, bool]] = {
+    "campaigns": {"include_closed": True},
+    "products": {"include_inactive": True},
+    "sales": {},
+}
+EXPLAIN = "explain"
 BUTTONS = {
     ("campaigns", "pause"): _("%(name)s is paused: no process issues a coupon of it until it is resumed."),
     ("campaigns", "resume"): _("%(name)s is resumed: it issues coupons again, as far as its terms allow."),
@@ -49,6 +56,7 @@ BUTTONS = {
         "%(name)s is paused: none of its products can be ordered, and no entry is admitted."
     ),
     ("sales", "resume"): _("%(name)s is resumed: admitted accounts have as long left as they had."),
+    **{(kind, EXPLAIN): _("The reason is added to the history of %(name)s.") for kind in KINDS},
 }
 """What is answered, by the kind of rows and the action."""
 
@@ -70,6 +78,7 @@ def board(request: HttpRequest) -> HttpResponse:
         "laws": {law: gettext(says) for law, says in LAWS.items()},
     }
     shown = {"longest_reason": LONGEST_REASON, "site": settings.UNFOLD["SITE_HEADER"]}
+    shown["zone"] = settings.SHOP_TIME_ZONE
     return render(request, "backoffice/board/board.html", {"options": options, **shown})
 
 
@@ -101,16 +110,21 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
         if not admin.site.has_permission(request):
             raise NotAuthenticated(gettext("Sign in to the admin again; nothing was changed."))
         require_permission(request, *PERMISSIONS, permission)
-        reason = check_reason(request.POST.get("reason", ""))
+        # Without a reason a pause happens at once; one that is sent empty is refused.
+        reason = request.POST.get("reason")
         values = {}
         note = ""
         if action == "quantity":
+            reason = check_reason(reason or "")
             quantity = literals.row_number(request.POST.get("quantity", "").strip())
             if not quantity:
                 below = gettext("The quantity must be a whole number above 0.")
                 raise invalid_field("quantity", "invalid", below)
             row = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
             values = {"count": f"{row.quantity:,}", "left": f"{row.remaining:,}"}
+        elif action == EXPLAIN:
+            row = domain.get(**{id_name: pk}, **FINDS_ALL[kind])
+            pausing.explain(kind.removesuffix("s"), pk, reason=reason or "")
         else:
             row = domain.set_paused(**{id_name: pk}, is_paused=action == "pause", reason=reason)
             if (kind, action) == ("campaigns", "pause"):

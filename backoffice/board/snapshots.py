@@ -50,9 +50,8 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     """The running campaigns and sales, those that open within the hour, these products, and paused ones.
 
     Of each, `left` is what may still be issued, None for everybody, or what new orders may reserve.
-    `with_partner` are slots that
-    its partner is confirming; `rate_per_minute` is None without a waiting room, and `waiting` until its
-    entries have positions.
+    `with_partner` are slots that its partner is confirming; `rate_per_minute` is None without a waiting room,
+    and `waiting` until its entries have positions.
     """
     now = clock.now()
     # Each with the latest opening first.
@@ -136,7 +135,15 @@ def _shown_sales(now: datetime) -> list[Sale]:
 
 
 def _row(one: Campaign | Sale | Product, status: str, left: int | None, **more: object) -> Figures:
-    return {"id": one.pk, "name": one.name, "status": str(status), "left": left, **more}
+    paused_at = one.paused_at and one.paused_at.timestamp()
+    return {
+        "id": one.pk,
+        "name": one.name,
+        "status": str(status),
+        "left": left,
+        "paused_at": paused_at,
+        **more,
+    }
 
 
 MINUTES = 15

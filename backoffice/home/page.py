@@ -30,7 +30,7 @@ from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
 from events.webhooks import deliveries
 from foundation import clock
-from foundation.admin_base.display import age, ago, status_label, stored_text
+from foundation.admin_base.display import age, ago, status_label, stored_text, zoned_text
 from foundation.approval_models import Approval
 from foundation.db.mysql.patience import statement_limit
 from foundation.errors import FirstcomeError
@@ -178,7 +178,7 @@ def open_disputes(request: HttpRequest) -> Work:
         _row(
             link(one.payment_id, "admin:payments_payment_change", one.payment_id),
             format_amount(one.amount),
-            one.due_at and f"{one.due_at:%Y-%m-%d %H:%M}",
+            one.due_at and zoned_text(one.due_at),
         )
         for one in found
     ]
@@ -294,7 +294,7 @@ def running_sales(request: HttpRequest) -> Work:
     """The sales between their opening and their closing: paused ones first, then the latest opening."""
 
     def details(sale: Sale) -> list[str]:
-        closes = gettext("closes at %(at)s UTC") % {"at": f"{sale.closes_at:%Y-%m-%d %H:%M}"}
+        closes = gettext("closes at %(at)s") % {"at": zoned_text(sale.closes_at)}
         if not (sale.is_queued and sale.is_ordered):
             return [closes]
         waiting = sale.last_position - sale.passed_position
@@ -508,7 +508,6 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "figures": figures,
         "openings": openings,
         "named": periods.named(),
-        "time_zone": settings.SHOP_TIME_ZONE,
         "read_at": clock.now(),
     }
 

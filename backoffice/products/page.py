@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from django.conf import settings
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from backoffice.page_elements import Button, Section, instant, link, may_view, number, row_link, section
+from backoffice.page_elements import Section, instant, link, may_view, number, row_link, section
 from foundation import clock
 from foundation.admin_base.display import admin_page, status_label
 from foundation.money import format_amount
@@ -31,12 +30,14 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     if not may_view(request, Product):
         raise PermissionDenied("inventory.view_product")
     product = get_object_or_404(Product, pk=product_id)
+    pages: Any = admin.site.get_model_admin(Product)
     sections = [_open_orders(product)] if may_view(request, Order) else []
     context = {
         "title": gettext("Product %(product)s") % {"product": product},
         "product": product,
         "facts": _facts(request, product),
-        "buttons": _buttons(request, product),
+        "original": product,
+        "head": pages.head(request, product),
         "legend": _legend(product),
         "sections": sections,
     }
@@ -45,7 +46,8 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
         sales = stock_selectors.read_recent_sales(product.pk)
         sold = gettext("%(count)s sold")
         columns = [
-            (f"{hour:%H:%M}: {sold % {'count': f'{units:,}'}}", units) for hour, units in sales.by_hour
+            (f"{clock.local(hour):%H:%M}: {sold % {'count': f'{units:,}'}}", units)
+            for hour, units in sales.by_hour
         ]
         most = max(units for _, units in sales.by_hour)
         context |= {"sales": sales, "sold": number(sales.units), "columns": columns, "most_sold": most}
@@ -89,17 +91,6 @@ def _legend(product: Product) -> list[tuple[str, str]]:
         low = gettext("low at %(count)s available")
         legend.append(("fc-threshold", low % {"count": f"{product.low_stock_threshold:,}"}))
     return legend
-
-
-def _buttons(request: HttpRequest, product: Product) -> list[Button]:
-    """The actions that this operator may take."""
-    move = reverse("admin:inventory_product_move_stock", args=[product.pk])
-    add = reverse("admin:inventory_product_import_stock")
-    possible = (
-        (["inventory.add_stockmovement"], Button(gettext("Move stock"), move, "inventory")),
-        (settings.STOCK_IMPORT, Button(gettext("Import CSV"), add, "upload_file")),
-    )
-    return [button for permissions, button in possible if request.user.has_perms(permissions)]
 
 
 def _open_orders(product: Product) -> Section:

@@ -18,7 +18,7 @@ from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from foundation import clock
 from foundation.models import JournalLine
 from foundation.tests import process_state
-from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns, staff_member
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns, staff_member
 from foundation.tests.journal_lines import journal_line
 from foundation.tests.outages import database_away
 from foundation.tests.racing import race_each
@@ -87,13 +87,13 @@ def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number, no
         issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account)
     assert snapshots.read_goods([])["campaigns"][0]["with_partner"] == number
     client = client_of(*CHANGES)
-    dialog = client.get(f"/admin/coupons/campaign/{campaign.pk}/pause/").text
     selected = {"action": "pause_selected", "_selected_action": campaign.pk}
     page = client.post("/admin/coupons/campaign/", selected).text
 
     answer = press(client, f"campaigns/{campaign.pk}/pause").json()["detail"]
 
-    for text in (dialog, page, answer):
+    paused = client.get(f"/admin/coupons/campaign/{campaign.pk}/change/").text
+    for text in (paused, page, answer):
         assert ("with the partner and may still become" in text) == bool(number)
         assert note in text
 
@@ -114,6 +114,26 @@ def test_a_quantity_is_raised_and_never_lowered(campaign):
     assert campaign.quantity == 2500
 
 
+@pytest.mark.parametrize("kind", ["campaign", "product", "sale"])
+def test_a_pause_needs_no_reason_which_is_added_afterwards(kind):
+    made = {"campaign": CampaignFactory.create, "product": ProductFactory.create, "sale": create_sale}
+    row, client = made[kind](name="Spring"), client_of(*CHANGES)
+    base = f"/admin/board/{kind}s/{row.pk}"
+
+    assert client.post(f"{base}/pause/").status_code == 200
+    assert reloaded(row).paused_at is not None
+    assert press(client, f"{kind}s/{row.pk}/explain").json()["detail"].endswith("history of Spring.")
+    assert client.post(f"{base}/resume/").status_code == 200
+
+    lines = JournalLine.objects.filter(subject=f"{kind} {row.pk}", actor="staff").order_by("id")
+    assert [(line.what, line.detail) for line in lines] == [
+        (f"{kind}.paused", ""),
+        (f"{kind}.pause_explained", "A wrong price."),
+        (f"{kind}.resumed", ""),
+    ]
+    assert {line.actor_name for line in lines} == {User.objects.get(is_staff=True).username}
+
+
 def test_the_quantity_of_a_campaign_for_everybody_is_not_raised():
     campaign = CampaignFactory(name="Spring", quantity=None)
 
@@ -126,7 +146,7 @@ def test_the_quantity_of_a_campaign_for_everybody_is_not_raised():
 
 def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(campaign, product):
     paths = [f"campaigns/{campaign.pk}/{action}" for action in ("pause", "resume", "quantity")]
-    paths += [f"products/{product.pk}/{action}" for action in ("pause", "resume")]
+    paths += [f"products/{product.pk}/{action}" for action in ("pause", "resume", "explain")]
     client, onlooker, anonymous = client_of(*CHANGES), client_of(), Client()
     customer = signed_in(AccountFactory())
     for path in paths:

@@ -3,7 +3,7 @@ which can be voided, pool codes, queue tickets and pending confirmations.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -12,14 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
-from unfold.widgets import (
-    INPUT_CLASSES,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from accounts.operating.pausing_admin import PausableAdmin
+from accounts.operating import row_checks
+from accounts.operating.pausing_admin import PausableAdmin, Template
+from accounts.operating.row_checks import Check
 from coupons import campaigns, issuing, partners
 from coupons.admin import adding
 from coupons.campaigns import Terms
@@ -28,14 +25,29 @@ from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCod
 from foundation import clock, form_fields
 from foundation.admin_base.actions import Action, ActionForm, FormData, button, create_once
 from foundation.admin_base.classes import REASON
-from foundation.admin_base.display import status_label
+from foundation.admin_base.display import status_label, zoned_text
 from foundation.admin_base.forms import EditForm, TermsForm
 from foundation.admin_base.lists import RecordsAdmin, choice_filter, column
 from foundation.admin_base.status_words import status_word
-from foundation.lazy_texts import Text
+from foundation.money import format_amount
 from inventory.models import Product
 
-STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
+STAYS_OPEN = _("Empty: it stays open until it is sold out.")
+
+
+STRATEGIES = {
+    "group_commit": _("requests at the same time share one write; right for nearly every campaign"),
+    "queue": _("buyers get a ticket at once, and their coupon in the order of arrival"),
+    "code_pool": _("each request takes the next code from a prepared list"),
+    "redis_gate": _("a counter in memory turns away what comes too late, before the database is asked"),
+    "conditional_update": _("one short write for each request"),
+    "pessimistic": _("each request locks the campaign: simple, and slow in a rush"),
+    "optimistic": _("each request tries, and tries again if another was faster"),
+    "spin_lock": _("requests take turns by a lock in memory"),
+    "fair_lock": _("requests take turns by a lock in memory, in the order of arrival"),
+    "unsafe": _("no protection at all: sells too many, for demonstrations"),
+}
+"""What each does, in a line."""
 
 
 class CampaignForm(TermsForm):
@@ -63,7 +75,10 @@ class CampaignForm(TermsForm):
             self.initial["products"] = "\n".join(campaigns.skus(self.instance.product_ids))
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
-        self.fields["strategy"].choices = [(name, status_word(name)) for name in usable]  # type: ignore[attr-defined]
+        self.fields["strategy"].choices = [  # type: ignore[attr-defined]
+            (name, f"{status_word(name)}: {STRATEGIES[name]}" if name in STRATEGIES else name)
+            for name in usable
+        ]
         # Once a coupon is issued the partner is read-only, and not a field of the form.
         if "partner" in self.fields:
             confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
@@ -79,23 +94,13 @@ class CampaignForm(TermsForm):
         return sorted(set(found.values()))
 
 
-INSTANT_INPUT = forms.DateTimeInput(
-    {"type": "datetime-local", "step": "1", "class": " ".join(INPUT_CLASSES)}, format="%Y-%m-%dT%H:%M:%S"
-)
-"""The browser's own control for a date and a time, which is to the second."""
-
-
 class ScheduleForm(EditForm, ActionForm):
     """When a campaign opens and closes; a field that is left as it is changes nothing."""
 
     opens_at = form_fields.InstantField(
-        label=_("Opens at"),
-        widget=INSTANT_INPUT,
-        help_text=_("UTC. It can't change once the campaign has opened."),
+        label=_("Opens at"), help_text=_("It can't change once the campaign has opened.")
     )
-    closes_at = form_fields.InstantField(
-        label=_("Closes at"), widget=INSTANT_INPUT, help_text=STAYS_OPEN, required=False
-    )
+    closes_at = form_fields.InstantField(label=_("Closes at"), help_text=STAYS_OPEN, required=False)
 
     def __init__(self, campaign: Campaign, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,12 +118,8 @@ class ScheduleForm(EditForm, ActionForm):
 
 class DuplicateForm(ActionForm):
     name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
-    opens_at = form_fields.InstantField(
-        label=_("Opens at"), widget=INSTANT_INPUT, help_text=_("UTC, in the future.")
-    )
-    closes_at = form_fields.InstantField(
-        label=_("Closes at"), widget=INSTANT_INPUT, help_text=STAYS_OPEN, required=False
-    )
+    opens_at = form_fields.InstantField(label=_("Opens at"), help_text=_("In the future."))
+    closes_at = form_fields.InstantField(label=_("Closes at"), help_text=STAYS_OPEN, required=False)
     shared_code = forms.CharField(
         label=_("Shared code"),
         required=False,
@@ -128,29 +129,21 @@ class DuplicateForm(ActionForm):
     )
 
 
-class Template(NamedTuple):
-    """Terms that the page of a new campaign is filled with; operators change them before they save."""
-
-    title: Text
-    description: Text
-    terms: Terms
-
-
 TEMPLATES = {
     "percent": Template(
         _("Percent off"),
         _("Ten percent off each order, up to a largest discount."),
-        Terms(discount_type="percent", discount_value=10, max_discount_amount=10_000, quantity=1_000),
+        lambda: Terms(discount_type="percent", discount_value=10, max_discount_amount=10_000, quantity=1_000),
     ),
     "amount": Template(
         _("Amount off"),
         _("A fixed amount off orders that reach a minimum."),
-        Terms(discount_type="amount", discount_value=5_000, min_order_amount=30_000, quantity=1_000),
+        lambda: Terms(discount_type="amount", discount_value=5_000, min_order_amount=30_000, quantity=1_000),
     ),
     "drop": Template(
         _("Drop with a queue"),
         _("Many buyers in the same second: they get tickets, and coupons in the order of arrival."),
-        Terms(
+        lambda: Terms(
             strategy="queue",
             discount_type="percent",
             discount_value=30,
@@ -162,7 +155,7 @@ TEMPLATES = {
     "pool": Template(
         _("Codes of a partner"),
         _("Codes that were printed or sold elsewhere, uploaded as CSV."),
-        Terms(code_source="pool", discount_type="amount", discount_value=5_000, quantity=1_000_000),
+        lambda: Terms(code_source="pool", discount_type="amount", discount_value=5_000, quantity=1_000_000),
     ),
 }
 
@@ -196,19 +189,54 @@ class CampaignAdmin(PausableAdmin):
     actions_detail = [
         "pause",
         "resume",
+        "explain",
         "results",
         "schedule",
         "duplicate",
-        {"title": _("Codes"), "icon": "list", "items": ["add_codes", "upload_codes", "export_coupons"]},
-        {"title": _("Accounts"), "icon": "group", "items": ["list_accounts", "upload_accounts"]},
+        "add_codes",
+        "upload_codes",
+        "export_coupons",
+        "list_accounts",
+        "upload_accounts",
     ]
-    change_form_before_template = "coupons/campaign_templates.html"
     templates = TEMPLATES
+    meanings = {
+        "scheduled": _("Nobody gets a coupon until it opens."),
+        "awaiting_codes": _("It is open, and has no codes: nobody gets a coupon until you add some."),
+        "open": _("Buyers get coupons now."),
+        "sold_out": _("No coupon is left: raise the quantity, or add codes, to go on."),
+        "closed": _("It is over. Coupons that buyers have stay usable until they expire."),
+    }
+    parts = {
+        _("Who gets a coupon, and for what"): ["products", SHOWN_PRODUCTS, "eligible", "first_order_only"],
+        _("How coupons are given out"): ["strategy", "partner"],
+        _("Figures"): readonly_fields,
+    }
 
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """The terms of the template that the address names."""
-        template = TEMPLATES.get(request.GET.get("template", ""))
-        return super().get_changeform_initial_data(request) | dict(template.terms if template else {})
+    def checks(self, row: Campaign) -> list[Check]:
+        found = [row_checks.opening(row.opens_at, fix="schedule")]
+        wanted = f"{row.quantity or 0:,}"
+        if row.code_source == Campaign.CodeSource.POOL:
+            text = gettext("%(count)s codes are there, for a quantity of %(quantity)s")
+            is_enough = row.codes_added >= (row.quantity or 1)
+            shown = {"count": f"{row.codes_added:,}", "quantity": wanted if row.quantity else "∞"}
+            found.append(Check(is_enough, text % shown, "upload_codes"))
+        if row.eligible == Campaign.Eligible.LISTED:
+            number = eligible_accounts.count(row.pk)
+            text = gettext("%(count)s accounts are listed; nobody else gets a coupon")
+            found.append(Check(number > 0, text % {"count": f"{number:,}"}, "list_accounts"))
+        text = gettext("%(count)s coupons at most, one an account") % {"count": wanted}
+        if row.quantity is None:
+            text = gettext("No limit: every account gets one coupon")
+        found.append(Check(row.quantity is not None, text, field="quantity"))
+        if row.discount_type == Campaign.DiscountType.PERCENT:
+            most = row.max_discount_amount
+            text = gettext("%(percent)s %% off, without a largest discount") % {"percent": row.discount_value}
+            if most is not None:
+                values = {"percent": row.discount_value, "most": format_amount(most)}
+                text = gettext("%(percent)s %% off, %(most)s at most an order") % values
+            found.append(Check(most is not None, text, field="max_discount_amount"))
+        return [*found, row_checks.gateway()]
 
     shown_status = column(_("status"), lambda campaign: status_label(campaign.status_at(clock.now())))
     left_figure = column(
@@ -244,6 +272,11 @@ class CampaignAdmin(PausableAdmin):
             text = gettext("The shared code is easy to guess: it has fewer than %(length)s characters.")
             self.message_user(request, text % {"length": campaigns.SAFE_LENGTH}, level=messages.WARNING)
 
+    def left_text(self, row: Campaign) -> str:
+        if row.remaining is None:
+            return gettext("%(count)s issued, for everybody") % {"count": f"{row.issued:,}"}
+        return gettext("%(count)s left") % {"count": f"{row.remaining:,}"}
+
     def pausing_note(self, row: Campaign) -> str:
         return campaigns.partner_note(row)
 
@@ -267,7 +300,7 @@ class CampaignAdmin(PausableAdmin):
     def schedule(self, request: HttpRequest, campaign: Campaign) -> Action:
         return Action(
             title=_("Schedule this campaign"),
-            description=_("When it opens and closes. All times are UTC."),
+            description=_("When it opens and closes."),
             submit=_("Schedule"),
             form_class=partial(ScheduleForm, campaign),
             perform=lambda data: campaigns.schedule(
@@ -291,9 +324,8 @@ class CampaignAdmin(PausableAdmin):
                 meaning=(campaign.pk, terms),
             )
             self._warn_of_short_code(request, terms["shared_code"])
-            text = gettext("This is the copy, %(name)s; it opens at %(at)s UTC.")
-            opens_at = f"{terms['opens_at']:%Y-%m-%d %H:%M}"
-            self.message_user(request, text % {"name": terms["name"], "at": opens_at})
+            text = gettext("This is the copy, %(name)s; it opens at %(at)s.")
+            self.message_user(request, text % {"name": terms["name"], "at": zoned_text(terms["opens_at"])})
             return redirect("admin:coupons_campaign_change", copy)
 
         return Action(
@@ -326,10 +358,10 @@ class CampaignAdmin(PausableAdmin):
 
 def _scheduled_text(campaign: Campaign) -> str:
     """When the campaign opens and closes."""
-    text = gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).")
+    text = gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s.")
     if campaign.closes_at is None:
-        text = gettext("%(name)s opens at %(opens_at)s and stays open (UTC).")
-    opens_at, closes_at = (at and f"{at:%Y-%m-%d %H:%M:%S}" for at in (campaign.opens_at, campaign.closes_at))
+        text = gettext("%(name)s opens at %(opens_at)s and stays open.")
+    opens_at, closes_at = (at and zoned_text(at) for at in (campaign.opens_at, campaign.closes_at))
     return text % {"name": campaign.name, "opens_at": opens_at, "closes_at": closes_at}
 
 

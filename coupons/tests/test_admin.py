@@ -33,7 +33,7 @@ from foundation.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 WHY = "It was announced so."
-TIMES = {"opens_at_0": "2026-01-01", "opens_at_1": "00:00:00", "closes_at_0": "", "closes_at_1": ""}
+TIMES = {"opens_at": "2026-01-01T00:00:00", "closes_at": ""}
 DISCOUNT = {"discount_type": "amount", "discount_value": 1_000, "max_discount_amount": ""}
 TERMS = {"strategy": "group_commit", "quantity": 10, "code_source": "generated", "eligible": "all"}
 
@@ -92,7 +92,7 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
         clean(self, *args, **kwargs)
 
     monkeypatch.setattr(Campaign, "full_clean", issued_meanwhile)
-    changed = {"name": "Better", "quantity": "50", "opens_at_0": "2025-01-01", "reason": WHY}
+    changed = {"name": "Better", "quantity": "50", "opens_at": "2025-01-01T00:00:00", "reason": WHY}
     form = fields_of(messages(operator, page_of(campaign)), **changed)
     assert operator.post(page_of(campaign), form).status_code == 302
 
@@ -197,7 +197,7 @@ def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_rev
 
 def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator):
     page = messages(operator, "/admin/coupons/campaign/add/?template=percent")
-    form = fields_of(page, name="Drop", opens_at_0="2099-01-01", opens_at_1="00:00:00")
+    form = fields_of(page, name="Drop", opens_at="2099-01-01T00:00:00")
     for _ in range(2):
         sent = operator.post("/admin/coupons/campaign/add/", form)
         assert sent.status_code == 302, sent.context["adminform"].form.errors

@@ -102,12 +102,7 @@ TERMS = {"name": "Seed", "quantity": 1, "discount_type": "amount", "discount_val
 
 @pytest.mark.django_db(transaction=True)
 def test_the_page_of_a_new_campaign_asks_and_it_is_created_once_another_approves(clerk):
-    values = {
-        "name": "Autumn",
-        "discount_value": "88000",
-        "opens_at_0": "2099-10-01",
-        "opens_at_1": "09:00:00",
-    }
+    values = {"name": "Autumn", "discount_value": "88000", "opens_at": "2099-10-01T09:00:00"}
     for _ in range(2):
         assert messages_of(send(clerk, ADD, **values)) == [WAITS]
     [asked] = Approval.objects.all()
@@ -153,7 +148,7 @@ def test_a_campaigns_page_and_its_copy_ask_and_a_refused_one_changes_nothing(cle
 def test_what_is_approved_is_checked_as_it_is_then(clerk):
     """The shared code was taken while the approval waited."""
     shared = {"code_source": "shared", "shared_code": "AUTUMN-2099"}
-    opens_at = {"opens_at_0": "2099-10-01", "opens_at_1": "09:00:00"}
+    opens_at = {"opens_at": "2099-10-01T09:00:00"}
     send(clerk, ADD, name="Autumn", discount_value="88000", **shared, **opens_at)
     CampaignFactory(**shared)
     [asked] = Approval.objects.all()

@@ -8,10 +8,11 @@ it, or that nothing is there. A program, whose `Accept` doesn't name HTML, gets 
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import FieldDoesNotExist
@@ -74,6 +75,26 @@ def status_label(code: str, colours: Mapping[str, str] = COLOURS, *, word: str =
     label = StatusLabel(display_for_label(shown, "", {code: colours.get(code, "")}))
     label.code = code
     return label
+
+
+@register.simple_tag
+def shop_zone() -> str:
+    """The name of the time zone in which the pages show and read times."""
+    return str(settings.SHOP_TIME_ZONE)
+
+
+def instant_text(at: datetime) -> str:
+    """The instant in the shop's time zone, to the second."""
+    return f"{clock.local(at):%Y-%m-%d %H:%M:%S}"
+
+
+@register.filter
+def zoned_text(at: datetime) -> str:
+    """The instant to the minute, in the shop's time zone and in UTC, each named."""
+    here, utc = clock.local(at), at.astimezone(UTC)
+    if here.utcoffset() == utc.utcoffset():
+        return f"{utc:%Y-%m-%d %H:%M} UTC"
+    return f"{here:%Y-%m-%d %H:%M} {shop_zone()} ({utc:%m-%d %H:%M} UTC)"
 
 
 @register.filter

@@ -18,5 +18,5 @@ def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
     sent = {name: value for name, value in values.items() if value not in (None, False, [])}
     joined = sent.pop("date_joined", None)
     if joined:
-        sent |= {"date_joined_0": joined.date().isoformat(), "date_joined_1": joined.time().isoformat()}
+        sent["date_joined"] = f"{joined:%Y-%m-%dT%H:%M:%S}"
     return sent

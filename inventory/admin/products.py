@@ -19,19 +19,21 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from accounts.operating import row_checks
 from accounts.operating.pausing_admin import PausableAdmin
+from accounts.operating.row_checks import Check
 from foundation import form_fields
 from foundation.admin_base import uploads
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
 from foundation.admin_base.classes import ReadOnlyMixin
-from foundation.admin_base.display import status_label
+from foundation.admin_base.display import status_label, zoned_text
 from foundation.admin_base.forms import TermsForm
 from foundation.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column, key_column
 from foundation.admin_base.status_words import WORDS, status_word
 from foundation.errors import Rejected, Unavailable
 from foundation.http.validation import LARGEST_AMOUNT
 from foundation.lazy_texts import mark
-from foundation.money import minor_unit_help
+from foundation.money import format_amount, minor_unit_help
 from inventory import adjustments, products
 from inventory.imports import importing, stock_files
 from inventory.imports.stock_files import StockRow
@@ -174,7 +176,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     search_fields = ["sku", "name"]
     ordering = ["id"]
     actions_list = ["import_stock"]
-    actions_detail = ["open_page", "pause", "resume", "move_stock"]
+    actions_detail = ["open_page", "pause", "resume", "explain", "move_stock"]
     show_facets = admin.ShowFacets.NEVER
 
     @button(description=_("Import"), icon="upload_file", permissions=settings.STOCK_IMPORT, url_path="import")
@@ -211,7 +213,39 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     shown_state = column(_("state"), lambda product: status_label(products.state(product)))
     state = column(_("state"), lambda product: status_word(products.state(product)))
 
-    @button(description=_("Product's page"), icon="monitoring", permissions=["view"])
+    meanings = {
+        "available": _("Buyers can order it now."),
+        "sold_out": _("Nothing is left to be ordered: move stock, or import a delivery."),
+        "inactive": _("Buyers don't see it. Set it active to sell it."),
+    }
+    parts = {_("Figures"): readonly_fields}
+
+    def checks(self, row: Product) -> list[Check]:
+        stock = gettext("%(count)s available, %(reserved)s reserved by open orders")
+        levels = {"count": f"{row.available:,}", "reserved": f"{row.reserved:,}"}
+        price = gettext("Price: %(price)s") % {"price": format_amount(row.price)}
+        limit = gettext("No limit per account")
+        if row.limit_per_account is not None:
+            limit = gettext("%(count)s at most an account") % {"count": f"{row.limit_per_account:,}"}
+        return [
+            Check(row.available > 0, stock % levels, "move_stock"),
+            Check(row.price > 0, price, field="price"),
+            Check(row.limit_per_account is not None, limit, field="limit_per_account"),
+            row_checks.gateway(),
+        ]
+
+    def status_of(self, row: Product) -> str:
+        return products.state(row)
+
+    def left_text(self, row: Product) -> str:
+        return gettext("%(count)s left") % {"count": f"{row.available:,}"}
+
+    @button(
+        description=_("Product's page"),
+        icon="monitoring",
+        permissions=["view"],
+        is_useful=lambda request, row: request.path != reverse("product-page", args=[row.pk]),
+    )
     def open_page(self, request: HttpRequest, product: Product) -> HttpResponse:
         return redirect("product-page", product.pk)
 
@@ -291,7 +325,7 @@ def _preview(rows: list[StockRow], warnings: list[str]) -> ActionPreview:
         text = gettext(
             "The same rows were imported before, at %(at)s (%(reason)s): they would be received again."
         )
-        at = f"{same.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        at = zoned_text(same.started_at)
         warnings = [*warnings, text % {"at": at, "reason": same.reason}]
     sentence = gettext(
         "%(rows)s rows: %(created)s products are new, %(changed)s change, %(units)s units are received. "

@@ -18,7 +18,7 @@ from django.utils.translation import gettext
 
 from events.webhooks import deliveries
 from foundation import clock
-from foundation.admin_base.display import COLOURS, OF_DISPUTES, status_label, stored_text
+from foundation.admin_base.display import COLOURS, OF_DISPUTES, instant_text, status_label, stored_text
 from foundation.admin_base.status_words import status_word
 from foundation.models import JournalLine
 from orders import cancellation, order_states, selectors
@@ -66,7 +66,7 @@ def read(order: Order, request: HttpRequest) -> Page:
         "amounts": [part for part in amounts if part[-1]],
         "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],
         "failure": _failure(order),
-        "cannot_expire": f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
+        "cannot_expire": f"{instant_text(failure.at)} {stored_text(failure.detail)}" if failure else "",
         "lines": order.lines.order_by("id"),
         "notes": _notes(order),
         # A template takes a key that is called items for the method.
@@ -224,7 +224,7 @@ def _mark(line: SagaLog, *, start: datetime, end: datetime) -> dict[str, str]:
     title = text % {
         "event": line.get_event_display(),
         "attempt": line.attempt,
-        "at": f"{line.at:%H:%M:%S}",
+        "at": f"{clock.local(line.at):%H:%M:%S}",
         "detail": stored_text(line.detail),
     }
     left = f"{permille // 10}.{permille % 10}"

@@ -17,7 +17,7 @@ from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from foundation.admin_base.actions import Action, button
-from foundation.admin_base.display import OF_DISPUTES, link, status_label
+from foundation.admin_base.display import OF_DISPUTES, instant_text, link, status_label
 from foundation.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
 from foundation.admin_base.status_words import status_word
 from foundation.models import JournalLine
@@ -125,7 +125,7 @@ class PaymentAdmin(RecordsAdmin):
         """Until when the card's owner may confirm it; the address of their page is theirs alone."""
         if payment.action_expires_at is None:
             return "-"
-        until = f"{payment.action_expires_at:%Y-%m-%d %H:%M:%S}"
+        until = instant_text(payment.action_expires_at)
         said = gettext("to be done until %(time)s") if payment.requires_action else gettext("until %(time)s")
         return said % {"time": until}
 
@@ -157,7 +157,7 @@ class PaymentAdmin(RecordsAdmin):
     def looked_up(self, payment: Payment) -> str:
         lines = JournalLine.objects.filter(subject=f"payment {payment.pk}", what=gateway_lookups.LOOKED_UP)
         line = lines.order_by("-id").first()
-        return f"{line.at:%Y-%m-%d %H:%M:%S} {(line.after or {}).get('answer', '')}" if line else "-"
+        return f"{instant_text(line.at)} {(line.after or {}).get('answer', '')}" if line else "-"
 
     def search(self, rows: "QuerySet[Payment]", term: str) -> "QuerySet[Payment]":
         """The payment of an id, order or key, those of an account; else a recent charge by its reference."""

@@ -15,7 +15,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from foundation import journal
 from foundation.admin_base.actions import Action, ActionForm, FormData, button
-from foundation.admin_base.display import link, status_label
+from foundation.admin_base.display import instant_text, link, status_label
 from foundation.admin_base.lists import (
     EVERYTHING,
     ReadOnlyInline,
@@ -198,7 +198,7 @@ class SagaAdmin(RecordsAdmin):
         """The operators' actions on the saga, with name, time and reason."""
         subject = f"{saga.kind} {saga.subject_id}"
         lines = JournalLine.objects.filter(subject=subject, what__startswith="saga.").order_by("id")
-        rows = ((f"{line.at:%Y-%m-%d %H:%M:%S}", line.actor_name, line.what, line.detail) for line in lines)
+        rows = ((instant_text(line.at), line.actor_name, line.what, line.detail) for line in lines)
         return format_html_join("", "<div>{} {}: {}, “{}”</div>", rows)
 
     @button(description=_("Go on from here"), icon="refresh", permissions=OPERATE, is_useful=_is_unfinished)

@@ -40,8 +40,8 @@ def new_form(*products: Product, **changed: Any) -> dict[str, Any]:
     """The form of a new sale, which opens tomorrow for a day."""
     opens_at = from_now(days=1)
     named = {"form_id": str(uuid7()), "name": "Drop", "products": [product.pk for product in products]}
-    opening = {"opens_at_0": f"{opens_at:%Y-%m-%d}", "opens_at_1": "12:00:00"}
-    closing = {"closes_at_0": f"{opens_at + timedelta(days=1):%Y-%m-%d}", "closes_at_1": "12:00:00"}
+    opening = {"opens_at": f"{opens_at:%Y-%m-%d}T12:00:00"}
+    closing = {"closes_at": f"{opens_at + timedelta(days=1):%Y-%m-%d}T12:00:00"}
     terms = {"admission": "queue", "rate_per_minute": 60, "admitted_for_seconds": 120}
     return named | opening | closing | terms | changed
 

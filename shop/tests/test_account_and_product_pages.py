@@ -393,7 +393,7 @@ def test_each_part_of_a_product_is_shown_with_the_permission_to_view_it(tea):
         client = signed_in(staff_member(*permissions))
         page = client.get(page_of_product(tea))
         titles = [section["title"] for section in page.context["sections"]]
-        return titles, "sales" in page.context, [button.title for button in page.context["buttons"]]
+        return titles, "sales" in page.context, [one["title"] for one in page.context["head"]["actions"]]
 
     view = "inventory.view_product"
     assert shown_to(view) == ([], False, [])

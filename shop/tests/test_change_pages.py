@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.test import Client
@@ -156,34 +155,70 @@ def shown(client: Client, address: str) -> str:
     return client.get(address).text
 
 
-def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind, account):
+def test_the_page_has_one_button_of_the_two_which_acts_at_once_and_the_reason_comes_after(kind, account):
     [row] = KINDS[kind][1](1)
     client, own = signed_in(account), page(kind, "change", row.pk)
+    back = reverse("product-page", args=[row.pk]) if kind == "product" else own
     pause, resume = page(kind, "pause", row.pk), page(kind, "resume", row.pk)
     assert (pause in shown(client, own), resume in shown(client, own)) == (True, False)
-    assert "Nothing more is issued or sold" in shown(client, pause)
+    for button in (pause, resume):
+        assert client.get(button).status_code == 405
     for wrong in ("", "  ", "x" * 501):
         for button in ("pause", "resume"):
-            assert press(client, kind, row, button, reason=wrong).status_code == 200
+            assert press(client, kind, row, button, reason=wrong)["Location"] == back
     assert are_paused([row]) == [False]
 
-    answer = press(client, kind, row, "pause", reason=WHY)
+    answer = client.post(pause)
 
-    assert answer["Location"] == own
+    assert answer["Location"] == back
     assert are_paused([row]) == [True]
-    after = shown(client, own)
-    assert "Paused: " in after
-    assert (pause in after, resume in after) == (False, True)
-    assert WHY in LogEntry.objects.get(object_id=str(row.pk)).change_message
-    of_a_slower_operator = press(client, kind, row, "pause", reason=WHY)
-    assert "Nothing to do, paused already" in of_a_slower_operator.text
+    for after in (shown(client, own), shown(client, back)):
+        assert "Undo" in after and "Why?" in after
+        assert (pause in after, resume in after) == (False, True)
+    assert client.post(pause)["Location"] == back, "a slower operator's"
     [line] = JournalLine.objects.filter(what=f"{kind}.paused")
-    assert (line.subject, line.detail) == (f"{kind} {row.pk}", WHY)
+    assert (line.subject, line.detail) == (f"{kind} {row.pk}", "")
     assert (line.actor_id, line.actor_name) == (account.pk, account.username)
+    for wrong in ("", "  ", "x" * 501):
+        assert press(client, kind, row, "explain", reason=wrong).status_code == 200
+    press(client, kind, row, "explain", reason=WHY)
+    line = journal_line(f"{kind}.pause_explained")
+    assert (line.subject, line.detail, line.actor_name) == (f"{kind} {row.pk}", WHY, account.username)
 
-    press(client, kind, row, "resume", reason="The price is right.")
+    client.post(resume)
     assert are_paused([row]) == [False]
-    assert journal_line(f"{kind}.resumed").detail == "The price is right."
+    assert journal_line(f"{kind}.resumed").detail == ""
+
+
+def test_a_forged_request_and_an_onlooker_pause_nothing(kind):
+    [row] = KINDS[kind][1](1)
+    onlooker = signed_in(staff_member(f"{KINDS[kind][0]}.view_{kind}"))
+    forged = Client(enforce_csrf_checks=True)
+    forged.force_login(staff_member(*(f"{KINDS[kind][0]}.{right}_{kind}" for right in ("view", "change"))))
+
+    for client in (onlooker, forged):
+        assert client.post(page(kind, "pause", row.pk)).status_code == 403
+
+    assert page(kind, "pause", row.pk) not in shown(onlooker, page(kind, "change", row.pk))
+    assert are_paused([row]) == [False]
+
+
+def test_the_history_is_the_journal_of_the_row(kind, account):
+    [row] = KINDS[kind][1](1)
+    client = signed_in(account)
+    client.post(page(kind, "pause", row.pk))
+    press(client, kind, row, "explain", reason=WHY)
+    history = page(kind, "history", row.pk)
+
+    onlooker = shown(signed_in(staff_member(f"{KINDS[kind][0]}.view_{kind}")), history)
+    assert WHY not in onlooker
+    assert "may not view the journal" in onlooker
+    reader = staff_member(f"{KINDS[kind][0]}.view_{kind}", "shop.view_journalline")
+
+    text = shown(signed_in(reader), history)
+
+    assert WHY in text and account.username in text and "Paused" in text
+    assert f"{kind}.paused" not in text
 
 
 def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind, account):

@@ -41,7 +41,7 @@ def operator():
 @pytest.mark.filterwarnings("ignore:DateTimeField .* received a naive datetime:RuntimeWarning")
 def test_every_list_and_export_is_filtered_by_any_date(settings, operator):
     fill_all_models()
-    settings.TIME_ZONE = "America/Adak"
+    settings.SHOP_TIME_ZONE = "America/Adak"
     addresses = []
     for model, pages in admin.site._registry.items():
         name = f"{model._meta.app_label}_{model._meta.model_name}"
@@ -68,7 +68,7 @@ def test_the_sales_report_is_of_any_days(page, operator):
 def test_what_opens_or_closes_at_the_ends_that_are_read_is_shown_in_every_time_zone(
     zone, end, settings, operator
 ):
-    settings.TIME_ZONE = zone
+    settings.SHOP_TIME_ZONE = zone
     times = {"opens_at": "0001-01-02T00:00:00Z"} | ({"closes_at": end} if end > "1" else {})
     body = {"name": "Always", "quantity": 5, "discount": {"type": "amount", "value": 1}, **times}
     api = new_superuser()

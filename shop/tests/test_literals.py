@@ -138,7 +138,6 @@ STRICT_FIELDS = (
     form_fields.DayField,
     form_fields.InstantField,
     form_fields.DayOrInstantField,
-    form_fields.SplitInstantField,
 )
 
 
@@ -173,8 +172,6 @@ def test_a_form_takes_no_other_numbers_and_instants():
     assert [miss for miss in numbers if not refuses(form_fields.WholeNumberField(), miss)] == []
     for miss in set(NO_INSTANTS) - {"2026-11-25T10:00:00", "", "2026-11-25 10:00:00Z"}:
         assert refuses(form_fields.InstantField(), miss), miss
-        day, _, time = miss.partition("T")
-        assert refuses(form_fields.SplitInstantField(), [day, time]), miss
         if miss != "2026-11-25":
             assert refuses(form_fields.DayOrInstantField(), miss), miss
             assert refuses(form_fields.DayField(), miss), miss
@@ -184,7 +181,6 @@ def test_a_form_takes_what_the_browser_sends():
     at = datetime(2026, 11, 25, 10, tzinfo=UTC)
     for text in ("2026-11-25T10:00", "2026-11-25T10:00:00", "2026-11-25T19:00:00+09:00"):
         assert form_fields.InstantField().clean(text) == at
-    assert form_fields.SplitInstantField().clean(["2026-11-25", "10:00:00"]) == at
     assert form_fields.DayOrInstantField().clean("2026-11-25") == at.replace(hour=0)
     assert form_fields.DayField().clean("2026-11-25") == at.date()
     assert form_fields.WholeNumberField().clean("-3") == -3

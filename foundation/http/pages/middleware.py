@@ -3,6 +3,7 @@
 import hmac
 import threading
 from collections.abc import Callable
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
@@ -11,7 +12,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware import common
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext, gettext_noop
 
@@ -105,7 +106,7 @@ def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 
 
 def guard_operators_pages(handler: Handler) -> Handler:
-    """Receive what operators send to their pages, and note who acts.
+    """Receive what operators send to their pages, note who acts, and read and show times in the shop's zone.
 
     Forms are read if they come from staff, or are as short as those for signing in. An upload is read if it
     comes from permitted staff, a few at a time; any other is refused unread.
@@ -114,6 +115,10 @@ def guard_operators_pages(handler: Handler) -> Handler:
     def guarded(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith("/admin"):
             return handler(request)
+        with timezone.override(ZoneInfo(settings.SHOP_TIME_ZONE)):
+            return guarded_page(request)
+
+    def guarded_page(request: HttpRequest) -> HttpResponse:
         upload: Upload | None = request.META.get(UPLOAD_KEY)
         is_operator = request.user.is_active and request.user.is_staff
         if upload is None:

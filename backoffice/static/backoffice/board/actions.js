@@ -1,17 +1,10 @@
-// The dialog of the buttons: says what will happen, asks for a reason, sends it, and shows what was done.
+// The buttons. A pause and its end are sent at once; all else asks in a dialog, which sends a reason with it.
 
 import { byId, focusFirst, setHidden, setText } from "./elements.js";
 import { count } from "./format.js";
 import { text } from "./texts.js";
 
 const TOAST_SECONDS = 12;
-
-// What a pause doesn't stop: a partner that confirms a slot makes it a coupon.
-function partnerNote(row) {
-  if (!row.with_partner) return "";
-  if (row.with_partner === 1) return ` ${text("partner.one")}`;
-  return ` ${text("partner.some", { count: count(row.with_partner) })}`;
-}
 
 export class Actions {
   constructor(base) {
@@ -33,7 +26,7 @@ export class Actions {
     this.asked = { action, kind, row, buttons };
     this.form.reset();
     setText(byId("confirm-title"), text(`${action}.title`, { name: row.name }));
-    setText(byId("confirm-text"), text(`${action}.${kind}`) + (action === "pause" ? partnerNote(row) : ""));
+    setText(byId("confirm-text"), text(`${action}.text`));
     setText(byId("submit"), text(action));
     setText(byId("confirm-error"), "");
     setHidden(byId("quantity-field"), action !== "quantity");
@@ -56,23 +49,33 @@ export class Actions {
       return;
     }
     byId("submit").disabled = true;
+    const { isDone, message } = await this.post(action, kind, row, new FormData(this.form));
+    byId("submit").disabled = false;
+    if (isDone) {
+      this.dialog.close();
+      this.toast(message);
+    } else {
+      this.fail(message);
+    }
+  }
+
+  async press(action, kind, row) {
+    const token = new FormData();
+    token.set("csrfmiddlewaretoken", this.form.elements.csrfmiddlewaretoken.value);
+    this.toast((await this.post(action, kind, row, token)).message);
+  }
+
+  async post(action, kind, row, fields) {
     try {
       const response = await fetch(`${this.base}${kind}s/${row.id}/${action}/`, {
         method: "POST",
-        body: new URLSearchParams(new FormData(this.form)),
+        body: new URLSearchParams(fields),
         headers: { Accept: "application/json" },
       });
       const answer = await response.json().catch(() => ({}));
-      if (response.ok) {
-        this.dialog.close();
-        this.toast(answer.detail);
-      } else {
-        this.fail(answer.detail ?? text("refused", { status: response.status }));
-      }
+      return { isDone: response.ok, message: answer.detail ?? text("refused", { status: response.status }) };
     } catch (error) {
-      this.fail(text("no_answer"));
-    } finally {
-      byId("submit").disabled = false;
+      return { isDone: false, message: text("no_answer") };
     }
   }
 

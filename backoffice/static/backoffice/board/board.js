@@ -14,15 +14,17 @@ const options = JSON.parse(byId("options").textContent);
 const store = new Store(options.historyMinutes);
 const actions = new Actions(options.base);
 const tiles = new Tiles(byId("tiles"));
-const press = (action, kind, row, buttons) => actions.ask(action, kind, row, buttons);
+const ask = (action, kind, row, buttons) => actions.ask(action, kind, row, buttons);
+const now = (action, kind, row) => actions.press(action, kind, row);
 const pausing = (may) =>
   may
     ? [
-        { action: "pause", label: text("pause"), isShown: (row) => row.status !== "paused", press },
-        { action: "resume", label: text("resume"), isShown: (row) => row.status === "paused", press },
+        { action: "pause", label: text("pause"), isShown: (row) => !row.paused_at, press: now },
+        { action: "resume", label: text("resume"), isShown: (row) => row.paused_at, press: now },
+        { action: "explain", label: text("explain"), isShown: (row) => row.paused_at, press: ask },
       ]
     : [];
-const raising = { action: "quantity", label: text("quantity"), isShown: (row) => row.quantity !== null, press };
+const raising = { action: "quantity", label: text("quantity"), isShown: (row) => row.quantity !== null, press: ask };
 const campaigns = new Cards(byId("campaigns"), byId("campaigns-empty"), "campaign", [
   ...pausing(options.mayChangeCampaigns),
   ...(options.mayChangeCampaigns ? [raising] : []),

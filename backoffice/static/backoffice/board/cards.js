@@ -1,7 +1,7 @@
 // Cards of campaigns, sales and products: what is left, how fast it goes, when it would end, and the buttons.
 
 import { element, focusFirst, setHidden, setText } from "./elements.js";
-import { UNKNOWN, count, duration, perSecond } from "./format.js";
+import { UNKNOWN, clock, count, duration, perSecond } from "./format.js";
 import { Plot } from "./plots.js";
 import { text, words } from "./texts.js";
 
@@ -32,6 +32,7 @@ class Card {
     this.entries = ENTRIES.map((status) => ({ status, number: element("dd") }));
     this.entriesBoxes = this.entries.map(({ status, number }) => element("div", {}, element("dt", { text: words(status) }), number));
     this.refusals = element("p", { class: "refusals" });
+    this.paused = element("p", { class: "paused" });
     this.plot = new Plot({
       title: text(`left.${kind}`, { name: row.name }),
       series: [{ name: `${kind}.${row.id}`, label: text("left"), colour: "blue", fill: true }],
@@ -44,6 +45,7 @@ class Card {
       { class: "card", "aria-labelledby": id },
       element("div", { class: "card-head" }, this.name, this.status),
       element("p", { class: "left" }, this.left, " ", this.of),
+      this.paused,
       this.meter,
       element(
         "dl",
@@ -78,6 +80,8 @@ class Card {
     this.root.dataset.status = isEndless || row.left > 0 || WAITING.includes(row.status) ? row.status : "sold_out";
     setText(this.left, count(isEndless ? row.issued : row.left));
     setText(this.of, isEndless ? text("of.everybody") : this.explainLeft(row));
+    setHidden(this.paused, !row.paused_at);
+    if (row.paused_at) setText(this.paused, this.explainPause(row));
     setHidden(this.meter, isEndless);
     setHidden(this.plot.root, isEndless);
     this.meter.firstChild.style.width = `${total ? Math.max(0, Math.min(100, (100 * row.left) / total)) : 0}%`;
@@ -97,6 +101,12 @@ class Card {
     }
     if (focused?.hidden) focusFirst(this.buttons);
     this.plot.draw(store, windowSeconds);
+  }
+
+  // A partner that confirms a slot makes it a coupon also during a pause.
+  explainPause(row) {
+    const note = row.with_partner === 1 ? text("partner.one") : row.with_partner ? text("partner.some", { count: count(row.with_partner) }) : "";
+    return `${text("paused", { time: clock(row.paused_at) })} ${note}`.trim();
   }
 
   explainLeft(row) {

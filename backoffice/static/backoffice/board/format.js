@@ -49,7 +49,7 @@ export function milliseconds(seconds) {
 }
 
 export function clock(second) {
-  return new Date(second * 1000).toLocaleTimeString("en-GB");
+  return new Date(second * 1000).toLocaleTimeString("en-GB", { timeZone: document.documentElement.dataset.zone });
 }
 
 export function minute(second) {
