@@ -30,6 +30,18 @@ OVERFLOW = """() => {
     return [`${scrollWidth} px wide`, ...wide.slice(0, 5).map(one => one.outerHTML.slice(0, 160))];
 }"""
 
+# What only a mouse can press, and icons whose names are read aloud: "search", "more_vert".
+FOR_MOUSE_ALONE = """() => [...document.querySelectorAll("body *")]
+    .filter(one => one.checkVisibility() && getComputedStyle(one).cursor === "pointer")
+    .filter(one => !one.closest("a[href], button, input, select, textarea, label, summary, [tabindex='0']"))
+    .filter(one => !one.querySelector("[tabindex='0'][role=button]"))
+    // What it chose is taken away by the backspace key.
+    .filter(one => !one.closest(".select2-container"))
+    .map(one => one.outerHTML.slice(0, 160))"""
+ICONS_WITH_NAMES = """() => [...document.querySelectorAll(".material-symbols-outlined")]
+    .filter(one => one.checkVisibility() && !one.closest("[aria-hidden=true], [aria-label]"))
+    .map(one => (one.closest("a, button") ?? one).outerHTML.slice(0, 160))"""
+
 
 def findings(page: Any, options: Mapping[str, Any] = EVERYTHING) -> list[str]:
     """The serious and critical findings of axe-core on the page as it is now."""
@@ -45,10 +57,17 @@ def findings(page: Any, options: Mapping[str, Any] = EVERYTHING) -> list[str]:
     ]
 
 
-def findings_in_both_themes_and_on_a_phone(page: Any) -> list[str]:
-    """The findings in light and dark, and what is wider than a phone; leaves the page at that width."""
+def findings_in_both_themes_and_on_a_phone(page: Any, *, opens_again: bool = False) -> list[str]:
+    """The findings in light and dark, and what is wider than a phone; leaves the page at that width.
+
+    A page that `opens_again` is opened in dark: one that turns dark shows the colours of some parts too late.
+    """
     found = findings(page)
+    found += [f"for the mouse alone: {one}" for one in page.evaluate(FOR_MOUSE_ALONE)]
+    found += [f"an icon with a name: {one}" for one in page.evaluate(ICONS_WITH_NAMES)]
     page.emulate_media(color_scheme="dark")
+    if opens_again:
+        page.reload()
     found += [f"dark: {one}" for one in findings(page, CONTRAST_ONLY)]
     page.set_viewport_size(PHONE)
     found += [f"phone: {one}" for one in page.evaluate(OVERFLOW)]

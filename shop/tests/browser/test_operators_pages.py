@@ -256,6 +256,21 @@ def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack):
     assert reloaded(order).status == "cancelled"
 
 
+def test_filters_and_the_menu_of_a_phone_are_opened_by_keys(open_page, stack):
+    page = open_page("/admin/orders/order/", account=SuperuserFactory(), width=390)
+    shown = page.locator("#changelist-filter")
+    expect(shown).to_be_hidden()
+    tab_to(page, page.get_by_role("button", name="Filters"))
+    page.keyboard.press("Enter")
+    expect(shown).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(shown).to_be_hidden()
+    page.get_by_role("heading", level=1).click()
+    tab_to(page, page.get_by_role("button", name="Menu").first)
+    page.keyboard.press("Space")
+    expect(page.get_by_role("link", name="Campaigns", exact=True).first).to_be_visible()
+
+
 def choose(page: Any, *codes: str) -> None:
     text = "\n".join(["code", *codes, ""])
     file = {"name": "codes.csv", "mimeType": "text/csv", "buffer": text.encode()}
@@ -326,7 +341,7 @@ def findings(
         for path in (path for path, is_page in zip(wanted, answers, strict=True) if is_page):
             page.set_viewport_size({"width": 1366, "height": 900})
             page.goto(path)
-            found[path] = accessibility.findings_in_both_themes_and_on_a_phone(page)
+            found[path] = accessibility.findings_in_both_themes_and_on_a_phone(page, opens_again=True)
             assert page.url == stack.address + path
     assert found, f"no page lies under {under}"
     return {path: wrong for path, wrong in found.items() if wrong}
