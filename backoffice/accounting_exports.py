@@ -163,7 +163,7 @@ EXPORTS = {
     ),
     "refunds": Export(
         _("Refunds"),
-        _("A row for each refund that was done; one that the card did not keep is taken off again."),
+        _("A row for each refund that was made; one that failed later is taken off again."),
         "orders.view_refund",
         [*ORDER, "refunded_on", "refunded_at", "what", *REFUNDED, "made_by", "reason", "currency"],
         _read_refunds,

@@ -179,7 +179,7 @@ class RefundForm(ActionForm):
         ]
 
     def others(self) -> list[forms.BoundField]:
-        return [field for field in self if not field.name.startswith("units_")]
+        return [field for field in self if not field.name.startswith(("units_", "what"))]
 
     def check(self, data: FormData) -> FormData:
         counts = {line.product_id: data[f"units_{line.pk}"] or 0 for line in self.lines}
