@@ -148,7 +148,7 @@ def payments_in_doubt(request: HttpRequest) -> Work:
     is_recent = bool(oldest) and clock.now() - oldest[0].created_at < UNDER_WAY
     return _listed(
         number,
-        [_row(row_link(one), format_amount(one.card_amount), ago(one.created_at)) for one in oldest],
+        [_row(row_link(one, one), ago(one.created_at)) for one in oldest],
         unit=ngettext("has no answer", "have no answer", number),
         note=note % {"age": age(oldest[0].created_at)} if oldest else "",
         calm=gettext("Nothing to do: the gateway has answered every charge."),
@@ -163,11 +163,11 @@ def open_disputes(request: HttpRequest) -> Work:
     """Refunds that failed after they were done, and disputes that await the shop's answer at the gateway, or
     its decision, the one due first first.
     """
-    number, found = _read(disputes.open_disputes(), "due_at", "id")
+    number, found = _read(disputes.open_disputes().select_related("payment"), "due_at", "id")
     failed = refunding.failed_refunds(most=MOST_FAILED)
     rows = [
         _row(
-            link(one.order_id, "admin:orders_order_change", one.order_id),
+            row_link(one.order, one.order),
             format_amount(one.card_amount, one.order.currency),
             one.failed_at and ago(one.failed_at),
             status=one.status,
@@ -176,7 +176,7 @@ def open_disputes(request: HttpRequest) -> Work:
     ]
     rows += [
         _row(
-            link(one.payment_id, "admin:payments_payment_change", one.payment_id),
+            row_link(one.payment, one.payment),
             format_amount(one.amount),
             one.due_at and zoned_text(one.due_at),
         )
