@@ -57,9 +57,18 @@ def register(*, username: str, email: str, password: str) -> User:
     Raises `Invalid` with an entry for each wrong field, with the code `taken` if the username exists: the
     unique constraint decides, so one of two concurrent requests succeeds.
     """
+    account = valid_account(username=username, email=email, password=password)
+    try:
+        transactions.run(partial(account.save, force_insert=True), transactions.ONCE)
+    except IntegrityError:
+        raise invalid_field("username", "taken", TAKEN) from None
+    return account
+
+
+def valid_account(*, username: str, email: str, password: str) -> User:
+    """An account that is not saved. Raises `Invalid` with an entry for each wrong field."""
     password = normalized(password)
-    given = {"username": User.normalize_username(username), "email": User.objects.normalize_email(email)}
-    user = User(**given)
+    user = User(username=User.normalize_username(username), email=User.objects.normalize_email(email))
     errors = [
         *_field_errors("username", lambda: User.username_validator(user.username)),
         *([{"field": "username", "code": "taken", "detail": TAKEN}] if is_reserved(user.username) else []),
@@ -68,13 +77,8 @@ def register(*, username: str, email: str, password: str) -> User:
     ]
     if errors:
         raise Invalid(mark("The account is not valid."), errors=errors)
-    password_hash = make_password(password)
-    try:
-        return transactions.run(
-            lambda: User.objects.create(**given, password=password_hash), transactions.ONCE
-        )
-    except IntegrityError:
-        raise invalid_field("username", "taken", TAKEN) from None
+    user.password = make_password(password)
+    return user
 
 
 def check_email(address: str) -> None:

@@ -24,28 +24,23 @@ from unfold.admin import ModelAdmin
 from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
-from accounts import accounts, permissions
+from accounts import accounts, members, permissions
 from accounts.api_keys import keys
 from accounts.models import ApiKey
 from accounts.operating import approvals_admin as _approvals_admin  # noqa: F401 - registers its pages
+from accounts.rights_in_words import SCOPES, UNUSED_SCOPES, describe_group, describe_rights
 from accounts.signing_in import second_factor
 from accounts.signing_in.sign_in_page import PasswordForm
 from foundation import clock, form_fields, journal, scopes
-from foundation.admin_base.actions import (
-    Action,
-    ActionForm,
-    ActionPreview,
-    FormData,
-    button,
-    run_for_selected,
-)
+from foundation.admin_base.actions import Action, NewForm, button, run_for_selected
 from foundation.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
-from foundation.admin_base.display import StatusLabel, admin_page, status_label
+from foundation.admin_base.display import StatusLabel, status_label
 from foundation.admin_base.forms import ChangeForm
 from foundation.admin_base.lists import ChoiceFilter, KeysetMixin, SearchMixin, column
 
 CHANGE_KEY = "accounts.change_apikey"
 LONGEST_DAYS = 3_650
+USE_OF_KEYS = _("Give it to the program, which sends it as “Authorization: Bearer”.")
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 MOST_FOUND = 200
 DISABLING = _(
@@ -70,6 +65,19 @@ def may_act_on(request: HttpRequest, account: User | None) -> bool:
     return not is_staff or is_superuser(request)
 
 
+class GroupsField(forms.ModelMultipleChoiceField):
+    """Groups of staff, each with a sentence of what its members may do."""
+
+    widget = UnfoldAdminCheckboxSelectMultipleWidget
+
+    def __init__(self, *, required: bool = True) -> None:
+        groups = Group.objects.order_by("name").prefetch_related("permissions__content_type")
+        super().__init__(groups, label=_("What the member may do"), required=required)
+
+    def label_from_instance(self, obj: Group) -> str:
+        return describe_group(obj)
+
+
 class AccountChangeForm(ChangeForm, UserChangeForm):
     """Changes an account, and asks why."""
 
@@ -77,6 +85,14 @@ class AccountChangeForm(ChangeForm, UserChangeForm):
         """As it is, to the microsecond, unless it was changed: the page has whole seconds."""
         name = "date_joined"
         return self.cleaned_data[name] if name in self.changed_data else self.initial[name]
+
+
+class AddMemberForm(NewForm):
+    username = forms.CharField(
+        label=_("Username"), max_length=150, widget=UnfoldAdminTextInputWidget(attrs={"autofocus": True})
+    )
+    email = forms.EmailField(label=_("E-mail address"), widget=UnfoldAdminTextInputWidget)
+    groups = GroupsField()
 
 
 class GroupFilter(ChoiceFilter):
@@ -103,13 +119,17 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
     form = AccountChangeForm
     add_form = UserCreationForm
     change_password_form = PasswordForm
-    list_display = ["username", "email", "is_active", "is_staff", "date_joined"]
+    list_display = ["username", "email", "is_active", "rights", "date_joined"]
+    exported = ["username", "email", "is_active", "is_staff", "date_joined"]
+    list_prefetch_related = ["groups", "user_permissions"]
     row_page = "account-page"
+    technical = ["user_permissions", "first_name", "last_name", "last_login", "date_joined"]
     list_filter = ["is_staff", "is_active", GroupFilter]
     # The change list searches only where there are fields; `search` says what it searches.
     search_fields = ["username", "email"]
     search_help_text = _("The beginning of a name or an e-mail address, or an account's number")
     actions = ["disable"]
+    actions_list = ["add_member"]
     actions_detail = ["open_page", "reset_otp"]
     show_facets = admin.ShowFacets.NEVER
 
@@ -147,6 +167,8 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
             return gettext("only superusers disable staff: it is not changed")
         return ""
 
+    rights = column(_("rights"), describe_rights)
+
     @button(description=_("Account's page"), icon="person", permissions=["view"])
     def open_page(self, request: HttpRequest, account: User) -> HttpResponse:
         """The page with its orders, coupons, wallet and limits."""
@@ -156,11 +178,29 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
         """Accounts by the beginning of name or address, or by number: each by an index, so many of each."""
         return rows.filter(pk__in=accounts.find_ids(term, most=MOST_FOUND))
 
-    def has_reset_otp_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """Only superusers: with new one-time codes comes the account."""
+    @button(description=_("Add a member"), icon="person_add", permissions=["give_rights"])
+    def add_member(self, request: HttpRequest) -> Action:
+        return Action(
+            title=gettext("Add a member of staff"),
+            description=gettext("The member's first password is shown once, after this."),
+            submit=gettext("Add the member"),
+            form_class=AddMemberForm,
+            perform=lambda data: members.create(
+                username=data["username"], email=data["email"], groups=data["groups"], reason=data["reason"]
+            ),
+            once="add member",
+            secret=attrgetter("password"),
+            use=_(
+                "Give it to the member, who sets up one-time codes at the first sign-in and then changes it."
+            ),
+            back=reverse("admin:auth_user_changelist") + "?is_staff__exact=1",
+        )
+
+    def has_give_rights_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Only superusers: with new one-time codes too comes the account."""
         return is_superuser(request)
 
-    @button(description=_("Reset one-time codes"), icon="phonelink_erase", permissions=["reset_otp"])
+    @button(description=_("Reset one-time codes"), icon="phonelink_erase", permissions=["give_rights"])
     def reset_otp(self, request: HttpRequest, account: User) -> Action:
         removed = gettext("The one-time codes are removed: the next sign-in sets up new ones.")
         none = gettext("This account has not set up one-time codes; nothing was done.")
@@ -175,6 +215,13 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
             report=lambda is_reset: removed if is_reset else none,
             is_dangerous=True,
         )
+
+    def formfield_for_manytomany(
+        self, db_field: Any, request: HttpRequest, **options: Any
+    ) -> forms.ModelMultipleChoiceField | None:
+        if db_field.name == "groups":
+            return GroupsField(required=False)
+        return super().formfield_for_manytomany(db_field, request, **options)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Without the password for those who may only view: unfold on Django 6.1 would show its hash."""
@@ -260,18 +307,18 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
     backup_codes_left = column(_("backup codes left"), attrgetter("codes_left"))
 
 
-class MakeKeyForm(ActionForm):
+class MakeKeyForm(NewForm):
     name = forms.CharField(
         label=_("Name"),
         max_length=100,
-        widget=UnfoldAdminTextInputWidget,
+        widget=UnfoldAdminTextInputWidget(attrs={"autofocus": True}),
         help_text=_("What the program is, such as: warehouse."),
     )
     scopes = forms.MultipleChoiceField(
-        label=_("Scopes"),
-        choices=[(scope, scope) for scope in scopes.ALL],
+        label=_("What the program may do"),
+        choices=[(scope, SCOPES[scope]) for scope in scopes.ALL if scope not in UNUSED_SCOPES],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text=_("What the program may call; “act” lets it act for accounts."),
+        help_text=_("Choose no more than it uses. It can never do what you can't."),
     )
     days = form_fields.WholeNumberField(
         label=_("Valid for days"),
@@ -286,7 +333,7 @@ class MakeKeyForm(ActionForm):
 class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Keys of all accounts, revoked ones too; never their secrets."""
 
-    list_display = ["shown_name", "state", "maker", "scope_list", "expires_at", "last_used_at"]
+    list_display = ["shown_name", "state", "maker", "may", "expires_at", "last_used_at"]
     exported = ["name", "prefix", "maker", "state", "scope_list", "expires_at", "last_used_at"]
     technical = ["prefix"]
     list_select_related = ["maker"]
@@ -299,7 +346,7 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         "prefix",
         "maker",
         "state",
-        "scope_list",
+        "may",
         "created_at",
         "expires_at",
         "revoked_at",
@@ -314,6 +361,9 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
     shown_name = column(_("name"), str)
     scope_list = column(_("scopes"), lambda key: ", ".join(key.scopes))
+    may = column(
+        _("what it may do"), lambda key: " ".join(str(SCOPES.get(scope, scope)) for scope in key.scopes)
+    )
 
     @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> StatusLabel:
@@ -325,12 +375,11 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         return Action(
             title=gettext("Make an API key"),
             description=gettext(
-                "A program calls the API by it, with your rights at the moment of each call as far as its "
-                "scopes allow. Its secret is shown once, after this."
+                "A program calls the API by it. It can do what you choose here, while you may do it "
+                "yourself. Its secret is shown once, after this."
             ),
             submit=gettext("Make the key"),
             form_class=MakeKeyForm,
-            preview=_preview_of_new,
             perform=lambda data: keys.create(
                 maker_id=int(str(request.user.pk)),
                 name=data["name"],
@@ -339,8 +388,8 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
                 reason=data["reason"],
             ),
             once="make api key",
-            report=_report_repeat,
-            show=partial(_show_secret, request),
+            secret=attrgetter("secret"),
+            use=USE_OF_KEYS,
             back=reverse("admin:accounts_apikey_changelist"),
         )
 
@@ -357,8 +406,8 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
                 key_id=key.pk, account_id=int(str(request.user.pk)), reason=data["reason"]
             ),
             once=f"rotate api key {key.pk}",
-            report=_report_repeat,
-            show=partial(_show_secret, request),
+            secret=attrgetter("secret"),
+            use=USE_OF_KEYS,
         )
 
     @button(description=_("Revoke"), icon="block", permissions=[CHANGE_KEY])
@@ -371,25 +420,3 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             report=lambda revoked: gettext("API key %(prefix)s is revoked.") % {"prefix": revoked.prefix},
             is_dangerous=True,
         )
-
-
-def _preview_of_new(data: FormData) -> ActionPreview:
-    acts = gettext("It may act for any account: order, pay by points, and read its rows.")
-    return ActionPreview(
-        gettext("Make the API key %(name)s?") % {"name": data["name"]},
-        facts=[
-            (gettext("Scopes"), ", ".join(data["scopes"])),
-            (gettext("Valid for days"), str(data["days"] or gettext("until it is revoked"))),
-        ],
-        warning=acts if scopes.ACT in data["scopes"] else "",
-    )
-
-
-def _report_repeat(new: keys.NewSecret) -> str:
-    """What is recorded for a repeat, which has no secret."""
-    return gettext("A secret is shown once alone: rotate the key.")
-
-
-def _show_secret(request: HttpRequest, new: keys.NewSecret) -> HttpResponse:
-    shown = {"title": gettext("The secret of the API key"), "key": new.key, "secret": new.secret}
-    return admin_page(request, "accounts/api_key_secret.html", shown)

@@ -1,4 +1,4 @@
-"""The operators' pages of the event feed, of webhook endpoints and of what is delivered to them."""
+"""The operators' pages of the event feed, and of what is delivered to webhook endpoints."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,13 +10,13 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from events.feed import runs
 from events.feed.reading import READ_EVENTS
-from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
-from events.webhooks import deliveries, endpoints, ranges
+from events.models import FeedEvent, WebhookDelivery
+from events.webhooks import deliveries, ranges
+from events.webhooks.endpoints_admin import CHANGE_ENDPOINT  # registers its pages too
 from foundation import form_fields
 from foundation.admin_base.actions import (
     Action,
@@ -26,14 +26,11 @@ from foundation.admin_base.actions import (
     button,
     run_for_selected,
 )
-from foundation.admin_base.classes import ReadOnlyMixin
-from foundation.admin_base.display import instant_text, link, status_label
+from foundation.admin_base.display import instant_text, status_label
 from foundation.admin_base.lists import RecordsAdmin, column, plain_column
 from foundation.admin_base.status_words import plain_text
 from foundation.errors import FirstcomeError, Rejected
-from foundation.outbound import public_addresses
 
-DELIVERIES = "admin:events_webhookdelivery_changelist"
 MOST_SHOWN = 50
 MOST_SENT_AGAIN = 500
 """Events by one use of the list; a range has no more."""
@@ -130,49 +127,6 @@ class FeedEventAdmin(RecordsAdmin):
         return runs.with_positions()
 
 
-@admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
-    """The endpoints, the data platform among them. Programs of staff create and change them by the API."""
-
-    list_display = ["address", "__str__", "kind", "events", "failing_since", "disabled_at", "disabled_by"]
-    fields = [
-        "kind",
-        "address",
-        "events",
-        "description",
-        "owner_id",
-        "api_key_id",
-        "position",
-        "created_at",
-        "failing_since",
-        "failures",
-        "next_attempt_at",
-        "disabled_at",
-        "disabled_by",
-        "leased_until",
-        "pending",
-    ]
-    ordering = ["-id"]
-
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
-        endpoints.find()
-        return super().get_queryset(request)
-
-    address = column(
-        _("url"),
-        lambda row: (
-            public_addresses.shown(endpoints.address_of(row)) or gettext("off: DATA_PLATFORM_URL is empty")
-        ),
-    )
-
-    pending = column(
-        _("pending deliveries"),
-        lambda row: link(
-            gettext("Open"), DELIVERIES, query=f"endpoint__exact={row.pk}&status__exact=pending"
-        ),
-    )
-
-
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(RecordsAdmin):
     """The log of deliveries, newest first; a range, with as many attempts as events, is a line."""
@@ -243,7 +197,7 @@ class WebhookDeliveryAdmin(RecordsAdmin):
         return [name for name in self.fields if name != "payload" or is_reader]
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("events.change_webhookendpoint")
+        return request.user.has_perm(CHANGE_ENDPOINT)
 
     @button(description=_("Replay dead events"), icon="replay", permissions=["shop.change_journalline"])
     def replay_events(self, request: HttpRequest) -> Action:

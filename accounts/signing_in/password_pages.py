@@ -19,7 +19,9 @@ from foundation.http.pages import rendering
 from foundation.http.pages.middleware import SIGN_IN_PATH
 from foundation.rates import rate_limits, throttling
 
-PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|[^/]+/password)/")
+PATHS = re.compile(
+    rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add(_member)?|[^/]+/password)/"
+)
 LONGEST_USERNAME = 150
 
 

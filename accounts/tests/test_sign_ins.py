@@ -374,6 +374,7 @@ def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls
         reverse("admin:password_change"),
         reverse("admin:auth_user_password_change", args=[AccountFactory().pk]),
         reverse("admin:auth_user_add"),
+        reverse("admin:auth_user_add_member"),
     ]
 
     async def flood():

@@ -48,7 +48,9 @@ class Owner(NamedTuple):
     key_id: int | None = None
 
 
-def create(*, url: str, events: Sequence[str], owner: Owner, description: str = "") -> WebhookEndpoint:
+def create(
+    *, url: str, events: Sequence[str], owner: Owner, description: str = "", reason: str = ""
+) -> WebhookEndpoint:
     """A new endpoint, which is sent what happens from now on; its `secret` is shown this once. Durable.
 
     It gets events while its owner may read them; the caller checks that the owner may now. Raises `Invalid`,
@@ -76,7 +78,7 @@ def create(*, url: str, events: Sequence[str], owner: Owner, description: str = 
                 code="too_many_endpoints",
             )
         endpoint.save(force_insert=True)
-        _note("created", endpoint, after=_facts(endpoint))
+        _note("created", endpoint, after=_facts(endpoint), reason=reason)
 
     transactions.run_or_savepoint(insert, transactions.ONCE)
     return endpoint
@@ -126,6 +128,7 @@ def change(
     description: str | None = None,
     is_enabled: bool | None = None,
     owner: Owner | None = None,
+    reason: str = "",
 ) -> WebhookEndpoint:
     """Change what is given, and the `owner` for whom it gets events; enabled again, it tries what is pending.
     Durable. Raises `Invalid`, `NotFound` and `Rejected` `built_in_endpoint`.
@@ -154,7 +157,7 @@ def change(
         save_changes(endpoint, **changed)
         after = _facts(endpoint)
         if after != before:
-            _note("changed", endpoint, before=before, after=after)
+            _note("changed", endpoint, before=before, after=after, reason=reason)
         return endpoint
 
     return transactions.run(update, transactions.REPEATABLE)
@@ -179,7 +182,7 @@ def delete(*, endpoint_id: UUID) -> None:
     transactions.run(work, transactions.REPEATABLE)
 
 
-def rotate_secret(*, endpoint_id: UUID) -> WebhookEndpoint:
+def rotate_secret(*, endpoint_id: UUID, reason: str = "") -> WebhookEndpoint:
     """Give it another `secret`, which is shown this once; the former one signs as well for 24 hours.
 
     Durable on return. Raises `NotFound`, and `Rejected` `built_in_endpoint` or `too_many_secrets`.
@@ -203,7 +206,7 @@ def rotate_secret(*, endpoint_id: UUID) -> WebhookEndpoint:
             )
         former.append([endpoint.secret, until.isoformat()])
         save_changes(endpoint, secret=signatures.new_secret(), former_secrets=former)
-        _note("secret_rotated", endpoint, after={"former_secret_until": until.isoformat()})
+        _note("secret_rotated", endpoint, after={"former_secret_until": until.isoformat()}, reason=reason)
         return endpoint
 
     return transactions.run_or_savepoint(work, transactions.ONCE)
@@ -359,11 +362,11 @@ def _facts(endpoint: WebhookEndpoint) -> dict[str, Any]:
     }
 
 
-def _note(what: str, endpoint: WebhookEndpoint, **more: Any) -> None:
+def _note(what: str, endpoint: WebhookEndpoint, *, reason: str = "", **more: Any) -> None:
     journal.note(
         what=f"webhook_endpoint.{what}",
         subject=journal_subject(endpoint.pk),
-        detail=_shown(endpoint.url)[: journal.LONGEST_DETAIL],
+        detail=(reason or _shown(endpoint.url))[: journal.LONGEST_DETAIL],
         is_internal=True,
         **more,
     )

@@ -61,6 +61,14 @@ class ActionForm(forms.Form):
         super().order_fields(field_order or [*(name for name in self.fields if name != "reason"), "reason"])
 
 
+class NewForm(ActionForm):
+    """The form of something new, which needs no reason."""
+
+    reason = reason_field(
+        _("If there is more to say. Kept in the journal with your name."), is_required=False
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ActionPreview:
     """What an operator reads before the effect: a question, and the values before and after.
@@ -87,7 +95,8 @@ class Action:
     repeated. A domain function that records its own outcome is called by `perform_keyed` instead, with the
     form as a keyed call. `then` is called once something was done, not for a replay. `rows` are listed on
     the form, with a note on each, and `sent` is sent with it. The operator returns to the page `back`, which
-    is the row's for a row's button; or is shown, once, the page that `show` makes of the outcome.
+    is the row's for a row's button; or is shown once what `secret` is of the outcome, with what to `use` it
+    for. A secret is in no report.
     """
 
     title: Text
@@ -97,7 +106,8 @@ class Action:
     perform: Callable[[FormData], Any] = dict
     perform_keyed: Callable[[FormData, recorded_answers.KeyedCall], Any] | None = None
     then: Callable[[], object] | None = None
-    show: Callable[[Any], HttpResponse] | None = None
+    secret: Callable[[Any], str] | None = None
+    use: Text = ""
     report: Callable[[Any], str] = str
     once: str = ""
     is_one_transaction: bool = True
@@ -173,8 +183,10 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
         return redirect(action.back)
     if action.then:
         action.then()
-    if action.show or isinstance(done, HttpResponse):
-        return action.show(done) if action.show else done
+    if action.secret:
+        return _render(request, action, "shown_once", secret=action.secret(done))
+    if isinstance(done, HttpResponse):
+        return done
     messages.success(request, action.report(done))
     return redirect(action.back)
 
@@ -246,6 +258,10 @@ def keyed_call_with_report(
     )
 
 
+def _report_secret(made: object) -> str:
+    return gettext("What was shown once is not shown again: if it is lost, set another one.")
+
+
 def _recorded_report(replay: recorded_answers.Replay) -> str:
     """What was said when the form was first sent."""
     return str(orjson.loads(replay.answer.body).get("said", "")) if replay.answer else ""
@@ -259,7 +275,8 @@ def _perform(request: HttpRequest, action: Action, form: ActionForm) -> Any:
     # Without what was shown: after a lost answer the form is sent again with the values of that moment.
     meant = {name: data[name] for name, field in form.fields.items() if not field.widget.is_hidden}
     meant["form_id"] = data["form_id"]
-    call = keyed_call_with_report(request, meant, action=action.once, describe=action.report)
+    report = _report_secret if action.secret else action.report
+    call = keyed_call_with_report(request, meant, action=action.once, describe=report)
     if action.perform_keyed:
         return action.perform_keyed(data, call)
     if action.is_one_transaction:

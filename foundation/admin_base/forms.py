@@ -35,10 +35,15 @@ SENT_BEFORE = _("This form was sent before; nothing was done again.")
 
 
 def reason_field(
-    help_text: Text = REASON_HELP, *, max_length: int = LONGEST_DETAIL, label: Text = REASON_LABEL
+    help_text: Text = REASON_HELP,
+    *,
+    max_length: int = LONGEST_DETAIL,
+    label: Text = REASON_LABEL,
+    is_required: bool = True,
 ) -> forms.CharField:
     """The field for the reason of an action."""
     return forms.CharField(
+        required=is_required,
         label=label,
         max_length=max_length,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),

@@ -64,6 +64,7 @@ WITHOUT = {
     "/admin/coupons/campaign/add/": NEW,
     "/admin/sales/sale/add/": NEW,
     "/admin/inventory/product/add/": NEW,
+    "/admin/events/webhookendpoint/<id>/test/": "a test, which changes nothing; the line says whose it was",
     "/admin/auth/group/<id>/delete/": "a page of Django's; the line has all that the group was",
     "/admin/auth/group/ delete_selected": "likewise",
     "/admin/orders/order/<id>/note/": "its text stays with the order, to be erased with the customer",
@@ -111,11 +112,18 @@ def key_of_olga() -> ApiKey:
     return reloaded(api_keys.make("orders:read", maker=User.objects.get(username="olga")).key)
 
 
+def endpoint(**columns: Any) -> WebhookEndpoint:
+    given = {"url": "https://receiver.example/", "events": ["*"], "secret": signatures.new_secret()}
+    return WebhookEndpoint.objects.create(**given, created_at=clock.now(), **columns)
+
+
 def dead_of_an_account() -> WebhookDelivery:
-    endpoint = WebhookEndpoint.objects.create(
-        url="https://receiver.example/", events=["*"], secret=signatures.new_secret(), created_at=clock.now()
-    )
-    return dead(endpoint_id=endpoint.pk)
+    return dead(endpoint_id=endpoint().pk)
+
+
+def member() -> dict[str, Any]:
+    group = Group.objects.create(name="night")
+    return {"username": "sam", "email": "sam@example.com", "groups": [group.pk]}
 
 
 LATER = "2099-07-01T00:00:00"
@@ -141,6 +149,7 @@ ACTIONS = {
     "/admin/board/sales/<pk>/explain/": row(paused_sale),
     "/admin/board/sales/<pk>/resume/": row(paused_sale),
     "/admin/auth/user/<id>/change/": row(ACCOUNT, email="new@example.com"),
+    "/admin/auth/user/add_member/": lambda: (None, member()),
     "/admin/auth/user/<id>/reset_otp/": row(lambda: with_codes(ACCOUNT(is_staff=True))),
     "/admin/auth/user/ disable": row(ACCOUNT),
     "/admin/auth/group/<id>/change/": row(Group.objects.create, columns={"name": "stores"}, name="night"),
@@ -151,6 +160,10 @@ ACTIONS = {
     "/admin/shop/approval/<id>/approve/": row(asked_for),
     "/admin/shop/approval/<id>/refuse/": row(asked_for),
     "/admin/events/webhookdelivery/ resend": row(dead_of_an_account),
+    "/admin/events/webhookendpoint/create/": row(lambda: None, url="https://93.184.216.34/", events=["*"]),
+    "/admin/events/webhookendpoint/<id>/rotate/": lambda: (endpoint(), {}),
+    "/admin/events/webhookendpoint/<id>/disable/": lambda: (endpoint(), {}),
+    "/admin/events/webhookendpoint/<id>/enable/": lambda: (endpoint(disabled_at=clock.now()), {}),
     "/admin/inventory/product/<id>/change/": row(PRODUCT, price=45),
     "/admin/inventory/product/<id>/pause/": row(PRODUCT),
     "/admin/inventory/product/<id>/explain/": row(PRODUCT, columns=PAUSED),
@@ -244,7 +257,7 @@ def send(client: Client, written: str, chosen: Model | None, values: dict[str, A
 
 # No account has more or less by it: a campaign, product, sale, message or key changes, or books are read.
 WITHOUT_BENEFICIARY = re.compile(
-    "/(board|products|inventory|sales|auth|journalline|apikey|webhookdelivery)/|/campaign/(?!.*_accounts/)"
+    "/(board|products|inventory|sales|auth|journalline|apikey|webhook(delivery|endpoint))/|/campaign/(?!.*_accounts/)"
     "|/(sign-out|disable|enable|look_up|compare|resend_events|refuse)/"
 )
 

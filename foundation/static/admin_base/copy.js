@@ -1,4 +1,4 @@
-// A button beside what carries `data-copy`, which copies its text.
+// A button beside what carries `data-copy`, which copies its text; the value of `data-copy` names what that is.
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -11,11 +11,11 @@ document.addEventListener("DOMContentLoaded", () => {
     icon.textContent = "content_copy";
     button.type = "button";
     button.className = "fc-copy";
-    button.title = `${words.copyWord} ${shown.textContent}`;
+    button.title = `${words.copyWord} ${shown.dataset.copy || shown.textContent}`;
     button.setAttribute("aria-label", button.title);
-    button.append(icon);
+    button.append(icon, shown.dataset.copy ? words.copyWord : "");
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(shown.textContent);
+      await navigator.clipboard.writeText(shown.textContent.trim());
       icon.textContent = "check";
       button.setAttribute("aria-label", words.copiedWord);
       setTimeout(() => {

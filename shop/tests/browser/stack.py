@@ -45,6 +45,7 @@ def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Itera
         "STAFF_OTP_REQUIRED": "1",
         "LOG_LEVEL": "INFO",
         "DEMO": "1",
+        "WEBHOOK_PRIVATE_ADDRESSES": "1",
         "STATIC_ROOT": static,
         # Where the gateway's page for the card's owner leads back to.
         "PAYMENT_RETURN_URL": f"http://{ports.HOST}:{port}/demo/#/orders/{{order}}",
