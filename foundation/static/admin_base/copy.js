@@ -1,6 +1,13 @@
 // A button beside what carries `data-copy`, which copies its text; the value of `data-copy` names what that is.
 "use strict";
 
+// Pages over plain HTTP have no `navigator.clipboard`.
+const copy = async (shown) => {
+  if (navigator.clipboard) return navigator.clipboard.writeText(shown.textContent.trim());
+  getSelection().selectAllChildren(shown);
+  document.execCommand("copy");
+};
+
 document.addEventListener("DOMContentLoaded", () => {
   const words = document.querySelector("script[data-copied-word]").dataset;
   for (const shown of document.querySelectorAll("[data-copy]")) {
@@ -15,7 +22,7 @@ document.addEventListener("DOMContentLoaded", () => {
     button.setAttribute("aria-label", button.title);
     button.append(icon, shown.dataset.copy ? words.copyWord : "");
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(shown.textContent.trim());
+      await copy(shown);
       icon.textContent = "check";
       button.setAttribute("aria-label", words.copiedWord);
       setTimeout(() => {

@@ -12,11 +12,13 @@ document.addEventListener("DOMContentLoaded", () => {
     const text = control.matches(ICONS) ? "" : copy.textContent.trim();
     return text || control.title || control.ariaLabel;
   };
+  const nameOf = (control) => {
+    if (control.matches("a[href]")) return words.homeWord;
+    return control.matches("[x-on\\:click*=Theme]") ? words.themeWord : words.menuWord;
+  };
   for (const icon of document.querySelectorAll(ICONS)) {
     const control = icon.closest(CONTROLS);
-    if (control && !hasName(control)) {
-      control.ariaLabel = control.matches("a[href]") ? words.homeWord : words.menuWord;
-    }
+    if (control && !hasName(control)) control.ariaLabel = nameOf(control);
     if (control !== icon) icon.ariaHidden = "true";
   }
   for (const control of document.querySelectorAll("[x-on\\:click]:not(a[href], button, input)")) {
