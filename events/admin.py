@@ -51,7 +51,7 @@ class ReplayForm(ActionForm):
         required=False,
         widget=UnfoldAdminTextInputWidget,
         label=_("Since"),
-        help_text=_("When they happened, in UTC: 2026-11-21, or 2026-11-21 14:30."),
+        help_text=_("When they happened, in the shop's time zone: 2026-11-21, or 2026-11-21 14:30."),
     )
     before = form_fields.DayOrInstantField(
         required=False,

@@ -1,11 +1,14 @@
 """Admin pages of idempotency keys, transactions, laws and the journal."""
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.text import format_lazy
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
@@ -13,6 +16,7 @@ from foundation import literals
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import actor_text, status_label
 from foundation.admin_base.lists import RecordsAdmin, WordFilter, choice_filter, column, plain_column
+from foundation.form_fields import DayOrInstantField
 from foundation.http import keyset_pages
 from foundation.journal import Actor
 from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
@@ -118,16 +122,16 @@ class WhatFilter(WordFilter):
 
 
 class SinceFilter(WordFilter):
-    """A day or an instant in UTC. Other text doesn't filter, and a message says so."""
+    """A day or a time of the shop's zone. Other text doesn't filter, and a message says so."""
 
-    title = _("Since: 2026-11-21, or 2026-11-21 14:30 (UTC)")
+    title = format_lazy(_("Since: 2026-11-21, or 2026-11-21 14:30 ({zone})"), zone=settings.SHOP_TIME_ZONE)
     parameter_name = "since"
     lookup = "at__gte"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
         try:
-            return lines.filter(**{self.lookup: literals.instant_in_utc(word)})
-        except literals.NotOfTheForm:
+            return lines.filter(**{self.lookup: DayOrInstantField().clean(word)})
+        except ValidationError:
             text = gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
             messages.warning(request, text % {"word": word})
             return lines

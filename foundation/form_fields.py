@@ -80,9 +80,9 @@ class InstantField(_StrictField, forms.DateTimeField):
 
 
 class DayOrInstantField(_StrictField, forms.DateTimeField):
-    """As `InstantField`, or a day; in UTC where it has no offset."""
+    """As `InstantField`, or a day, which is its beginning."""
 
-    read = staticmethod(literals.instant_in_utc)
+    read = staticmethod(literals.day_or_instant)
 
 
 def strict_options(field: "models.Field[Any, Any]") -> dict[str, Any]:

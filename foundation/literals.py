@@ -91,9 +91,14 @@ def instant_or_wall_time(text: str) -> datetime:
     return at
 
 
+def day_or_instant(text: str) -> datetime:
+    """As `instant_or_wall_time`, or the beginning of the day that the text is. Raises NotOfTheForm."""
+    return instant_or_wall_time(f"{text} 00:00" if DAY.fullmatch(text) else text)
+
+
 def instant_in_utc(text: str) -> datetime:
     """The instant; a day, or a day and a time, without an offset are UTC's. Raises NotOfTheForm."""
-    found = instant_or_wall_time(f"{text} 00:00" if DAY.fullmatch(text) else text)
+    found = day_or_instant(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

@@ -12,8 +12,10 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
 from accounts.operating import pausing, row_history
 from accounts.operating.row_checks import Check
@@ -65,7 +67,7 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
     domain: Any
     actions = ["pause_selected", "resume_selected"]
     change_form_outer_before_template = "accounts/row_head.html"
-    change_form_before_template = "accounts/row_templates.html"
+    change_form_before_template = list_before_template = "accounts/row_templates.html"
     templates: Mapping[str, Template] = {}
     meanings: Mapping[str, Text] = {}
     """What a status means for buyers, by its code."""
@@ -113,6 +115,24 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
     def checks(self, row: Any) -> list[Check]:
         """What is to be there before it opens."""
         return []
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        found = super().get_list_display(request)
+        return [*found, "pause_button"] if self.has_change_permission(request) else found
+
+    @display(description=_("Pause"))
+    def pause_button(self, row: Any) -> str:
+        """A button that pauses or resumes the row at once: it sends the list's form to another address."""
+        if self.status_of(row) == "closed":
+            return ""
+        text, name = (_("Resume"), "resume") if row.paused_at else (_("Pause"), "pause")
+        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", args=[row.pk])
+        button = '<button type="submit" formaction="{}" class="fc-press" aria-label="{} {}">{}</button>'
+        return format_html(button, address, text, row.name, text)
+
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """To the row's page, which says what is missing before it opens."""
+        return self._to_row(obj)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """The terms of the template that the address names."""
@@ -231,6 +251,9 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
             self._change_row(row, request.POST.get(REASON), is_paused=is_paused)
         except FirstcomeError as error:
             self.message_user(request, refusal_text(error), level=messages.ERROR)
+        return self._to_row(row)
+
+    def _to_row(self, row: Any) -> HttpResponse:
         own = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
         return redirect(self.row_page or own, row.pk)
 

@@ -10,6 +10,8 @@ from foundation import clock
 from foundation.admin_base.display import zoned_text
 from foundation.models import JournalLine
 
+RECENT_SECONDS = 86_400
+
 
 class Check(NamedTuple):
     """A line: whether it `is_ready`, what was measured, and the action or `field` that puts it right."""
@@ -33,8 +35,12 @@ def opening(opens_at: datetime, *, fix: str = "") -> Check:
 
 
 def gateway() -> Check:
-    """When the gateway last answered a payment with yes."""
+    """When the gateway last answered a payment with yes, which is ready if it was within a day."""
     line = JournalLine.objects.filter(what="order.paid").order_by("-id").first()
     if line is None:
         return Check(False, gettext("The gateway has taken no payment yet: buy something yourself"))
-    return Check(True, gettext("The gateway last took a payment %(at)s") % {"at": zoned_text(line.at)})
+    text = gettext("The gateway last took a payment %(at)s")
+    is_recent = clock.age_seconds(line.at) < RECENT_SECONDS
+    if not is_recent:
+        text = gettext("The gateway last took a payment %(at)s: buy something yourself before it opens")
+    return Check(is_recent, text % {"at": zoned_text(line.at)})

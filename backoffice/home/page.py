@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
+from django.contrib import admin
 from django.db import Error, InterfaceError, OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Max, Model, QuerySet
@@ -80,11 +81,14 @@ class State(StrEnum):
 
 
 class Row(NamedTuple):
-    """One thing to work on: a link to its page, its status as a label, and what there is to know."""
+    """One thing to work on: a link to its page, its status as a label, what there is to know, and perhaps a
+    button that acts at once.
+    """
 
     link: SafeString
     label: SafeString | str
     detail: str
+    button: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,8 +428,9 @@ def _number_text(number: int) -> str:
     return f"{MOST_COUNTED:,}+" if number > MOST_COUNTED else f"{number:,}"
 
 
-def _row(link: SafeString, *detail: object, status: str = "") -> Row:
-    return Row(link, status and status_label(status), " · ".join(str(part) for part in detail if part))
+def _row(link: SafeString, *detail: object, status: str = "", button: str = "") -> Row:
+    text = " · ".join(str(part) for part in detail if part)
+    return Row(link, status and status_label(status), text, button)
 
 
 def _running(
@@ -440,6 +445,8 @@ def _running(
     """The campaigns or sales that run, which is work while some of them are paused."""
     number = sum(one.paused_at is not None for one in running)
     note = gettext("Nothing to do: none is paused.") if running else idle
+    pages: Any = admin.site.get_model_admin(type(running[0])) if running else None
+    may_pause = pages and pages.has_change_permission(request)
     return Work(
         state=State.WORK if number else State.CALM,
         number=f"{len(running)}{'' if len(running) < most else '+'}",
@@ -450,6 +457,7 @@ def _running(
                 *details(one),
                 one.paused_at and gettext("paused %(ago)s") % {"ago": ago(one.paused_at)},
                 status=str(one.status_at(clock.now())),
+                button=pages.pause_button(one) if may_pause else "",
             )
             for one in running[:ROWS_SHOWN]
         ],

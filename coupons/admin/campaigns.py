@@ -267,6 +267,12 @@ class CampaignAdmin(PausableAdmin):
         if "shared_code" in form.changed_data:
             self._warn_of_short_code(request, form.cleaned_data["shared_code"])
 
+    def response_post_save_add(self, request: HttpRequest, obj: Campaign) -> HttpResponse:
+        """Codes of a partner are uploaded next."""
+        if obj.code_source == Campaign.CodeSource.POOL and request.user.has_perms(ADD_CODES):
+            return redirect("admin:coupons_campaign_upload_codes", obj.pk)
+        return super().response_post_save_add(request, obj)
+
     def _warn_of_short_code(self, request: HttpRequest, shared_code: str | None) -> None:
         if shared_code and len(shared_code) < campaigns.SAFE_LENGTH:
             text = gettext("The shared code is easy to guess: it has fewer than %(length)s characters.")

@@ -9,6 +9,7 @@ from accounts.tests.clients import signed_in
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from foundation import clock
+from foundation.models import JournalLine
 from foundation.tests.factories import SuperuserFactory, reloaded
 from foundation.tests.sent_forms import fields_of
 from inventory.tests.factories import ProductFactory
@@ -60,3 +61,18 @@ def test_lists_show_the_shops_time_and_the_api_utc(operator):
     assert "5:30 a.m." in page or "05:30" in page
     answer = operator.get(f"/api/v1/campaigns/{campaign.pk}").json()
     assert answer["opens_at"].startswith(f"{at:%Y-%m-%dT%H:%M}")
+
+
+@pytest.mark.parametrize("address", ["", "export/"])
+def test_days_of_the_journals_filters_are_the_shops_on_the_page_and_in_the_export(operator, address):
+    at = datetime(2026, 3, 1, 20, tzinfo=UTC)  # early on the next day in Seoul
+    JournalLine.objects.create(at=at, actor="system", what="test.noted", subject="x", detail="Early there.")
+
+    def shows(**filters: str) -> bool:
+        answer = operator.get(f"/admin/shop/journalline/{address}", filters)
+        return b"Early there." in b"".join(answer)
+
+    assert shows(since="2026-03-02", before="2026-03-03")
+    assert shows(since="2026-03-02 05:00") and not shows(since="2026-03-02 05:01")
+    assert not shows(before="2026-03-02")
+    assert shows(since="2026-03-01T20:00:00Z") and not shows(since="2026-03-01T20:00:01Z")

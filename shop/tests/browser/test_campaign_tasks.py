@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from coupons.models import Campaign
+from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory
 from foundation import clock
 from foundation.models import JournalLine
+from foundation.tests import live
 from foundation.tests.factories import SuperuserFactory, reloaded
 from foundation.tests.racing import wait_until
 from inventory.models import Product
@@ -103,30 +104,100 @@ def test_a_campaign_by_a_template_takes_four_clicks(open_page, stack, clicks):
 
     clicks(page.get_by_role("button", name="Save", exact=True))
 
-    expect(page.locator("#changelist")).to_be_visible()
+    expect(page.locator(".fc-checks")).to_contain_text("Opens 2099-01-01 10:00")
     assert (clicks.count, Campaign.objects.get().name) == (4, "Welcome")
 
 
-def test_a_sale_of_tomorrow_at_ten_takes_four_clicks(open_page, stack, clicks):
-    product = ProductFactory(name="Mug", on_hand=60)
-    page = open_page("/admin/", account=SuperuserFactory(), timezone_id="America/New_York")
-    clicks(menu(page, "Sales"))
-    clicks(page.locator("a[href$='/sale/add/']").first)
-    clicks(page.get_by_role("link", name=re.compile("Open to all")))
-    page.get_by_label("Name").fill("Tomorrow")
-    page.locator(".select2-search__field").press_sequentially("Mug")
-    expect(page.locator(".select2-results__option--highlighted")).to_contain_text("Mug")
-    page.keyboard.press("Enter")
-    expect(page.locator("#id_opens_at_elsewhere")).to_contain_text("America/New_York (this browser)")
-    # It opens at ten o'clock of the shop, whatever the browser's clock.
-    tomorrow_at_ten = clock.day_bounds(clock.today())[1] + timedelta(hours=10)
-
+def test_a_pool_with_its_codes_takes_five_clicks(open_page, stack, clicks):
+    page = open_page("/admin/", account=SuperuserFactory())
+    clicks(menu(page, "Campaigns"))
+    clicks(page.get_by_role("link", name="Codes of a partner"))
+    page.get_by_label("Name").fill("Partner")
+    page.locator("#id_opens_at").fill("2099-01-01T10:00:00")
     clicks(page.get_by_role("button", name="Save", exact=True))
+    file = {"name": "codes.csv", "mimeType": "text/csv", "buffer": b"code\nMUG-0001\nMUG-0002\n"}
+    page.locator("[type=file]").set_input_files(file)
+    page.locator("[name=reason]").fill("From the partner.")
 
-    expect(page.locator("#changelist")).to_be_visible()
-    sale = Sale.objects.get()
-    assert (clicks.count, sale.opens_at) == (4, tomorrow_at_ten)
-    assert list(Product.objects.filter(sale_products__sale=sale)) == [product]
+    clicks(page.get_by_role("button", name="Upload"))
+    clicks(page.get_by_role("button", name="Upload"))
+
+    expect(page.locator(".fc-checks")).to_contain_text("2 codes are there")
+    assert (clicks.count, PoolCode.objects.count()) == (5, 2)
+
+
+def test_a_file_as_people_have_it_is_imported_by_three_clicks(open_page, stack, clicks):
+    page = open_page("/admin/", account=SuperuserFactory())
+    clicks(menu(page, "Products"))
+    clicks(page.get_by_role("link", name="Import"))
+    text = '상품코드,상품명,판매가,수량,비고\nMUG-1,머그,₩9000,"12,000",new\n'
+    file = {"name": "stock.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    page.locator("[type=file]").set_input_files(file)
+    page.locator("[name=reason]").fill("A delivery.")
+    clicks(page.get_by_role("button", name="Import"))
+    expect(page.locator("#main")).to_contain_text("They are added to what is on hand.")
+    expect(page.locator("#main")).to_contain_text("Columns that were not read: 비고.")
+
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#result_list")).to_contain_text("머그")
+    product = Product.objects.get(sku="MUG-1")
+    assert (clicks.count, product.name, product.price, product.on_hand) == (3, "머그", 9_000, 12_000)
+
+
+def test_a_quantity_is_raised_by_two_clicks(open_page, stack, clicks):
+    campaign = CampaignFactory(name="Spring", quantity=60)
+    page = open_page("/admin/", account=SuperuserFactory())
+    clicks(menu(page, "Launch board"))
+    clicks(page.get_by_role("article", name="Spring", exact=True).locator("[data-action=quantity]"))
+    page.locator("#reason").fill("More than we thought.")
+    page.locator("#quantity").fill("90")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("Spring")
+    assert (clicks.count, reloaded(campaign).quantity) == (2, 90)
+
+
+@pytest.mark.parametrize("kind", ["Campaigns", "Sales"])
+def test_the_home_page_and_a_list_pause_what_runs_by_one_press(open_page, stack, clicks, kind):
+    row = MAKES[kind][1]()
+    page = open_page("/admin/", account=SuperuserFactory())
+
+    clicks(page.get_by_role("button", name="Pause Spring"))
+
+    expect(page.locator(".fc-paused")).to_contain_text("60 left")
+    assert (clicks.count, reloaded(row).paused_at is not None) == (1, True)
+    menu(page, kind).click()
+    page.get_by_role("button", name="Resume Spring").click()
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+    assert reloaded(row).paused_at is None
+
+
+def test_a_sale_of_tomorrow_at_ten_in_seoul_takes_four_clicks(open_page, stack, clicks, tmp_path, settings):
+    product = ProductFactory(name="Mug", on_hand=60)
+    settings.SHOP_TIME_ZONE = "Asia/Seoul"
+    with live.serving(tmp_path, workers=1, **stack.settings, TIME_ZONE="Asia/Seoul") as seoul:
+        olga = SuperuserFactory()
+        page = open_page("/admin/", account=olga, address=seoul.address, timezone_id="America/New_York")
+        clicks(menu(page, "Sales"))
+        clicks(page.locator("a[href$='/sale/add/']").first)
+        clicks(page.get_by_role("link", name=re.compile("Open to all")))
+        page.get_by_label("Name").fill("Tomorrow")
+        page.locator(".select2-search__field").press_sequentially("Mug")
+        expect(page.locator(".select2-results__option--highlighted")).to_contain_text("Mug")
+        page.keyboard.press("Enter")
+        elsewhere = page.locator("#id_opens_at_elsewhere")
+        expect(elsewhere).to_contain_text(
+            re.compile(r"10:00 Asia/Seoul · \S+ 01:00 UTC · .* \(this browser\)")
+        )
+        # It opens at ten o'clock of the shop, whatever the browser's clock.
+        tomorrow_at_ten = clock.day_bounds(clock.today())[1] + timedelta(hours=10)
+
+        clicks(page.get_by_role("button", name="Save", exact=True))
+
+        expect(page.locator(".fc-checks")).to_contain_text("10:00 Asia/Seoul")
+        sale = Sale.objects.get()
+        assert (clicks.count, sale.opens_at) == (4, tomorrow_at_ten)
+        assert list(Product.objects.filter(sale_products__sale=sale)) == [product]
 
 
 # Everything that can be pressed in the page's own part, but what a closed fold hides.
