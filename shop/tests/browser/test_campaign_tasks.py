@@ -119,8 +119,8 @@ def test_a_pool_with_its_codes_takes_five_clicks(open_page, stack, clicks):
     page.locator("[type=file]").set_input_files(file)
     page.locator("[name=reason]").fill("From the partner.")
 
-    clicks(page.get_by_role("button", name="Upload"))
-    clicks(page.get_by_role("button", name="Upload"))
+    clicks(page.get_by_role("button", name="Continue"))
+    clicks(page.locator("[name=confirmed]"))
 
     expect(page.locator(".fc-checks")).to_contain_text("2 codes are there")
     assert (clicks.count, PoolCode.objects.count()) == (5, 2)
@@ -134,7 +134,7 @@ def test_a_file_as_people_have_it_is_imported_by_three_clicks(open_page, stack, 
     file = {"name": "stock.csv", "mimeType": "text/csv", "buffer": text.encode()}
     page.locator("[type=file]").set_input_files(file)
     page.locator("[name=reason]").fill("A delivery.")
-    clicks(page.get_by_role("button", name="Import"))
+    clicks(page.get_by_role("button", name="Continue"))
     expect(page.locator("#main")).to_contain_text("They are added to what is on hand.")
     expect(page.locator("#main")).to_contain_text("Columns that were not read: 비고.")
 
