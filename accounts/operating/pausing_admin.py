@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -130,7 +130,7 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         button = '<button type="submit" formaction="{}" class="fc-press" aria-label="{} {}">{}</button>'
         return format_html(button, address, text, row.name, text)
 
-    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
         """To the row's page, which says what is missing before it opens."""
         return self._to_row(obj)
 
@@ -253,7 +253,7 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
             self.message_user(request, refusal_text(error), level=messages.ERROR)
         return self._to_row(row)
 
-    def _to_row(self, row: Any) -> HttpResponse:
+    def _to_row(self, row: Any) -> HttpResponseRedirect:
         own = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
         return redirect(self.row_page or own, row.pk)
 

@@ -281,6 +281,7 @@ def running_campaigns(request: HttpRequest) -> Work:
         ),
     )
     return _running(
+        request,
         running,
         most=coupons_state.MOST_RUNNING,
         unit=ngettext("campaign", "campaigns", len(running)),
@@ -306,6 +307,7 @@ def running_sales(request: HttpRequest) -> Work:
 
     running = sorted(sales_metrics.running(), key=lambda sale: sale.paused_at is None)
     return _running(
+        request,
         running,
         most=sales_metrics.MOST_RUNNING,
         unit=ngettext("sale", "sales", len(running)),
@@ -434,6 +436,7 @@ def _row(link: SafeString, *detail: object, status: str = "", button: str = "") 
 
 
 def _running(
+    request: HttpRequest,
     running: Sequence[Any],
     *,
     most: int,

@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
@@ -267,7 +267,7 @@ class CampaignAdmin(PausableAdmin):
         if "shared_code" in form.changed_data:
             self._warn_of_short_code(request, form.cleaned_data["shared_code"])
 
-    def response_post_save_add(self, request: HttpRequest, obj: Campaign) -> HttpResponse:
+    def response_post_save_add(self, request: HttpRequest, obj: Campaign) -> HttpResponseRedirect:
         """Codes of a partner are uploaded next."""
         if obj.code_source == Campaign.CodeSource.POOL and request.user.has_perms(ADD_CODES):
             return redirect("admin:coupons_campaign_upload_codes", obj.pk)
