@@ -184,7 +184,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
     if action.then:
         action.then()
     if action.secret:
-        return _render(request, action, "shown_once", secret=action.secret(done))
+        return _render(request, action, "admin_base/shown_once.html", secret=action.secret(done))
     if isinstance(done, HttpResponse):
         return done
     messages.success(request, action.report(done))

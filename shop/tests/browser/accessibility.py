@@ -35,8 +35,8 @@ FOR_MOUSE_ALONE = """() => [...document.querySelectorAll("body *")]
     .filter(one => one.checkVisibility() && getComputedStyle(one).cursor === "pointer")
     .filter(one => !one.closest("a[href], button, input, select, textarea, label, summary, [tabindex='0']"))
     .filter(one => !one.querySelector("[tabindex='0'][role=button]"))
-    // What it chose is taken away by the backspace key.
-    .filter(one => !one.closest(".select2-container"))
+    // Options are chosen by arrows, and what the second kind chose is taken away by the backspace key.
+    .filter(one => !one.closest("[role=option], .select2-container"))
     .map(one => one.outerHTML.slice(0, 160))"""
 ICONS_WITH_NAMES = """() => [...document.querySelectorAll(".material-symbols-outlined")]
     .filter(one => one.checkVisibility() && !one.closest("[aria-hidden=true], [aria-label]"))
