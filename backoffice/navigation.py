@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -108,7 +109,11 @@ def engine_room(request: HttpRequest) -> HttpResponseBase:
         for label in (label for line in lines if not line.page for label in line.lists.split()):
             lists.pop(label, None)
     groups = {
-        title: [lists.pop(label) for label in labels.split() if label in lists]
+        title: [
+            lists.pop(label) | {"actions": _actions(request, label)}
+            for label in labels.split()
+            if label in lists
+        ]
         for title, labels in ENGINE_ROOM.items()
     }
     groups[_("Other")] = [*lists.values()]
@@ -125,6 +130,15 @@ def _items(request: HttpRequest, line: Line, lists: dict[str, Link]) -> Iterator
     if line.query:
         item |= {"link": f"{address}?{line.query}", "active": line.query in request.META["QUERY_STRING"]}
     yield item
+
+
+def _actions(request: HttpRequest, label: str) -> list[Link]:
+    """The buttons above a list, such as the one that makes an API key."""
+    page: Any = admin.site.get_model_admin(apps.get_model(label))
+    return [
+        {"title": action.description, "link": reverse(f"admin:{action.action_name}")}
+        for action in page.get_actions_list(request)
+    ]
 
 
 def _lists(request: HttpRequest) -> dict[str, Link]:

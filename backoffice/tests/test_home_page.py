@@ -61,6 +61,7 @@ TASKS = [
     "Sales",
     "Products",
     "Sales report",
+    "Exports",
     "Approvals",
 ]
 
@@ -329,7 +330,7 @@ MENUS = {
     "Viewer": [*TASKS[:3], *TASKS[4:7], "Engine room"],
     "Support": [*TASKS[:7], "Sales report", "Engine room"],
     "Operations": [*TASKS[:3], *TASKS[4:7], "Approvals", "Engine room"],
-    "Finance": [*TASKS[:9], "Engine room"],
+    "Finance": [*TASKS[:10], "Engine room"],
     "": ["Today"],
     "superuser": [*TASKS, "Members", "Engine room"],
 }

@@ -48,7 +48,6 @@ def copied_secret(page: Any) -> str:
 
 def test_an_api_key_takes_four_clicks_and_its_secret_is_copied(admin):
     admin.get_by_role("link", name="Engine room").first.click()
-    admin.get_by_role("link", name="API keys").first.click()
     admin.get_by_role("link", name="Make a key").click()
     expect(admin.get_by_label("Name")).to_be_focused()
     assert accessibility.findings_in_both_themes_and_on_a_phone(admin) == []
@@ -67,7 +66,6 @@ def test_an_api_key_takes_four_clicks_and_its_secret_is_copied(admin):
 def test_an_endpoint_takes_four_clicks_and_is_tested_rotated_disabled_and_enabled(admin):
     with receiving() as receiver:
         admin.get_by_role("link", name="Engine room").first.click()
-        admin.get_by_role("link", name="Webhook endpoints").first.click()
         admin.get_by_role("link", name="Add an endpoint").click()
         expect(admin.get_by_label("Address")).to_be_focused()
         assert accessibility.findings_in_both_themes_and_on_a_phone(admin) == []
