@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from foundation import clock
+from foundation import clock, literals
 
 DAY = timedelta(days=1)
 
@@ -27,11 +27,16 @@ def named() -> dict[str, Period]:
     }
 
 
+def days_before(day: date, days: int) -> date:
+    """The day that many days earlier, or the first one that is read."""
+    return date.fromordinal(max(literals.FIRST_DAY.toordinal(), day.toordinal() - days))
+
+
 def before(period: Period) -> Period:
     """As many days right before; of a month, or its first days, the same days of the month before."""
     since, through = period
-    last = since - DAY
-    if since.day > 1 or since == through or through.replace(day=1) != since:
-        return Period(last - (through - since), last)
+    last = days_before(since, 1)
+    if since.day > 1 or since == through or through.replace(day=1) != since or since.year == 1:
+        return Period(days_before(last, (through - since).days), last)
     is_whole = (through + DAY).day == 1
     return Period(last.replace(day=1), last if is_whole else last.replace(day=min(last.day, through.day)))

@@ -3,7 +3,7 @@ whose rows add up.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from orders.models import Order, Refund
 
 ROWS_SHOWN = 50
 MANY_TIMES = 10
-SHORTEST_PLOT = timedelta(days=27)
+SHORTEST_PLOT = 27
 """The plot of a shorter period begins so long before its last day."""
 TOTALS = {
     "orders": _("Orders paid"),
@@ -102,7 +102,9 @@ def read_page(figures: Figures, period: Period) -> dict[str, Any]:
     """What the template of the figures shows."""
     figures.read()
     earlier = periods.before(period)
-    bars = _read_bars(Period(min(period.since, period.through - SHORTEST_PLOT), period.through))
+    bars = _read_bars(
+        Period(min(period.since, periods.days_before(period.through, SHORTEST_PLOT)), period.through)
+    )
     checks = figures.checks()
     lost = figures.lost
     lost_products = windows.read_elsewhere(partial(stock_selectors.lost_by_product, *period))

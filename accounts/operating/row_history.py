@@ -28,6 +28,12 @@ WHAT = {
     "accounts_unlisted": gettext_noop("Accounts removed from the list"),
 }
 """By the end of what the journal says happened."""
+COUNTED = {
+    "codes": gettext_noop("Codes"),
+    "products": gettext_noop("Products"),
+    "accounts": gettext_noop("Accounts"),
+}
+"""What lines count or name that is no field of the row."""
 SAID = ("reason", "paused_at", "ids")
 """What the line says elsewhere, as its reason and by its instant, and ids of accounts, which may be many."""
 
@@ -64,7 +70,7 @@ def _changes(row: Model, line: JournalLine) -> Iterator[str]:
     for name, value in after.items():
         if name in SAID:
             continue
-        label = name.replace("_", " ")
+        label = gettext(COUNTED[name]) if name in COUNTED else name.replace("_", " ")
         with suppress(FieldDoesNotExist):
             label = str(getattr(row._meta.get_field(name), "verbose_name", label))
         change = _in_words(value)

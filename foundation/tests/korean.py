@@ -6,8 +6,11 @@ from typing import Any
 
 import django
 import lxml.html
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import JSONField
+
+from foundation.admin_base.status_words import plain_text
 
 KOREAN = {"Accept-Language": "ko"}
 # Names and units that are written the same in Korean, and those in Django's own Korean.
@@ -15,6 +18,7 @@ NAMES = {
     "Firstcome", "API", "CSV", "csv", "JSON", "JavaScript", "OpenAPI", "OS", "QR", "UTC", "TOTP", "KiB",
     "MiB", "ms", "esc", "KRW", "Prometheus", "Redis", "ID", "Id", "id", "IP", "URL", "SKU", "PBKDF2", "SHA",
     "traceparent", "Traceparent", "Control", "Command", "Mac", "Ctrl", "Single", "Sign", "On", "LDAP",
+    "https",
 }  # fmt: skip
 # Of the rows that the tests create, where they are single words.
 CODES = {"simulator", "Simulator", "stripe", "authenticator", "Authenticator", "warehouse", "Warehouse"}
@@ -31,8 +35,10 @@ UNFOLDS = (
 IDENTIFIERS = re.compile(
     r"https?://\S+|\S+@\S+|/[\w/<>.-]+/|`\w+`"
     r"|Group-permission relationships?|Group_permissions object|\b(?:product|order) \d+|\blist shop\.\w+"
-    r"|[Gg]rant opening|[Rr]efund_card do failed|\b[Rr]efund [\da-f]{8}-[\da-f-]+"
-    r"|\b(?:refund|purchase) [\da-f]{12}\b|: refund$"
+    r"|[Gg]rant opening|[Rr]efund card do failed|\b[Rr]efund (?:[\da-f]{8}-[\da-f-]+|[\d-]{10} [\d:]{8})"
+    r"|\b(?:group commit|pessimistic|optimistic|conditional update|spin lock|fair lock|redis gate)\b"
+    r"|\b(?:code pool|unsafe)\b|\bqueue:|\bsettle refund\b"
+    r"|\b(?:refund|purchase) [\da-f]{12}\b|: (?:refund|queue)$"
     r"|\b\w+(?:[._]\w+)+\b\.?|\b\w*\d\w*(?:-\w+)*|\w+-\d+|\w+\*+|(?<=는 )order\."
     r"|\b[a-z]+:(?:read|write)\b|\bfc_key_|“act”" + UNFOLDS
 )
@@ -70,11 +76,13 @@ def _is_english(text: str, rows: Sequence[str] = ()) -> bool:
 def texts_of_rows() -> list[str]:
     """What people and programs wrote into the rows, the longest first; no single lower-case words."""
     found: set[str] = set()
-    for model in admin.site._registry:
+    # Notes have no list of their own.
+    for model in (*admin.site._registry, apps.get_model("orders", "OrderNote")):
         fields = [field for field in model._meta.fields if not field.choices]
         for row in model._default_manager.all():
             for field in fields:
                 found |= set(_strings(field.value_from_object(row), isinstance(field, JSONField)))
+    found |= {plain_text(text) for text in found}
     return sorted((text for text in found if not re.fullmatch(r"[a-z]{,20}", text)), key=len, reverse=True)
 
 

@@ -7,7 +7,7 @@ permission: neither may be accepted.
 import random
 from collections.abc import Iterable
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import lxml.html
 import requests
@@ -102,8 +102,12 @@ def read(html: bytes, path: str) -> tuple[list[Form], Lines]:
         values = [one for one in form.form_values() if one[0] != TOKEN]
         files = form.xpath(".//input[@type='file']/@name")
         reason = next((name for name in form.xpath(".//*[@required]/@name") if name.endswith("reason")), "")
-        action = own(form.action or f"{HOST}{path}")
-        forms += [Form(path, action, form.method, values, others, files, reason)]
+        addresses = [urljoin(HOST, one) for one in form.xpath(".//button/@formaction")]
+        if not addresses or form.xpath(".//*[@type='submit'][not(@formaction)]"):
+            addresses.append(form.action or f"{HOST}{path}")
+        forms += [
+            Form(path, own(address), form.method, values, others, files, reason) for address in addresses
+        ]
     links = dict.fromkeys(own(one) for one in page.xpath("//a/@href"))
     return [form for form in forms if form.action], [link for link in links if link]
 

@@ -88,6 +88,12 @@ class SagaLogInline(ReadOnlyInline):
     shown_detail = plain_column("detail", _("detail"))
 
 
+def _kind(saga: Saga) -> str:
+    """The kind in words; one of another release as it is."""
+    shown = selectors.shown_kind(saga)
+    return status_word(shown) if saga.kind in SAGA_TYPES else shown
+
+
 def _is_unfinished(request: HttpRequest, saga: Saga) -> bool:
     return not saga.ended_at and saga.kind in SAGA_TYPES
 
@@ -166,13 +172,10 @@ class SagaAdmin(RecordsAdmin):
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
-    about = column(
-        _("saga"),
-        lambda saga: f"{status_word(selectors.shown_kind(saga))} {order_numbers.shown(saga.order_number)}",
-    )
+    about = column(_("saga"), lambda saga: f"{_kind(saga)} {order_numbers.shown(saga.order_number)}")
     order_key = key_column("about_id", _("order"))
     shown_error = plain_column("last_error", _("last error"))
-    shown_kind = column(_("kind"), lambda saga: status_word(selectors.shown_kind(saga)))
+    shown_kind = column(_("kind"), _kind)
     shown_state = column(_("state"), lambda saga: status_label(saga.state))
 
     @display(description=_("current step"))

@@ -97,7 +97,7 @@ def title(saga: Saga) -> str:
         "refund": gettext("Refund of order %(number)s"),
         "top_up": gettext("Points bought by card"),
     }
-    text = texts.get(saga.kind, gettext("Work of another release"))
+    text = texts.get(saga.kind) or selectors.shown_kind(saga)
     return text % {"number": order_numbers.shown(number) if number else ""}
 
 
