@@ -11,7 +11,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db.models import Sum
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -185,7 +184,6 @@ def show(request: HttpRequest) -> HttpResponseBase:
     form = _period(request)
     shown = {
         "title": _("Exports"),
-        "time_zone": settings.SHOP_TIME_ZONE,
         "form": form,
         "is_valid": form.is_valid(),
         "exports": [

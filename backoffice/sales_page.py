@@ -77,7 +77,6 @@ def sales(request: HttpRequest) -> HttpResponseBase:
     form = sales_report.read_period(request)
     shown = {
         "title": gettext("Sales by period"),
-        "time_zone": settings.SHOP_TIME_ZONE,
         "form": form,
         "is_valid": form.is_valid(),
         "period": form.is_valid() and _period_of(form),
@@ -111,7 +110,6 @@ def read_page(figures: Figures, period: Period) -> dict[str, Any]:
     accounts = sum(lost[name] for name in LOST)
     return {
         "currency": settings.CURRENCY,
-        "time_zone": settings.SHOP_TIME_ZONE,
         "since": figures.since,
         "until": figures.until,
         "period": period,

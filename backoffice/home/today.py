@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db.models import Count, Q
 from django.http import HttpRequest
 
@@ -27,7 +25,7 @@ Span = tuple[datetime, datetime]
 
 def spans() -> Sequence[Span]:
     """Today until now, and yesterday until the same time of the day."""
-    now = clock.now().astimezone(ZoneInfo(settings.SHOP_TIME_ZONE))
+    now = clock.local(clock.now())
     # In a zone the difference of a day is one of the clock on the wall.
     return [(clock.day_bounds(at.date())[0], at) for at in (now, now - DAY)]
 

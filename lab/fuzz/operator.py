@@ -105,9 +105,9 @@ def read(html: bytes, path: str) -> tuple[list[Form], Lines]:
         addresses = [urljoin(HOST, one) for one in form.xpath(".//button/@formaction")]
         if not addresses or form.xpath(".//*[@type='submit'][not(@formaction)]"):
             addresses.append(form.action or f"{HOST}{path}")
-        forms += [
-            Form(path, own(address), form.method, values, others, files, reason) for address in addresses
-        ]
+        for address in addresses:
+            action = own(address)
+            forms.append(Form(path, action, form.method, values, others, files, reason))
     links = dict.fromkeys(own(one) for one in page.xpath("//a/@href"))
     return [form for form in forms if form.action], [link for link in links if link]
 
