@@ -2,7 +2,7 @@
 // of the expected answer: 201 for a new coupon, 200 for an existing one, 409 for a campaign that is sold out.
 
 import { asking } from "./measure.js";
-export { handleSummary, options } from "./measure.js";
+export { options } from "./measure.js";
 
 const ask = asking("/coupons", Number(__ENV.EXPECTED || 201));
 const body = JSON.stringify({ campaign: Number(__ENV.CAMPAIGN) });

@@ -1,10 +1,11 @@
 // What every measurement shares: buyers that send one request after the other, each as another account, and the
 // figures as JSON. The code for each request is kept small, because k6 shares the machine with what it measures.
 //
-// Environment: URL (loopback), TOKENS (a file that seed_demo wrote), SUMMARY (the file for the figures),
-// SECONDS, VUS; and for loads other than one request for every account: ACCOUNTS (how many accounts are used),
-// AGAIN (1: start again with the first account after the last), PAUSE (seconds between a buyer's requests),
-// SESSIONS (1: what TOKENS has are ids of sessions).
+// Environment: SHOP (its address), ALLOW_HOST (a host other than loopback that may be loaded), TOKENS (a file that
+// seed_demo wrote), VUS (buyers at once), SECONDS; for loads other than one request for every account ACCOUNTS (how many
+// accounts are used), AGAIN (1: start again with the first account after the last), PAUSE (seconds between a buyer's
+// requests), SESSIONS (1: what TOKENS has are ids of sessions); MOST_FAILED and P95_MS (thresholds: k6 then ends with 99).
+// README.md says what each script needs besides.
 
 import exec from "k6/execution";
 import http from "k6/http";
@@ -12,9 +13,10 @@ import { sleep } from "k6";
 import { SharedArray } from "k6/data";
 import { Counter } from "k6/metrics";
 
-const URL = __ENV.URL;
-if (!/^http:\/\/127\.0\.0\.1:\d+$/.test(URL)) {
-  throw new Error(`load goes to loopback only, and URL is ${URL}`);
+export const SHOP = __ENV.SHOP || "http://127.0.0.1:8000";
+const host = /^https?:\/\/([\w.-]+|\[[\w:]+\])(?::\d+)?$/.exec(SHOP)?.[1];
+if (!host || !["127.0.0.1", "localhost", "[::1]", __ENV.ALLOW_HOST].includes(host)) {
+  throw new Error(`load goes to loopback, or to the host that ALLOW_HOST names; SHOP is ${SHOP}`);
 }
 
 // Shared by all VUs, because a copy in each would take gigabytes. Objects rather than strings: k6 freezes what
@@ -25,25 +27,36 @@ const users = new SharedArray("users", () =>
 );
 const ACCOUNTS = Number(__ENV.ACCOUNTS || users.length);
 const PAUSE = Number(__ENV.PAUSE || 0);
+// Makes the keys of one run other than those of the next.
+export const RUN = __ENV.RUN || `k6-${Date.now()}`;
 // Below gracefulStop: a request that k6 cuts off is missing in the figures, and the slowest must be in them.
 const TIMEOUT = "25s";
 
+const thresholds = {};
+if (__ENV.MOST_FAILED) {
+  thresholds.http_req_failed = [`rate<${__ENV.MOST_FAILED}`];
+}
+if (__ENV.P95_MS) {
+  thresholds.http_req_duration = [`p(95)<${__ENV.P95_MS}`];
+}
+
 export const options = {
+  thresholds,
   scenarios: {
     buyers: {
       // Ends when the time is over or all accounts were used: without AGAIN no account sends a second request,
       // which could be answered from the first.
       executor: "shared-iterations",
-      vus: Number(__ENV.VUS),
+      vus: Number(__ENV.VUS || 10),
       iterations: __ENV.AGAIN === "1" ? 100_000_000 : ACCOUNTS,
-      maxDuration: `${__ENV.SECONDS}s`,
+      maxDuration: `${__ENV.SECONDS || 30}s`,
       gracefulStop: "30s",
     },
   },
   // Parsing answers would use the server's cores; the status is enough.
   discardResponseBodies: true,
   systemTags: [],
-  summaryTrendStats: ["med", "p(95)", "max"],
+  summaryTrendStats: ["avg", "min", "med", "p(90)", "p(95)", "p(99)", "max"],
 };
 
 // Counters must exist before the first request; 0 stands for no answer at all.
@@ -59,7 +72,7 @@ export function turn() {
 
 // POST as the account with that number.
 export function postAs(number, path, body, params = {}) {
-  return http.post(`${URL}/api/v1${path}`, JSON.stringify(body), {
+  return http.post(`${SHOP}/api/v1${path}`, JSON.stringify(body), {
     ...params,
     headers: { ...signedIn(number), "Content-Type": "application/json", ...params.headers },
   });
@@ -67,7 +80,7 @@ export function postAs(number, path, body, params = {}) {
 
 // GET as the account with that number.
 export function getAs(number, path, params = {}) {
-  return http.get(`${URL}/api/v1${path}`, { ...params, headers: { ...signedIn(number), ...params.headers } });
+  return http.get(`${SHOP}/api/v1${path}`, { ...params, headers: { ...signedIn(number), ...params.headers } });
 }
 
 // The header that names the account with that number.
@@ -79,7 +92,7 @@ export function signedIn(number) {
 // number of the account. An answer with another status than `expected` counts as an error. With `pausesIfOverloaded`
 // a 503 `overloaded` has a counter of its own, and the buyer pauses for Retry-After.
 export function asking(path, expected, { method = "POST", root = "/api/v1", pausesIfOverloaded = false } = {}) {
-  const base = URL + root;
+  const base = SHOP + root;
   const fixed = typeof path === "string" ? base + path : null;
   const responseCallback = http.expectedStatuses(expected);
   return (body, headers = {}) => {
@@ -105,11 +118,4 @@ export function asking(path, expected, { method = "POST", root = "/api/v1", paus
       sleep(PAUSE);
     }
   };
-}
-
-// Every metric with k6's own sums: lab/load.py reads them.
-export function handleSummary(data) {
-  const metrics = Object.entries(data.metrics).map(([name, metric]) => [name, metric.values]);
-  const seconds = data.state.testRunDurationMs / 1000;
-  return { [__ENV.SUMMARY]: JSON.stringify({ seconds, metrics: Object.fromEntries(metrics) }) };
 }

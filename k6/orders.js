@@ -6,8 +6,8 @@
 // pause. With FLAKY_EVERY each so many-th order has a card at which the gateway fails twice before it charges.
 
 import { SharedArray } from "k6/data";
-import { asking, turn } from "./measure.js";
-export { handleSummary, options } from "./measure.js";
+import { RUN, asking, turn } from "./measure.js";
+export { options } from "./measure.js";
 
 const products = new SharedArray("products", () => JSON.parse(open(__ENV.PRODUCTS)));
 const OF_PRODUCTS = Number(__ENV.OF_PRODUCTS || products.length);
@@ -37,7 +37,7 @@ export default function () {
   if (PAYS) {
     order.payment = { token: number % FLAKY_EVERY === FLAKY_EVERY - 1 ? "tok_flaky" : "tok_ok" };
   }
-  const headers = { "Idempotency-Key": `${__ENV.RUN}-${number}` };
+  const headers = { "Idempotency-Key": `${RUN}-${number}` };
   if (WAIT) {
     headers.Prefer = `wait=${WAIT}`;
   }

@@ -2,12 +2,12 @@
 // the keys unique to this run.
 
 import { SharedArray } from "k6/data";
-import { asking, turn } from "./measure.js";
-export { handleSummary, options } from "./measure.js";
+import { RUN, asking, turn } from "./measure.js";
+export { options } from "./measure.js";
 
 const orders = new SharedArray("orders", () => JSON.parse(open(__ENV.ORDERS)));
 const ask = asking((number) => `/orders/${orders[number]}/refunds`, 202);
 
 export default function () {
-  ask(JSON.stringify({ reason: "Recalled" }), { "Idempotency-Key": `${__ENV.RUN}-${turn()}` });
+  ask(JSON.stringify({ reason: "Recalled" }), { "Idempotency-Key": `${RUN}-${turn()}` });
 }

@@ -3,7 +3,7 @@
 
 import { SharedArray } from "k6/data";
 import { asking } from "./measure.js";
-export { handleSummary, options } from "./measure.js";
+export { options } from "./measure.js";
 
 const entries = new SharedArray("entries", () => JSON.parse(open(__ENV.ENTRIES)));
 const ask = asking((account) => `/sale-entries/${entries[account % entries.length]}`, 200, { method: "GET" });

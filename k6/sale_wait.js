@@ -4,7 +4,6 @@
 import { SharedArray } from "k6/data";
 import { Counter, Trend } from "k6/metrics";
 import { getAs, options as common } from "./measure.js";
-export { handleSummary } from "./measure.js";
 
 const entries = new SharedArray("entries", () => JSON.parse(open(__ENV.ENTRIES)));
 const late = new Trend("late");

@@ -1,7 +1,7 @@
 // Sign-ins with right passwords, of another account each: user-1 and so on, whom seed_demo made. PASSWORD is theirs.
 
 import { asking, turn } from "./measure.js";
-export { handleSummary, options } from "./measure.js";
+export { options } from "./measure.js";
 
 const ask = asking("/auth/token", 200);
 

@@ -5,8 +5,7 @@
 import { sleep } from "k6";
 import { SharedArray } from "k6/data";
 import http from "k6/http";
-import { options as common, signedIn } from "./measure.js";
-export { handleSummary } from "./measure.js";
+import { RUN, SHOP, options as common, signedIn } from "./measure.js";
 
 const products = new SharedArray("products", () => JSON.parse(open(__ENV.PRODUCTS)));
 const VUS = Number(__ENV.VUS);
@@ -29,9 +28,9 @@ export default function () {
   for (let number = (__VU - 1) * EACH; number < __VU * EACH; number++) {
     const items = [{ product: products[number % products.length], quantity: 1 }];
     const headers = { ...signedIn(number), "Content-Type": "application/json", Prefer: "wait=30" };
-    headers["Idempotency-Key"] = `${__ENV.RUN}-${number}`;
+    headers["Idempotency-Key"] = `${RUN}-${number}`;
     const body = JSON.stringify({ items, points_amount: Number(__ENV.POINTS), payment: { token: "tok_ok" } });
-    requests.push({ method: "POST", url: `${__ENV.URL}/api/v1/orders`, body, params: { headers, timeout: TIMEOUT } });
+    requests.push({ method: "POST", url: `${SHOP}/api/v1/orders`, body, params: { headers, timeout: TIMEOUT } });
   }
   http.batch(requests);
 }

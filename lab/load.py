@@ -63,11 +63,14 @@ def run(script: str, instance: Instance, *, within_seconds: float, **settings: o
     summary = instance.home / f"k6-{Path(script).name}.json"
     summary.unlink(missing_ok=True)
     # k6 shares the processors with the stack: it collects garbage less often and takes memory instead.
-    given = {"URL": instance.url, "SUMMARY": summary, "GOGC": 400, **settings}
+    given = {"SHOP": instance.url, "GOGC": 400, **settings}
     environment = os.environ | {name: str(value) for name, value in given.items()}
-    words = [*K6, f"{PROJECT}/k6/{script}.js"]
+    words = [*K6, "--summary-export", str(summary), f"{PROJECT}/k6/{script}.js"]
     children.printed(children.run(words, within_seconds=within_seconds, environment=environment))
-    return Figures(**json.loads(summary.read_text()))
+    metrics = json.loads(summary.read_text())["metrics"]
+    # k6 has the time of the whole run in its rates alone.
+    requests = metrics["http_reqs"]
+    return Figures(metrics=metrics, seconds=ratio(requests["count"], requests["rate"]))
 
 
 def ratio(number: float, of: float) -> float:

@@ -71,11 +71,13 @@ def circumstances(instance: Instance) -> Json:
     if git("status", "--porcelain", "--untracked-files=no"):
         commit += " with changes"
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    processor = model[1] if model else platform.machine()
+    system = f"{platform.system()} {platform.release()}"
     machine = {
         "cores": os.cpu_count(),
         "memory_gib": round(memory_bytes / 2**30),
-        "processor": model[1] if model else platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
+        "processor": processor,
+        "system": system,
         "load_before": round(stage.LOAD_BEFORE, 1),
         "versions": versions(instance),
     }

@@ -1,8 +1,11 @@
 """`unsafe`: read, decide, write, and no lock on what was read. The control that must fail; only with LAB=1.
 
 Two requests read the same count, and both write it plus one, so it issues too many; positions stay empty. It
-obeys a pause, which its UPDATE requires.
+obeys a pause, which its UPDATE requires. In the lab `UNSAFE_INSERTS_FIRST=1` has it write the coupon first:
+each INSERT then shares a lock on the campaign, which each UPDATE needs for itself, so most of them deadlock.
 """
+
+from django.conf import settings
 
 from coupons import eligibility, rows
 from coupons.allocation import allocating, outcomes
@@ -40,11 +43,21 @@ def _write(campaign: Campaign, coupon: Coupon) -> Issued:
     One transaction, because a pause must not commit between the UPDATE and the coupon.
     """
 
-    def work() -> None:
+    def count() -> None:
         not_paused = Campaign.objects.filter(pk=campaign.pk, paused_at__isnull=True)
         if not not_paused.update(issued=campaign.issued + 1):
             raise eligibility.paused(campaign.name)
+
+    def insert() -> None:
         allocating.write_coupons([coupon], by={coupon.account_id: journal.current_actor()})
+
+    def work() -> None:
+        if getattr(settings, "UNSAFE_INSERTS_FIRST", False):
+            insert()
+            count()
+        else:
+            count()
+            insert()
 
     transactions.run(work, transactions.ONCE)
     return Issued(coupon, is_new=True)

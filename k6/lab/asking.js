@@ -7,8 +7,7 @@
 import exec from "k6/execution";
 import { sleep } from "k6";
 import { Counter, Trend } from "k6/metrics";
-import { turn } from "../measure.js";
-export { handleSummary } from "../measure.js";
+import { options as common, turn } from "../measure.js";
 
 const loads = JSON.parse(__ENV.LOADS);
 const PAUSE = Number(__ENV.PAUSE);
@@ -16,7 +15,7 @@ const WARM_UP_MS = 1000 * Number(__ENV.WARM_UP || 0);
 
 export const options = {
   scenarios: loads,
-  summaryTrendStats: ["min", "med", "p(95)", "p(99)", "max"],
+  summaryTrendStats: common.summaryTrendStats,
 };
 
 // Counters must exist before the first request. A code that is in no list counts as `other` of its status.

@@ -4,7 +4,7 @@ import { sleep } from "k6";
 import { Counter } from "k6/metrics";
 import { getAs, postAs } from "../measure.js";
 import { count, errand, waitFor } from "./asking.js";
-export { handleSummary, options } from "./asking.js";
+export { options } from "./asking.js";
 
 const PATIENCE_MS = Number(__ENV.PATIENCE) * 1000;
 const PERSISTS = __ENV.PERSISTS === "1";

@@ -6,7 +6,7 @@ import { sleep } from "k6";
 import { SharedArray } from "k6/data";
 import { getAs, postAs } from "../measure.js";
 import { count, errand, waitFor } from "./asking.js";
-export { handleSummary, options } from "./asking.js";
+export { options } from "./asking.js";
 
 const products = new SharedArray("products", () => JSON.parse(open(__ENV.PRODUCTS)));
 const codes = __ENV.CODES ? new SharedArray("codes", () => JSON.parse(open(__ENV.CODES))) : null;

@@ -90,11 +90,12 @@ def _sum_up(row: str, runs: Sequence[Measured]) -> KeptRow:
             figures[name] = round(median(numbers), 3)
         if len(runs) > 1:
             spread[name] = (numbers[0], numbers[-1])
+    findings = [finding for run in runs for finding in run.findings]
     return {
         "row": row,
         "figures": figures,
         "spread": spread,
-        "findings": [finding for run in runs for finding in run.findings],
+        "findings": findings,
         "goals": judged(ROWS[row].goals, figures),
         "says": runs[0].says,
         "steps": runs[0].steps,

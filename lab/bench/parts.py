@@ -10,7 +10,7 @@ from lab import filling, load, stage as stages
 from lab.bench import loads, payments, sales
 from lab.bench.judging import Measured, Runs
 from lab.bench.loads import BenchStage
-from lab.bench.rows import BOARD, ORDERS_MADE, ROWS, Part
+from lab.bench.rows import BOARD, ORDERS_MADE, ROWS, STAFF_HOME, STAFF_LIST, Part
 from lab.calls import signed_in
 from lab.load import Numbers, ratio
 from lab.stack import database
@@ -99,6 +99,13 @@ def board(stage: BenchStage) -> Runs:
     )
 
 
+def staff_pages(stage: BenchStage) -> Runs:
+    staff = signed_in(stage.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+    tokens = stage.tokens_of([{"access": staff.cookies["sessionid"]}], "staff")
+    for row in (STAFF_LIST, STAFF_HOME):
+        yield loads.measure(stage, row.name, TOKENS=tokens, SESSIONS=1)
+
+
 def idle(stage: BenchStage) -> Runs:
     """What each process takes while nobody calls, once the worker has nothing left."""
     database.wait_until_worked_off(stage.instance)
@@ -169,6 +176,7 @@ PARTS: Mapping[Part, Callable[[BenchStage], Runs]] = {
     "growth": growth,
     "memory": memory,
     "board": board,
+    "staff_pages": staff_pages,
     "waiting": payments.buyers_waiting,
     "sales": sales.sales,
     "sign_ins": sign_ins,

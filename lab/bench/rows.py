@@ -20,6 +20,7 @@ Part = Literal[
     "growth",
     "memory",
     "board",
+    "staff_pages",
     "waiting",
     "sales",
     "sign_ins",
@@ -140,6 +141,22 @@ BOARD = Row(
     k6={"LIST": "/admin/board/figures/?since=99999999999", "AGAIN": 1, "PAUSE": 1},
     sized={"SECONDS": "crowd_seconds"},
     goals={"viewers_cores": "< 0.3"},
+)
+# By one operator, in the tables that `growth` has filled.
+STAFF_LIST = Row(
+    name="staff_list",
+    calls="`GET /admin/orders/order/`: the operators' first page of all orders",
+    part="staff_pages",
+    script="list",
+    k6={"LIST": "/admin/orders/order/", "AGAIN": 1, "VUS": 1, "SECONDS": 5},
+    goals={"processor_us": "< 200000"},
+)
+STAFF_HOME = replace(
+    STAFF_LIST,
+    name="staff_home",
+    calls="`GET /admin/`: today's orders, revenue, coupons and work",
+    k6={**STAFF_LIST.k6, "LIST": "/admin/"},
+    goals={"processor_us": "< 1000000"},
 )
 WAITING = Row(
     name="waiting",
@@ -313,6 +330,8 @@ _ALL = (
         goals={"peak_mib": "< 250", "connections_share": "< 1"},
     ),
     BOARD,
+    STAFF_LIST,
+    STAFF_HOME,
     WAITING,
     Row(
         name="sale_entries",

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from lab import load, stage as stages
 from lab.bench import loads
 from lab.calls import Findings
-from lab.compare import crash, walls
+from lab.compare import crash, published, walls
 from lab.compare.scenarios import QUICK, SCENARIOS, Scenario, Variant
 from lab.load import Figures, Numbers, Settings, ratio
 from lab.stack import database
@@ -51,7 +51,7 @@ COUNTERS = re.compile(
     r"(\w+)_total(?:\{[^}]*\})? (\S+)$",
     re.MULTILINE,
 )
-TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "p99_ms": "p(99)", "max_ms": "max"}
+TIMES = {"avg_ms": "avg", "p50_ms": "med", "p95_ms": "p(95)", "p99_ms": "p(99)", "max_ms": "max"}
 CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
 CAMPAIGN = """
 SELECT COUNT(coupon.id) AS coupons,
@@ -114,7 +114,8 @@ class Case:
     def settings(self) -> dict[str, str]:
         """Of the stack. No account is throttled: callers that are refused retry without a pause, for limits
         aren't compared."""
-        return {"INVENTORY_STRATEGY": self.inventory, **stages.SETTINGS, **own_stack.NO_RATES}
+        own = {"INVENTORY_STRATEGY": self.inventory, **self.load.settings}
+        return {**own, **stages.SETTINGS, **own_stack.NO_RATES}
 
 
 def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
@@ -123,17 +124,19 @@ def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
     known = set().union(*STRATEGIES.values())
     asked = {*strategies.split(",")} - {""}
     named = {*scenarios.split(",")} - {""}
-    unknown = asked - known | named - SCENARIOS.keys()
+    unknown = asked - known | named - {*SCENARIOS, published.NAME}
     if unknown:
-        raise SetupError(f"there is no {unknown}: choose from {[*SCENARIOS]} and {sorted(known)}")
+        names = [*SCENARIOS, published.NAME]
+        raise SetupError(f"there is no {unknown}: choose from {names} and {sorted(known)}")
     chosen: list[Case] = []
     meant = asked or known
     for load_of in (QUICK if is_quick else SCENARIOS).values():
-        if named and not {load_of.name, load_of.joins} & named:
-            continue
+        is_named = not named or bool({load_of.name, load_of.joins} & named)
         for strategy in STRATEGIES[load_of.sort]:
+            is_published = published.NAME in named and (load_of.name, strategy) in published.CASES
             is_meant = strategy in meant and strategy in (load_of.strategies or meant)
-            if is_meant and (load_of.is_control or strategy != UNSAFE):
+            is_allowed = load_of.is_control or strategy != UNSAFE
+            if (is_named or is_published) and is_meant and is_allowed:
                 for variant in load_of.variants:
                     chosen.append(Case(load=load_of, variant=variant, strategy=strategy, is_quick=is_quick))
     return sorted(
@@ -169,14 +172,16 @@ def measure(stage: Stage, case: Case, settings: Settings) -> Row:
             ended.set()
     waiting.left(partial(supervision.readiness_problem, instance.port), within_seconds=FINISH_SECONDS)
     more = database.since(counted, _counted(instance))
+    nothing = [] if measured["asked"] else ["no request was answered"]
+    statements = database.since(before, database.counters(instance))
     return {
         **measured,
         "counted": {name: number for name, number in more.items() if number},
-        "database": database.since(before, database.counters(instance)),
+        "database": statements,
         "faults": striking.result(),
         "wrong": {},
         "broken": [],
-        "findings": [] if measured["asked"] else ["no request was answered"],
+        "findings": nothing,
     }
 
 
@@ -348,11 +353,12 @@ def orders(stage: Stage, case: Case, measure: Measure) -> Row:
     issued a coupon before."""
     since = stage.now()
     pays = case.variant.pays
-    has_coupon = len(case.load.vus) == 1
+    has_coupon = case.variant.has_coupon and len(case.load.vus) == 1
     settings = {"PRODUCTS": stage.files["PRODUCTS"], "RUN": f"lab-{time.time_ns()}", "PAYS": int(pays)}
     settings["PATIENCE"] = BUYER_PATIENCE_SECONDS
-    if has_coupon:
+    if len(case.load.vus) == 1:
         settings["PATIENCE"] = 0
+    if has_coupon:
         settings |= stage.issue(f"Lab {case.name}", case.load.accounts)
     measured = measure(settings)
     made = loads.settled(stage, since)

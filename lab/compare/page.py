@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import report
+from lab.compare import published
 from lab.compare.scenarios import SCENARIOS
 from lab.load import Numbers
 
@@ -156,7 +157,8 @@ def side_by_side(rows: Rows) -> str:
     figures: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
     for row in rows:
-        if SCENARIOS[row["scenario"]].sort == "coupons":
+        scenario = SCENARIOS[row["scenario"]]
+        if scenario.sort == "coupons" and scenario.joins != published.NAME:
             cells = figures.setdefault(row["strategy"], {})
             column = label(row, "scenario")
             cells[column] = f"{rate(row['per_second'])}, {time(row['settled_p95_ms'])}"
@@ -167,4 +169,6 @@ def side_by_side(rows: Rows) -> str:
 
 
 if __name__ == "__main__":
-    write(FOLDER, report.read(FOLDER / "results.json")["rows"])
+    kept = report.read(FOLDER / "results.json")["rows"]
+    write(FOLDER, kept)
+    published.write(published.PAGE, kept)

@@ -38,10 +38,12 @@ def wall(instance: Instance, vus: int, too_much: str, taken: Numbers) -> str:
     is_busy = taken[MACHINE] > NEARLY_ALL * (os.cpu_count() or 1)
     others = taken[MACHINE] - sum(own.values())
     sessions = database.status(instance, "Threads_connected")
+    busiest = max(own.values())
+    web_cores = len(web_workers(instance))
     rules = {
-        "other programs of the machine": is_busy and others > max(own.values()),
+        "other programs of the machine": is_busy and others > busiest,
         "the processor": is_busy,
-        "one core of web": taken["web"] > NEARLY_ALL * len(web_workers(instance)),
+        "one core of web": taken["web"] > NEARLY_ALL * web_cores,
         "one core of the worker": taken["worker"] > NEARLY_ALL,
         "one core of redis": taken["redis"] > NEARLY_ALL,
         LOCK_WAITS: taken[LOCK_WAITS] > sessions / 2,

@@ -222,15 +222,18 @@ class Client:
         campaign_id = 0
         if chance.random() < SHARES.coupons:
             code, campaign_id = chance.choice(codes)
+        points_amount = chance.choice([0, 0, 100])
+        keyed = self._keyed(key, schemas.placed_order_answer)
+        keep_on_decline = token is not None and chance.random() < SHARES.kept_orders
         request = OrderRequest(
             account_id=self.account_id,
             lines=lines,
             coupon_code=code,
-            points_amount=chance.choice([0, 0, 100]),
+            points_amount=points_amount,
             token=token,
-            keyed=self._keyed(key, schemas.placed_order_answer),
+            keyed=keyed,
             by=journal.current_actor(),
-            keep_on_decline=token is not None and chance.random() < SHARES.kept_orders,
+            keep_on_decline=keep_on_decline,
         )
         try:
             placed = yield partial(checkout.place, request)

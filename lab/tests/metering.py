@@ -80,7 +80,7 @@ class Meter:
         finally:
             sys.setprofile(None)
 
-    def _see(self, frame: FrameType, event: str, _: object) -> None:
+    def _see(self, frame: FrameType, event: str, _) -> None:
         if event == "call":
             self._calls[threading.get_ident()] += "/tests/" not in frame.f_code.co_filename
 
@@ -90,7 +90,7 @@ class Meter:
             total.update(self._status(connection))
         return total
 
-    def _status(self, connection: Connection) -> dict[str, int]:
+    def _status(self, connection) -> dict[str, int]:
         """What the session of this connection, which no thread uses now, has done so far."""
         self._asked[connection] += 1
         _mysql.connection.query(connection, STATUS)
@@ -106,7 +106,7 @@ class Meter:
                 if connection is not None:
                     self._asked.setdefault(connection, 0)
 
-    def _note_close(self, connection: Connection) -> None:
+    def _note_close(self, connection) -> None:
         if connection in self._asked:
             self._note(**self._status(connection))
             del self._asked[connection]
@@ -115,7 +115,7 @@ class Meter:
         def before(kind: type, name: str, note: Callable[..., object]) -> None:
             original = getattr(kind, name)
 
-            def noted(connection: Any, *given: Any, **named: Any) -> Any:
+            def noted(connection, *given, **named):
                 note(connection, *given)
                 return original(connection, *given, **named)
 
@@ -168,7 +168,7 @@ async def at_once(calls: Sequence[Coroutine[Any, Any, object]]) -> None:
 
 
 @contextmanager
-def _held(place: Any, name: str) -> Iterator[None]:
+def _held(place, name: str) -> Iterator[None]:
     """Have this function start what it is given at the end of the block."""
     held: list[Callable[[], object]] = []
     with pytest.MonkeyPatch.context() as patch:

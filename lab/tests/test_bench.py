@@ -16,7 +16,7 @@ from lab.load import Figures
 from scripts.stack import children, instance as instances, ports
 
 
-def failures(*measured: Measured) -> list[str]:
+def failures(*measured) -> list[str]:
     return judging.failures(summed_up(measured))
 
 

@@ -16,6 +16,7 @@ from celery.beat import ScheduleEntry
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
+from accounts.tests.clients import signed_in
 from accounts.tokens import token_pairs
 from coupons import issuing
 from coupons.queue import worker
@@ -25,12 +26,13 @@ from events.webhooks.dispatcher import Dispatcher
 from foundation.concurrency.batching import Batcher
 from foundation.operations import beat, dispatch, shared_counts
 from foundation.tests.asgi_client import send_request
+from foundation.tests.factories import SuperuserFactory
 from inventory.tests.factories import ProductFactory
 from lab import urls
 from lab.tests.metering import FIGURES, Cost, Step, at_once, metering
 from orders.models import Order
 from orders.saga import backlog, run
-from orders.tests import stepping
+from orders.tests import buying, stepping
 from payments import ledger
 from sales.models import SaleEntry
 from sales.tests.factories import create_sale, join_accounts
@@ -72,7 +74,7 @@ class Buyers:
     def next(self) -> int:
         return next(self._turns)
 
-    async def call(self, method: str, path: str, body: Any = None, *, expect: int, id: int = 0) -> None:
+    async def call(self, method: str, path: str, body=None, *, expect: int, id: int = 0) -> None:
         caller = id or self.next()
         # Coupons need no key, and a crowd sends none.
         headers = {} if path == "/coupons" else {"Idempotency-Key": f"key-{caller}"}
@@ -81,28 +83,28 @@ class Buyers:
         assert answer.status == expect, answer.body
 
 
-def null(buyers: Buyers) -> Operation:
+def null(buyers) -> Operation:
     return lambda: [buyers.call("POST", "/lab/null", {"campaign": 7}, expect=200)]
 
 
-def coupon(buyers: Buyers) -> Operation:
+def coupon(buyers) -> Operation:
     body = {"campaign": CampaignFactory(quantity=1_000).pk}
     return lambda: [buyers.call("POST", "/coupons", body, expect=201)]
 
 
-def refusal(buyers: Buyers) -> Operation:
+def refusal(buyers) -> Operation:
     body = {"campaign": CampaignFactory(quantity=1).pk}
     issuing.issue(campaign_id=body["campaign"], user_id=buyers.next())
     return lambda: [buyers.call("POST", "/coupons", body, expect=409)]
 
 
-def order(buyers: Buyers, *, expect: int = 201, **more: Any) -> Operation:
+def order(buyers, *, expect: int = 201, **more) -> Operation:
     products = ProductFactory.create_batch(3, on_hand=1_000, price=1_000)
     body = {"items": [{"product": product.pk, "quantity": 1} for product in products]} | more
     return lambda: [buyers.call("POST", "/orders", body, expect=expect)]
 
 
-def order_with_coupon_and_points(buyers: Buyers) -> Operation:
+def order_with_coupon_and_points(buyers) -> Operation:
     products, campaign = ProductFactory.create_batch(3, on_hand=1_000, price=1_000), CampaignFactory()
     items = [{"product": product.pk, "quantity": 1} for product in products]
     with transaction.atomic():
@@ -117,7 +119,7 @@ def order_with_coupon_and_points(buyers: Buyers) -> Operation:
     return prepare
 
 
-def paid_order(buyers: Buyers) -> Operation:
+def paid_order(buyers) -> Operation:
     place = order(buyers, expect=202, payment={"token": "tok_ok"})
     executor: Any = run.process_executor()
 
@@ -132,7 +134,7 @@ def paid_order(buyers: Buyers) -> Operation:
     return prepare
 
 
-def room_poll(buyers: Buyers) -> Operation:
+def room_poll(buyers) -> Operation:
     sale = create_sale(rate_per_minute=1)
     join_accounts(sale, buyers.ids)
     ticking.tick()
@@ -147,7 +149,7 @@ def room_poll(buyers: Buyers) -> Operation:
     return prepare
 
 
-def cold_call(buyers: Buyers) -> Operation:
+def cold_call(buyers) -> Operation:
     return lambda: [buyers.call("GET", "/wallet", expect=200)]
 
 
@@ -176,10 +178,24 @@ def idle_second(_: Buyers) -> Operation:
     return lambda: [look, lease.refresh, *of_worker, *of_web, lambda: worker._run_or_none(issuer.refresh)]
 
 
+def staff_list(buyers) -> Operation:
+    """The operators' page of orders, with one of each buyer."""
+    product = ProductFactory(on_hand=1_000)
+    for id in buyers.ids:
+        buying.order(id, product)
+    operator = signed_in(SuperuserFactory())
+    return lambda: [lambda: operator.get("/admin/orders/order/")]
+
+
+def staff_home(_: Buyers) -> Operation:
+    operator = signed_in(SuperuserFactory())
+    return lambda: [lambda: operator.get("/admin/")]
+
+
 def burst_of(operation: Callable[[Buyers], Operation]) -> Callable[[Buyers], Operation]:
     """So many of these calls at once."""
 
-    def burst(buyers: Buyers) -> Operation:
+    def burst(buyers) -> Operation:
         prepare = operation(buyers)
         return lambda: [at_once([call for _ in range(AT_ONCE) for call in prepare()])]
 
@@ -199,6 +215,8 @@ OPERATIONS = {
     "cold_call": cold_call,
     "event_delivery": event_delivery,
     "idle_second": idle_second,
+    "staff_list": staff_list,
+    "staff_home": staff_home,
 }
 
 
@@ -222,7 +240,7 @@ def measured(name: str) -> Cost:
     return Cost({figure: min(cost[figure] for cost in costs) for figure in FIGURES})
 
 
-def exceeded(name: str, cost: Cost) -> dict[str, str]:
+def exceeded(name: str, cost) -> dict[str, str]:
     """What is to be said of each figure that is above the operation's line."""
     line = tomllib.loads(BUDGET.read_text()).get(name, dict.fromkeys(FIGURES, 0))
     return {
@@ -232,7 +250,7 @@ def exceeded(name: str, cost: Cost) -> dict[str, str]:
     }
 
 
-def write(name: str, cost: Cost) -> None:
+def write(name: str, cost) -> None:
     """Replace the operation's line, or add it; comments stay."""
     figures = ", ".join(f"{figure} = {cost[figure]}" for figure in FIGURES)
     line, text = f"{name} = {{ {figures} }}\n", BUDGET.read_text()

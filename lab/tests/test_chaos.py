@@ -49,25 +49,25 @@ class Books:
         self.answer = Answer(201, ORDER, is_replay=True)
         self.paid_top_ups: set[str] = set()
 
-    def call_until_final(self, call: Call, *, until: float) -> Answer:
+    def call_until_final(self, call, *, until: float) -> Answer:
         return self.answer
 
-    def orders(self, account: Account) -> dict[str, Any]:
+    def orders(self, account) -> dict[str, Any]:
         return self.placed
 
-    def coupons(self, account: Account) -> dict[str, Any]:
+    def coupons(self, account) -> dict[str, Any]:
         return self.issued
 
-    def balance(self, account: Account) -> int:
+    def balance(self, account) -> int:
         return self.points
 
-    def top_ups(self, account: Account) -> set[str]:
+    def top_ups(self, account) -> set[str]:
         return self.paid_top_ups
 
-    def get(self, path: str, token: str = "") -> Any:
+    def get(self, path: str, token: str = ""):
         return {"on_hand": self.on_hand, "reserved": 0}
 
-    def gateway(self, path: str) -> Any:
+    def gateway(self, path: str):
         return {"results": self.charges}
 
     def events(self) -> list[Any]:
@@ -160,7 +160,7 @@ GIVEN_UP = RecordedCall("order", KEEP, Answer(402, DECLINED | {"failure": {"code
 PAID = {"id": "p2", "order": "o1", "status": "succeeded"}
 
 
-def second(status: int, body: Any) -> RecordedCall:
+def second(status: int, body) -> RecordedCall:
     call = Call("POST", "/payments", "token", {"order": "o1", "token": "tok_ok"}, "k2")
     return RecordedCall("payment", call, Answer(status, body))
 

@@ -140,7 +140,7 @@ class Idle(Run):
     def prepare(self) -> dict[str, str]:
         return {}
 
-    def stack(self, settings: object) -> AbstractContextManager[None]:
+    def stack(self, settings) -> AbstractContextManager[None]:
         return nullcontext()
 
     def set_up(self) -> None:
@@ -152,7 +152,7 @@ class Idle(Run):
     def settle(self) -> float:
         return 0.0
 
-    def rows(self, statement: str, *values: object) -> list[tuple[str]]:
+    def rows(self, statement: str, *values) -> list[tuple[str]]:
         return []
 
     def check(self) -> None:

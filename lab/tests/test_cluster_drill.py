@@ -70,7 +70,7 @@ def test_the_outage_is_that_of_the_kind_of_write_that_was_away_for_longest(setup
 
 
 @pytest.fixture
-def setup() -> Setup:
+def setup():
     calls = [
         RecordedCall("coupon", CALL, Answer(201, {"code": "A"})),
         RecordedCall("order", CALL, Answer(201, {"id": "11-22"})),

@@ -13,7 +13,7 @@ from lab.cluster import layout
 from lab.cluster.layout import Cluster
 from scripts.stack import children, ports, system_packages
 from scripts.tests import canned_shop
-from scripts.tests.canned_shop import LOST, Answer, Sent
+from scripts.tests.canned_shop import LOST, Answer
 
 pytestmark = pytest.mark.boots("HAProxy")
 
@@ -28,7 +28,7 @@ class Front:
     hangs: bool = False
     is_over: threading.Event = field(default_factory=threading.Event)
 
-    def answer(self, sent: Sent) -> Answer | None:
+    def answer(self, sent) -> Answer | None:
         if sent.path not in ("/readyz", "/healthz"):
             self.requests.append(f"{sent.method} {sent.path}")
             if self.dies:
@@ -70,7 +70,7 @@ def running(tmp_path_factory):
 
 
 @pytest.fixture
-def front(running) -> Front:
+def front(running):
     """All nodes are up again, and were asked nothing."""
     running.dies = running.hangs = False
     deadline = time.monotonic() + 30
@@ -81,7 +81,7 @@ def front(running) -> Front:
     return running
 
 
-def _status(front: Front) -> int | None:
+def _status(front) -> int | None:
     with closing(front.client()) as client:
         try:
             client.request("GET", "/")

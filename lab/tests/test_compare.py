@@ -4,7 +4,7 @@ import pytest
 
 from lab import report, stage
 from lab.compare import __main__ as command, page
-from lab.compare.cases import DEFAULT_INVENTORY, UNSAFE, Case, chosen_by, differences
+from lab.compare.cases import DEFAULT_INVENTORY, UNSAFE, chosen_by, differences
 from lab.compare.scenarios import QUICK
 from lab.stack import database
 from scripts.stack import instance as instances, own_stack, ports
@@ -30,7 +30,7 @@ def test_coupons_that_are_not_those_of_the_answers_are_found():
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
+def cases():
     """The other strategies of stock need a stack each, and `crash` its time."""
     everything = chosen_by(strategies="", scenarios="", is_quick=True)
     return [one for one in everything if one.inventory == DEFAULT_INVENTORY and one.scenario != "crash"]

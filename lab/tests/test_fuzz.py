@@ -24,11 +24,11 @@ def pages():
         yield pages
 
 
-def kinds(findings: Findings) -> list[str]:
+def kinds(findings) -> list[str]:
     return [one.partition(": ")[0] for one in findings.findings]
 
 
-def send_to(port: int, monkeypatch: pytest.MonkeyPatch, kind: str = "bodies") -> list[str]:
+def send_to(port: int, monkeypatch, kind: str = "bodies") -> list[str]:
     """The findings of one whole request, where nothing is waited for longer than a second."""
     monkeypatch.setattr(raw, "ANSWER_SECONDS", 1.0)
     findings = Findings()
@@ -82,7 +82,7 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 
 
 @pytest.fixture
-def operator(pages) -> Operator:
+def operator(pages):
     """An operator of these pages that knows the form."""
     operator = Operator(pages.address, Findings(), "1", new_session())
     [[form], links] = operators.read(PAGE.encode(), "/admin/orders/order/7/")

@@ -34,7 +34,7 @@ RECORDED = 3
 """Each operation is recorded when it is done for the third time: the first ones also make what is kept."""
 
 
-def admission(buyers: Buyers) -> Operation:
+def admission(buyers) -> Operation:
     sale = create_sale(rate_per_minute=60_000)
 
     def prepare() -> list[Callable[[], object]]:
@@ -74,7 +74,7 @@ def recording() -> Iterator[list[tuple[Connection, str]]]:
     sent: list[tuple[Connection, str]] = []
     query = Connection.query
 
-    def record(connection: Connection, text: Any) -> Any:
+    def record(connection, text):
         statements = STATEMENT.split(bytes(text).decode() if isinstance(text, bytes | bytearray) else text)
         sent.extend((connection, statement) for statement in statements)
         return query(connection, text)

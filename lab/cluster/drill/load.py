@@ -133,10 +133,12 @@ class Steady(Client):
         sort = STEADY[kind]
         account = self.accounts[turn % WRITERS]
         staff = self.setup.staff
+        item = {"product": self.setup.ample.id, "quantity": 1}
+        grant = {"user": account.id, "amount": 50, "reason": "drill"}
         owner, path, body = {
             "coupon": (account, "/coupons", {"campaign": campaign}),
-            "order": (account, "/orders", {"items": [{"product": self.setup.ample.id, "quantity": 1}]}),
-            "grant": (staff, "/wallet/grants", {"user": account.id, "amount": 50, "reason": "drill"}),
+            "order": (account, "/orders", {"items": [item]}),
+            "grant": (staff, "/wallet/grants", grant),
         }[sort]
         call = Call("POST", path, owner.token, body, "" if sort == "coupon" else key)
         answer = self.connect(seed=key).call_until_final(call, until=self.until)
@@ -148,9 +150,10 @@ class Steady(Client):
 def clients(work: Work, campaigns: Sequence[int], seed: str) -> list[Any]:
     """What is at work beside a fault, first the steady writes."""
     own = work.setup.buyers[:-WRITERS]
+    buyers = [DrillBuyer(own[one::BUYERS], work, f"{seed} {one}") for one in range(BUYERS)]
     return [
         Steady(campaigns, work, f"{seed} steady"),
         Staff(work, f"{seed} staff"),
         Reader(work, f"{seed} reader"),
-        *(DrillBuyer(own[one::BUYERS], work, f"{seed} {one}") for one in range(BUYERS)),
+        *buyers,
     ]
