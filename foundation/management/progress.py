@@ -1,16 +1,26 @@
-"""A progress bar of management commands."""
+"""The progress of management commands."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import Progress
+CLEAR_LINE = "\r\033[K"
 
 
 @contextmanager
 def progress_bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the error stream, if that is a terminal; the yielded function advances it."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda done: bar.advance(task, done)
+    """A line on the error stream, if that is a terminal; the yielded function advances it."""
+    is_shown = sys.stderr.isatty()
+    done = 0
+
+    def advance(number: int) -> None:
+        nonlocal done
+        done += number
+        if is_shown:
+            print(f"{CLEAR_LINE}{name}: {done:,} of {total:,}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield advance
+    finally:
+        if is_shown:
+            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)

@@ -3,10 +3,9 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from rich.console import Console
-from rich.table import Table
 
 from foundation.http.json_format import dump
+from foundation.management.tables import table
 from orders import selectors
 from orders.saga import operator_actions
 
@@ -23,8 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, stuck: bool, json: bool, **_: Any) -> None:
-        # Wide enough for whole ids, so that they can be copied.
-        table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
+        lines = [["saga", "kind", "order", "state", "at", "late since", "attempts", "last error"]]
         rows = []
         for saga in selectors.read_needing_operator() if stuck else selectors.read_unfinished():
             step = selectors.step_name(saga)
@@ -36,12 +34,12 @@ class Command(BaseCommand):
             late_text = f"{late:%Y-%m-%d %H:%M:%S}" if late else ""
             at = operator_actions.position(saga.direction, step)
             attempts = str(saga.attempts)
-            table.add_row(
-                str(saga.id), saga.kind, order, saga.state, at, late_text, attempts, saga.last_error
+            lines.append(
+                [str(saga.id), saga.kind, order, saga.state, at, late_text, attempts, saga.last_error]
             )
         if json:
             self.stdout.write(dump({"sagas": rows}).decode())
         elif rows:
-            Console(file=self.stdout, width=240).print(table)  # type: ignore[arg-type]
+            self.stdout.write(table(*lines))
         else:
             self.stdout.write("No saga needs an operator." if stuck else "No saga is unfinished.")

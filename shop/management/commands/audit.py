@@ -7,10 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
-from rich.console import Console
-from rich.table import Table
 
 from foundation.db.mysql.patience import long_read_timeout
+from foundation.management.tables import table
 from foundation.operations.audits import laws
 from foundation.operations.audits.checks import LawReport
 
@@ -36,17 +35,16 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _show(self, reports: list[LawReport]) -> None:
-        console = Console(file=self.stdout)  # type: ignore[arg-type]
-        table = Table("law", "says", "holds", "checked")
+        lines = [["law", "holds", "checked", "says"]]
         for report in reports:
-            holds = "[green]yes[/]" if report.holds else "[bold red]NO[/]"
-            table.add_row(report.law, laws.LAWS[report.law], holds, f"{report.checked:,}")
-        console.print(table)
+            holds = "yes" if report.holds else "NO"
+            lines.append([report.law, holds, f"{report.checked:,}", str(laws.LAWS[report.law])])
+        self.stdout.write(table(*lines))
         broken = [report for report in reports if not report.holds]
         for report in broken:
-            lines = [f"{report.law} is broken by:", *report.offenders[:OFFENDERS_SHOWN]]
+            offenders = [f"{report.law} is broken by:", *report.offenders[:OFFENDERS_SHOWN]]
             if hidden := len(report.offenders[OFFENDERS_SHOWN:]):
-                lines.append(f"... and {hidden} more; --json lists them")
-            console.print(*lines, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
+                offenders.append(f"... and {hidden} more; --json lists them")
+            self.stdout.write("\n  ".join(offenders))
         if not broken:
-            console.print("Every law holds.")
+            self.stdout.write("Every law holds.")

@@ -8,8 +8,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error
-from rich.console import Console
-from rich.markup import escape
 
 from accounts import doctor as accounts_doctor
 from events import doctor as events_doctor
@@ -18,7 +16,7 @@ from foundation.operations.doctor.findings import Finding
 from inventory import doctor as inventory_doctor
 from orders import doctor as orders_doctor
 
-SHOWN = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "danger": "[bold red]DANGER [/]"}
+SHOWN = {"ok": "ok     ", "warning": "warning", "danger": "DANGER "}
 
 
 class Command(BaseCommand):
@@ -39,12 +37,14 @@ class Command(BaseCommand):
         if json:
             self.stdout.write(to_json.dumps({"findings": [*map(asdict, findings)]}))
         else:
-            console = Console(file=self.stdout, highlight=False)  # type: ignore[arg-type]
-            console.print(*map(_as_text, findings), sep="\n", soft_wrap=True)
+            for finding in findings:
+                self._show(finding)
         if any(finding.level == "danger" for finding in findings):
             sys.exit(1)
 
-
-def _as_text(finding: Finding) -> str:
-    line = f"{SHOWN[finding.level]}  {escape(finding.check)}: {escape(finding.found)}"
-    return f"{line}\n         {escape(finding.advice)}" if finding.advice else line
+    def _show(self, finding: Finding) -> None:
+        styles = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "danger": self.style.ERROR}
+        level = styles[finding.level](SHOWN[finding.level])
+        self.stdout.write(f"{level}  {finding.check}: {finding.found}")
+        if finding.advice:
+            self.stdout.write(f"         {finding.advice}")
