@@ -2,17 +2,15 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import hypothesis
 import pytest
 import redis
-from django.conf import LazySettings, settings
+from django.conf import settings
 from django.db import connection, connections
-from django.test import Client, TransactionTestCase
-from pytest_django import DjangoDbBlocker
+from django.test import TransactionTestCase
 
 from accounts.api_keys import key_memory
 from accounts.signing_in import sign_ins
@@ -75,23 +73,21 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[redis.Redis]:
+def redis_server():
     """A client of the throwaway Redis, on the database number that the shop uses."""
     with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def broker_server() -> Iterator[redis.Redis]:
+def broker_server():
     """A client of the throwaway broker's database number."""
     with redis.Redis.from_url(os.environ["BROKER_URL"]) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def _schema_dump(
-    django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker
-) -> Iterator[contextlib.ExitStack]:
+def _schema_dump(django_db_modify_db_settings, django_db_blocker):
     """A stack whose close ends the use of the dump: the database is created meanwhile."""
     with contextlib.ExitStack() as use:
         with django_db_blocker.unblock():
@@ -100,9 +96,7 @@ def _schema_dump(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(
-    _schema_dump: contextlib.ExitStack, django_db_setup: None, django_db_blocker: DjangoDbBlocker
-):
+def django_db_setup(_schema_dump, django_db_setup, django_db_blocker):
     """The test's database. No test may leave a transaction open, whose locks another test would wait for."""
     with django_db_blocker.unblock():
         _schema_dump.close()
@@ -151,13 +145,13 @@ def _reset_process_state():
 
 
 @pytest.fixture(autouse=True)
-def _one_day(_reset_process_state: None):
+def _one_day(_reset_process_state):
     """Begin no test in the last seconds of a day of the shop: it would count by the day on two of them."""
     wait_until(lambda: clock.day_bounds(clock.today())[1] - clock.now() > LAST_SECONDS, seconds=60)
 
 
 @pytest.fixture(autouse=True)
-def _empty_redis(_reset_process_state: None, redis_server: redis.Redis, broker_server: redis.Redis):
+def _empty_redis(_reset_process_state, redis_server, broker_server):
     """Empty Redis once this process has nothing more to send there."""
     redis_server.flushdb()
     broker_server.flushdb()
@@ -173,12 +167,12 @@ def _free_slots():
 
 
 @pytest.fixture
-def operator(db: None) -> Client:
+def operator(db):
     """The browser of a superuser, `ada`."""
     return signed_in(SuperuserFactory(username="ada"))
 
 
 @pytest.fixture(autouse=True)
-def _quick_hashing(settings: LazySettings):
+def _quick_hashing(settings):
     """Hash passwords fast: the slow hash protects secrets, and tests have none."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,10 +1,9 @@
 """Accounts: registration, password checks, disabling, and finding them."""
 
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
@@ -22,6 +21,7 @@ from foundation.errors import Invalid, NotAllowed, NotAuthenticated, invalid_fie
 from foundation.lazy_texts import Text, mark
 from foundation.models import JournalLine
 from foundation.normalization import normalized, spellings
+from foundation.values import GivenValues
 
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""
@@ -58,11 +58,16 @@ def register(*, username: str, email: str, password: str) -> User:
     unique constraint decides, so one of two concurrent requests succeeds.
     """
     account = valid_account(username=username, email=email, password=password)
+    insert(partial(account.save, force_insert=True))
+    return account
+
+
+def insert(save: Callable[[], None]) -> None:
+    """Save a new account, durably. Raises `Invalid` with the code `taken` if the username exists."""
     try:
-        transactions.run(partial(account.save, force_insert=True), transactions.ONCE)
+        transactions.run_or_savepoint(save, transactions.ONCE)
     except IntegrityError:
         raise invalid_field("username", "taken", TAKEN) from None
-    return account
 
 
 def valid_account(*, username: str, email: str, password: str) -> User:
@@ -151,7 +156,7 @@ def disabled_at(account: User) -> datetime | None:
 
 
 def note_change(
-    what: str, account_id: int, *, before: journal.Facts = None, after: Mapping[str, Any], detail: str = ""
+    what: str, account_id: int, *, before: journal.Facts = None, after: GivenValues, detail: str = ""
 ) -> None:
     """Record a change of an account in the journal, inside the transaction that makes the change."""
     journal.note(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -32,7 +31,7 @@ from accounts.rights_in_words import SCOPES, UNUSED_SCOPES, describe_group, desc
 from accounts.signing_in import second_factor
 from accounts.signing_in.sign_in_page import PasswordForm
 from foundation import clock, form_fields, journal, scopes
-from foundation.admin_base.actions import Action, NewForm, button, run_for_selected
+from foundation.admin_base.actions import Action, NewForm, button, calling, list_action
 from foundation.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
 from foundation.admin_base.display import StatusLabel, status_label
 from foundation.admin_base.forms import ChangeForm
@@ -40,12 +39,12 @@ from foundation.admin_base.lists import ChoiceFilter, KeysetMixin, SearchMixin, 
 
 CHANGE_KEY = "accounts.change_apikey"
 LONGEST_DAYS = 3_650
-USE_OF_KEYS = _("Give it to the program, which sends it as “Authorization: Bearer”.")
+USE_OF_KEYS = _("Put it into the program, which sends it as “Authorization: Bearer”.")
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 MOST_FOUND = 200
 DISABLING = _(
-    "A disabled account can't sign in, and its tokens are refused within five seconds. Its orders, "
-    "coupons and points stay."
+    "A disabled account is signed out within five seconds, and can't sign in. Its orders, coupons and "
+    "points stay."
 )
 
 # User and Group are registered again below with unfold's styles; django-otp's pages would show the secrets of
@@ -81,6 +80,8 @@ class GroupsField(forms.ModelMultipleChoiceField):
 class AccountChangeForm(ChangeForm, UserChangeForm):
     """Changes an account, and asks why."""
 
+    groups = GroupsField(required=False)
+
     def clean_date_joined(self) -> Any:
         """As it is, to the microsecond, unless it was changed: the page has whole seconds."""
         name = "date_joined"
@@ -114,8 +115,7 @@ class GroupFilter(ChoiceFilter):
 class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
     """Accounts are disabled, never deleted, because orders and ledger entries refer to them."""
 
-    subject = "account"
-
+    subjects = ("account", "wallet")
     form = AccountChangeForm
     add_form = UserCreationForm
     change_password_form = PasswordForm
@@ -133,17 +133,14 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
     actions_detail = ["open_page", "reset_otp"]
     show_facets = admin.ShowFacets.NEVER
 
-    @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
-    def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> HttpResponse | None:
-        return run_for_selected(request, selected, "disable", partial(self._disabling, request))
-
-    def _disabling(self, request: HttpRequest, rows: Sequence[User]) -> Action:
+    @list_action(description=_("Disable the selected accounts"), permissions=["disable"])
+    def disable(self, request: HttpRequest, rows: Sequence[User]) -> Action:
         title = ngettext("Disable %(count)s account", "Disable %(count)s accounts", len(rows))
         return Action(
             title=title % {"count": len(rows)},
             description=DISABLING,
-            submit=_("Disable"),
-            perform=lambda data: self._disable_rows(request, rows, data["reason"]),
+            submit=_("Disable accounts"),
+            perform=calling(self._disable_rows, request=request, rows=rows),
             rows=[(account, self._reason_to_keep(request, account)) for account in rows],
         )
 
@@ -152,22 +149,26 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
         chosen = [user.pk for user in rows if not self._reason_to_keep(request, user)]
         disabled = accounts.disable(account_ids=chosen, reason=reason)
         if left := len(rows) - disabled:
-            unchanged = gettext("%(count)s not changed.") % {"count": left}
-            self.message_user(request, unchanged, level=messages.WARNING)
-        done = gettext("%(count)s disabled: their tokens are refused within five seconds.")
+            unchanged = gettext("Accounts not changed: %(count)s.") % {"count": left}
+            messages.warning(request, unchanged)
+        done = gettext("Accounts disabled: %(count)s. They are signed out within five seconds.")
         return done % {"count": disabled}
 
     def _reason_to_keep(self, request: HttpRequest, account: User) -> str:
         """Why the account would not be disabled; empty if it would be."""
         if account.pk == request.user.pk:
-            return gettext("your own account: it is not changed")
+            return gettext("your own account: you can't disable it")
         if not account.is_active:
             return gettext("disabled already")
         if not self.has_disable_permission(request, account):
-            return gettext("only superusers disable staff: it is not changed")
+            return gettext("staff: only a superuser can disable it")
         return ""
 
     rights = column(_("rights"), describe_rights)
+
+    def list_title(self, request: HttpRequest) -> str:
+        is_of_staff = request.GET.get("is_staff__exact") == "1"
+        return gettext("Members") if is_of_staff else gettext("Customers")
 
     @button(description=_("Account's page"), icon="person", permissions=["view"])
     def open_page(self, request: HttpRequest, account: User) -> HttpResponse:
@@ -182,16 +183,20 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
     def add_member(self, request: HttpRequest) -> Action:
         return Action(
             title=gettext("Add a member of staff"),
-            description=gettext("The member's first password is shown once, after this."),
+            description=gettext("The member's first password is shown once, on the next page."),
             submit=gettext("Add the member"),
             form_class=AddMemberForm,
-            perform=lambda data: members.create(
-                username=data["username"], email=data["email"], groups=data["groups"], reason=data["reason"]
-            ),
+            perform=calling(members.create),
             once="add member",
             secret=attrgetter("password"),
+            about=lambda made: [
+                (_("Username"), made.account.username),
+                (_("E-mail address"), made.account.email),
+                (_("Sign-in"), request.build_absolute_uri(reverse("admin:login"))),
+            ],
             use=_(
-                "Give it to the member, who sets up one-time codes at the first sign-in and then changes it."
+                "Give this password to the member. At the first sign-in the member sets up one-time "
+                "codes, and then changes the password."
             ),
             back=reverse("admin:auth_user_changelist") + "?is_staff__exact=1",
         )
@@ -207,21 +212,14 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
         return Action(
             title=_("Reset the one-time codes of this account"),
             description=_(
-                "For a lost phone. Its sign-ins end, and the next one by its password sets up new codes: "
-                "make sure that its owner does so at once."
+                "For a lost phone. The member is signed out, and sets up new codes at the next sign-in "
+                "with the password. Have the member do so at once."
             ),
-            submit=_("Reset"),
-            perform=lambda data: second_factor.reset(account_id=account.pk, reason=data["reason"]),
+            submit=_("Reset one-time codes"),
+            perform=calling(second_factor.reset, account_id=account.pk),
             report=lambda is_reset: removed if is_reset else none,
             is_dangerous=True,
         )
-
-    def formfield_for_manytomany(
-        self, db_field: Any, request: HttpRequest, **options: Any
-    ) -> forms.ModelMultipleChoiceField | None:
-        if db_field.name == "groups":
-            return GroupsField(required=False)
-        return super().formfield_for_manytomany(db_field, request, **options)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Without the password for those who may only view: unfold on Django 6.1 would show its hash."""
@@ -262,7 +260,6 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
 class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
     """Sets of permissions. Only superusers change them: members could grant themselves every permission."""
 
-    subject = "group"
     form = ChangeForm
     fields = ["name", "permissions"]
 
@@ -299,7 +296,6 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
     search_fields = ["=user__username"]
     ordering = ["-id"]
     fields = list_display
-    readonly_fields = list_display
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[TOTPDevice]":
         return super().get_queryset(request).annotate(codes_left=second_factor.backup_codes_of("user_id"))
@@ -307,16 +303,23 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
     backup_codes_left = column(_("backup codes left"), attrgetter("codes_left"))
 
 
+READ_ONLY = "read"
+"""Stands in the form for every scope that only reads."""
+
+
 class MakeKeyForm(NewForm):
     name = forms.CharField(
         label=_("Name"),
         max_length=100,
         widget=UnfoldAdminTextInputWidget(attrs={"autofocus": True}),
-        help_text=_("What the program is, such as: warehouse."),
+        help_text=_("What it is for, such as: warehouse."),
     )
     scopes = forms.MultipleChoiceField(
         label=_("What the program may do"),
-        choices=[(scope, SCOPES[scope]) for scope in scopes.ALL if scope not in UNUSED_SCOPES],
+        choices=[
+            (READ_ONLY, _("Read only: see everything, and change nothing.")),
+            *((scope, SCOPES[scope]) for scope in scopes.ALL if scope not in UNUSED_SCOPES),
+        ],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=_("Choose no more than it uses. It can never do what you can't."),
     )
@@ -325,14 +328,21 @@ class MakeKeyForm(NewForm):
         required=False,
         min_value=1,
         max_value=LONGEST_DAYS,
-        help_text=_("Empty: until it is revoked."),
+        initial=365,
+        help_text=_("Leave it empty for a key that never expires."),
     )
+
+    def clean_scopes(self) -> list[str]:
+        chosen = self.cleaned_data["scopes"]
+        also = [one for one in scopes.ALL if READ_ONLY in chosen and one.endswith(":read")]
+        return [one for one in scopes.ALL if one in chosen or one in also]
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Keys of all accounts, revoked ones too; never their secrets."""
 
+    subjects = ("api key",)
     list_display = ["shown_name", "state", "maker", "may", "expires_at", "last_used_at"]
     exported = ["name", "prefix", "maker", "state", "scope_list", "expires_at", "last_used_at"]
     technical = ["prefix"]
@@ -375,8 +385,8 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         return Action(
             title=gettext("Make an API key"),
             description=gettext(
-                "A program calls the API by it. It can do what you choose here, while you may do it "
-                "yourself. Its secret is shown once, after this."
+                "A program works with the shop by this key. It can do what you choose here, as long as "
+                "you may do so yourself. The key is shown once, on the next page."
             ),
             submit=gettext("Make the key"),
             form_class=MakeKeyForm,
@@ -393,18 +403,16 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             back=reverse("admin:accounts_apikey_changelist"),
         )
 
-    @button(description=_("Rotate"), icon="autorenew", permissions=[CHANGE_KEY])
+    @button(description=_("New secret"), icon="autorenew", permissions=[CHANGE_KEY])
     def rotate(self, request: HttpRequest, key: ApiKey) -> Action:
         return Action(
-            title=gettext("Rotate the API key %(prefix)s") % {"prefix": key.prefix},
+            title=gettext("New secret for the API key %(prefix)s") % {"prefix": key.prefix},
             description=gettext(
-                "It gets a new secret, which is shown once, after this. The former one works for another 24 "
-                "hours: revoke the key instead if others may have it."
+                "The key gets a new secret, which is shown once, on the next page. The old one works "
+                "for another 24 hours. If others may have it, revoke the key instead."
             ),
-            submit=gettext("Rotate"),
-            perform=lambda data: keys.rotate(
-                key_id=key.pk, account_id=int(str(request.user.pk)), reason=data["reason"]
-            ),
+            submit=gettext("Make a new secret"),
+            perform=calling(keys.rotate, key_id=key.pk, account_id=request.user.pk),
             once=f"rotate api key {key.pk}",
             secret=attrgetter("secret"),
             use=USE_OF_KEYS,
@@ -414,9 +422,10 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     def revoke(self, request: HttpRequest, key: ApiKey) -> Action:
         return Action(
             title=_("Revoke this API key"),
-            description=_("Every process refuses it within a second. It can't be undone."),
-            submit=_("Revoke"),
-            perform=lambda data: keys.revoke(key_id=key.pk, reason=data["reason"]),
+            description=_("The shop refuses the key within a second. This can't be undone."),
+            submit=_("Revoke the key"),
+            keep=_("Keep the key"),
+            perform=calling(keys.revoke, key_id=key.pk),
             report=lambda revoked: gettext("API key %(prefix)s is revoked.") % {"prefix": revoked.prefix},
             is_dangerous=True,
         )

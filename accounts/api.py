@@ -65,7 +65,7 @@ class Users(PublicView):
 class OwnAccount(View):
     resource = Resource.NONE
 
-    @extend_schema(operation_id="getMe", summary="The caller's own account", responses={200: OwnAccountBody})
+    @extend_schema(operation_id="getMe", summary="The caller's own account", responses=OwnAccountBody)
     def get(self, request: Request) -> Response:
         """The account of the access token."""
         return Response(body(OwnAccountBody, _own_account(request)))

@@ -4,13 +4,9 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from django.contrib.auth.models import Group, User
-from django.db import IntegrityError
 from django.utils.crypto import get_random_string
 
 from accounts import accounts
-from foundation import journal
-from foundation.db import transactions
-from foundation.errors import invalid_field
 
 PASSWORD_LENGTH = 20
 
@@ -40,16 +36,7 @@ def create(*, username: str, email: str, groups: Collection[Group], reason: str 
             "is_staff": True,
             "groups": sorted(group.name for group in groups),
         }
-        journal.note(
-            what="account.created",
-            subject=accounts.journal_subject(account.pk),
-            after=after,
-            detail=reason,
-            is_internal=True,
-        )
+        accounts.note_change("created", account.pk, after=after, detail=reason)
 
-    try:
-        transactions.run_or_savepoint(created, transactions.ONCE)
-    except IntegrityError:
-        raise invalid_field("username", "taken", accounts.TAKEN) from None
+    accounts.insert(created)
     return NewMember(account, password)

@@ -2,9 +2,10 @@
 
 from django.conf import settings
 from django.db import models
+from django.db.models import CheckConstraint, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _
 
-from foundation.fields import ExactCharField
+from foundation.fields import ExactCharField, account_key, optional_instant
 
 
 class SignOut(models.Model):
@@ -60,7 +61,7 @@ class ExternalIdentity(models.Model):
         verbose_name = _("external identity")
         verbose_name_plural = _("external identities")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["external_id", "issuer"], name="accounts_externalidentity_once_per_issuer"
             )
         ]
@@ -76,25 +77,21 @@ class ApiKey(models.Model):
     journal names it.
     """
 
-    maker = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("made by")
-    )
+    maker = account_key(_("made by"), related_name="+")
     name = models.CharField(_("name"), max_length=100)
     prefix = ExactCharField(_("prefix"), max_length=16, unique=True)
     scopes = models.JSONField(_("scopes"))
     created_at = models.DateTimeField(_("created at"))
-    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
-    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True)
-    last_used_at = models.DateTimeField(
-        _("last used at"), null=True, blank=True, help_text=_("Written once a minute at most.")
-    )
+    expires_at = optional_instant(_("expires at"))
+    revoked_at = optional_instant(_("revoked at"))
+    last_used_at = optional_instant(_("last used at"), help_text=_("Written once a minute at most."))
 
     class Meta:
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         permissions = [("act_apikey", "Can have API keys act for accounts")]
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=models.F("created_at")),
                 name="accounts_apikey_expires_after_its_creation",
             )
@@ -113,17 +110,15 @@ class ApiKeySecret(models.Model):
     secret_hash = ExactCharField(_("secret hash"), max_length=64, unique=True)
     # NULL for a former one: a unique key counts these as different.
     is_current = models.BooleanField(_("is the current secret"), null=True)
-    valid_until = models.DateTimeField(_("valid until"), null=True, blank=True)
+    valid_until = optional_instant(_("valid until"))
     created_at = models.DateTimeField(_("created at"))
 
     class Meta:
         verbose_name = _("secret of an API key")
         verbose_name_plural = _("secrets of API keys")
         constraints = [
-            models.UniqueConstraint(
-                fields=["key", "is_current"], name="accounts_apikeysecret_one_current_per_key"
-            ),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["key", "is_current"], name="accounts_apikeysecret_one_current_per_key"),
+            CheckConstraint(
                 # A comparison with NULL alone would be unknown, which a CHECK lets pass.
                 condition=models.Q(is_current__isnull=False, is_current=True, valid_until__isnull=True)
                 | models.Q(is_current__isnull=True, valid_until__isnull=False),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from django.contrib.auth.models import Group, User
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _, gettext_noop
 
 from foundation.lazy_texts import Text
 
@@ -26,7 +26,7 @@ class Rights(NamedTuple):
 
 
 GROUPS = {
-    "Viewer": Rights(
+    gettext_noop("Viewer"): Rights(
         _(
             "Sees campaigns, sales, products, stock, orders and refunds. Changes nothing, and sees no "
             "account."
@@ -35,7 +35,7 @@ GROUPS = {
         "inventory.view_stockmovement orders.view_order orders.view_refund",
         "*.add_* *.change_* *.delete_* auth.* accounts.*",
     ),
-    "Support": Rights(
+    gettext_noop("Support"): Rights(
         _(
             "Helps customers: sees their accounts, cancels and refunds orders, issues and voids coupons, "
             "disables accounts. Grants no points."
@@ -44,7 +44,7 @@ GROUPS = {
         "coupons.change_coupon auth.disable_user",
         "payments.add_transfer",
     ),
-    "Operations": Rights(
+    gettext_noop("Operations"): Rights(
         _(
             "Runs the shop: campaigns, sales, products, stock, stuck payments, API keys and webhook "
             "endpoints. Sees no account, refunds and grants nothing."
@@ -55,7 +55,7 @@ GROUPS = {
         "events.change_webhookendpoint",
         "auth.* orders.add_refund payments.add_transfer",
     ),
-    "Finance": Rights(
+    gettext_noop("Finance"): Rights(
         _(
             "Answers for the money: refunds, grants points, approves, compares with the gateway, exports. "
             "Changes no campaign, sale or product."
@@ -97,7 +97,7 @@ def describe_group(group: Group) -> SafeString:
     names = [f"{one.content_type.app_label}.{one.codename}" for one in group.permissions.all()]
     rights = GROUPS.get(group.name)
     sentence = rights.sentence if rights and rights.are_of(names) else ""
-    return format_html("<strong>{}</strong> <span>{}</span>", group, sentence)
+    return format_html("<strong>{}</strong> <span>{}</span>", gettext(group.name), sentence)
 
 
 def describe_rights(account: User) -> str:
@@ -106,7 +106,7 @@ def describe_rights(account: User) -> str:
         return gettext("customer")
     if account.is_superuser:
         return gettext("everything")
-    names = [str(group) for group in account.groups.all()]
+    names = [gettext(group.name) for group in account.groups.all()]
     if account.user_permissions.all():
         names.append(gettext("single permissions"))
     return ", ".join(names) or gettext("nothing yet")

@@ -4,27 +4,29 @@ Their sums are the totals of the sales report of the same period, to the unit: t
 by the days of the shop's time zone, and end where its figures end.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from django.db.models import Sum
+from django.db.models import Count, Model, QuerySet, Sum
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy as _, pgettext_lazy
 from django.views.decorators.http import require_GET
 
-from backoffice import list_exports, sales_report, windows
-from backoffice.sales_report import Figures
+from backoffice import list_exports, periods, sales_report, windows
+from backoffice.periods import Period
+from backoffice.sales_report import Amounts, Figures, Pages
 from backoffice.windows import Window
-from foundation import clock, journal
+from foundation import clock
 from foundation.admin_base.actions import require_permission
-from foundation.admin_base.display import admin_page
+from foundation.admin_base.display import Context, admin_page
 from foundation.lazy_texts import Text
+from foundation.money import format_amount
 from orders import order_numbers, pricing
 from orders.models import Order, OrderLine, Refund
 
@@ -32,147 +34,167 @@ PERMISSIONS = (*sales_report.PERMISSIONS, list_exports.PERMISSION)
 Row = Sequence[Any]
 
 
+class Counted(NamedTuple):
+    """Rows of a file that are of the instants in this column, and the sum of them."""
+
+    model: type[Model]
+    column: str
+    rows: "Callable[[Window], QuerySet[Any]]"
+    amount: Any
+
+
 class Export(NamedTuple):
-    """A file: what a row of it is, the right that it needs besides those of the page, and how it is read."""
+    """A file: what a row of it is, the right that it needs besides those of the page, how it is read, and how
+    its rows are counted and summed before.
+    """
 
     title: Text
     about: Text
     permission: str
-    columns: Sequence[str]
-    read: Callable[[Figures], Iterator[list[Row]]]
+    columns: Sequence[Text]
+    read: Callable[[Figures], Pages]
+    sum_of: Text
+    counted: Sequence[Counted]
 
 
-def _windows(model: Any, column: str, figures: Figures) -> Iterator[Window]:
-    return windows.between(model._base_manager.all(), column, figures.since, figures.until)
+def _named(order: Order, at: Any) -> list[Any]:
+    return [order_numbers.shown(order.number) if order.number else "", order.pk, clock.day_of(at)]
 
 
-def _named(order: Order) -> list[Any]:
-    return [order_numbers.shown(order.number) if order.number else "", order.pk]
+def _seconds(at: Any) -> str:
+    """As spreadsheets read an instant, of the shop's time zone."""
+    return f"{clock.local(at):%Y-%m-%d %H:%M:%S}"
 
 
-def _read_orders(figures: Figures) -> Iterator[list[Row]]:
-    for window in _windows(Order, "paid_at", figures):
-        yield [
-            [
-                *_named(order),
-                clock.day_of(order.paid_at),
-                order.paid_at,
-                order.units,
-                order.items_amount,
-                order.discount_amount,
-                order.total_amount,
-                order.points_amount,
-                order.card_amount,
-                order.coupon_code,
-                order.currency,
-            ]
-            for order in windows.fetch(Order.objects.filter(**window).order_by("paid_at", "pk"))
-        ]
+def _read_orders(figures: Figures) -> Pages:
+    facts = attrgetter(
+        *("units", "items_amount", "discount_amount", "total_amount", "points_amount"),
+        *("card_amount", "coupon_code", "currency"),
+    )
+    for window in figures.windows(Order, "paid_at"):
+        orders = windows.fetch(Order.objects.filter(**window).order_by("paid_at", "pk"))
+        yield [[*_named(order, order.paid_at), _seconds(order.paid_at), *facts(order)] for order in orders]
 
 
-def _read_lines(figures: Figures) -> Iterator[list[Row]]:
+def _read_lines(figures: Figures) -> Pages:
     """The points of an order are split over its lines as the report splits them."""
-    for window in _windows(Order, "paid_at", figures):
-        of_window = {f"order__{condition}": instant for condition, instant in window.items()}
-        lines = OrderLine.objects.filter(**of_window).select_related("order").order_by("order_id", "pk")
+    facts = attrgetter("sku", "name", "quantity", "unit_price", "line_amount", "discount_amount")
+    for window in figures.windows(Order, "paid_at"):
+        lines = OrderLine.objects.filter(**sales_report.of("order", window)).select_related("order")
         page: list[Row] = []
-        for order, found in groupby(windows.fetch(lines), key=attrgetter("order")):
+        for order, found in groupby(windows.fetch(lines.order_by("order_id", "pk")), key=attrgetter("order")):
             of_order = list(found)
             amounts = [line.line_amount - line.discount_amount for line in of_order]
-            for line, amount, points in zip(
-                of_order, amounts, pricing.split_discount(order.points_amount, amounts), strict=True
-            ):
-                page.append(
-                    [
-                        *_named(order),
-                        clock.day_of(order.paid_at),
-                        line.sku,
-                        line.name,
-                        line.quantity,
-                        line.unit_price,
-                        line.line_amount,
-                        line.discount_amount,
-                        amount,
-                        points,
-                        amount - points,
-                        order.currency,
-                    ]
-                )
+            points = pricing.split_discount(order.points_amount, amounts)
+            for line, amount, part in zip(of_order, amounts, points, strict=True):
+                named = _named(order, order.paid_at)
+                page.append([*named, *facts(line), amount, part, amount - part, order.currency])
         yield page
 
 
-def _read_refunds(figures: Figures) -> Iterator[list[Row]]:
+def _read_refunds(figures: Figures) -> Pages:
     """Each refund on its day; one that failed also on the day when it did, with what came back."""
     for column, has_failed in (("settled_at", False), ("failed_at", True)):
-        for window in _windows(Refund, column, figures):
+        for window in figures.windows(Refund, column):
             rows = Refund.objects.filter(**window).select_related("order").order_by(column, "pk")
             page: list[Row] = []
             for refund in windows.fetch(rows.annotate(units=Sum("lines__quantity", default=0))):
                 at = getattr(refund, column)
-                given = [refund.units, refund.amount, refund.points_amount, refund.card_amount]
-                # Of one that failed the card's part came back: not its points, nor its units.
-                taken = [0, -refund.card_amount, 0, -refund.card_amount]
-                what = "failed" if has_failed else "refunded"
+                moved = ["refunded", refund.units, refund.amount, refund.points_amount, refund.card_amount]
+                if has_failed:
+                    # The card's part came back: not its points, nor its units.
+                    moved = ["failed", 0, -refund.card_amount, 0, -refund.card_amount]
                 order = refund.order
                 facts = [refund.source, refund.reason, order.currency]
-                page.append(
-                    [*_named(order), clock.day_of(at), at, what, *(taken if has_failed else given), *facts]
-                )
+                page.append([*_named(order, at), _seconds(at), *moved, *facts])
             yield page
 
 
-def _read_coupons(figures: Figures) -> Iterator[list[Row]]:
-    for window in _windows(Order, "paid_at", figures):
-        orders = Order.objects.filter(**window).exclude(coupon_code="")
-        found = windows.fetch(
-            orders.annotate(campaign=sales_report.campaign_of("")).order_by("paid_at", "pk")
-        )
+def _read_coupons(figures: Figures) -> Pages:
+    facts = attrgetter("discount_amount", "total_amount", "currency")
+    for window in figures.windows(Order, "paid_at"):
+        orders = Order.objects.filter(**window).exclude(coupon_code="").order_by("paid_at", "pk")
+        found = windows.fetch(orders.annotate(campaign=sales_report.campaign_of()))
         names = sales_report.campaign_names({order.campaign for order in found})
         yield [
-            [
-                order.coupon_code,
-                names.get(order.campaign, ""),
-                *_named(order),
-                clock.day_of(order.paid_at),
-                order.discount_amount,
-                order.total_amount,
-                order.currency,
-            ]
+            [order.coupon_code, names.get(order.campaign, ""), *_named(order, order.paid_at), *facts(order)]
             for order in found
         ]
 
 
-ORDER = ["order", "order_id"]
-AMOUNTS = ["items_amount", "discount_amount", "sales_amount", "points_amount", "card_amount"]
-REFUNDED = ["refunded_units", "refunded_amount", "refunded_points_amount", "refunded_card_amount"]
+ORDER = [_("Order"), _("Order ID")]
+PAID_ON, UNITS, CURRENCY = _("Paid on"), _("Units"), _("Currency")
+DISCOUNT, SALES = _("Discount amount"), _("Sales amount")
+AMOUNTS = [_("Items amount"), DISCOUNT, SALES, _("Points amount"), _("Card amount")]
+REFUNDED = [
+    *(_("Refunded units"), _("Refunded amount")),
+    *(_("Refunded points amount"), _("Refunded card amount")),
+]
+
+
+_sum = partial(Sum, default=0)
+
+
+def _paid(window: Window) -> "QuerySet[Order]":
+    return Order.objects.filter(**window)
+
+
 EXPORTS = {
     "orders": Export(
         _("Orders"),
-        _("A row for each order that was paid: discount, points, card."),
+        _("One row for each paid order: discount, points, card."),
         "orders.view_order",
-        [*ORDER, "paid_on", "paid_at", "units", *AMOUNTS, "coupon", "currency"],
+        [*ORDER, PAID_ON, _("Paid at"), UNITS, *AMOUNTS, _("Coupon"), CURRENCY],
         _read_orders,
+        SALES,
+        [Counted(Order, "paid_at", _paid, _sum("total_amount"))],
     ),
     "lines": Export(
         _("Order lines"),
-        _("A row for each product of these orders."),
+        _("One row for each product of these orders."),
         "orders.view_orderline",
-        [*ORDER, "paid_on", "sku", "product_name", "units", "unit_price", *AMOUNTS, "currency"],
+        [*ORDER, PAID_ON, _("SKU"), _("Product name"), UNITS, _("Unit price"), *AMOUNTS, CURRENCY],
         _read_lines,
+        SALES,
+        [
+            Counted(
+                Order,
+                "paid_at",
+                lambda window: OrderLine.objects.filter(**sales_report.of("order", window)),
+                _sum("line_amount") - _sum("discount_amount"),
+            )
+        ],
     ),
     "refunds": Export(
         _("Refunds"),
-        _("A row for each refund that was made; one that failed later is taken off again."),
+        _("One row for each refund. One that failed later is taken off again."),
         "orders.view_refund",
-        [*ORDER, "refunded_on", "refunded_at", "what", *REFUNDED, "made_by", "reason", "currency"],
+        [
+            *(*ORDER, _("Refunded on"), _("Refunded at"), pgettext_lazy("of a refund", "What")),
+            *(*REFUNDED, _("Made by"), _("Reason"), CURRENCY),
+        ],
         _read_refunds,
+        REFUNDED[1],
+        [
+            Counted(Refund, column, lambda window: Refund.objects.filter(**window), amount)
+            for column, amount in (("settled_at", _sum("amount")), ("failed_at", -_sum("card_amount")))
+        ],
     ),
     "coupons": Export(
         _("Coupons"),
-        _("A row for each coupon that paid a part of these orders."),
+        _("One row for each coupon that paid part of these orders."),
         "coupons.view_coupon",
-        ["coupon", "campaign_name", *ORDER, "paid_on", "discount_amount", "sales_amount", "currency"],
+        [_("Coupon"), _("Campaign name"), *ORDER, PAID_ON, DISCOUNT, SALES, CURRENCY],
         _read_coupons,
+        DISCOUNT,
+        [
+            Counted(
+                Order,
+                "paid_at",
+                lambda window: _paid(window).exclude(coupon_code=""),
+                _sum("discount_amount"),
+            )
+        ],
     ),
 }
 
@@ -186,6 +208,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
         "title": _("Exports"),
         "form": form,
         "is_valid": form.is_valid(),
+        "period": form.is_valid() and Period(**form.cleaned_data),
+        "named": periods.named(),
         "exports": [
             (reverse(f"report-{name}"), one)
             for name, one in EXPORTS.items()
@@ -196,23 +220,35 @@ def show(request: HttpRequest) -> HttpResponseBase:
 
 
 @require_GET
-def send(request: HttpRequest, name: str) -> HttpResponseBase:
-    """The file; it is journaled. Its header is English in every language, because programs read it."""
-    export = EXPORTS[name]
-    require_permission(request, *PERMISSIONS, export.permission)
+def sizes(request: HttpRequest) -> HttpResponseBase:
+    """The rows and the sum of each file, which are read in parts."""
+    require_permission(request, *PERMISSIONS)
     form = _period(request)
     if not form.is_valid():
         return sales_report.refusal_of(form)
-    days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
-    return windows.respond_csv(
-        request,
-        export.columns,
-        export.read(sales_report.figures_of(form)),
-        filename="{name}-{since}-{through}.csv".format(name=name, **days),
-        note=partial(
-            journal.note, what="report.exported", subject=f"report {name}", after=days, is_internal=True
-        ),
-    )
+    exports = [one for one in EXPORTS.values() if request.user.has_perm(one.permission)]
+    read = partial(_read_sizes, exports, sales_report.figures_of(form))
+    return windows.respond(request, "backoffice/export_sizes.html", read)
+
+
+@require_GET
+def send(request: HttpRequest, name: str) -> HttpResponseBase:
+    """The file, whose header is in the reader's language; it is journaled."""
+    export = EXPORTS[name]
+    require_permission(request, *PERMISSIONS, export.permission)
+    return sales_report.send(request, name, _period(request), [*map(str, export.columns)], export.read)
+
+
+def _read_sizes(exports: Sequence[Export], figures: Figures) -> Context:
+    found = []
+    for one in exports:
+        total = Amounts()
+        for part in one.counted:
+            for window in figures.windows(part.model, part.column):
+                sums = {"count": Count("pk"), "amount": part.amount}
+                total.update(windows.aggregate(part.rows(window), **sums))
+        found.append((one.title, total["count"], one.sum_of, format_amount(total["amount"])))
+    return {"sizes": found}
 
 
 def _period(request: HttpRequest) -> sales_report.PeriodForm:

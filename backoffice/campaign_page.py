@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db.models import Count, Sum
 from django.http import HttpRequest
@@ -22,27 +22,34 @@ from backoffice import windows
 from coupons.models import Campaign, Coupon
 from foundation import clock
 from foundation.admin_base.actions import require_permission
-from foundation.admin_base.display import admin_page
+from foundation.admin_base.display import Context, admin_page
 from foundation.db import transactions
+from foundation.lazy_texts import Text
 from foundation.money import format_amount
 
 PERMISSIONS = ("coupons.view_campaign", "coupons.view_coupon", "orders.view_order")
 COUPONS_AT_ONCE = 10_000
 """Positions that one statement reads."""
-AMOUNTS = ("items_amount", "discount_amount", "total_amount", "points_amount", "refunded_amount")
-LENGTHS = {
-    timedelta(seconds=1): _("per second"),
-    timedelta(seconds=10): _("per 10 seconds"),
-    timedelta(minutes=1): _("per minute"),
-    timedelta(minutes=5): _("per 5 minutes"),
-    timedelta(minutes=15): _("per 15 minutes"),
-    timedelta(hours=1): _("per hour"),
-    timedelta(hours=6): _("per 6 hours"),
-    timedelta(days=1): _("per day"),
-    timedelta(days=7): _("per 7 days"),
-    timedelta(days=30): _("per 30 days"),
+AMOUNTS = {
+    "items_amount": _("Before discounts"),
+    "discount_amount": _("Discount it gave"),
+    "total_amount": _("Paid by buyers"),
+    "points_amount": _("Of them with points"),
+    "refunded_amount": _("Refunded"),
 }
-"""Of the intervals of a curve."""
+LENGTHS: dict[float, Text] = {
+    1: _("per second"),
+    10: _("per 10 seconds"),
+    60: _("per minute"),
+    300: _("per 5 minutes"),
+    900: _("per 15 minutes"),
+    3_600: _("per hour"),
+    21_600: _("per 6 hours"),
+    86_400: _("per day"),
+    604_800: _("per 7 days"),
+    2_592_000: _("per 30 days"),
+}
+"""Of the intervals of a curve, in seconds."""
 MOST_INTERVALS = 120
 
 
@@ -53,7 +60,7 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
     issued = f"{campaign.issued:,}"
     if campaign.capacity is not None:
         issued = gettext("%(count)s of %(total)s") % {"count": issued, "total": f"{campaign.capacity:,}"}
-    context: dict[str, Any] = {
+    context: Context = {
         "title": gettext("Results of %(name)s") % {"name": campaign.name},
         "campaign": campaign,
         "issued": issued,
@@ -61,7 +68,7 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
         "opts": Campaign._meta,
     }
     if curve := transactions.read(partial(read_curve, campaign)):
-        length = {"length": LENGTHS.get(curve.length, curve.length)}
+        length = {"length": LENGTHS.get(curve.length.total_seconds(), curve.length)}
         context |= {
             "curve": curve,
             "curve_title": gettext("Coupons issued %(length)s") % length,
@@ -79,7 +86,7 @@ def campaign_figures(request: HttpRequest, campaign_id: int) -> HttpResponseBase
     return windows.respond(request, "backoffice/campaign_figures.html", partial(_read_results, campaign))
 
 
-def _read_results(campaign: Campaign) -> dict[str, Any]:
+def _read_results(campaign: Campaign) -> Context:
     """What became of its coupons, and the paid orders that used them; read by the coupons' positions.
 
     An order that was refunded completely counts as long as its coupon was not released.
@@ -91,22 +98,15 @@ def _read_results(campaign: Campaign) -> dict[str, Any]:
             position__gte=first, position__lt=first + COUPONS_AT_ONCE, position__lte=campaign.issued
         )
         coupons.update(dict(windows.fetch(found.values_list("status").annotate(Count("pk")))))
-        # No row without orders.
-        paid = found.filter(order__paid_at__isnull=False).values("campaign_id")
-        of_orders = {f"of_{name}": Sum(f"order__{name}") for name in AMOUNTS}
-        for row in windows.fetch(paid.annotate(of_orders=Count("pk"), **of_orders)):
-            sums.update({name: number for name, number in row.items() if name.startswith("of_")})
-    amounts = {name: format_amount(sums[f"of_{name}"]) for name in AMOUNTS}
-    revenue = format_amount(sums["of_total_amount"] - sums["of_refunded_amount"])
+        paid = found.filter(order__paid_at__isnull=False)
+        amounts = {name: Sum(f"order__{name}", default=0) for name in AMOUNTS}
+        sums.update(windows.aggregate(paid, orders=Count("pk"), **amounts))
+    revenue = format_amount(sums["total_amount"] - sums["refunded_amount"])
     return {
         "coupons": [(status.label, f"{coupons[status]:,}") for status in Coupon.Status],
         "cards": [
-            (gettext("Paid orders with its coupons"), f"{sums['of_orders']:,}"),
-            (gettext("Before discounts"), amounts["items_amount"]),
-            (gettext("Discount it gave"), amounts["discount_amount"]),
-            (gettext("Paid by buyers"), amounts["total_amount"]),
-            (gettext("Of them with points"), amounts["points_amount"]),
-            (gettext("Refunded"), amounts["refunded_amount"]),
+            (gettext("Paid orders with its coupons"), f"{sums['orders']:,}"),
+            *((title, format_amount(sums[name])) for name, title in AMOUNTS.items()),
             (gettext("Revenue it brought"), revenue),
         ],
     }
@@ -140,7 +140,8 @@ def read_curve(campaign: Campaign) -> IssueCurve | None:
         return None
     begins_at = min(first, campaign.opens_at)
     span = last[campaign.issued] - begins_at
-    fitting = (length for length in LENGTHS if span // length < MOST_INTERVALS)
+    lengths = (timedelta(seconds=seconds) for seconds in LENGTHS)
+    fitting = (length for length in lengths if span // length < MOST_INTERVALS)
     length = next(fitting, span // MOST_INTERVALS + timedelta(seconds=1))
     borders = [begins_at + length * number for number in range(1, span // length + 1)]
     issued = [0, *_issued_before(campaign, borders), campaign.issued]

@@ -10,28 +10,39 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.text import capfirst
-from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
+from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET
 
 from backoffice import accounting_exports, sales_report
 from backoffice.board import page as board_page
-from foundation.admin_base.display import admin_page
+from foundation.admin_base.display import admin_page, view_of
 
 Link = dict[str, Any]
 ENGINE_ROOM = {
-    _("Programs and keys"): (
-        "accounts.apikey events.webhookendpoint events.webhookdelivery events.feedevent shop.idempotencykey"
-    ),
-    _("Books"): (
-        "payments.reconciliation payments.ledgeraccount payments.transfer payments.entry "
-        "payments.webhookevent"
-    ),
-    _("Sagas"): "orders.saga orders.sagalog orders.orderline orders.refundline",
-    _("Queues and partners"): "coupons.queueticket coupons.confirmation",
-    _("Journal and audits"): ("shop.journalline shop.lawstatus shop.auditstate shop.committedtransaction"),
+    _("Programs and keys"): "accounts.apikey events.webhookendpoint",
     _("Access"): "auth.group otp_totp.totpdevice",
 }
-"""The lists that no task needs, by their labels: what engineers read, and what is set up once."""
+"""The lists of what is set up once, by their labels."""
+FOR_ENGINEERS = {
+    "orders.saga": _("Payments and refunds step by step, with those that are late."),
+    "orders.sagalog": _("What each step did, and what it was answered."),
+    "orders.orderline": _("The products of all orders."),
+    "orders.refundline": _("The products of all refunds."),
+    "coupons.queueticket": _("Who waits for a coupon."),
+    "coupons.confirmation": _("What partners were asked to confirm."),
+    "payments.reconciliation": _("Comparisons with the gateway's book."),
+    "payments.ledgeraccount": _("The accounts of the shop's own books."),
+    "payments.transfer": _("Each movement of money or points."),
+    "payments.entry": _("The two sides of each movement."),
+    "payments.webhookevent": _("What the gateway told the shop."),
+    "events.webhookdelivery": _("What was sent to each endpoint, and its answer."),
+    "events.feedevent": _("Everything that happened, in the order in which programs read it."),
+    "shop.idempotencykey": _("Calls that may be repeated, with their first answers."),
+    "shop.lawstatus": _("The shop's own checks of money, stock and coupons."),
+    "shop.auditstate": _("How far these checks have come."),
+    "shop.committedtransaction": _("Marks by which a lost answer of the database is resolved."),
+}
+"""The lists that no task needs, by their labels, with what is in them."""
 
 
 class Line(NamedTuple):
@@ -56,13 +67,12 @@ MENU = {
     ),
     _("Selling"): (
         Line(_("Campaigns"), "campaign", "coupons.campaign coupons.coupon coupons.poolcode"),
-        Line(pgettext_lazy("openings of a shop", "Sales"), "storefront", "sales.sale sales.saleentry"),
+        Line(_("Sale events"), "storefront", "sales.sale sales.saleentry"),
         Line(_("Products"), "inventory_2", "inventory.product inventory.stockmovement inventory.delivery"),
     ),
     _("Money"): (
         Line(_("Sales report"), "query_stats", page="report-sales", permissions=sales_report.PERMISSIONS),
         Line(_("Exports"), "download", page="report-exports", permissions=accounting_exports.PERMISSIONS),
-        Line(_("Approvals"), "how_to_reg", "shop.approval"),
     ),
     _("The shop"): (
         Line(
@@ -72,7 +82,10 @@ MENU = {
             permissions=("auth.view_user", "auth.view_group"),
             query="is_staff__exact=1",
         ),
-        Line(_("Engine room"), "build", " ".join(ENGINE_ROOM.values()), page="engine-room"),
+        Line(_("Who did what"), "history", "shop.journalline shop.approval"),
+        Line(
+            _("Engine room"), "build", " ".join([*ENGINE_ROOM.values(), *FOR_ENGINEERS]), page="engine-room"
+        ),
     ),
 }
 
@@ -116,8 +129,12 @@ def engine_room(request: HttpRequest) -> HttpResponseBase:
         ]
         for title, labels in ENGINE_ROOM.items()
     }
-    groups[_("Other")] = [*lists.values()]
-    shown = {"title": gettext("Engine room"), "groups": [group for group in groups.items() if group[1]]}
+    others = [lists.pop(label) | {"about": about} for label, about in FOR_ENGINEERS.items() if label in lists]
+    shown = {
+        "title": gettext("Engine room"),
+        "groups": [group for group in groups.items() if group[1]],
+        "for_engineers": [*others, *lists.values()],
+    }
     return admin_page(request, "backoffice/engine_room.html", shown)
 
 
@@ -146,7 +163,7 @@ def _lists(request: HttpRequest) -> dict[str, Link]:
     return {
         model._meta.label_lower: {
             "title": capfirst(model._meta.verbose_name_plural),
-            "link": reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"),
+            "link": reverse(view_of(model, "changelist")),
         }
         for model, page in admin.site._registry.items()
         if page.has_view_permission(request)

@@ -3,29 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
+from django.contrib.admin.utils import display_for_field, label_for_field, lookup_field
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
 from coupons.models import Campaign
-from foundation import clock
 from foundation.admin_base import display
 from foundation.lazy_texts import Text
-from sales.models import SaleEntry
-
-
-class Button(NamedTuple):
-    """A link to an action that the operator may take."""
-
-    title: str
-    address: str
-    icon: str
-    variant: str = "default"
-
 
 Section = dict[str, Any]
 """A part of a page, as the templates take it."""
@@ -39,6 +28,22 @@ def section(
     return {"title": title, "table": table, **more}
 
 
+def list_section(
+    request: HttpRequest, title: Text, rows: "QuerySet[Any]", hidden: str, **more: Any
+) -> Section:
+    """The rows in the columns of the admin's list of them, but for the `hidden` ones; the first is a link."""
+    pages: Any = admin.site.get_model_admin(rows.model)
+    names = [name for name in pages.get_list_display(request) if name not in hidden.split()]
+
+    def cell(name: Any, row: Model) -> object:
+        field, _attribute, value = lookup_field(name, row, pages)
+        text = display_for_field(value, field, "-") if field else value
+        return row_link(row, text) if name == names[0] else text
+
+    columns = {label_for_field(name, rows.model, pages): partial(cell, name) for name in names}
+    return section(title, rows.prefetch_related(*pages.list_prefetch_related), columns, **more)
+
+
 def may_view(request: HttpRequest, model: type[Model]) -> bool:
     """Whether the operator may see the rows of this model, as an admin page of it decides."""
     return bool(admin.ModelAdmin(model, admin.site).has_view_permission(request))
@@ -49,8 +54,8 @@ link = partial(display.link, look="fc-anywhere text-link underline")
 
 
 def row_link(row: Model, text: object = "") -> SafeString:
-    """A link to the admin's page of the row: its key, unless the link has another text."""
-    return link(text or row.pk, f"admin:{row._meta.app_label}_{row._meta.model_name}_change", row.pk)
+    """A link to the admin's page of the row: what it is called, unless the link has another text."""
+    return link(text or row, display.view_of(row), row.pk)
 
 
 def coupons_left(campaign: Campaign) -> str:
@@ -68,8 +73,3 @@ def instant(at: datetime | None) -> str:
 
 def number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
-
-
-def entry_status(entry: SaleEntry) -> str:
-    """The code of what the entry of a sale is now."""
-    return entry.status_at(clock.now()).value

@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS
-from django.db.models import Count, Model, QuerySet, Sum
+from django.db.models import Count, Model, Sum
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext, gettext_lazy as _
@@ -17,10 +16,10 @@ from django.views.decorators.http import require_GET
 
 from backoffice import list_exports, periods, sales_report, windows
 from backoffice.periods import DAY, Period
-from backoffice.sales_report import Amounts, Figures, PeriodForm
+from backoffice.sales_report import Amounts, Figures
 from foundation import clock
 from foundation.admin_base.actions import require_permission
-from foundation.admin_base.display import admin_page
+from foundation.admin_base.display import Context, admin_page
 from foundation.lazy_texts import Text
 from foundation.money import format_amount, format_number
 from inventory import selectors as stock_selectors
@@ -41,7 +40,7 @@ TOTALS = {
     "card_amount": _("of them paid by card"),
     "refunded_amount": _("− Refunds"),
     "net_amount": _("= Sales less refunds"),
-    "lost_amount": _("Lost sales, besides"),
+    "lost_amount": _("Lost sales (not included)"),
 }
 """The rows of the summary, in the order in which they are added up."""
 OF_ORDERS = ("units", "items_amount", "discount_amount", "total_amount", "points_amount", "card_amount")
@@ -66,8 +65,6 @@ LOST_SHOWN = ("lost_units", "lost_amount")
 Names = dict[Any, str]
 Row = tuple[str, int | None, list[str]]
 """The name and the id of a product or campaign, and its figures."""
-SumUp = Callable[[type[Model], str, Iterable[str]], Amounts]
-"""Counts the rows of a period, as `orders`, and sums columns of them."""
 
 
 @require_GET
@@ -79,7 +76,7 @@ def sales(request: HttpRequest) -> HttpResponseBase:
         "title": gettext("Sales by period"),
         "form": form,
         "is_valid": form.is_valid(),
-        "period": form.is_valid() and _period_of(form),
+        "period": form.is_valid() and Period(**form.cleaned_data),
         "named": periods.named(),
         "may_export": request.user.has_perm(list_exports.PERMISSION),
     }
@@ -93,11 +90,11 @@ def sales_figures(request: HttpRequest) -> HttpResponseBase:
     form = sales_report.read_period(request)
     if not form.is_valid():
         return sales_report.refusal_of(form)
-    read = partial(read_page, sales_report.figures_of(form), _period_of(form))
+    read = partial(read_page, sales_report.figures_of(form), Period(**form.cleaned_data))
     return windows.respond(request, "backoffice/sales_figures.html", read)
 
 
-def read_page(figures: Figures, period: Period) -> dict[str, Any]:
+def read_page(figures: Figures, period: Period) -> Context:
     """What the template of the figures shows."""
     figures.read()
     earlier = periods.before(period)
@@ -108,11 +105,13 @@ def read_page(figures: Figures, period: Period) -> dict[str, Any]:
     lost = figures.lost
     lost_products = windows.read_elsewhere(partial(stock_selectors.lost_by_product, *period))
     accounts = sum(lost[name] for name in LOST)
+    name_campaigns = partial(sales_report.campaign_names, without=gettext("Without a coupon"))
     return {
         "currency": settings.CURRENCY,
         "since": figures.since,
         "until": figures.until,
         "period": period,
+        "earlier": earlier,
         "shown_periods": [period, earlier],
         "is_cut": figures.until < clock.day_bounds(period.through)[1],
         "summary": _summarize(figures, period, earlier),
@@ -120,7 +119,7 @@ def read_page(figures: Figures, period: Period) -> dict[str, Any]:
         "bars": bars,
         "most": max(bars, key=lambda bar: bar[1]),
         "products": _rank(figures.by_product(), SHOWN, "sales_amount", _name_products),
-        "campaigns": _rank(figures.by_campaign(), SHOWN, "sales_amount", _name_campaigns),
+        "campaigns": _rank(figures.by_campaign(), SHOWN, "sales_amount", name_campaigns),
         "causes": [(title, lost[name], 100 * lost[name] // max(1, accounts)) for name, title in LOST.items()],
         "accounts": accounts,
         "lost_products": _rank(lost_products, LOST_SHOWN, LOST_SHOWN[-1], _name_products),
@@ -133,32 +132,14 @@ def read_page(figures: Figures, period: Period) -> dict[str, Any]:
     }
 
 
-def read_totals(sum_up: SumUp) -> Amounts:
+def read_totals(since: datetime, until: datetime, *, of_orders: Iterable[str] = OF_ORDERS) -> Amounts:
     """The totals of a period from whole orders and refunds, which are those of `Figures`."""
-    total = sum_up(Order, "paid_at", OF_ORDERS)
+    sum_up = partial(_sum, since, until)
+    total = sum_up(Order, "paid_at", of_orders)
     done = sum_up(Refund, "settled_at", ["amount"])["amount"]
     total["refunded_amount"] = done - sum_up(Refund, "failed_at", ["card_amount"])["card_amount"]
     total["sales_amount"] = total["total_amount"]
     total["net_amount"] = total["total_amount"] - total["refunded_amount"]
-    return total
-
-
-def sum_at_once(
-    since: datetime, until: datetime, model: type[Model], column: str, names: Iterable[str]
-) -> Amounts:
-    """By one statement."""
-    rows = model._base_manager.filter(**{f"{column}__gte": since, f"{column}__lt": until})
-    return Amounts(_sum(rows, names))
-
-
-def sum_by_windows(
-    since: datetime, until: datetime, model: type[Model], column: str, names: Iterable[str]
-) -> Amounts:
-    """By short statements, where reports are read from."""
-    rows = model._base_manager.all()
-    total = Amounts()
-    for window in windows.between(rows, column, since, until):
-        total.update(windows.read_elsewhere(partial(_sum, rows.filter(**window), names)))
     return total
 
 
@@ -170,9 +151,14 @@ def change_text(now: int, before: int) -> str:
     return f"{times - 1:+.0%}".replace("-", "−") if before else ""
 
 
-def _sum(rows: "QuerySet[Any]", names: Iterable[str], database: str = DEFAULT_DB_ALIAS) -> dict[str, int]:
+def _sum(since: datetime, until: datetime, model: type[Model], column: str, names: Iterable[str]) -> Amounts:
+    """The number of the rows of a period, as `orders`, and the sums of columns of them."""
+    rows = model._base_manager.all()
     sums = {name: Sum(name, default=0) for name in names}
-    return rows.using(database).aggregate(orders=Count("pk"), **sums)
+    total = Amounts()
+    for window in windows.between(rows, column, since, until):
+        total.update(windows.aggregate(rows.filter(**window), orders=Count("pk"), **sums))
+    return total
 
 
 def _summarize(figures: Figures, period: Period, earlier: Period) -> list[tuple[Text, str, str, str]]:
@@ -180,7 +166,7 @@ def _summarize(figures: Figures, period: Period, earlier: Period) -> list[tuple[
     since, end = clock.day_bounds(earlier.since)[0], clock.day_bounds(earlier.through)[1]
     if figures.until < clock.day_bounds(period.through)[1]:
         end = min(end, since + (figures.until - figures.since))
-    before = read_totals(partial(sum_by_windows, since, end))
+    before = read_totals(since, end)
     lost = windows.read_elsewhere(partial(stock_selectors.lost_on, *earlier))
     totals = figures.total()
     rows: list[tuple[Text, str, str, str]] = []
@@ -233,11 +219,3 @@ def _cells(row: Amounts, columns: Sequence[str]) -> list[str]:
 
 def _name_products(ids: set[Any]) -> Names:
     return {id: " ".join(names) for id, names in sales_report.products_of(ids).items()}
-
-
-def _name_campaigns(ids: set[Any]) -> Names:
-    return sales_report.campaign_names(ids) | {None: gettext("Without a coupon")}
-
-
-def _period_of(form: PeriodForm) -> Period:
-    return Period(**form.cleaned_data)

@@ -8,7 +8,7 @@ rest on the last line.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -19,7 +19,20 @@ from uuid import UUID
 
 from django import forms
 from django.conf import settings
-from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, Value, When
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Count,
+    Exists,
+    F,
+    Model,
+    OuterRef,
+    Q,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext, gettext_lazy as _
@@ -30,6 +43,7 @@ from backoffice.windows import Window
 from coupons.models import Campaign, Coupon
 from foundation import clock, form_fields, journal
 from foundation.admin_base.actions import require_permission
+from foundation.admin_base.display import Context
 from foundation.errors import Invalid
 from foundation.http import problems
 from foundation.lazy_texts import Text
@@ -68,6 +82,7 @@ MOVES = [
 
 Key = tuple[int, int | None]
 """A product, and the campaign whose coupon its orders used; None for orders without a coupon."""
+Pages = Iterator[Sequence[Sequence[Any]]]
 Amounts = Counter[str]
 """What was sold and refunded; amounts are in the currency's minor unit."""
 
@@ -106,11 +121,14 @@ class Figures:
             (Transfer, "at", self._add_entries),
             (Order, "placed_at", self._count_outcomes),
         ):
-            for window in windows.between(model._base_manager.all(), column, self.since, self.until):
+            for window in self.windows(model, column):
                 add(window)
         through = max(self.since, self.until - timedelta(microseconds=1))
         days = (clock.day_of(self.since), clock.day_of(through))
         self.lost = windows.read_elsewhere(partial(stock_selectors.lost_on, *days))
+
+    def windows(self, model: type[Model], column: str) -> Iterator[Window]:
+        return windows.between(model._base_manager.all(), column, self.since, self.until)
 
     def by_product(self) -> dict[int, Amounts]:
         return add_up((product_id, amounts) for (product_id, _), amounts in self.rows.items())
@@ -146,14 +164,14 @@ class Figures:
         return [(title, self.ledger[kind, WALLETS]) for kind, title in MOVES]
 
     def _add_sales(self, window: Window) -> None:
-        lines = OrderLine.objects.filter(**_of("order", window)).annotate(campaign=campaign_of("order"))
+        lines = OrderLine.objects.filter(**of("order", window)).annotate(campaign=campaign_of("order__"))
         sums = (Count("pk"), Sum("quantity"), Sum("line_amount"), Sum("discount_amount"))
         sold = lines.order_by().values_list("product_id", "campaign").annotate(*sums)
         for product_id, campaign_id, count, units, items, discount in windows.fetch(sold):
             row = self.rows[product_id, campaign_id]
             row.update(orders=count, units=units, items_amount=items, discount_amount=discount)
             row.update(dict.fromkeys(("sales_amount", "card_amount", "net_amount"), items - discount))
-        orders = Order.objects.filter(**window).annotate(campaign=campaign_of("")).order_by()
+        orders = Order.objects.filter(**window).annotate(campaign=campaign_of()).order_by()
         self.orders.update(dict(windows.fetch(orders.values_list("campaign").annotate(Count("pk")))))
         paid = lines.filter(order__points_amount__gt=0).order_by("order_id", "pk")
         columns = ("product_id", "campaign", F("line_amount") - F("discount_amount"))
@@ -173,10 +191,7 @@ class Figures:
             "refunded": Count("pk", filter=Q(refunded_amount__gt=0)),
             "disputed": Count("pk", filter=disputed),
         }
-        placed = Order.objects.filter(**window)
-        self.outcomes.update(
-            windows.read_elsewhere(lambda database: placed.using(database).aggregate(**counts))
-        )
+        self.outcomes.update(windows.aggregate(Order.objects.filter(**window), **counts))
 
     def _add_refunds(self, window: Window) -> None:
         for key, units, amount, points_amount in _read_refunds(window):
@@ -197,7 +212,7 @@ class Figures:
     def _add_entries(self, window: Window) -> None:
         wallets = When(account_id__gt=0, then=Value(WALLETS))
         account = Case(wallets, default=F("account_id"), output_field=BigIntegerField())
-        entries = Entry.objects.filter(**_of("transfer", window)).annotate(of=account).order_by()
+        entries = Entry.objects.filter(**of("transfer", window)).annotate(of=account).order_by()
         sums = windows.fetch(entries.values_list("transfer__kind", "of").annotate(Sum("amount")))
         for kind, account_id, amount in sums:
             self.ledger[kind, account_id] += amount
@@ -205,7 +220,7 @@ class Figures:
 
 def _read_refunds(window: Window) -> Iterator[tuple[Key, int, int, int]]:
     """The units, the amount and the points that refunds gave back of each line."""
-    refunds = Refund.objects.filter(**window).annotate(campaign=campaign_of("order")).order_by()
+    refunds = Refund.objects.filter(**window).annotate(campaign=campaign_of("order__")).order_by()
     campaigns = dict(windows.fetch(refunds.values_list("pk", "campaign")))
     lines = windows.read_elsewhere(partial(order_rows.read_refunds, campaigns))
     for line, amount, points_amount in refund_parts.split(lines):
@@ -222,15 +237,15 @@ def add_up(rows: Iterable[tuple[Any, Amounts]]) -> defaultdict[Any, Amounts]:
     return sums
 
 
-def _of(relation: str, window: Window) -> Window:
+def of(relation: str, window: Window) -> Window:
     """The window's conditions for rows that refer to the window's table."""
     return {f"{relation}__{condition}": instant for condition, instant in window.items()}
 
 
-def campaign_of(order: str) -> Subquery:
+def campaign_of(order: str = "") -> Subquery:
     """The campaign of the order's coupon: by its code, because a refund may have released the coupon."""
-    code = OuterRef(f"{order}__coupon_code" if order else "coupon_code")
-    return Subquery(Coupon.objects.filter(code=code).values("campaign_id")[:1])
+    coupons = Coupon.objects.filter(code=OuterRef(f"{order}coupon_code"))
+    return Subquery(coupons.values("campaign_id")[:1])
 
 
 class PeriodForm(forms.Form):
@@ -239,16 +254,16 @@ class PeriodForm(forms.Form):
     since = form_fields.DayField(label=_("Since"), widget=forms.DateInput(attrs={"type": "date"}))
     through = form_fields.DayField(label=_("Through"), widget=forms.DateInput(attrs={"type": "date"}))
 
-    def clean(self) -> dict[str, Any]:
-        days: dict[str, Any] = super().clean() or {}
+    def clean(self) -> Context:
+        days: Context = super().clean() or {}
         if not self.errors:
             first = days["since"]
             last = days["through"]
             if last < first:
-                raise forms.ValidationError(gettext("The last day is before the first: exchange them."))
+                raise forms.ValidationError(gettext("The last day is before the first. Swap them."))
             if last - first >= timedelta(days=LONGEST_DAYS):
                 raise forms.ValidationError(
-                    gettext("A report covers %(days)s days at most: choose fewer.") % {"days": LONGEST_DAYS}
+                    gettext("A report covers at most %(days)s days. Choose fewer.") % {"days": LONGEST_DAYS}
                 )
         return days
 
@@ -257,13 +272,29 @@ class PeriodForm(forms.Form):
 def sales_csv(request: HttpRequest) -> HttpResponseBase:
     """A row for each product and campaign, as CSV; it is journaled."""
     require_permission(request, *PERMISSIONS, list_exports.PERMISSION)
-    form = read_period(request)
+    return send(request, "sales", read_period(request), COLUMNS, _csv_pages)
+
+
+def send(
+    request: HttpRequest,
+    name: str,
+    form: PeriodForm,
+    columns: Sequence[str],
+    read: Callable[[Figures], Pages],
+) -> HttpResponseBase:
+    """What `read` has of the period as a file, which is journaled; or a refusal."""
     if not form.is_valid():
         return refusal_of(form)
     days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
-    note = partial(journal.note, what="report.exported", subject="report sales", after=days, is_internal=True)
-    name = "sales-{since}-{through}.csv".format(**days)
-    return windows.respond_csv(request, COLUMNS, _csv_pages(figures_of(form)), filename=name, note=note)
+    return windows.respond_csv(
+        request,
+        columns,
+        read(figures_of(form)),
+        filename="{name}-{since}-{through}.csv".format(name=name, **days),
+        note=partial(
+            journal.note, what="report.exported", subject=f"report {name}", after=days, is_internal=True
+        ),
+    )
 
 
 @require_GET
@@ -277,7 +308,7 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
     return windows.respond(request, "backoffice/ledger_balance.html", partial(_read_balance, id))
 
 
-def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
+def _csv_pages(figures: Figures) -> Pages:
     figures.read()
     products = products_of({product_id for product_id, _ in figures.rows})
     campaigns = campaign_names({campaign_id for _, campaign_id in figures.rows})
@@ -296,9 +327,9 @@ def products_of(ids: set[int]) -> dict[int, tuple[str, str]]:
     return {id: (sku, name) for id, sku, name in rows}
 
 
-def campaign_names(ids: set[int | None]) -> dict[int | None, str]:
+def campaign_names(ids: set[int | None], without: str = "") -> dict[int | None, str]:
     rows = Campaign.objects.filter(pk__in=[id for id in ids if id]).values_list("pk", "name")
-    return {None: "", **dict(windows.fetch(rows))}
+    return {None: without, **dict(windows.fetch(rows))}
 
 
 def figures_of(form: PeriodForm) -> Figures:
@@ -321,14 +352,11 @@ def refusal_of(form: PeriodForm) -> HttpResponseBase:
     return problems.from_error(Invalid(refused, errors=[])).to_django()
 
 
-def _read_balance(account_id: int) -> dict[str, Any]:
+def _read_balance(account_id: int) -> Context:
     """Sum the entries by short statements: the account caches no balance, and they grow without end."""
     own = Entry.objects.filter(account_id=account_id).order_by()
-    entries = 0
-    amount = 0
+    total = Amounts()
+    sums = {"entries": Count("pk"), "sum": Sum("amount", default=0)}
     for window in windows.between(own, "pk", rows=ENTRIES_AT_ONCE):
-        sums = own.filter(**window).values_list("account_id").annotate(Count("pk"), Sum("amount"))
-        for _account_id, number, sum_amount in windows.fetch(sums):
-            entries += number
-            amount += sum_amount
-    return {"amount": format_amount(amount), "entries": f"{entries:,}"}
+        total.update(windows.aggregate(own.filter(**window), **sums))
+    return {"amount": format_amount(total["sum"]), "entries": f"{total['entries']:,}"}

@@ -38,6 +38,7 @@ PAGES: dict[str, tuple[Callable[..., HttpResponseBase], str]] = {
     "reports/sales/figures/": (sales_page.sales_figures, "report-sales-figures"),
     "reports/sales/csv/": (sales_report.sales_csv, "report-sales-csv"),
     "reports/exports/": (accounting_exports.show, "report-exports"),
+    "reports/exports/sizes/": (accounting_exports.sizes, "report-exports-sizes"),
 }
 urlpatterns = [
     path("board/", include((BOARD, "board"))),

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
+from foundation.admin_base.display import Context
 from foundation.db import secondary, transactions
 from foundation.db.rows import present
 from foundation.http.pages import csv_format, large_responses
@@ -21,7 +22,7 @@ ROWS = 5_000
 """Of a window, besides those of its last instant."""
 
 
-def respond(request: HttpRequest, template: str, read: Callable[[], dict[str, Any]]) -> HttpResponseBase:
+def respond(request: HttpRequest, template: str, read: Callable[[], Context]) -> HttpResponseBase:
     """Read the context, and render the part of a page that its script (`late.js`) waits for."""
 
     def parts() -> Iterator[str]:
@@ -73,6 +74,11 @@ def fetch(rows: "QuerySet[Any, Any]") -> list[Any]:
     """The rows, by one statement outside a transaction."""
     found: list[Any] = read_elsewhere(lambda database: list(rows.using(database)))
     return found
+
+
+def aggregate(rows: "QuerySet[Any]", **sums: Any) -> dict[str, int]:
+    """The sums of the rows, by one statement outside a transaction."""
+    return read_elsewhere(lambda database: rows.using(database).aggregate(**sums))
 
 
 def read_elsewhere(work: Callable[[str], T]) -> T:

@@ -61,8 +61,11 @@ TICKETS_A_SECOND = 500
 MOST_SECONDS = 30
 
 
-class Campaigns(View):
+class CampaignView(View):
     resource = Resource.CAMPAIGNS
+
+
+class Campaigns(CampaignView):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -97,8 +100,7 @@ class Campaigns(View):
         return _created_response(request, campaign.pk, schemas.campaign_body(campaign, for_staff=True))
 
 
-class OneCampaign(View):
-    resource = Resource.CAMPAIGNS
+class OneCampaign(CampaignView):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -130,8 +132,7 @@ class OneCampaign(View):
         return Response(schemas.campaign_body(campaign, for_staff=True))
 
 
-class PauseCampaign(View):
-    resource = Resource.CAMPAIGNS
+class PauseCampaign(CampaignView):
     is_paused = True
 
     @extend_schema(
@@ -165,8 +166,7 @@ class ResumeCampaign(PauseCampaign):
     is_paused = False
 
 
-class CampaignCodes(View):
-    resource = Resource.CAMPAIGNS
+class CampaignCodes(CampaignView):
     is_one_transaction = False
 
     @extend_schema(
@@ -203,8 +203,7 @@ class CampaignCodes(View):
         return Response(added._asdict(), status=201)
 
 
-class CampaignEligibleAccounts(View):
-    resource = Resource.CAMPAIGNS
+class CampaignEligibleAccounts(CampaignView):
     is_one_transaction = False
 
     @extend_schema(
@@ -224,9 +223,7 @@ class CampaignEligibleAccounts(View):
         return Response(listed._asdict(), status=201)
 
 
-class OneCampaignCode(View):
-    resource = Resource.CAMPAIGNS
-
+class OneCampaignCode(CampaignView):
     @extend_schema(
         operation_id="renameCode",
         summary="Rename an available code (staff)",
@@ -249,8 +246,11 @@ async def _respond_waiting(request: Request, replay: Replay) -> JSONResponse:
     return _issued_response(request, queued)
 
 
-class Coupons(View):
+class CouponView(View):
     resource = Resource.COUPONS
+
+
+class Coupons(CouponView):
     limit = rate_limits.COUPONS
 
     @extend_schema(
@@ -336,9 +336,7 @@ class Coupons(View):
         return _issued_response(request, issued)
 
 
-class OneCoupon(View):
-    resource = Resource.COUPONS
-
+class OneCoupon(CouponView):
     @extend_schema(
         operation_id="getCoupon",
         summary="One coupon",
@@ -350,9 +348,7 @@ class OneCoupon(View):
         return Response(schemas.coupon_body(coupon))
 
 
-class OneQueueTicket(View):
-    resource = Resource.COUPONS
-
+class OneQueueTicket(CouponView):
     @extend_schema(
         operation_id="getQueueTicket",
         summary="One queue ticket",
@@ -392,9 +388,7 @@ class OneQueueTicket(View):
         return JSONResponse(schemas.ticket_body(queued), headers=_retry_after_header(queued))
 
 
-class VoidCoupon(View):
-    resource = Resource.COUPONS
-
+class VoidCoupon(CouponView):
     @extend_schema(
         operation_id="voidCoupon",
         summary="Make a coupon void (staff)",

@@ -46,7 +46,7 @@ def issued_is_counted(campaign_ids: Chosen = None) -> LawReport:
     # Each count is once in the statement, because each costs a scan of the coupons.
     is_within = Q(quantity__isnull=True) | Q(quantity__gte=F("issued") + F("confirming"))
     broken = campaigns.exclude(is_within, issued=F("counted"), confirming=F("awaited"))
-    return report("L1", count(Campaign.objects.all(), campaign_ids), offenders_of(broken.order_by("pk")))
+    return report("L1", count(Campaign.objects, campaign_ids), offenders_of(broken.order_by("pk")))
 
 
 def one_each_in_order() -> LawReport:
@@ -69,7 +69,7 @@ def positions_are_complete(campaign_ids: Chosen) -> LawReport:
     """L2 for campaigns: positions 1...issued, and no confirmation beside an account's coupon."""
     of_campaigns = within("campaign", campaign_ids)
     found = {*_gapped_campaigns().filter(of_campaigns), *_double_allocations().filter(of_campaigns)}
-    return report("L2", count(Campaign.objects.all(), campaign_ids), sorted(found))
+    return report("L2", count(Campaign.objects, campaign_ids), sorted(found))
 
 
 def none_is_repeated(coupon_ids: Chosen) -> LawReport:
@@ -80,7 +80,7 @@ def none_is_repeated(coupon_ids: Chosen) -> LawReport:
     )
     repeated = Coupon.objects.filter(is_repeated, within("pk", coupon_ids)).values_list("campaign", flat=True)
     found = sorted(set(repeated[:ROWS_LOOKED_AT]))
-    return report("L2", count(Coupon.objects.all(), coupon_ids), found[:OFFENDERS_REPORTED])
+    return report("L2", count(Coupon.objects, coupon_ids), found[:OFFENDERS_REPORTED])
 
 
 def pool_adds_up() -> LawReport:
@@ -103,19 +103,19 @@ def codes_are_counted(campaign_ids: Chosen) -> LawReport:
     """L3 for campaigns: as many codes are in the pool as were added, and the shared code is no other code."""
     lost = _campaigns_with_lost_codes().filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]
     taken = _campaigns_with_taken_shared_codes().filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]
-    return report("L3", count(Campaign.objects.all(), campaign_ids), sorted({*lost, *taken}))
+    return report("L3", count(Campaign.objects, campaign_ids), sorted({*lost, *taken}))
 
 
 def codes_fit_their_coupons(code_ids: Chosen) -> LawReport:
     """L3 for pool codes: the status and the coupon of each fit the coupon with that code."""
     misplaced = _misplaced_codes().filter(within("pk", code_ids))
-    return report("L3", count(PoolCode.objects.all(), code_ids), offenders_of(misplaced, kind="pool code"))
+    return report("L3", count(PoolCode.objects, code_ids), offenders_of(misplaced, kind="pool code"))
 
 
 def coupons_have_pool_codes(coupon_ids: Chosen) -> LawReport:
     """L3 for coupons: the code of a coupon whose campaign has a pool is from it."""
     without = _coupons_without_code().filter(within("pk", coupon_ids))
-    return report("L3", count(Coupon.objects.all(), coupon_ids), offenders_of(without, kind="coupon"))
+    return report("L3", count(Coupon.objects, coupon_ids), offenders_of(without, kind="coupon"))
 
 
 def held_by_one_order() -> LawReport:
@@ -132,7 +132,7 @@ def order_fits_status(coupon_ids: Chosen) -> LawReport:
     with_order = Coupon.objects.filter(within("pk", coupon_ids), order__isnull=False)
     shared = with_order.filter(Exists(others)).values_list("order", flat=True)[:OFFENDERS_REPORTED]
     astray = offenders_of(_astray_coupons().filter(within("pk", coupon_ids)), kind="coupon")
-    return report("L6", count(Coupon.objects.all(), coupon_ids), [*astray, *sorted(set(shared))])
+    return report("L6", count(Coupon.objects, coupon_ids), [*astray, *sorted(set(shared))])
 
 
 SUBJECTS = (

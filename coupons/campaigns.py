@@ -270,8 +270,8 @@ def partner_note(campaign: Campaign) -> str:
     if not number:
         return ""
     return ngettext(
-        "%(count)s slot is with the partner and may still become a coupon.",
-        "%(count)s slots are with the partner and may still become coupons.",
+        "%(count)s coupon waits for the partner's confirmation.",
+        "%(count)s coupons wait for the partner's confirmation.",
         number,
     ) % {"count": f"{number:,}"}
 

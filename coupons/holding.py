@@ -16,11 +16,13 @@ from foundation.db import open_transaction
 from foundation.db.stuck_rows import Row
 from foundation.journal import ActorContext
 
+Status = Coupon.Status
+
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
     """Mark this coupon as held by the order, in memory and in the journal: `rows.hold` writes it."""
-    _note("coupon.held", coupon, order_id=order_id, to=Coupon.Status.HELD, by=by)
-    coupon.status = Coupon.Status.HELD
+    _note("coupon.held", coupon, order_id=order_id, to=Status.HELD, by=by)
+    coupon.status = Status.HELD
 
 
 def locked_row(code: str) -> Row:
@@ -30,31 +32,31 @@ def locked_row(code: str) -> Row:
 
 def release(order_ids: Iterable[UUID]) -> int:
     """Release the coupons that these orders hold; returns how many. Repeating it does nothing."""
-    held = _lock_coupons_of_orders(order_ids, Coupon.Status.HELD)
-    return _change_status(held, "coupon.given_back", to=Coupon.Status.ISSUED)
+    held = _lock_coupons_of_orders(order_ids, Status.HELD)
+    return _change_status(held, "coupon.given_back", to=Status.ISSUED)
 
 
 def held_ids(order_ids: Iterable[UUID]) -> list[int]:
     """The ids of the coupons that these orders hold. The orders are locked, so they stay held."""
-    return rows.coupon_ids_of_orders(order_ids, Coupon.Status.HELD)
+    return rows.coupon_ids_of_orders(order_ids, Status.HELD)
 
 
 def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> int:
     """Redeem the coupons that these orders hold, of `held_ids`; returns how many. A repeat does nothing."""
-    held = _lock_coupons_of_orders(order_ids, Coupon.Status.HELD, ids=ids)
+    held = _lock_coupons_of_orders(order_ids, Status.HELD, ids=ids)
     open_transaction.count_after_commit(counters.count_redeemed, [coupon.campaign_id for coupon in held])
-    return _change_status(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
+    return _change_status(held, "coupon.redeemed", to=Status.REDEEMED)
 
 
 def reinstate(order_ids: Collection[UUID], *, now: datetime) -> int:
     """Reinstate the unexpired coupons that fully refunded orders redeemed; returns how many."""
-    redeemed = _lock_coupons_of_orders(order_ids, Coupon.Status.REDEEMED)
+    redeemed = _lock_coupons_of_orders(order_ids, Status.REDEEMED)
     usable_again = [coupon for coupon in redeemed if redemption.is_valid(coupon.expires_at, now)]
-    return _change_status(usable_again, "coupon.given_back", to=Coupon.Status.ISSUED)
+    return _change_status(usable_again, "coupon.given_back", to=Status.ISSUED)
 
 
 def _lock_coupons_of_orders(
-    order_ids: Iterable[UUID], status: Coupon.Status, *, ids: Sequence[int] | None = None
+    order_ids: Iterable[UUID], status: Status, *, ids: Sequence[int] | None = None
 ) -> list[Coupon]:
     """These orders' coupons of that status, locked in the order of their ids."""
     open_transaction.assert_inside()
@@ -64,7 +66,7 @@ def _lock_coupons_of_orders(
     return [coupon for coupon in coupons if coupon.status == status and coupon.order_id in wanted]
 
 
-def _change_status(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -> int:
+def _change_status(coupons: Sequence[Coupon], what: str, *, to: Status) -> int:
     """Set the status of these locked coupons, each with a line of the journal. Returns how many."""
     for coupon in coupons:
         _note(what, coupon, order_id=coupon.order_id, to=to)
@@ -72,7 +74,7 @@ def _change_status(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -
 
 
 def _note(
-    what: str, coupon: Coupon, *, order_id: UUID | None, to: Coupon.Status, by: ActorContext | None = None
+    what: str, coupon: Coupon, *, order_id: UUID | None, to: Status, by: ActorContext | None = None
 ) -> None:
     """Record it in the journal, not as an event: the order's own events inform the customer."""
     journal.note(

@@ -3,16 +3,23 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import CheckConstraint, F, Index, Q, TextChoices, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
 from coupons import eligibility, redemption
 from coupons.eligibility import CampaignState
 from coupons.redemption import Discount
-from foundation.fields import CreatedAtField, Dated, ExactCharField, uuid_key
+from foundation.fields import (
+    CreatedAtField,
+    Dated,
+    ExactCharField,
+    account_key,
+    optional_instant,
+    protected_key,
+    uuid_key,
+)
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -31,20 +38,20 @@ class Campaign(Dated):
     its own. If it `is_limited_to_products`, its discount counts over their lines alone.
     """
 
-    class CodeSource(models.TextChoices):
+    class CodeSource(TextChoices):
         GENERATED = "generated", _("generated")
         POOL = "pool", _("pool")
         SHARED = "shared", pgettext_lazy("code source", "shared")
 
-    class Eligible(models.TextChoices):
+    class Eligible(TextChoices):
         ALL = "all", _("all accounts")
         LISTED = "listed", _("listed accounts")
 
-    class DiscountType(models.TextChoices):
+    class DiscountType(TextChoices):
         AMOUNT = "amount", pgettext_lazy("discount", "amount")
         PERCENT = "percent", pgettext_lazy("discount", "percent")
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         SCHEDULED = "scheduled", _("scheduled")
         AWAITING_CODES = "awaiting_codes", _("awaiting codes")
         OPEN = "open", _("open")
@@ -65,8 +72,8 @@ class Campaign(Dated):
     confirming = models.PositiveBigIntegerField(_("confirming"), default=0, editable=False)
     version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
     opens_at = models.DateTimeField(_("opens at"))
-    closes_at = models.DateTimeField(_("closes at"), null=True, blank=True)
-    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True, editable=False)
+    closes_at = optional_instant(_("closes at"))
+    paused_at = optional_instant(_("paused at"), editable=False)
     code_source = models.CharField(
         _("code source"), max_length=16, choices=CodeSource, default=CodeSource.GENERATED
     )
@@ -90,40 +97,40 @@ class Campaign(Dated):
         verbose_name = _("campaign")
         verbose_name_plural = _("campaigns")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(quantity__gte=F("issued") + F("confirming")),
                 name="coupons_campaign_issued_within_quantity",
                 violation_error_message=_("The quantity can't be below what is issued."),
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(quantity__gte=1),
                 name="coupons_campaign_quantity_positive",
                 violation_error_message=_("The quantity must be 1 or more."),
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(closes_at__isnull=True) | Q(closes_at__gt=F("opens_at")),
                 name="coupons_campaign_closes_after_it_opens",
                 violation_error_message=_("The campaign must close after it opens."),
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(discount_type="amount", discount_value__gte=1)
                 | Q(discount_type="percent", discount_value__gte=1, discount_value__lte=100),
                 name="coupons_campaign_discount_makes_sense",
                 violation_error_message=_("A discount must be 1 or more, a percentage at most 100."),
             ),
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["shared_code"],
                 name="coupons_campaign_shared_code_is_unique",
                 violation_error_message=_("Another campaign has this shared code."),
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=~Q(code_source="shared") | Q(shared_code__isnull=False),
                 name="coupons_campaign_shared_one_has_its_code",
                 violation_error_message=_("A campaign with a shared code needs that code."),
             ),
         ]
         # Those that are not closed are few.
-        indexes = [models.Index(fields=["closes_at"], name="coupons_campaign_by_closing")]
+        indexes = [Index(fields=["closes_at"], name="coupons_campaign_by_closing")]
 
     def __str__(self) -> str:
         return self.name
@@ -174,30 +181,18 @@ class Campaign(Dated):
 
 def _campaign_key(related_name: str) -> "models.ForeignKey[Campaign, Campaign]":
     """The campaign of a row, without an index of its own: another one begins with it."""
-    return models.ForeignKey(
-        Campaign,
-        verbose_name=_("campaign"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name=related_name,
-    )
+    return protected_key(Campaign, _("campaign"), db_index=False, related_name=related_name)
 
 
 def _account_key(related_name: str = "+") -> "models.ForeignKey[User, User]":
     """The account of a row, without an index of its own: another one begins with it."""
-    return models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("account"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name=related_name,
-    )
+    return account_key(_("account"), db_index=False, related_name=related_name)
 
 
 class Coupon(models.Model):
     """One account's coupon of a campaign; "expired" is a condition on `expires_at`, not a status."""
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         ISSUED = "issued", _("issued")
         HELD = "held", _("held")
         REDEEMED = "redeemed", _("redeemed")
@@ -226,15 +221,15 @@ class Coupon(models.Model):
         verbose_name = _("coupon")
         verbose_name_plural = _("coupons")
         constraints = [
-            models.UniqueConstraint(fields=["code"], name="coupons_coupon_code_is_unique"),
-            models.UniqueConstraint(
+            UniqueConstraint(fields=["code"], name="coupons_coupon_code_is_unique"),
+            UniqueConstraint(
                 fields=["account", "campaign"], name="coupons_coupon_one_per_account_and_campaign"
             ),
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["campaign", "position"], name="coupons_coupon_one_per_position_of_campaign"
             ),
-            models.UniqueConstraint(fields=["order"], name="coupons_coupon_one_per_order"),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["order"], name="coupons_coupon_one_per_order"),
+            CheckConstraint(
                 condition=Q(status__in=["held", "redeemed"], order__isnull=False)
                 | Q(status__in=["issued", "void"], order__isnull=True),
                 name="coupons_coupon_order_says_who_holds_it",
@@ -242,8 +237,8 @@ class Coupon(models.Model):
         ]
         # For the lists of staff, which are in the order of the ids.
         indexes = [
-            models.Index(fields=["campaign", "status", "id"], name="coupons_coupon_of_campaign"),
-            models.Index(fields=["status", "id"], name="coupons_coupon_by_status"),
+            Index(fields=["campaign", "status", "id"], name="coupons_coupon_of_campaign"),
+            Index(fields=["status", "id"], name="coupons_coupon_by_status"),
         ]
 
     def __str__(self) -> str:
@@ -257,7 +252,7 @@ class Coupon(models.Model):
 class PoolCode(models.Model):
     """A code of a campaign's pool: in flight while a partner confirms it, then with its coupon."""
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         AVAILABLE = "available", pgettext_lazy("code", "available")
         IN_FLIGHT = "in_flight", _("in flight")
         ISSUED = "issued", _("issued")
@@ -280,14 +275,14 @@ class PoolCode(models.Model):
         verbose_name = _("pool code")
         verbose_name_plural = _("pool codes")
         constraints = [
-            models.UniqueConstraint(fields=["code"], name="coupons_poolcode_code_is_unique"),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["code"], name="coupons_poolcode_code_is_unique"),
+            CheckConstraint(
                 condition=Q(status__in=["available", "in_flight"], coupon__isnull=True)
                 | Q(status__in=["issued", "void"], coupon__isnull=False),
                 name="coupons_poolcode_only_available_ones_have_no_coupon",
             ),
         ]
-        indexes = [models.Index(fields=["campaign", "status", "id"], name="coupons_poolcode_available")]
+        indexes = [Index(fields=["campaign", "status", "id"], name="coupons_poolcode_available")]
 
     def __str__(self) -> str:
         return self.code
@@ -313,12 +308,12 @@ class Confirmation(models.Model):
         verbose_name = _("confirmation")
         verbose_name_plural = _("confirmations")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["account", "campaign"], name="coupons_confirmation_one_per_account_and_campaign"
             ),
-            models.UniqueConstraint(fields=["code"], name="coupons_confirmation_code_is_unique"),
+            UniqueConstraint(fields=["code"], name="coupons_confirmation_code_is_unique"),
         ]
-        indexes = [models.Index(fields=["campaign"], name="coupons_confirmation_campaign")]
+        indexes = [Index(fields=["campaign"], name="coupons_confirmation_campaign")]
 
     def __str__(self) -> str:
         return self.code
@@ -327,7 +322,7 @@ class Confirmation(models.Model):
 class QueueTicket(models.Model):
     """An account's position in the queue of a campaign with that strategy; `number` is its order."""
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         WAITING = "waiting", _("waiting")
         ISSUED = "issued", _("issued")
         SOLD_OUT = "sold_out", _("sold out")
@@ -354,15 +349,15 @@ class QueueTicket(models.Model):
         verbose_name = _("queue ticket")
         verbose_name_plural = _("queue tickets")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(status="issued", coupon__isnull=False)
                 | Q(status__in=["waiting", "sold_out", "failed"], coupon__isnull=True),
                 name="coupons_queueticket_only_issued_ones_have_a_coupon",
             )
         ]
         indexes = [
-            models.Index(fields=["campaign", "status", "number"], name="coupons_queueticket_line"),
-            models.Index(fields=["account", "campaign"], name="coupons_queueticket_account"),
+            Index(fields=["campaign", "status", "number"], name="coupons_queueticket_line"),
+            Index(fields=["account", "campaign"], name="coupons_queueticket_account"),
         ]
 
     def __str__(self) -> str:
@@ -382,9 +377,7 @@ class CampaignProduct(models.Model):
         verbose_name_plural = _("products of campaigns")
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(
-                fields=["campaign", "product"], name="coupons_campaignproduct_once_per_campaign"
-            )
+            UniqueConstraint(fields=["campaign", "product"], name="coupons_campaignproduct_once_per_campaign")
         ]
 
 
@@ -395,9 +388,7 @@ class EligibleAccount(models.Model):
     """
 
     campaign = _campaign_key("eligible_accounts")
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, verbose_name=_("account"), on_delete=models.PROTECT, related_name="+"
-    )
+    account = account_key(_("account"), related_name="+")
     added_at = CreatedAtField(verbose_name=_("added at"))
 
     class Meta:
@@ -406,9 +397,7 @@ class EligibleAccount(models.Model):
         # One right, to change a list: the rows have no pages of their own.
         default_permissions = ("add",)
         constraints = [
-            models.UniqueConstraint(
-                fields=["campaign", "account"], name="coupons_eligibleaccount_once_per_campaign"
-            )
+            UniqueConstraint(fields=["campaign", "account"], name="coupons_eligibleaccount_once_per_campaign")
         ]
 
 
@@ -429,6 +418,6 @@ class FirstOrderUse(models.Model):
         verbose_name_plural = _("first orders with a coupon")
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(fields=["account"], name="coupons_firstorderuse_one_per_account"),
-            models.UniqueConstraint(fields=["order"], name="coupons_firstorderuse_one_per_order"),
+            UniqueConstraint(fields=["account"], name="coupons_firstorderuse_one_per_account"),
+            UniqueConstraint(fields=["order"], name="coupons_firstorderuse_one_per_order"),
         ]

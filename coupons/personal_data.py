@@ -1,19 +1,19 @@
 """Personal data of coupons: how its rows belong to accounts, and what an erasure does to them."""
 
 from accounts.personal_data.erasure import PARTS, Part, named
-from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
+from accounts.personal_data.registry import REGISTRY, Erasure, PersonalData, kept_for_good
 from coupons.models import Confirmation, QueueTicket
 
 REGISTRY.update(
     {
-        "coupons.Coupon": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-        "coupons.PoolCode": PersonalData("coupon__account", Erasure.KEPT, FOR_GOOD),
+        "coupons.Coupon": kept_for_good("account"),
+        "coupons.PoolCode": kept_for_good("coupon__account"),
         "coupons.Confirmation": PersonalData("account", Erasure.OPEN, "until the partner has answered"),
         "coupons.EligibleAccount": PersonalData(
             "account", Erasure.DELETED, "until staff remove it from the list"
         ),
-        "coupons.FirstOrderUse": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-        "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+        "coupons.FirstOrderUse": kept_for_good("account"),
+        "coupons.QueueTicket": kept_for_good("account"),
         "coupons.Campaign": "what the shop offers, to everyone",
         "coupons.CampaignProduct": "which products a campaign is for, to everyone",
     }

@@ -14,7 +14,6 @@ Strategies that lock no row first write `if_unchanged`, by the campaign's versio
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
@@ -22,6 +21,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from coupons import slots
 from coupons.models import Campaign, CampaignProduct, Confirmation, Coupon, EligibleAccount, PoolCode
 from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.values import Values
 
 AccountIds = Collection[int]
 # Plain SQL, because every batch runs it, and batches of orders are small: the ORM takes longer to compile it
@@ -246,7 +246,7 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
 
 def set_status(coupons: Sequence[Coupon], status: Coupon.Status) -> int:
     """Set the status of these locked coupons; issued ones belong to no order. Returns how many."""
-    values: dict[str, Any] = {"status": status.value}
+    values: Values = {"status": status.value}
     if status == Coupon.Status.ISSUED:
         values["order_id"] = None
     condition = f"id IN ({bulk_sql.integer_list(coupon.pk for coupon in coupons)})"

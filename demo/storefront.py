@@ -8,12 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils import translation
-from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from accounts.demo_accounts import BUYER, BUYER_PASSWORD
 from foundation import money
-from foundation.admin_base.status_words import WORDS
+from foundation.admin_base.status_words import status_word
 from foundation.errors import NotFound
 from foundation.http import problems, views
 from foundation.lazy_texts import mark
@@ -42,7 +41,7 @@ def storefront(request: HttpRequest) -> HttpResponse:
     lines = render_to_string("storefront/texts.txt").splitlines()
     texts = dict(line.split(": ", 1) for line in lines if line)
     for kind, named in STATUSES.items():
-        texts |= {f"{kind}.{status}": gettext(WORDS[status]) for status in named.split()}
+        texts |= {f"{kind}.{status}": status_word(status) for status in named.split()}
     options = {
         "api": views.API_PREFIX.rstrip("/"),
         "brand": settings.UNFOLD["SITE_HEADER"],

@@ -1,13 +1,13 @@
 """The operators' pages of the event feed, and of what is delivered to webhook endpoints."""
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import chain
+from operator import attrgetter
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -24,9 +24,10 @@ from foundation.admin_base.actions import (
     ActionPreview,
     FormData,
     button,
-    run_for_selected,
+    calling,
+    list_action,
 )
-from foundation.admin_base.display import instant_text, status_label
+from foundation.admin_base.display import instant_text
 from foundation.admin_base.lists import RecordsAdmin, column, plain_column
 from foundation.admin_base.status_words import plain_text
 from foundation.errors import FirstcomeError, Rejected
@@ -57,7 +58,7 @@ class ReplayForm(ActionForm):
         required=False,
         widget=UnfoldAdminTextInputWidget,
         label=_("Before"),
-        help_text=_("A day or an instant, as above."),
+        help_text=_("A day or a time, as above."),
     )
     order = forms.UUIDField(
         required=False,
@@ -77,10 +78,10 @@ def _preview(dead: "QuerySet[WebhookDelivery]") -> ActionPreview:
     counts = dict(sorted(dead.order_by().values_list("type").annotate(number=Count("pk"))))
     total = sum(counts.values())
     if not total:
-        raise Rejected(gettext("Nothing to replay."))
-    question = ngettext("Replay %(count)s dead event?", "Replay %(count)s dead events?", total)
+        raise Rejected(gettext("Nothing matches, so nothing is sent again. Choose fewer conditions."))
+    question = ngettext("Send %(count)s event again?", "Send %(count)s events again?", total)
     if total > deliveries.MOST_RESENT:
-        question = gettext("Replay the oldest %(most)s of %(count)s dead events?")
+        question = gettext("Send the oldest %(most)s of %(count)s events again?")
     return ActionPreview(
         question % {"count": total, "most": deliveries.MOST_RESENT},
         facts=[(type, str(count)) for type, count in counts.items()],
@@ -104,9 +105,9 @@ def _replay(data: FormData) -> str:
     """Replay at most `MOST_RESENT`, and say what is left: a repeat finds those that are still dead."""
     ids = data["dead"].values_list("id", flat=True)[: deliveries.MOST_RESENT]
     queued = len(deliveries.resend_dead(list(ids), reason=data["reason"]))
-    text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": queued}
+    text = gettext("Events that are sent again: %(count)s. They arrive within seconds.") % {"count": queued}
     if left := data["dead"].count():
-        more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
+        more = gettext("Not delivered yet: %(left)s. Press the button again for the next %(next)s.")
         text += " " + more % {"left": left, "next": min(left, deliveries.MOST_RESENT)}
     return text
 
@@ -121,7 +122,7 @@ class FeedEventAdmin(RecordsAdmin):
     fields = ["type", "at", "feed_position", "event_id", "order_id", "data"]
 
     shown_type = plain_column("type", _("type"))
-    feed_position = column(_("position"), lambda row: row.feed_position)
+    feed_position = column(_("position"), attrgetter("feed_position"))
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[FeedEvent]":
         return runs.with_positions()
@@ -159,26 +160,22 @@ class WebhookDeliveryAdmin(RecordsAdmin):
     actions_list = ["replay_events"]
 
     what = column(_("type"), lambda row: plain_text(row.type or str(row)))
-    shown_status = column(_("status"), lambda row: status_label(row.status))
 
-    @admin.action(description=_("Send the selected deliveries again"), permissions=["resend"])
-    def resend(self, request: HttpRequest, selected: "QuerySet[WebhookDelivery]") -> HttpResponse | None:
-        return run_for_selected(request, selected, "resend", partial(self._resending, request))
-
-    def _resending(self, request: HttpRequest, rows: Sequence[WebhookDelivery]) -> Action:
+    @list_action(description=_("Send the selected deliveries again"), permissions=["resend"])
+    def resend(self, request: HttpRequest, rows: Sequence[WebhookDelivery]) -> Action:
         opened = list(chain.from_iterable(map(ranges.open_row, rows)))
         title = ngettext("Send %(count)s delivery again", "Send %(count)s deliveries again", len(opened))
         return Action(
             title=title % {"count": len(opened)},
-            description=_("Each is sent at once, with the same id, and then tried as a new one is."),
+            description=_("Each is sent at once. One that fails is tried again by itself."),
             submit=_("Send again"),
-            perform=lambda data: self._resend_rows(request, opened, data["reason"]),
+            perform=calling(self._resend_rows, request=request, rows=opened),
             rows=[(row, "") for row in rows],
         )
 
     def _resend_rows(self, request: HttpRequest, rows: Sequence[WebhookDelivery], reason: str) -> str:
         if len(rows) > MOST_SENT_AGAIN:
-            text = gettext("Nothing was done: at most %(most)s events are sent again at once.")
+            text = gettext("Nothing was done: that is too many. Send at most %(most)s events at a time.")
             raise Rejected(text % {"most": MOST_SENT_AGAIN}, code="too_many_deliveries")
         sent = 0
         for row in rows:
@@ -186,10 +183,10 @@ class WebhookDeliveryAdmin(RecordsAdmin):
                 deliveries.resend(endpoint_id=row.endpoint_id, delivery_id=row.pk, reason=reason)
                 sent += 1
             except FirstcomeError as error:
-                self.message_user(request, f"{row}: {error.detail}", level=messages.ERROR)
+                messages.error(request, f"{row}: {error.detail}")
                 if error.code == "endpoint_disabled":
                     break
-        return gettext("%(count)s are sent again.") % {"count": sent}
+        return gettext("Sent again: %(count)s.") % {"count": sent}
 
     def get_fields(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> list[str]:
         """Without the event, unless the operator may read events."""
@@ -199,16 +196,18 @@ class WebhookDeliveryAdmin(RecordsAdmin):
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(CHANGE_ENDPOINT)
 
-    @button(description=_("Replay dead events"), icon="replay", permissions=["shop.change_journalline"])
+    @button(
+        description=_("Send undelivered events again"), icon="replay", permissions=["shop.change_journalline"]
+    )
     def replay_events(self, request: HttpRequest) -> Action:
         """The oldest of those that match; the address may have the filter."""
         return Action(
-            title=_("Replay dead events"),
+            title=_("Send undelivered events again"),
             description=_(
-                "They are queued again and delivered within seconds, with what waits behind them in their "
-                "orders. Put right first why they were refused."
+                "The data platform gets them again within seconds, and later events of the same orders "
+                "too. First find out why it refused them."
             ),
-            submit=_("Replay"),
+            submit=_("Send again"),
             form_class=ReplayForm,
             initial={name: request.GET.get(name) for name in NAMES},
             preview=lambda data: _preview(data["dead"]),

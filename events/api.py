@@ -108,8 +108,11 @@ def _read(query: schemas.EventsQuery, after: reading.Cursor | None) -> reading.P
     )
 
 
-class WebhookEndpoints(View):
+class WebhookView(View):
     resource = Resource.WEBHOOKS
+
+
+class WebhookEndpoints(WebhookView):
     further_scopes = {"POST": READ_SCOPE}
 
     @extend_schema(
@@ -144,8 +147,7 @@ class WebhookEndpoints(View):
         return Response(schemas.new_endpoint_body(endpoint), status=201, headers={"Location": address})
 
 
-class OneWebhookEndpoint(View):
-    resource = Resource.WEBHOOKS
+class OneWebhookEndpoint(WebhookView):
     further_scopes = {"PATCH": READ_SCOPE}
 
     @extend_schema(
@@ -190,8 +192,7 @@ class OneWebhookEndpoint(View):
         return Response(status=204)
 
 
-class RotateWebhookSecret(View):
-    resource = Resource.WEBHOOKS
+class RotateWebhookSecret(WebhookView):
     further_scopes = {"POST": READ_SCOPE}
 
     @extend_schema(
@@ -209,9 +210,7 @@ class RotateWebhookSecret(View):
         return Response(schemas.new_endpoint_body(endpoints.rotate_secret(endpoint_id=endpoint_id)))
 
 
-class WebhookDeliveries(View):
-    resource = Resource.WEBHOOKS
-
+class WebhookDeliveries(WebhookView):
     @extend_schema(
         operation_id="listDeliveries",
         summary="The deliveries to a webhook endpoint, newest first (staff)",
@@ -227,9 +226,7 @@ class WebhookDeliveries(View):
         return paginate(request, rows, schemas.delivery_body, walk=partial(ranges.walk, rows))
 
 
-class ResendDelivery(View):
-    resource = Resource.WEBHOOKS
-
+class ResendDelivery(WebhookView):
     @extend_schema(
         operation_id="resendDelivery",
         summary="Send an event to a webhook endpoint again (staff)",
@@ -246,9 +243,7 @@ class ResendDelivery(View):
         return Response(schemas.delivery_body(row), status=202)
 
 
-class TestWebhookEndpoint(View):
-    resource = Resource.WEBHOOKS
-
+class TestWebhookEndpoint(WebhookView):
     @extend_schema(
         operation_id="testWebhookEndpoint",
         summary="Send a test to a webhook endpoint (staff)",

@@ -5,10 +5,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import models
+from django.db.models import CheckConstraint, Index, TextChoices, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
 from events import retries
-from foundation.fields import ExactCharField, uuid_key
+from foundation.fields import ExactCharField, optional_instant, uuid_key
 
 BUILT_IN = UUID(int=1)
 """The key of the endpoint that is the data platform, whose address and secret are settings."""
@@ -37,10 +38,8 @@ class FeedEvent(models.Model):
         verbose_name_plural = _("events")
         constraints = [
             # By it the sequencer finds what has no position yet.
-            models.UniqueConstraint(
-                fields=["position", "run_offset"], name="events_feedevent_one_run_per_position"
-            ),
-            models.UniqueConstraint(fields=["event_id"], name="events_feedevent_one_per_event_id"),
+            UniqueConstraint(fields=["position", "run_offset"], name="events_feedevent_one_run_per_position"),
+            UniqueConstraint(fields=["event_id"], name="events_feedevent_one_per_event_id"),
         ]
 
     def __str__(self) -> str:
@@ -65,7 +64,7 @@ class FeedState(models.Model):
         verbose_name = _("state of the event feed")
         verbose_name_plural = _("states of the event feed")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=models.Q(swept_position__gte=0)
                 & models.Q(swept_position__lte=models.F("last_position")),
                 name="events_feedstate_sweeps_given_positions",
@@ -89,17 +88,17 @@ class WebhookEndpoint(models.Model):
     pairs of a secret and the instant until which it signs as well.
     """
 
-    class Kind(models.TextChoices):
+    class Kind(TextChoices):
         PROGRAM = "program", _("program")
         DATA_PLATFORM = "data_platform", _("data platform, by a protocol of its own")
 
-    class DisabledBy(models.TextChoices):
+    class DisabledBy(TextChoices):
         STAFF = "staff", _("staff")
         FAILURES = "failures", _("days of failures")
         RIGHTS = "rights", _("a right that its owner lost")
 
     id = uuid_key()
-    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices, default=Kind.PROGRAM)
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind, default=Kind.PROGRAM)
     url = ExactCharField(_("url"), max_length=500)
     events = models.JSONField(_("events"))
     description = models.CharField(_("description"), max_length=255, blank=True)
@@ -112,23 +111,19 @@ class WebhookEndpoint(models.Model):
     api_key_id = models.BigIntegerField(_("API key id"), null=True, blank=True)
     position = models.BigIntegerField(_("position"), default=0)
     created_at = models.DateTimeField(_("created at"))
-    failing_since = models.DateTimeField(
-        _("failing since"), null=True, blank=True, help_text=_("Since when nothing was delivered.")
-    )
+    failing_since = optional_instant(_("failing since"), help_text=_("Since when nothing was delivered."))
     failures = models.PositiveIntegerField(_("failures"), default=0, help_text=_("In a row."))
-    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
-    disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True)
-    disabled_by = models.CharField(
-        _("disabled by"), max_length=8, choices=DisabledBy.choices, blank=True, default=""
-    )
+    next_attempt_at = optional_instant(_("next attempt at"))
+    disabled_at = optional_instant(_("disabled at"))
+    disabled_by = models.CharField(_("disabled by"), max_length=8, choices=DisabledBy, blank=True, default="")
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
-    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
+    leased_until = optional_instant(_("leased until"))
 
     class Meta:
         verbose_name = _("webhook endpoint")
         verbose_name_plural = _("webhook endpoints")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=models.Q(kind="data_platform") | ~models.Q(secret=""),
                 name="events_webhookendpoint_programs_have_a_secret",
             )
@@ -158,7 +153,7 @@ class WebhookDelivery(models.Model):
     again also when the feed has it no more. Age and retention count from `created_at`.
     """
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         PENDING = retries.Status.PENDING, _("pending")
         DELIVERED = retries.Status.DELIVERED, _("Delivered")
         FAILED = retries.Status.FAILED, pgettext_lazy("a delivery", "given up")
@@ -177,39 +172,35 @@ class WebhookDelivery(models.Model):
     order_id = models.UUIDField(_("order id"), null=True, blank=True)
     type = models.CharField(_("type"), max_length=64)
     payload = models.JSONField(_("payload"), null=True, blank=True)
-    status = models.CharField(_("status"), max_length=10, choices=Status.choices)
+    status = models.CharField(_("status"), max_length=10, choices=Status)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    next_attempt_at = optional_instant(_("next attempt at"))
     response_status = models.PositiveSmallIntegerField(_("response status"), null=True, blank=True)
-    refused_at = models.DateTimeField(
+    refused_at = optional_instant(
         _("refused at"),
-        null=True,
-        blank=True,
         help_text=_("Since when the data platform refuses it for good, with the same status each time."),
     )
     error = models.CharField(_("error"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("created at"), db_index=True)
-    delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)
+    delivered_at = optional_instant(_("delivered at"))
 
     class Meta:
         verbose_name = _("webhook delivery")
         verbose_name_plural = _("webhook deliveries")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=models.Q(status="pending", next_attempt_at__isnull=False, delivered_at__isnull=True)
                 | models.Q(status="delivered", next_attempt_at__isnull=True, delivered_at__isnull=False)
                 | models.Q(status="failed", next_attempt_at__isnull=True, delivered_at__isnull=True),
                 name="events_webhookdelivery_pending_has_next_attempt",
             ),
-            models.UniqueConstraint(
-                fields=["endpoint", "event_id"], name="events_webhookdelivery_one_per_event"
-            ),
+            UniqueConstraint(fields=["endpoint", "event_id"], name="events_webhookdelivery_one_per_event"),
         ]
         indexes = [
-            models.Index(fields=["endpoint", "status", "id"], name="events_webhookdelivery_status"),
-            models.Index(fields=["endpoint", "status", "next_attempt_at"], name="events_webhookdelivery_due"),
-            models.Index(fields=["endpoint", "order_id"], name="events_webhookdelivery_order"),
-            models.Index(fields=["endpoint", "position"], name="events_webhookdelivery_place"),
+            Index(fields=["endpoint", "status", "id"], name="events_webhookdelivery_status"),
+            Index(fields=["endpoint", "status", "next_attempt_at"], name="events_webhookdelivery_due"),
+            Index(fields=["endpoint", "order_id"], name="events_webhookdelivery_order"),
+            Index(fields=["endpoint", "position"], name="events_webhookdelivery_place"),
         ]
 
     def __str__(self) -> str:

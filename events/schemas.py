@@ -1,7 +1,7 @@
 """The bodies of the event feed, of webhook endpoints and of their deliveries."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -12,6 +12,7 @@ from foundation.http.json_format import JsonObject
 from foundation.http.openapi import api_doc
 from foundation.http.validation import UNCHANGED, ChangeInput, Input, Query, body
 from foundation.outbound import public_addresses
+from foundation.values import Values
 
 
 class EventsQuery(api_doc.SizedQuery):
@@ -27,7 +28,7 @@ class FeedEventBody(BaseModel):
     id: UUID
     type: str
     at: datetime
-    data: dict[str, Any]
+    data: Values
 
 
 class FeedPageBody(BaseModel):

@@ -1,22 +1,31 @@
 """Admin pages of idempotency keys, transactions, laws and the journal."""
 
-from django.conf import settings
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
-from django.utils.text import format_lazy
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from foundation import literals
+from foundation.admin_base import history
 from foundation.admin_base.classes import ReadOnlyMixin
-from foundation.admin_base.display import actor_text, status_label
-from foundation.admin_base.lists import RecordsAdmin, WordFilter, choice_filter, column, plain_column
-from foundation.form_fields import DayOrInstantField
+from foundation.admin_base.display import actor_text, instant_text, status_label, stored_text
+from foundation.admin_base.lists import (
+    EVERYTHING,
+    DaysFilter,
+    RecordsAdmin,
+    WordFilter,
+    choice_filter,
+    column,
+)
 from foundation.http import keyset_pages
 from foundation.journal import Actor
 from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
@@ -101,13 +110,23 @@ class ActorFilter(WordFilter):
 
 
 class WhatFilter(WordFilter):
-    """What happened: a whole name, or a prefix, `product.` for all changes of products.
+    """What happened, chosen from a list; an address may have a prefix, `product.` for all of products.
 
     The lines of a name are sorted by their index. Those of a prefix have to be sorted, if they are few.
     """
 
-    title = _("What happened: order.paid, or order. for everything about orders")
+    title = _("What happened")
     parameter_name = "happened"
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        known = dict(history.choices())
+        used = self.value() or ""
+        listed = [("", gettext("All")), *known.items(), *([(used, used)] if used not in known else [])]
+        form = forms.Form({self.parameter_name: used})
+        form.fields[self.parameter_name] = forms.ChoiceField(
+            choices=listed, required=False, label=self.title, widget=UnfoldAdminSelectWidget
+        )
+        yield {"form": form}
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
         table = JournalLine.objects.using(lines.db)
@@ -121,51 +140,46 @@ class WhatFilter(WordFilter):
         return lines.filter(**begins)
 
 
-class SinceFilter(WordFilter):
-    """A day or a time of the shop's zone. Other text doesn't filter, and a message says so."""
-
-    title = format_lazy(_("Since: 2026-11-21, or 2026-11-21 14:30 ({zone})"), zone=settings.SHOP_TIME_ZONE)
-    parameter_name = "since"
-    lookup = "at__gte"
-
-    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
-        try:
-            return lines.filter(**{self.lookup: DayOrInstantField().clean(word)})
-        except ValidationError:
-            text = gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
-            messages.warning(request, text % {"word": word})
-            return lines
-
-
-class BeforeFilter(SinceFilter):
-    title = _("Before: a day or an instant, as above")
-    parameter_name = "before"
-    lookup = "at__lt"
-
-
-ACTOR_KINDS = {kind.value: (kind.label, Q(actor=kind)) for kind in JournalLine.Actor}
+ACTOR_KINDS: Any = {
+    kind.value: (kind.label, Q(actor=kind)) for kind in (Actor.STAFF, Actor.SYSTEM, Actor.ACCOUNT, Actor.ANON)
+} | {EVERYTHING: (_("All"), Q())}
 
 
 @admin.register(JournalLine)
 class JournalLineAdmin(RecordsAdmin):
-    """The journal, newest first. It is large, so all filters use indexes."""
+    """The journal, newest first, with what staff did. It is large, so all filters use indexes."""
 
-    list_display = ["at", "shown_what", "shown_subject", "actor_label", "detail"]
+    list_display = ["moment", "shown_what", "shown_subject", "actor_label", "shown_detail"]
     exported = ["at", "what", "subject", "actor_label", "order_id", "detail"]
     technical = ["what", "subject", "reference", "request_id", "traceparent"]
     list_filter = [
         ActorFilter,
         WhatFilter,
-        SinceFilter,
-        BeforeFilter,
-        choice_filter(_("kind of actor"), "actor__exact", ACTOR_KINDS),
+        ("at", DaysFilter),
+        choice_filter(_("who"), "actor__exact", ACTOR_KINDS, opened_with=lambda: Actor.STAFF.value),
     ]
     unindexed_filters = {"actor__exact"}
-    ordering_of_filters = {"since": ["-at", "-id"], "before": ["-at", "-id"]}
+    ordering_of_filters = dict.fromkeys(["at_from", "at_to"], ("-at", "-id"))
     list_filter_submit = True
+    list_before_template = "admin_base/chips.html"
     search_fields = ["order_id", "subject"]
     search_help_text = _("An order's id, or a subject: product 7")
 
+    moment = column(_("at"), lambda line: instant_text(line.at))
     actor_label = column(_("by"), actor_text)
-    shown_what = plain_column("what", _("what"))
-    shown_subject = plain_column("subject", _("subject"))
+    shown_what = column(_("what"), lambda line: history.happened_text(line.what))
+    shown_subject = column(_("about"), lambda line: getattr(line, "about", line.subject))
+    shown_detail = column(_("detail"), lambda line: stored_text(line.detail))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        found = super().get_changelist_instance(request)
+        history.name_subjects(request, getattr(found, "result_list", ()))
+        found.chips = list(found.filter_specs[-1].choices(found))
+        return found
+
+    def row_title(self, row: JournalLine) -> str:
+        return history.happened_text(row.what)
+
+    def search(self, rows: JournalLines, term: str) -> JournalLines:
+        """What is asked for of an order is all of it."""
+        return super().search(rows, term.removeprefix("order "))

@@ -1,9 +1,10 @@
 """Acts that one operator asks for and another decides."""
 
 from django.db import models
+from django.db.models import CheckConstraint, TextChoices
 from django.utils.translation import gettext, gettext_lazy as _
 
-from foundation.fields import ExactCharField
+from foundation.fields import ExactCharField, optional_instant
 
 
 class Approval(models.Model):
@@ -13,7 +14,7 @@ class Approval(models.Model):
     `account_id` is the account that benefits. An operator who works by commands has a name and no account.
     """
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         WAITING = "waiting", _("waiting")
         APPROVED = "approved", _("approved")
         REFUSED = "refused", _("refused")
@@ -33,21 +34,21 @@ class Approval(models.Model):
     decider_id = models.BigIntegerField(_("decider id"), null=True, blank=True)
     decider_name = models.CharField(_("decided by"), max_length=150, blank=True)
     answer = models.CharField(_("answer"), max_length=255, blank=True)
-    decided_at = models.DateTimeField(_("decided at"), null=True, blank=True)
+    decided_at = optional_instant(_("decided at"))
     outcome = models.CharField(_("outcome"), max_length=255, blank=True)
 
     class Meta:
         verbose_name = _("approval")
         verbose_name_plural = _("approvals")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=models.Q(status="waiting", decided_at__isnull=True, decider_id__isnull=True)
                 | models.Q(
                     status__in=["approved", "refused"], decided_at__isnull=False, decider_id__isnull=False
                 ),
                 name="shop_approval_decided_ones_have_a_decider",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=~models.Q(status="approved")
                 | models.Q(asker_id__isnull=True)
                 | ~models.Q(decider_id=models.F("asker_id")),

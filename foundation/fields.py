@@ -1,16 +1,21 @@
 """Model fields that behave the same on every database, and those that several models have."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from foundation import clock
+from foundation.values import Values
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
     from django_stubs_ext import StrOrPromise
+
+Row = TypeVar("Row", bound=models.Model)
 
 
 class ExactCharField(models.CharField):
@@ -19,7 +24,7 @@ class ExactCharField(models.CharField):
     For codes, keys and other identifiers; ASCII only.
     """
 
-    def db_parameters(self, connection: Any) -> dict[str, Any]:
+    def db_parameters(self, connection: Any) -> Values:
         parameters = super().db_parameters(connection)
         if connection.vendor == "mysql":
             parameters["collation"] = "utf8mb4_bin"
@@ -72,3 +77,20 @@ def uuid_key(name: "StrOrPromise | None" = None) -> "models.UUIDField[Any, Any]"
     `name` is what people read, where the field's own name is not `id`.
     """
     return models.UUIDField(name, primary_key=True, default=uuid7, editable=False)
+
+
+def optional_instant(
+    name: "StrOrPromise", **options: Any
+) -> "models.DateTimeField[datetime | None, datetime | None]":
+    """An instant that has not come yet, or never comes, while it is null."""
+    return models.DateTimeField(name, null=True, blank=True, **options)
+
+
+def protected_key(to: type[Row], name: "StrOrPromise", **options: Any) -> "models.ForeignKey[Row, Row]":
+    """The key of a row that can't be deleted before this one."""
+    return models.ForeignKey(to, verbose_name=name, on_delete=models.PROTECT, **options)
+
+
+def account_key(name: "StrOrPromise", **options: Any) -> "models.ForeignKey[User, User]":
+    """The key of an account: accounts are erased, and never deleted."""
+    return models.ForeignKey(settings.AUTH_USER_MODEL, verbose_name=name, on_delete=models.PROTECT, **options)

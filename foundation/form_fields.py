@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 from django import forms
 from django.conf import settings
 from django.db import models
-from django.utils.text import capfirst
+from django.utils.text import format_lazy
 from django.utils.translation import gettext, gettext_noop
 from unfold.widgets import INPUT_CLASSES, UnfoldAdminIntegerFieldWidget
 
 from foundation import literals
+from foundation.values import Values
 
 
 class _StrictField(forms.Field):
@@ -34,6 +35,20 @@ class WholeNumberField(_StrictField, forms.IntegerField):
     read = staticmethod(literals.whole_number)
 
 
+class MinutesField(WholeNumberField):
+    """Minutes, for a column of seconds."""
+
+    widget = UnfoldAdminIntegerFieldWidget(attrs={"step": "any"})
+    read = staticmethod(lambda text: round(60 * literals.decimal_number(text)))
+
+    def prepare_value(self, value: Any) -> Any:
+        return f"{value / 60:g}" if isinstance(value, int) else value
+
+    def widget_attrs(self, widget: forms.Widget) -> Values:
+        """Without the bounds, which are seconds."""
+        return {}
+
+
 class DayField(_StrictField, forms.DateField):
     """A day, as the browser's control for it sends it."""
 
@@ -49,10 +64,16 @@ class InstantInput(forms.DateTimeInput):
         js = ("admin_base/instants.js",)
 
     def __init__(self, attrs: Any = None) -> None:
-        own = {"type": "datetime-local", "step": "1", "class": " ".join(INPUT_CLASSES)}
-        super().__init__(own | (attrs or {}), format="%Y-%m-%dT%H:%M:%S")
+        # With a last day the browser takes a year of four digits, and with this step no seconds.
+        own = {"type": "datetime-local", "step": "60", "max": "9999-12-30T23:59"}
+        super().__init__(own | {"class": " ".join(INPUT_CLASSES)} | (attrs or {}), format="%Y-%m-%dT%H:%M:%S")
 
-    def build_attrs(self, base_attrs: Any, extra_attrs: Any = None) -> dict[str, Any]:
+    def format_value(self, value: Any) -> str | None:
+        """The browser shows seconds only where there are some."""
+        text = super().format_value(value)
+        return text[:16] if text and text[16:] == ":00" else text
+
+    def build_attrs(self, base_attrs: Any, extra_attrs: Any = None) -> Values:
         words = {f"data-{name}": gettext(word) for name, word in INSTANT_WORDS.items()}
         return super().build_attrs(base_attrs, extra_attrs) | words | {"data-zone": settings.SHOP_TIME_ZONE}
 
@@ -73,10 +94,15 @@ INSTANT_WORDS = {
 
 
 class InstantField(_StrictField, forms.DateTimeField):
-    """RFC 3339, or a day and a time in the page's time zone as the browser's control sends them."""
+    """RFC 3339, or a day and a time in the page's time zone, which the label names, as the browser's control
+    sends them.
+    """
 
     widget = InstantInput
     read = staticmethod(literals.instant_or_wall_time)
+
+    def __init__(self, *, label: Any = "", **options: Any) -> None:
+        super().__init__(label=format_lazy("{} ({})", label, settings.SHOP_TIME_ZONE), **options)
 
 
 class DayOrInstantField(_StrictField, forms.DateTimeField):
@@ -85,13 +111,11 @@ class DayOrInstantField(_StrictField, forms.DateTimeField):
     read = staticmethod(literals.day_or_instant)
 
 
-def strict_options(field: "models.Field[Any, Any]") -> dict[str, Any]:
-    """The arguments of a model field's form field that make it strict; an instant's says its time zone."""
+def strict_options(field: "models.Field[Any, Any]") -> Values:
+    """The arguments of a model field's form field that make it strict."""
     if isinstance(field, models.IntegerField):
         return {"form_class": WholeNumberField}
     if isinstance(field, models.DateTimeField):
-        label = f"{capfirst(field.verbose_name)} ({settings.SHOP_TIME_ZONE})"
-        options = {"form_class": InstantField, "widget": InstantInput, "label": label}
         # Django carries a hidden one where the model's default is a function.
-        return options | {"show_hidden_initial": False}
+        return {"form_class": InstantField, "widget": InstantInput, "show_hidden_initial": False}
     return {}

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, ParamSpec
+from typing import NamedTuple, ParamSpec
 from uuid import UUID
 
 import orjson
@@ -20,6 +20,7 @@ from foundation import clock
 from foundation.db import bulk_sql, open_transaction
 from foundation.models import JournalLine
 from foundation.observability import logs, tracing
+from foundation.values import GivenValues
 
 P = ParamSpec("P")
 Actor = JournalLine.Actor
@@ -56,7 +57,7 @@ RECORDERS: list[Callable[[Sequence[NewJournalLine]], None]] = []
 """Called with the lines that are noted, in the transaction in which they are."""
 
 
-Facts = Mapping[str, Any] | None
+Facts = GivenValues | None
 """What a line says of its subject before or after a change."""
 
 

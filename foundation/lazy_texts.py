@@ -12,6 +12,8 @@ from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import trans_real
 
+from foundation.values import Values
+
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text, StrPromise
 else:
@@ -57,7 +59,7 @@ def mark(message: str, **values: Any) -> "StrPromise":
     return cast("StrPromise", LazyText(partial(_fill, message, values)))
 
 
-def _fill(message: str, values: dict[str, Any], language: str) -> str:
+def _fill(message: str, values: Values, language: str) -> str:
     text = look_up(message, language)
     return (
         text.format(**{name: render(value, language) for name, value in values.items()}) if values else text

@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from django.conf import settings
 from django.db import models
+from django.db.models import CheckConstraint, Index, TextChoices, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
 from foundation import approval_models  # noqa: F401
-from foundation.fields import ExactCharField
+from foundation.fields import ExactCharField, account_key, optional_instant
 
 
 class IdempotencyKey(models.Model):
@@ -17,13 +17,7 @@ class IdempotencyKey(models.Model):
     settled. The key is stored as its SHA-256, so that collations and lengths don't matter.
     """
 
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="+",
-        verbose_name=_("account"),
-    )
+    account = account_key(_("account"), db_index=False, related_name="+")
     key_hash = ExactCharField(_("key hash"), max_length=64)
     fingerprint = ExactCharField(_("fingerprint"), max_length=64)
     reference = models.UUIDField(_("reference"), null=True, blank=True)
@@ -36,10 +30,8 @@ class IdempotencyKey(models.Model):
         verbose_name = _("idempotency key")
         verbose_name_plural = _("idempotency keys")
         constraints = [
-            models.UniqueConstraint(
-                fields=["account", "key_hash"], name="shop_idempotencykey_one_effect_per_key"
-            ),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["account", "key_hash"], name="shop_idempotencykey_one_effect_per_key"),
+            CheckConstraint(
                 condition=models.Q(status__isnull=False) | models.Q(reference__isnull=False),
                 name="shop_idempotencykey_has_answer_or_reference",
             ),
@@ -70,7 +62,7 @@ class JournalLine(models.Model):
     account is erased the names and addresses of the person (`foundation.pseudonyms`).
     """
 
-    class Actor(models.TextChoices):
+    class Actor(TextChoices):
         ACCOUNT = "account", _("Account")
         STAFF = "staff", _("Staff")
         SYSTEM = "system", pgettext_lazy("an actor", "System")
@@ -103,16 +95,16 @@ class JournalLine(models.Model):
         # The admin's lists are of all apps, and each export is a line here.
         permissions = [("export_list", "Can export the lists that it can view as CSV")]
         indexes = [
-            models.Index(fields=["order_id", "what"], name="shop_journalline_of_order_what"),
-            models.Index(fields=["subject", "id"], name="shop_journalline_of_subject"),
+            Index(fields=["order_id", "what"], name="shop_journalline_of_order_what"),
+            Index(fields=["subject", "id"], name="shop_journalline_of_subject"),
             # For the operators' searches; pages show the newest lines first.
-            models.Index(fields=["actor_id", "id"], name="shop_journalline_of_actor"),
-            models.Index(fields=["what", "id"], name="shop_journalline_of_what"),
-            models.Index(fields=["at"], name="shop_journalline_by_instant"),
+            Index(fields=["actor_id", "id"], name="shop_journalline_of_actor"),
+            Index(fields=["what", "id"], name="shop_journalline_of_what"),
+            Index(fields=["at"], name="shop_journalline_by_instant"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.what} {self.at:%Y-%m-%d %H:%M:%S}".replace("_", " ")
+        return self.what.replace("_", " ")
 
 
 class LawStatus(models.Model):
@@ -133,12 +125,8 @@ class LawStatus(models.Model):
     suspects = models.JSONField(_("suspects"), default=list, blank=True)
     is_incomplete = models.BooleanField(_("is incomplete"), default=False)
     since = models.DateTimeField(_("since"), help_text=_("Since when it holds, or is broken."))
-    checked_at = models.DateTimeField(
-        _("checked at"), null=True, blank=True, help_text=_("The start of the latest audit of it.")
-    )
-    full_at = models.DateTimeField(
-        _("full at"), null=True, blank=True, help_text=_("The start of the latest full audit of it.")
-    )
+    checked_at = optional_instant(_("checked at"), help_text=_("The start of the latest audit of it."))
+    full_at = optional_instant(_("full at"), help_text=_("The start of the latest full audit of it."))
     took = models.DurationField(
         _("took"), default=timedelta(0), help_text=_("How long the latest audit checked it.")
     )
@@ -162,14 +150,10 @@ class AuditState(models.Model):
     """
 
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
-    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
+    leased_until = optional_instant(_("leased until"))
     marks = models.JSONField(_("marks"), default=list, blank=True)
-    audited_at = models.DateTimeField(
-        _("audited at"), null=True, blank=True, help_text=_("The start of the latest audit.")
-    )
-    full_at = models.DateTimeField(
-        _("full at"), null=True, blank=True, help_text=_("The start of the latest full audit.")
-    )
+    audited_at = optional_instant(_("audited at"), help_text=_("The start of the latest audit."))
+    full_at = optional_instant(_("full at"), help_text=_("The start of the latest full audit."))
     progress = models.JSONField(_("progress"), null=True, blank=True)
 
     class Meta:

@@ -1,7 +1,7 @@
 """Amounts as people read them: integers in the currency's minor unit become text with its digits."""
 
 from django.conf import settings
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 
 # The digits after the point of ISO 4217, list one (https://www.six-group.com/en/products-services/
 # financial-information/market-reference-data/data-standards.html); all other currencies have two.
@@ -23,7 +23,8 @@ def digits_of(currency: str) -> int:
 def format_amount(amount: int, currency: str = "") -> str:
     """Such as `12,500 KRW` or `-3.20 EUR`; without a currency it is that of the shop."""
     named = currency or settings.CURRENCY
-    return f"{format_number(amount, named)} {named}"
+    unit = "원" if named == "KRW" and get_language() == "ko" else f" {named}"
+    return f"{format_number(amount, named)}{unit}"
 
 
 def parse_amount(text: str) -> int:
@@ -38,7 +39,10 @@ def parse_amount(text: str) -> int:
 
 
 def minor_unit_help() -> str:
-    return gettext("In the currency's minor unit: 1000 is %(amount)s.") % {"amount": format_amount(1000)}
+    """The unit in which amounts of the shop's currency are entered."""
+    if not digits_of(settings.CURRENCY):
+        return gettext("In %(currency)s.") % {"currency": settings.CURRENCY}
+    return gettext("In the currency's smallest unit: 1000 is %(amount)s.") % {"amount": format_amount(1000)}
 
 
 def format_number(amount: int, currency: str = "") -> str:

@@ -2,7 +2,7 @@
 (docs/adr/045). What happened, when, and by which account stays.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from django.db.models import Q
 from foundation import journal
 from foundation.db import key_walks, transactions
 from foundation.models import JournalLine
+from foundation.values import GivenValues, Values
 
 LINES_PER_TRANSACTION = 500
 PERSONAL = frozenset({"username", "email", "first_name", "last_name", "address"})
@@ -50,7 +51,7 @@ def _update_names(ids: list[int], pseudonym: str) -> int:
 def _update_values(ids: list[int], account_id: int, pseudonym: str) -> int:
     changed = 0
     for line in JournalLine.objects.filter(pk__in=ids):
-        columns: dict[str, Any] = {
+        columns: Values = {
             name: replaced
             for name in ("before", "after")
             if (values := getattr(line, name))
@@ -65,7 +66,7 @@ def _update_values(ids: list[int], account_id: int, pseudonym: str) -> int:
     return changed
 
 
-def _without_names(values: Mapping[str, Any], account_id: int, pseudonym: str) -> dict[str, Any]:
+def _without_names(values: GivenValues, account_id: int, pseudonym: str) -> Values:
     """The values without the names; a part that has a number and a name is about that account alone."""
     if values.get("id", account_id) != account_id:
         return dict(values)

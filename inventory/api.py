@@ -24,8 +24,11 @@ SEARCH_SECONDS = 1
 """For the statement of a search; after it the server itself ends the statement."""
 
 
-class Products(View):
+class ProductView(View):
     resource = Resource.PRODUCTS
+
+
+class Products(ProductView):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -60,8 +63,7 @@ class Products(View):
         return Response(schemas.product_body(product), status=201, headers={"Location": address})
 
 
-class PopularProducts(View):
-    resource = Resource.PRODUCTS
+class PopularProducts(ProductView):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -71,7 +73,7 @@ class PopularProducts(View):
         "many days before it, in the shop's time zone. Products of which nothing is left of that are not in "
         "it; of equals the one with the smaller `id` comes first. It is 5 seconds behind payments at most.",
         query=[schemas.RankingQuery],
-        responses={200: schemas.RankingBody},
+        responses=schemas.RankingBody,
     )
     def get(self, request: Request) -> Response:
         query = read_query(schemas.RankingQuery, request)
@@ -79,8 +81,7 @@ class PopularProducts(View):
         return Response(schemas.ranking_body(found, days=query.days))
 
 
-class OneProduct(View):
-    resource = Resource.PRODUCTS
+class OneProduct(ProductView):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -108,8 +109,7 @@ class OneProduct(View):
         return Response(schemas.product_body(product))
 
 
-class PauseProduct(View):
-    resource = Resource.PRODUCTS
+class PauseProduct(ProductView):
     is_paused = True
 
     @extend_schema(
@@ -142,9 +142,7 @@ class ResumeProduct(PauseProduct):
     is_paused = False
 
 
-class StockAdjustments(View):
-    resource = Resource.PRODUCTS
-
+class StockAdjustments(ProductView):
     @extend_schema(
         operation_id="adjustStock",
         summary="Adjust what is on hand (staff)",
@@ -168,9 +166,7 @@ class StockAdjustments(View):
         return keyed_calls.respond_recorded(call, outcome)
 
 
-class Stock(View):
-    resource = Resource.PRODUCTS
-
+class Stock(ProductView):
     @extend_schema(
         operation_id="getStock",
         summary="A product's stock (staff)",
@@ -183,9 +179,7 @@ class Stock(View):
         return Response(body(schemas.StockBody, products.get(product_id=product_id, include_inactive=True)))
 
 
-class StockMovements(View):
-    resource = Resource.PRODUCTS
-
+class StockMovements(ProductView):
     @extend_schema(
         operation_id="listStockMovements",
         summary="The movements of a product's stock, newest first (staff)",

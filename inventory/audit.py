@@ -56,7 +56,7 @@ def on_hand_is_the_sum_of_movements(product_ids: Chosen = None) -> LawReport:
         moved=Coalesce(Sum("movements__delta"), 0), carried_delta=Coalesce(Max("carried__delta"), 0)
     )
     broken = moved.exclude(on_hand=F("moved") + F("carried_delta"))
-    return report("L5", count(Product.objects.all(), product_ids), offenders_of(broken.order_by("id")))
+    return report("L5", count(Product.objects, product_ids), offenders_of(broken.order_by("id")))
 
 
 def rankings_are_the_tables() -> LawReport:
@@ -74,7 +74,7 @@ def each_delivery_came_in_once(delivery_ids: Chosen = None) -> LawReport:
     moved = f" AND delivery_id IN ({literals.listed(ids)})" if delivery_ids is not None else ""
     found = bulk_sql.fetch(MISCOUNTED.format(chosen=chosen, moved=moved, limit=OFFENDERS_REPORTED))
     offenders = [UUID(str(id)) for (id,) in found]
-    return report("L8", count(Delivery.objects.all(), delivery_ids), offenders)
+    return report("L8", count(Delivery.objects, delivery_ids), offenders)
 
 
 SUBJECTS = (

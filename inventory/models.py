@@ -2,9 +2,10 @@
 
 from django.conf import settings
 from django.db import models
+from django.db.models import CheckConstraint, Index, TextChoices, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
-from foundation.fields import CreatedAtField, Dated, ExactCharField
+from foundation.fields import CreatedAtField, Dated, ExactCharField, optional_instant, protected_key
 from foundation.lazy_texts import Text
 
 
@@ -20,12 +21,8 @@ class Product(Dated):
     on_hand = models.BigIntegerField(_("on hand"), default=0)
     reserved = models.BigIntegerField(_("reserved"), default=0)
     is_active = models.BooleanField(_("is active"), default=True)
-    paused_at = models.DateTimeField(
-        _("paused at"),
-        null=True,
-        blank=True,
-        editable=False,
-        help_text=_("Since when it can't be ordered; empty: it can."),
+    paused_at = optional_instant(
+        _("paused at"), editable=False, help_text=_("Since when it can't be ordered; empty: it can.")
     )
     # Neither index nor foreign key: every order locks this row, and the sale finds its products by its own.
     sale = models.ForeignKey(
@@ -60,23 +57,21 @@ class Product(Dated):
         verbose_name = _("product")
         verbose_name_plural = _("products")
         constraints = [
-            models.UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),
-            models.CheckConstraint(
-                condition=models.Q(price__gte=0), name="inventory_product_price_not_negative"
-            ),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),
+            CheckConstraint(condition=models.Q(price__gte=0), name="inventory_product_price_not_negative"),
+            CheckConstraint(
                 condition=models.Q(limit_per_account__isnull=True) | models.Q(limit_per_account__gte=1),
                 name="inventory_product_limit_per_account_positive",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=models.Q(reserved__gte=0, reserved__lte=models.F("on_hand")),
                 name="inventory_product_reserved_within_on_hand",
             ),
         ]
         indexes = [
             # For the operators' home page. The stock is in no index: each order would change it.
-            models.Index(fields=["low_stock_threshold"], name="inventory_product_by_threshold"),
-            models.Index(fields=["paused_at"], name="inventory_product_paused"),
+            Index(fields=["low_stock_threshold"], name="inventory_product_by_threshold"),
+            Index(fields=["paused_at"], name="inventory_product_paused"),
         ]
 
     def __str__(self) -> str:
@@ -112,13 +107,13 @@ class Delivery(models.Model):
         help_text=_("Of the units received, those whose movements are archived."),
     )
     started_at = CreatedAtField(verbose_name=_("started at"))
-    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    finished_at = optional_instant(_("finished at"))
 
     class Meta:
         verbose_name = pgettext_lazy("stock", "delivery")
         verbose_name_plural = pgettext_lazy("stock", "deliveries")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=models.Q(finished_at__isnull=True, rows_done__lt=models.F("rows_total"))
                 | models.Q(finished_at__isnull=False, rows_done=models.F("rows_total")),
                 name="inventory_delivery_finished_when_all_rows_are_done",
@@ -132,15 +127,13 @@ class Delivery(models.Model):
 class StockMovement(models.Model):
     """One change of what is on hand. Rows are appended and never changed."""
 
-    class Kind(models.TextChoices):
+    class Kind(TextChoices):
         RECEIVED = "received", _("received")
         ADJUSTED = "adjusted", _("adjusted")
         SOLD = "sold", _("sold")
         RETURNED = "returned", _("returned")
 
-    product = models.ForeignKey(
-        Product, verbose_name=_("product"), on_delete=models.PROTECT, related_name="movements"
-    )
+    product = protected_key(Product, _("product"), related_name="movements")
     kind = models.CharField(_("kind"), max_length=16, choices=Kind)
     delta = models.BigIntegerField(_("delta"))
     on_hand_after = models.BigIntegerField(_("on hand after"))
@@ -170,12 +163,10 @@ class StockMovement(models.Model):
         verbose_name = _("stock movement")
         verbose_name_plural = _("stock movements")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=models.Q(on_hand_after__gte=0), name="inventory_stockmovement_on_hand_not_negative"
             ),
-            models.CheckConstraint(
-                condition=~models.Q(delta=0), name="inventory_stockmovement_moves_something"
-            ),
+            CheckConstraint(condition=~models.Q(delta=0), name="inventory_stockmovement_moves_something"),
         ]
 
     def __str__(self) -> str:
@@ -202,9 +193,7 @@ class ProductDay(models.Model):
     pk = models.CompositePrimaryKey("day", "product_id")
     day = models.DateField(_("day"))
     # No foreign key in the database: its check would lock the product, for which orders wait.
-    product = models.ForeignKey(
-        Product, verbose_name=_("product"), on_delete=models.PROTECT, db_constraint=False, related_name="days"
-    )
+    product = protected_key(Product, _("product"), db_constraint=False, related_name="days")
     units_sold = _number(_("units sold"))
     sold_amount = _number(_("sold amount"))
     units_refunded = _number(_("units refunded"))
@@ -228,7 +217,7 @@ class LostDemand(models.Model):
     two days so that it counts once.
     """
 
-    class Reason(models.TextChoices):
+    class Reason(TextChoices):
         SOLD_OUT = "sold_out", _("sold out")
         OVER_LIMIT = "over_limit", _("over a limit")
         EXPIRED = "expired", _("expired")
@@ -237,14 +226,7 @@ class LostDemand(models.Model):
 
     day = models.DateField(_("day"))
     # Nothing is checked by these keys: what a crowd is refused must lock neither products nor accounts.
-    product = models.ForeignKey(
-        Product,
-        verbose_name=_("product"),
-        on_delete=models.PROTECT,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
+    product = protected_key(Product, _("product"), db_constraint=False, db_index=False, related_name="+")
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("account"),
@@ -260,7 +242,7 @@ class LostDemand(models.Model):
         verbose_name = _("lost demand")
         verbose_name_plural = _("lost demand")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["day", "product", "account"], name="inventory_lostdemand_once_an_account_and_day"
             )
         ]

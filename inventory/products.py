@@ -20,6 +20,7 @@ from foundation.errors import Rejected, required
 from foundation.lazy_texts import mark
 from foundation.models import JournalLine
 from foundation.normalization import spellings
+from foundation.values import GivenValues
 from inventory import stock_levels
 from inventory.models import Product
 
@@ -127,7 +128,7 @@ def change(*, product_id: int, reason: str = "", **terms: Unpack[Terms]) -> Prod
     return _with_unique_sku(update, terms.get("sku"))
 
 
-def set_terms(product: Product, terms: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def set_terms(product: Product, terms: GivenValues) -> dict[str, tuple[Any, Any]]:
     """Set these terms, without saving, and return the values before and after of those that differ."""
     given = {name: (getattr(product, name), value) for name, value in terms.items()}
     changes = {name: pair for name, pair in given.items() if pair[0] != pair[1]}
@@ -136,7 +137,7 @@ def set_terms(product: Product, terms: Mapping[str, Any]) -> dict[str, tuple[Any
     return changes
 
 
-def require_approval(product: Product, terms: Mapping[str, Any]) -> None:
+def require_approval(product: Product, terms: GivenValues) -> None:
     """Raise `ApprovalRequired` for terms with a price that one operator may not cut so far alone.
 
     A cut counts from the highest price within a day, by the journal, so that small ones add up. Exact for a

@@ -105,8 +105,11 @@ SIGNATURES = [
 ]
 
 
-class Orders(View):
+class OrderView(View):
     resource = Resource.ORDERS
+
+
+class Orders(OrderView):
     limit = rate_limits.ORDERS
 
     @extend_schema(
@@ -196,9 +199,7 @@ class Orders(View):
         )
 
 
-class OneOrder(View):
-    resource = Resource.ORDERS
-
+class OneOrder(OrderView):
     @extend_schema(
         operation_id="getOrder", summary="One order", responses={200: OrderBody}, refused={404: ["not_found"]}
     )
@@ -237,9 +238,7 @@ class OneOrder(View):
         return Response(_render_order(request, selectors.get_order(order_id=order_id, account_id=account_id)))
 
 
-class OrderTimeline(View):
-    resource = Resource.ORDERS
-
+class OrderTimeline(OrderView):
     @extend_schema(
         operation_id="getTimeline",
         summary="What happened to an order",
@@ -259,9 +258,7 @@ class OrderTimeline(View):
         return Response({"results": results})
 
 
-class CancelOrder(View):
-    resource = Resource.ORDERS
-
+class CancelOrder(OrderView):
     @extend_schema(
         operation_id="cancelOrder",
         summary="Cancel an order that awaits payment",
@@ -283,9 +280,7 @@ class CancelOrder(View):
         return Response(_render_order(request, selectors.get_order(order_id=order_id, account_id=account_id)))
 
 
-class OrderRefunds(View):
-    resource = Resource.ORDERS
-
+class OrderRefunds(OrderView):
     @extend_schema(
         operation_id="listRefunds",
         summary="The refunds of an order, newest first",

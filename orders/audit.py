@@ -151,7 +151,7 @@ def keys_have_one_effect(key_ids: Chosen = None) -> LawReport:
         | Exists(Payment.objects.filter(id=OuterRef("reference")))
         | Exists(Refund.objects.filter(id=OuterRef("reference")))
     )
-    return report("L8", count(IdempotencyKey.objects.all(), key_ids), shared + offenders_of(lost))
+    return report("L8", count(IdempotencyKey.objects, key_ids), shared + offenders_of(lost))
 
 
 def shared_references() -> list[str]:
@@ -169,14 +169,14 @@ def gateway_charged_what_was_paid() -> LawReport:
 def payments_fit_orders(order_ids: Chosen) -> LawReport:
     """The part of L9 that needs no gateway: payments agree with orders, and refunds with both."""
     offenders = [*_payments_inconsistent_with_orders(order_ids), *refunds_add_up(order_ids).offenders]
-    return report("L9", count(Order.objects.all(), order_ids), offenders)
+    return report("L9", count(Order.objects, order_ids), offenders)
 
 
 def top_ups_are_under_way(payment_ids: Chosen) -> LawReport:
     """L9 for payments without an order: each is settled, or has a saga that settles it."""
     top_up = Payment.objects.filter(within("pk", payment_ids), order__isnull=True, status__in=UNSETTLED)
     forgotten = top_up.exclude(Exists(_unfinished_sagas(top_ups.KIND)))
-    return report("L9", count(Payment.objects.all(), payment_ids), offenders_of(forgotten))
+    return report("L9", count(Payment.objects, payment_ids), offenders_of(forgotten))
 
 
 def _payments_inconsistent_with_orders(order_ids: Chosen = None) -> list[str]:
@@ -205,7 +205,7 @@ def refunds_add_up(order_ids: Chosen = None) -> LawReport:
     under_way = Refund.objects.filter(of_orders, status__in=UNDER_WAY)
     return report(
         "L9",
-        count(Refund.objects.all(), order_ids),
+        count(Refund.objects, order_ids),
         [
             *offenders_of(orders),
             *offenders_of(_payments_inconsistent_with_refunds().filter(of_orders), "order_id"),

@@ -1,13 +1,13 @@
 """Orders with their lines and refunds, and the sagas that pay and refund them."""
 
 import secrets
+from datetime import datetime
 
-from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import CheckConstraint, F, Index, Q, TextChoices, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _
 
-from foundation.fields import ExactCharField, uuid_key
+from foundation.fields import ExactCharField, account_key, optional_instant, protected_key, uuid_key
 from foundation.money import format_amount
 from orders import order_numbers, order_states
 
@@ -18,7 +18,7 @@ class Order(models.Model):
     Unpaid past `expires_at` an order counts as expired; the sweep only records it.
     """
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         AWAITING_PAYMENT = order_states.Status.AWAITING_PAYMENT, _("awaiting payment")
         PAYING = order_states.Status.PAYING, _("paying")
         PAID = order_states.Status.PAID, _("paid")
@@ -36,16 +36,8 @@ class Order(models.Model):
         editable=False,
         help_text=_("Its short name for people; none until an order of an earlier release gets one."),
     )
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("account"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="orders",
-    )
-    status = models.CharField(
-        _("status"), max_length=20, choices=Status.choices, default=Status.AWAITING_PAYMENT
-    )
+    account = account_key(_("account"), db_index=False, related_name="orders")
+    status = models.CharField(_("status"), max_length=20, choices=Status, default=Status.AWAITING_PAYMENT)
     items_amount = models.PositiveBigIntegerField(_("items amount"))
     discount_amount = models.PositiveBigIntegerField(_("discount amount"), default=0)
     points_amount = models.PositiveBigIntegerField(_("points amount"), default=0)
@@ -57,10 +49,8 @@ class Order(models.Model):
     units = models.PositiveIntegerField(_("units"), help_text=_("Of all its lines together."))
     placed_at = models.DateTimeField(_("placed at"))
     expires_at = models.DateTimeField(_("expires at"))
-    paid_at = models.DateTimeField(_("paid at"), null=True, blank=True)
-    ended_at = models.DateTimeField(
-        _("ended at"), null=True, blank=True, help_text=_("When it was cancelled, expired or failed.")
-    )
+    paid_at = optional_instant(_("paid at"))
+    ended_at = optional_instant(_("ended at"), help_text=_("When it was cancelled, expired or failed."))
     failure_code = models.CharField(_("failure code"), max_length=64, blank=True)
     failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
     metadata = models.JSONField(
@@ -74,39 +64,43 @@ class Order(models.Model):
         verbose_name = _("order")
         verbose_name_plural = _("orders")
         constraints = [
-            models.UniqueConstraint(fields=["number"], name="orders_order_number_is_unique"),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["number"], name="orders_order_number_is_unique"),
+            CheckConstraint(
                 condition=Q(items_amount=F("total_amount") + F("discount_amount")),
                 name="orders_order_total_is_items_less_discount",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(total_amount=F("points_amount") + F("card_amount")),
                 name="orders_order_points_and_card_make_total",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(refunded_amount__lte=F("total_amount")), name="orders_order_refunded_within_total"
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(status__in=["paid", "refunding", "refunded"], paid_at__isnull=False)
                 | (~Q(status__in=["paid", "refunding", "refunded"]) & Q(paid_at__isnull=True)),
                 name="orders_order_paid_at_says_paid",
             ),
         ]
         indexes = [
-            models.Index(fields=["account", "id"], name="orders_order_of_account"),
+            Index(fields=["account", "id"], name="orders_order_of_account"),
             # The unpaid orders and units of an account are read from this index alone.
-            models.Index(fields=["account", "status", "id", "units"], name="orders_order_of_account_status"),
-            models.Index(fields=["status", "expires_at"], name="orders_order_by_expiry"),
+            Index(fields=["account", "status", "id", "units"], name="orders_order_of_account_status"),
+            Index(fields=["status", "expires_at"], name="orders_order_by_expiry"),
             # For reports by period, as that of the refunds below.
-            models.Index(fields=["paid_at"], name="orders_order_by_payment"),
+            Index(fields=["paid_at"], name="orders_order_by_payment"),
             # For the lists of staff, as that of the lines below.
-            models.Index(fields=["status", "id"], name="orders_order_by_status"),
-            models.Index(fields=["placed_at", "id"], name="orders_order_by_placing"),
-            models.Index(fields=["coupon_code", "id"], name="orders_order_by_coupon"),
+            Index(fields=["status", "id"], name="orders_order_by_status"),
+            Index(fields=["placed_at", "id"], name="orders_order_by_placing"),
+            Index(fields=["coupon_code", "id"], name="orders_order_by_coupon"),
         ]
 
     def __str__(self) -> str:
         return order_numbers.shown(self.number) or f"…{self.pk.hex[-8:]}"
+
+    def status_at(self, now: datetime) -> str:
+        """Its status by the clock, which may be ahead of what is recorded."""
+        return order_states.status_at(self.status, self.expires_at, now)
 
 
 def _new_key() -> str:
@@ -130,9 +124,7 @@ class NumberState(models.Model):
 class OrderLine(models.Model):
     """One product of an order, at the name and price it had when the order was placed."""
 
-    order = models.ForeignKey(
-        Order, verbose_name=_("order"), on_delete=models.PROTECT, db_index=False, related_name="lines"
-    )
+    order = protected_key(Order, _("order"), db_index=False, related_name="lines")
     product = models.ForeignKey(
         "inventory.Product",
         verbose_name=_("product"),
@@ -174,29 +166,32 @@ class OrderLine(models.Model):
         verbose_name = _("order line")
         verbose_name_plural = _("order lines")
         constraints = [
-            models.UniqueConstraint(
-                fields=["order", "product"], name="orders_orderline_product_once_per_order"
-            ),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["order", "product"], name="orders_orderline_product_once_per_order"),
+            CheckConstraint(
                 condition=Q(quantity__gte=1, quantity__lte=1000), name="orders_orderline_quantity_in_bounds"
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(line_amount=F("quantity") * F("unit_price")),
                 name="orders_orderline_amount_is_quantity_times_price",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(discount_amount__lte=F("line_amount")),
                 name="orders_orderline_discount_within_amount",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(refunded_quantity__lte=F("quantity")),
                 name="orders_orderline_refunded_within_quantity",
             ),
         ]
-        indexes = [models.Index(fields=["product", "order"], name="orders_orderline_of_product")]
+        indexes = [Index(fields=["product", "order"], name="orders_orderline_of_product")]
 
     def __str__(self) -> str:
         return f"{self.quantity} x {self.sku}"
+
+    @property
+    def left_quantity(self) -> int:
+        """Its units that are neither refunded nor about to be."""
+        return self.quantity - self.refunded_quantity
 
 
 class Refund(models.Model):
@@ -205,22 +200,20 @@ class Refund(models.Model):
     It is `failed` once the gateway has taken back what it had given to the card: that is refundable again.
     """
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         PENDING = "pending", _("pending")
         SUCCEEDED = "succeeded", _("succeeded")
         STUCK = "stuck", _("stuck")
         FAILED = "failed", _("failed")
 
-    class Source(models.TextChoices):
+    class Source(TextChoices):
         STAFF = "staff", _("staff")
         GATEWAY = "gateway", _("gateway")
         LATE_CHARGE = "late_charge", _("late charge")
 
     id = uuid_key()
-    order = models.ForeignKey(
-        Order, verbose_name=_("order"), on_delete=models.PROTECT, related_name="refunds"
-    )
-    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.PENDING)
+    order = protected_key(Order, _("order"), related_name="refunds")
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
     amount = models.PositiveBigIntegerField(_("amount"))
     points_amount = models.PositiveBigIntegerField(_("points amount"))
     card_amount = models.PositiveBigIntegerField(_("card amount"))
@@ -229,11 +222,7 @@ class Refund(models.Model):
         _("restock"), default=True, help_text=_("Whether the goods are put back in stock.")
     )
     source = models.CharField(
-        _("source"),
-        max_length=16,
-        choices=Source.choices,
-        default=Source.STAFF,
-        help_text=_("Where it began."),
+        _("source"), max_length=16, choices=Source, default=Source.STAFF, help_text=_("Where it began.")
     )
     is_reduced = models.BooleanField(
         _("is reduced"),
@@ -257,23 +246,20 @@ class Refund(models.Model):
         ),
     )
     created_at = models.DateTimeField(_("created at"))
-    settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
-    failed_at = models.DateTimeField(
-        _("failed at"),
-        null=True,
-        blank=True,
-        help_text=_("When the gateway was found to have taken it back."),
+    settled_at = optional_instant(_("settled at"))
+    failed_at = optional_instant(
+        _("failed at"), help_text=_("When the gateway was found to have taken it back.")
     )
 
     class Meta:
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(amount=F("points_amount") + F("card_amount")),
                 name="orders_refund_points_and_card_make_amount",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(status="succeeded", settled_at__isnull=False, failed_at__isnull=True)
                 | Q(status="failed", settled_at__isnull=False, failed_at__isnull=False, card_amount__gt=0)
                 | Q(status__in=["pending", "stuck"], settled_at__isnull=True, failed_at__isnull=True),
@@ -281,23 +267,20 @@ class Refund(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["settled_at"], name="orders_refund_by_settlement"),
-            models.Index(fields=["failed_at"], name="orders_refund_by_failure"),
+            Index(fields=["settled_at"], name="orders_refund_by_settlement"),
+            Index(fields=["failed_at"], name="orders_refund_by_failure"),
         ]
 
     def __str__(self) -> str:
-        return gettext("refund of %(amount)s") % {"amount": format_amount(self.amount)}
+        text = gettext("refund of %(amount)s, order %(number)s")
+        return text % {"amount": format_amount(self.amount), "number": self.order}
 
 
 class RefundLine(models.Model):
     """The units of one order line that are refunded, and the amount for them."""
 
-    refund = models.ForeignKey(
-        Refund, verbose_name=_("refund"), on_delete=models.PROTECT, db_index=False, related_name="lines"
-    )
-    line = models.ForeignKey(
-        OrderLine, verbose_name=_("line"), on_delete=models.PROTECT, related_name="refunds"
-    )
+    refund = protected_key(Refund, _("refund"), db_index=False, related_name="lines")
+    line = protected_key(OrderLine, _("line"), related_name="refunds")
     quantity = models.PositiveIntegerField(_("quantity"))
     amount = models.PositiveBigIntegerField(_("amount"))
 
@@ -305,10 +288,8 @@ class RefundLine(models.Model):
         verbose_name = _("refund line")
         verbose_name_plural = _("refund lines")
         constraints = [
-            models.UniqueConstraint(fields=["refund", "line"], name="orders_refundline_once_per_refund"),
-            models.CheckConstraint(
-                condition=Q(quantity__gte=1), name="orders_refundline_gives_something_back"
-            ),
+            UniqueConstraint(fields=["refund", "line"], name="orders_refundline_once_per_refund"),
+            CheckConstraint(condition=Q(quantity__gte=1), name="orders_refundline_gives_something_back"),
         ]
 
     def __str__(self) -> str:
@@ -318,7 +299,7 @@ class RefundLine(models.Model):
 class OrderNote(models.Model):
     """What staff wrote about an order, for each other: customers don't see it."""
 
-    order = models.ForeignKey(Order, verbose_name=_("order"), on_delete=models.PROTECT, related_name="notes")
+    order = protected_key(Order, _("order"), related_name="notes")
     # By its number: an erased account keeps that.
     author_id = models.BigIntegerField(_("author id"))
     text = models.CharField(_("text"), max_length=1000)
@@ -342,17 +323,17 @@ class Saga(models.Model):
     unfinished past `deadline_at` is `stuck`: operators see it, and it is still retried.
     """
 
-    class State(models.TextChoices):
+    class State(TextChoices):
         RUNNING = "running", _("running")
         STUCK = "stuck", _("stuck")
         DONE = "done", _("done")
         COMPENSATED = "compensated", _("compensated")
 
-    class Direction(models.TextChoices):
+    class Direction(TextChoices):
         DO = "do", _("do")
         UNDO = "undo", _("undo")
 
-    class WorkClass(models.TextChoices):
+    class WorkClass(TextChoices):
         """What shares the workers: each class has places that the arrivals of another can't take."""
 
         NEW = "new", _("new payments")
@@ -370,10 +351,8 @@ class Saga(models.Model):
         _("request id"), max_length=64, blank=True, help_text=_("The request that started it.")
     )
     traceparent = models.CharField(_("traceparent"), max_length=55, blank=True, default="")
-    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.RUNNING)
-    direction = models.CharField(
-        _("direction"), max_length=8, choices=Direction.choices, default=Direction.DO
-    )
+    state = models.CharField(_("state"), max_length=16, choices=State, default=State.RUNNING)
+    direction = models.CharField(_("direction"), max_length=8, choices=Direction, default=Direction.DO)
     attempts = models.PositiveIntegerField(
         _("attempts"), default=0, help_text=_("Failed attempts, over all steps.")
     )
@@ -395,12 +374,12 @@ class Saga(models.Model):
         help_text=_("A step without an undo has taken effect: steps before it are never done or undone."),
     )
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
-    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
-    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    leased_until = optional_instant(_("leased until"))
+    next_attempt_at = optional_instant(_("next attempt at"))
     work_class = models.CharField(
         _("work class"),
         max_length=8,
-        choices=WorkClass.choices,
+        choices=WorkClass,
         default=WorkClass.AGAIN,
         db_default=WorkClass.AGAIN,
         help_text=_("Whose share of the workers it waits for."),
@@ -413,28 +392,26 @@ class Saga(models.Model):
     )
     deadline_at = models.DateTimeField(_("deadline at"))
     created_at = models.DateTimeField(_("created at"))
-    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    ended_at = optional_instant(_("ended at"))
 
     class Meta:
-        verbose_name = _("saga")
-        verbose_name_plural = _("sagas")
+        verbose_name = _("payment or refund under way")
+        verbose_name_plural = _("payments and refunds under way")
         constraints = [
-            models.UniqueConstraint(
-                fields=["kind", "subject_id"], name="orders_saga_one_per_kind_and_subject"
-            ),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["kind", "subject_id"], name="orders_saga_one_per_kind_and_subject"),
+            CheckConstraint(
                 condition=models.Q(state__in=["done", "compensated"], ended_at__isnull=False)
                 | models.Q(state__in=["running", "stuck"], next_attempt_at__isnull=False),
                 name="orders_saga_unfinished_has_next_attempt",
             ),
         ]
         indexes = [
-            models.Index(fields=["next_attempt_at"], name="orders_saga_by_next_attempt"),
-            models.Index(fields=["work_class", "next_attempt_at"], name="orders_saga_by_work_class"),
+            Index(fields=["next_attempt_at"], name="orders_saga_by_next_attempt"),
+            Index(fields=["work_class", "next_attempt_at"], name="orders_saga_by_work_class"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.created_at:%Y-%m-%d %H:%M:%S}".replace("_", " ")
+        return gettext(self.kind.replace("_", " "))
 
 
 class SagaLog(models.Model):
@@ -445,7 +422,7 @@ class SagaLog(models.Model):
     Lines of attempt 1, 2, ... record attempts without a final result.
     """
 
-    class Event(models.TextChoices):
+    class Event(TextChoices):
         DONE = "done", _("done")
         SKIPPED = "skipped", _("nothing to do")
         REFUSED = "refused", _("refused for good")
@@ -455,13 +432,11 @@ class SagaLog(models.Model):
         FORCED = "forced", _("confirmed by an operator")
         REQUIRES_ACTION = "requires_action", _("waits for the customer")
 
-    saga = models.ForeignKey(
-        Saga, verbose_name=_("saga"), on_delete=models.PROTECT, db_index=False, related_name="log"
-    )
+    saga = protected_key(Saga, _("saga"), db_index=False, related_name="log")
     step = models.CharField(_("step"), max_length=32)
     direction = models.CharField(_("direction"), max_length=8, choices=Saga.Direction.choices)
     attempt = models.PositiveIntegerField(_("attempt"), default=0)
-    event = models.CharField(_("event"), max_length=16, choices=Event.choices)
+    event = models.CharField(_("event"), max_length=16, choices=Event)
     detail = models.CharField(_("detail"), max_length=255, blank=True)
     reference = models.CharField(
         _("reference"), max_length=96, blank=True, help_text=_("The other system's id of it.")
@@ -478,7 +453,7 @@ class SagaLog(models.Model):
         verbose_name = _("saga log")
         verbose_name_plural = _("saga logs")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["saga", "step", "direction", "attempt"],
                 name="orders_sagalog_once_per_step_and_direction",
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 from foundation import journal
 from foundation.db import open_transaction
+from foundation.values import Values
 from orders.metrics import counters
 from orders.models import Order, Refund, RefundLine
 from orders.order_states import OrderRow
@@ -52,18 +53,16 @@ def note_refunded(
     """Record that the refund is done and the order changes to `status`; `order` has the values before."""
     at_gateway = " at the gateway" if refund.source == Refund.Source.GATEWAY else ""
     open_transaction.count_after_commit(counters.count_refunds, [(status == Status.REFUNDED, refund.amount)])
-    journal.note(
+    changed = {"status": status, "refunded_amount": order.refunded_amount + refund.amount}
+    detail = f"{refund.amount} refunded{at_gateway}"
+    _note_refund(
+        order,
+        refund,
+        lines,
+        changed,
         what="order.refunded",
         subject=f"order {order.id}",
-        order_id=order.id,
-        before={"status": order.status, "refunded_amount": order.refunded_amount},
-        after=order_facts(order)
-        | {
-            "status": status,
-            "refunded_amount": order.refunded_amount + refund.amount,
-            "refund": refund_facts(refund, lines),
-        },
-        detail=f"{refund.amount} refunded{at_gateway}",
+        detail=detail,
         at=at,
     )
 
@@ -75,19 +74,29 @@ def note_refund_failed(
     before.
     """
     open_transaction.count_after_commit(counters.count_failed_refunds, [refund])
-    journal.note(
+    changed = {"status": status, "refunded_amount": order.refunded_amount - refund.card_amount}
+    detail = f"{refund.card_amount} of a refund came back to the shop"
+    _note_refund(
+        order,
+        refund,
+        lines,
+        changed,
         what="refund.failed",
         subject=f"refund {refund.id}",
-        order_id=order.id,
-        before={"status": order.status, "refunded_amount": order.refunded_amount},
-        after=order_facts(order)
-        | {
-            "status": status,
-            "refunded_amount": order.refunded_amount - refund.card_amount,
-            "refund": refund_facts(refund, lines),
-        },
-        detail=f"{refund.card_amount} of a refund came back to the shop",
+        detail=detail,
         at=at,
+    )
+
+
+def _note_refund(
+    order: Order, refund: Refund, lines: Sequence[RefundLine], changed: Values, **line: Any
+) -> None:
+    """Record what a refund has changed of the order, which has the values before."""
+    journal.note(
+        order_id=order.id,
+        before={name: getattr(order, name) for name in changed},
+        after=order_facts(order) | changed | {"refund": refund_facts(refund, lines)},
+        **line,
     )
 
 
@@ -107,7 +116,7 @@ def note_updated(order: Order, *, before: Mapping[str, str]) -> None:
     )
 
 
-def order_facts(order: Order | OrderRow) -> dict[str, Any]:
+def order_facts(order: Order | OrderRow) -> Values:
     """The order in an event, with its metadata if it has any. Amounts are in minor units."""
     return metadata_of(order) | {
         "order": str(order.id),
@@ -120,12 +129,12 @@ def order_facts(order: Order | OrderRow) -> dict[str, Any]:
     }
 
 
-def metadata_of(order: Order | OrderRow) -> dict[str, Any]:
+def metadata_of(order: Order | OrderRow) -> Values:
     """The order's metadata as a member of an event; none where it has none."""
     return {"metadata": order.metadata} if order.metadata else {}
 
 
-def refund_facts(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
+def refund_facts(refund: Refund, lines: Sequence[RefundLine]) -> Values:
     """The refund in an event. Amounts are in minor units."""
     return {
         "id": str(refund.id),

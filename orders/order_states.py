@@ -68,6 +68,9 @@ class OrderRow(NamedTuple):
     number: str | None = None
     metadata: dict[str, str] | None = None
 
+    def status_at(self, now: datetime) -> str:
+        return status_at(self.status, self.expires_at, now)
+
 
 class NewLine(NamedTuple):
     order_id: UUID

@@ -41,6 +41,8 @@ from payments.models import Payment
 log = get_logger(__name__)
 # How long a worker takes to lease a payment and record its first attempt, besides the gateway call itself.
 ATTEMPT_SECONDS = 2.0
+IsAttempted = Callable[[UUID], bool]
+"""Whether a payment was attempted, or has settled."""
 ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
 """Reads the current answers for these orders or payments, in a language."""
 
@@ -70,7 +72,7 @@ async def perform(
     *,
     event: str,
     is_payment: bool = True,
-    is_attempted: Callable[[UUID], bool] | None = None,
+    is_attempted: IsAttempted | None = None,
 ) -> JSONResponse:
     """Do the work once for its key, and respond: with a payment's result after a wait, as the client prefers.
 
@@ -137,7 +139,7 @@ async def _wait(
     call: KeyedCall,
     begun: Begun,
     read: ReadAnswers,
-    is_attempted: Callable[[UUID], bool] | None = None,
+    is_attempted: IsAttempted | None = None,
 ) -> JSONResponse:
     """Wait for a payment's result, as the client prefers or else until it `is_attempted`, and respond; a
     settled answer is recorded for good.
@@ -194,7 +196,7 @@ class _Reading:
     """
 
     request: AnswerRequest
-    is_attempted: Callable[[UUID], bool] | None
+    is_attempted: IsAttempted | None
     latest: CurrentAnswer | None = None
 
     async def is_over(self) -> bool:

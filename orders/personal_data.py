@@ -3,7 +3,7 @@
 from django.db.models import QuerySet
 
 from accounts.personal_data.erasure import PARTS, Part, named
-from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
+from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData, kept_for_good
 from orders import order_metadata
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.order_states import OPEN
@@ -23,21 +23,18 @@ REGISTRY.update(
     {
         "orders.Order": PersonalData("account", Erasure.KEPT, f"{FOR_GOOD}; its metadata until the erasure"),
         "orders.NumberState": "how many order numbers are taken",
-        "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
-        "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
-        "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
+        "orders.OrderLine": kept_for_good("order__account"),
+        "orders.Refund": kept_for_good("order__account"),
+        "orders.RefundLine": kept_for_good("refund__order__account"),
         "orders.OrderNote": PersonalData(
             "order__account",
             Erasure.DELETED,
             "until the erasure of the customer: staff write about people there",
-            secrets=frozenset({"author_id"}),
+            secrets={"author_id"},
         ),
-        "orders.Saga": PersonalData("its payment or refund", Erasure.KEPT, FOR_GOOD, rows=sagas_of),
-        "orders.SagaLog": PersonalData(
-            "its saga's payment or refund",
-            Erasure.KEPT,
-            FOR_GOOD,
-            rows=lambda id: SagaLog.objects.filter(saga__in=[*sagas_of(id)]),
+        "orders.Saga": kept_for_good("its payment or refund", rows=sagas_of),
+        "orders.SagaLog": kept_for_good(
+            "its saga's payment or refund", rows=lambda id: SagaLog.objects.filter(saga__in=[*sagas_of(id)])
         ),
     }
 )

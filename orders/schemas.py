@@ -30,6 +30,7 @@ from foundation.idempotency.recorded_answers import Answer
 from foundation.lazy_texts import ENGLISH, mark
 from foundation.models import JournalLine
 from foundation.normalization import normalized
+from foundation.values import Values
 from orders import order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_metadata import LONGEST_KEY, LONGEST_TEXT, MOST_TEXTS
@@ -85,7 +86,7 @@ class CardInput(Input):
     token: Token = ""
 
 
-def _clean_keys(texts: dict[str, Any]) -> JsonObject:
+def _clean_keys(texts: Values) -> JsonObject:
     return {refuse_control_characters(key): text for key, text in texts.items()}
 
 

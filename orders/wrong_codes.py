@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any
 
 from coupons import redemption, selectors as coupon_selectors
 from foundation.concurrency.event_loop import run_in_thread
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import Rejected, Throttled
 from foundation.rates import rate_limits, throttling
+from foundation.values import Values
 
 _in_progress: set[tuple[int, str]] = set()
 """Accounts and the codes for which orders of theirs hold places."""
@@ -47,7 +47,7 @@ async def counting(account_id: int, address: str, code: str) -> AsyncIterator[No
             raise
 
 
-def _threads(account_id: int) -> dict[str, Any]:
+def _threads(account_id: int) -> Values:
     """Half of the threads of look-ups at most, which campaigns and keys need too, and one of an account."""
     return {"pool": LOOKUP_POOL, "group": "wrong codes", "member": account_id}
 

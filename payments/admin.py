@@ -6,21 +6,21 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
-from foundation.admin_base.actions import Action, button
+from foundation.admin_base.actions import Action, button, calling
 from foundation.admin_base.classes import ReadOnlyMixin
-from foundation.admin_base.display import stored_text, zoned_text
+from foundation.admin_base.display import Context, stored_text, zoned_text
 from foundation.admin_base.lists import (
     ReadOnlyInline,
     RecordsAdmin,
     choice_filter,
+    code_filter,
     column,
-    key_column,
     parse_uuid,
     plain_column,
 )
@@ -61,8 +61,6 @@ KINDS = {
     for kind in LedgerAccount.Kind
 }
 """The shop's own accounts are the few with ids below zero, which the key finds."""
-# Django's own filter would read the table for them.
-GATEWAYS = {name: (name, Q(gateway=name)) for name in sorted(settings.PAYMENT_GATEWAYS)}
 
 
 @admin.register(LedgerAccount)
@@ -85,7 +83,7 @@ class LedgerAccountAdmin(RecordsAdmin):
             return format_amount(account.balance_amount)
         return format_html(
             '<span aria-live="polite" aria-busy="true" data-failed="{}" data-late="{}">{}</span>',
-            gettext("The balance could not be read to its end. Load the page again."),
+            gettext("The balance couldn't be read completely. Load the page again."),
             reverse("ledger-balance", args=[account.kind]),
             gettext("Reading the entries…"),
         )
@@ -94,7 +92,7 @@ class LedgerAccountAdmin(RecordsAdmin):
 @admin.register(Transfer)
 class TransferAdmin(RecordsAdmin):
     list_display = ["kind", "order", "reason", "at"]
-    exported = ["kind", "reference", "order_key", "reason", "at"]
+    exported = ["kind", "reference", "order_id", "reason", "at"]
     list_prefetch_related = ["order"]
     technical = ["reference"]
     list_filter = ["kind", "at"]
@@ -103,8 +101,6 @@ class TransferAdmin(RecordsAdmin):
     search_help_text = _("The id of a transfer or of an order, or a reference: of a top-up its payment's id")
     fields = ["id", "kind", "reference", "order", "reason", "at"]
     inlines = [EntryInline]
-
-    order_key = key_column("order_id", _("order id"))
 
     def search(self, rows: "QuerySet[Transfer]", term: str) -> "QuerySet[Transfer]":
         found = Q(kind__in=Transfer.Kind.values, reference=term)
@@ -129,7 +125,7 @@ class WebhookEventAdmin(RecordsAdmin):
     shown_event = column(_("event"), lambda row: plain_text(str(row)))
     shown_outcome = plain_column("outcome", _("outcome"))
     list_filter = [
-        choice_filter(_("gateway"), "gateway", GATEWAYS),
+        code_filter(_("gateway"), "gateway", settings.PAYMENT_GATEWAYS),
         choice_filter(
             _("handled"),
             "handled",
@@ -167,25 +163,22 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["started_at", "ended_at", "since_at", "checked", "differences", "refunded", "unread"]
     ordering = ["-id"]
     show_full_result_count = False
+    sortable_by = ()
     # Its own template shows everything.
     fields = ["started_at"]
     actions_list = ["compare"]
     actions_detail = ["fix"]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        if run := kwargs.get("obj"):
-            shown = run.findings[:MOST_SHOWN]
-            context |= {
-                "run": run,
-                "unread": stored_text(run.unread),
-                "findings": self._findings(request, shown),
-                "not_shown": run.differences - len(shown),
-                "is_clean": reconciling.is_clean(run),
-                "title": gettext("Comparison of %(at)s") % {"at": zoned_text(run.ended_at)},
-            }
-        return super().render_change_form(request, context, *args, **kwargs)
+    def add_context(self, request: HttpRequest, row: Any, context: Context) -> None:
+        shown = row.findings[:MOST_SHOWN]
+        context |= {
+            "run": row,
+            "unread": stored_text(row.unread),
+            "findings": self._findings(request, shown),
+            "not_shown": row.differences - len(shown),
+            "is_clean": reconciling.is_clean(row),
+            "title": gettext("Comparison of %(at)s") % {"at": zoned_text(row.ended_at)},
+        }
 
     def _findings(self, request: HttpRequest, shown: list[Finding]) -> list[Finding]:
         """Each difference with its payment, if it may be seen, what to do, and whether it may be fixed."""
@@ -209,15 +202,17 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         return Action(
             title=_("Compare the books now"),
             description=_(
-                "A worker compares recent payments with the gateway's book, or all of them where that is "
-                "due, and refunds charges of payments that had ended, as it does by schedule. Refunds and "
-                "disputes that began at the gateway are booked."
+                "The shop compares recent payments with the gateway's book, or all of them if it is "
+                "time. It refunds charges that came after their payment had ended. Refunds and "
+                "disputes that began at the gateway are recorded."
             ),
-            submit=_("Compare"),
+            submit=_("Compare now"),
             perform_keyed=lambda data, call: reconciling.note_request(reason=data["reason"], keyed=call),
             then=partial(dispatch.enqueue, tasks.reconcile),
             once="compare",
-            report=lambda _: gettext("A worker compares the books now: reload to see what it finds."),
+            report=lambda _: gettext(
+                "The books are being compared. Load the page again to see what is found."
+            ),
             back=reverse("admin:payments_reconciliation_changelist"),
         )
 
@@ -235,17 +230,18 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             gettext("Done"): _done(finding),
             gettext("What to do"): reconciling.advice(finding),
         }
-        description = gettext("This can't be done here.")
+        description = gettext("This charge can't be refunded here. See what to do below.")
         if reconciling.is_fixable(finding):
             description = gettext(
-                "Both books are read again first. If the charge is still kept, the gateway refunds all of "
-                "it. It can't be undone."
+                "Both books are read again first. If the gateway still has the money, it refunds all "
+                "of it. This can't be undone."
             )
         return Action(
             title=_("Refund a charge"),
             description=description,
             submit=_("Refund the charge"),
-            perform=lambda data: reconciling.fix_finding(run_id=run.pk, key=key, reason=data["reason"]),
+            keep=_("Don't refund"),
+            perform=calling(reconciling.fix_finding, run_id=run.pk, key=key),
             report=lambda done: str(DONE[done]) % {"key": key},
             is_dangerous=True,
             rows=[(f"{name}: {value}", "") for name, value in facts.items() if value],

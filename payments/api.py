@@ -27,9 +27,11 @@ from payments.models import Payment
 VIEW = "payments.view_payment"
 
 
-class Wallet(View):
+class WalletView(View):
     resource = Resource.WALLET
 
+
+class Wallet(WalletView):
     @extend_schema(operation_id="getWallet", summary="The caller's points", responses=schemas.WalletBody)
     def get(self, request: Request) -> Response:
         """What orders that are being paid hold is taken off."""
@@ -37,9 +39,7 @@ class Wallet(View):
         return Response({"balance_amount": balance_amount, "currency": settings.CURRENCY})
 
 
-class WalletEntries(View):
-    resource = Resource.WALLET
-
+class WalletEntries(WalletView):
     @extend_schema(
         operation_id="listWalletEntries",
         summary="The entries of the caller's wallet, newest first",
@@ -50,9 +50,7 @@ class WalletEntries(View):
         return paginate(request, selectors.entries(user_id=account_id(request)), schemas.entry_body)
 
 
-class Grants(View):
-    resource = Resource.WALLET
-
+class Grants(WalletView):
     @extend_schema(
         operation_id="grantPoints",
         summary="Give an account points (staff)",

@@ -1,12 +1,10 @@
 """What the journal notes about a charge at a gateway: once, however often it is found."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from django.db.models import Model, QuerySet
 
 from foundation import journal
 from foundation.models import JournalLine
+from foundation.values import GivenValues
 from payments.models import Payment, Reconciliation
 
 
@@ -22,7 +20,7 @@ def note_once(
     detail: str,
     *,
     reference: str,
-    after: Mapping[str, Any] | None = None,
+    after: GivenValues | None = None,
     is_internal: bool = True,
 ) -> bool:
     """Note this about the gateway's charge, once for the reference and `after`; returns whether it is new.

@@ -2,11 +2,11 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, F, Q, When
+from django.db.models import Case, CheckConstraint, F, Index, Q, TextChoices, UniqueConstraint, When
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
 from foundation import clock
-from foundation.fields import ExactCharField, uuid_key
+from foundation.fields import ExactCharField, account_key, optional_instant, protected_key, uuid_key
 from foundation.money import format_amount
 from payments import gateways, transitions
 from payments.gateways.contract import Books, ExpectedCharge
@@ -24,7 +24,7 @@ class LedgerAccount(models.Model):
     part in every transfer, and each would wait for the one before.
     """
 
-    class Kind(models.TextChoices):
+    class Kind(TextChoices):
         WALLET = "wallet", _("wallet")
         HOLDING = "holding", _("holding")
         SALES = "sales", _("sales")
@@ -32,7 +32,7 @@ class LedgerAccount(models.Model):
         PROMOTIONS = "promotions", _("promotions")
 
     id = models.BigIntegerField(_("id"), primary_key=True)
-    kind = models.CharField(_("kind"), max_length=24, choices=Kind.choices)
+    kind = models.CharField(_("kind"), max_length=24, choices=Kind)
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
@@ -47,10 +47,10 @@ class LedgerAccount(models.Model):
         verbose_name = _("ledger account")
         verbose_name_plural = _("ledger accounts")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(balance_amount__gte=0), name="payments_ledgeraccount_balance_not_negative"
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(kind="wallet", user__isnull=False, user=F("id"))
                 | Q(user__isnull=True, balance_amount=0)
                 & (
@@ -87,7 +87,7 @@ class GrantsOfDay(models.Model):
         verbose_name = _("grants of a day")
         verbose_name_plural = _("grants of days")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["operator_id", "day"], name="payments_grantsofday_one_per_operator_and_day"
             )
         ]
@@ -99,7 +99,7 @@ class GrantsOfDay(models.Model):
 class Transfer(models.Model):
     """A movement of money whose entries sum to zero: appended, never changed."""
 
-    class Kind(models.TextChoices):
+    class Kind(TextChoices):
         HOLD = "hold", _("points held for an order")
         RELEASE = "release", _("held points released")
         SALE = "sale", _("an order settled")
@@ -110,7 +110,7 @@ class Transfer(models.Model):
         LOSS = "loss", _("lost in a dispute")
 
     id = uuid_key()
-    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind)
     # The id of the order, payment or refund, or another reference, so that no transfer happens twice.
     reference = ExactCharField(_("reference"), max_length=96)
     order = models.ForeignKey(
@@ -128,12 +128,12 @@ class Transfer(models.Model):
         verbose_name = _("transfer")
         verbose_name_plural = _("transfers")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["kind", "reference"], name="payments_transfer_once_per_kind_and_reference"
             )
         ]
         # For reports by period: the ids are of each host's clock, the instants of the database's.
-        indexes = [models.Index(fields=["at"], name="payments_transfer_by_instant")]
+        indexes = [Index(fields=["at"], name="payments_transfer_by_instant")]
 
     def __str__(self) -> str:
         return str(self.get_kind_display())
@@ -142,12 +142,8 @@ class Transfer(models.Model):
 class Entry(models.Model):
     """One account's part of a transfer; `balance_after_amount` is known for wallets."""
 
-    transfer = models.ForeignKey(
-        Transfer, verbose_name=_("transfer"), on_delete=models.PROTECT, db_index=False, related_name="entries"
-    )
-    account = models.ForeignKey(
-        LedgerAccount, verbose_name=_("account"), on_delete=models.PROTECT, related_name="entries"
-    )
+    transfer = protected_key(Transfer, _("transfer"), db_index=False, related_name="entries")
+    account = protected_key(LedgerAccount, _("account"), related_name="entries")
     amount = models.BigIntegerField(_("amount"), help_text=_("Signed: positive is credited."))
     balance_after_amount = models.BigIntegerField(_("balance after amount"), null=True, blank=True)
 
@@ -155,11 +151,11 @@ class Entry(models.Model):
         verbose_name = _("entry")
         verbose_name_plural = _("entries")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["transfer", "account"], name="payments_entry_one_per_transfer_and_account"
             ),
-            models.CheckConstraint(condition=~Q(amount=0), name="payments_entry_moves_something"),
-            models.CheckConstraint(
+            CheckConstraint(condition=~Q(amount=0), name="payments_entry_moves_something"),
+            CheckConstraint(
                 condition=Q(balance_after_amount__isnull=True) | Q(balance_after_amount__gte=0),
                 name="payments_entry_balance_not_negative",
             ),
@@ -178,7 +174,7 @@ class Payment(models.Model):
     `pending` with an `action_url`, and shows as `requires_action` until `action_expires_at`.
     """
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         PENDING = transitions.Status.PENDING, _("pending")
         IN_DOUBT = transitions.Status.IN_DOUBT, _("in doubt")
         SUCCEEDED = transitions.Status.SUCCEEDED, _("succeeded")
@@ -186,13 +182,7 @@ class Payment(models.Model):
         REVERSED = transitions.Status.REVERSED, _("reversed")
 
     id = uuid_key()
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("account"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="payments",
-    )
+    account = account_key(_("account"), db_index=False, related_name="payments")
     order = models.ForeignKey(
         "orders.Order",
         verbose_name=_("order"),
@@ -201,7 +191,7 @@ class Payment(models.Model):
         on_delete=models.PROTECT,
         related_name="payments",
     )
-    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.PENDING)
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
     points_amount = models.PositiveBigIntegerField(_("points amount"), default=0)
     card_amount = models.PositiveBigIntegerField(_("card amount"), default=0)
     refunding_amount = models.PositiveBigIntegerField(
@@ -235,7 +225,7 @@ class Payment(models.Model):
     failure_code = models.CharField(_("failure code"), max_length=64, blank=True)
     failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("created at"))
-    settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
+    settled_at = optional_instant(_("settled at"))
     number = models.PositiveSmallIntegerField(
         _("number"), default=1, help_text=_("Of the order's payments, from 1 on.")
     )
@@ -251,17 +241,14 @@ class Payment(models.Model):
         default="",
         help_text=_("The page on which the card's owner confirms the charge."),
     )
-    action_expires_at = models.DateTimeField(
-        _("action expires at"),
-        null=True,
-        blank=True,
-        help_text=_("When the charge is cancelled unless it is confirmed."),
+    action_expires_at = optional_instant(
+        _("action expires at"), help_text=_("When the charge is cancelled unless it is confirmed.")
     )
     api_key_id = models.BigIntegerField(
         _("API key id"), null=True, blank=True, help_text=_("The API key that started it, if one did.")
     )
-    declined_at = models.DateTimeField(
-        _("declined at"), null=True, blank=True, help_text=_("When the gateway refused the card, if it did.")
+    declined_at = optional_instant(
+        _("declined at"), help_text=_("When the gateway refused the card, if it did.")
     )
     # The order, while the payment is not failed: a unique index on it works on every database.
     unfailed_order_id = models.GeneratedField(
@@ -275,41 +262,41 @@ class Payment(models.Model):
         verbose_name = _("payment")
         verbose_name_plural = _("payments")
         constraints = [
-            models.UniqueConstraint(fields=["charge_key"], name="payments_payment_one_charge_key"),
-            models.UniqueConstraint(
-                fields=["unfailed_order_id"], name="payments_payment_one_not_failed_per_order"
-            ),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["charge_key"], name="payments_payment_one_charge_key"),
+            UniqueConstraint(fields=["unfailed_order_id"], name="payments_payment_one_not_failed_per_order"),
+            CheckConstraint(
                 condition=Q(order__isnull=False) | Q(points_amount=0, card_amount__gte=1),
                 name="payments_payment_topup_is_by_card",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(status__in=["pending", "in_doubt"], settled_at__isnull=True)
                 | Q(status__in=["succeeded", "failed", "reversed"], settled_at__isnull=False, token=""),
                 name="payments_payment_settled_has_time_and_no_token",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=~Q(status="succeeded") | Q(card_amount=0) | ~Q(charge_reference=""),
                 name="payments_payment_success_names_its_charge",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(card_amount__gte=F("refunding_amount") + F("refunded_amount")),
                 name="payments_payment_refunds_within_charge",
             ),
         ]
         indexes = [
-            models.Index(fields=["account", "id"], name="payments_payment_of_account"),
-            models.Index(fields=["created_at"], name="payments_payment_by_beginning"),
-            models.Index(fields=["status", "id"], name="payments_payment_by_status"),
+            Index(fields=["account", "id"], name="payments_payment_of_account"),
+            Index(fields=["created_at"], name="payments_payment_by_beginning"),
+            Index(fields=["status", "id"], name="payments_payment_by_status"),
             # For which there are: one look each.
-            models.Index(fields=["gateway", "gateway_account"], name="payments_payment_by_gateway"),
+            Index(fields=["gateway", "gateway_account"], name="payments_payment_by_gateway"),
             # For the limit of declined payments that a key started.
-            models.Index(fields=["api_key_id", "status", "declined_at"], name="payments_payment_of_api_key"),
+            Index(fields=["api_key_id", "status", "declined_at"], name="payments_payment_of_api_key"),
         ]
 
     def __str__(self) -> str:
         amount = format_amount(self.points_amount + self.card_amount, self.currency)
-        return gettext("payment of %(amount)s") % {"amount": amount}
+        if self.order is None:
+            return gettext("payment of %(amount)s") % {"amount": amount}
+        return gettext("payment of %(amount)s, order %(number)s") % {"amount": amount, "number": self.order}
 
     @property
     def books(self) -> Books:
@@ -338,37 +325,33 @@ class Payment(models.Model):
 class Dispute(models.Model):
     """A dispute that a card owner has begun at the bank. While it is open its amount is not refunded."""
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         OPEN = "open", _("open")
         WON = "won", _("won")
         LOST = "lost", _("lost")
 
-    payment = models.ForeignKey(
-        Payment, verbose_name=_("payment"), on_delete=models.PROTECT, db_index=False, related_name="disputes"
-    )
+    payment = protected_key(Payment, _("payment"), db_index=False, related_name="disputes")
     reference = ExactCharField(_("reference"), max_length=96, help_text=_("The gateway's id of the dispute."))
-    status = models.CharField(_("status"), max_length=8, choices=Status.choices)
+    status = models.CharField(_("status"), max_length=8, choices=Status)
     amount = models.PositiveBigIntegerField(_("amount"))
-    due_at = models.DateTimeField(
-        _("due at"), null=True, blank=True, help_text=_("When the shop's answer is due at the gateway.")
-    )
+    due_at = optional_instant(_("due at"), help_text=_("When the shop's answer is due at the gateway."))
     opened_at = models.DateTimeField(_("opened at"))
-    closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
+    closed_at = optional_instant(_("closed at"))
 
     class Meta:
         verbose_name = _("dispute")
         verbose_name_plural = _("disputes")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["payment", "reference"], name="payments_dispute_once_per_payment_and_reference"
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(status="open", closed_at__isnull=True)
                 | Q(status__in=["won", "lost"], closed_at__isnull=False),
                 name="payments_dispute_closed_at_says_closed",
             ),
         ]
-        indexes = [models.Index(fields=["status"], name="payments_dispute_by_status")]
+        indexes = [Index(fields=["status"], name="payments_dispute_by_status")]
 
     def __str__(self) -> str:
         return self.reference
@@ -390,26 +373,26 @@ class WebhookEvent(models.Model):
     )
     received_at = models.DateTimeField(_("received at"))
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
-    handled_at = models.DateTimeField(_("handled at"), null=True, blank=True)
+    next_attempt_at = optional_instant(_("next attempt at"))
+    handled_at = optional_instant(_("handled at"))
     outcome = models.CharField(_("outcome"), max_length=255, blank=True)
 
     class Meta:
         verbose_name = _("webhook event")
         verbose_name_plural = _("webhook events")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["gateway", "event_id"], name="payments_webhookevent_once_per_gateway_and_id"
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(handled_at__isnull=True, next_attempt_at__isnull=False)
                 | Q(handled_at__isnull=False, next_attempt_at__isnull=True),
                 name="payments_webhookevent_unhandled_has_next_attempt",
             ),
         ]
         indexes = [
-            models.Index(fields=["next_attempt_at"], name="payments_webhookevent_by_next"),
-            models.Index(fields=["charge_key"], name="payments_webhookevent_by_key"),
+            Index(fields=["next_attempt_at"], name="payments_webhookevent_by_next"),
+            Index(fields=["charge_key"], name="payments_webhookevent_by_key"),
         ]
 
     def __str__(self) -> str:
@@ -421,8 +404,8 @@ class Reconciliation(models.Model):
 
     started_at = models.DateTimeField(_("started at"))
     ended_at = models.DateTimeField(_("ended at"))
-    since_at = models.DateTimeField(_("since at"), null=True, blank=True)
-    until_at = models.DateTimeField(_("until at"), null=True, blank=True)
+    since_at = optional_instant(_("since at"))
+    until_at = optional_instant(_("until at"))
     checked = models.PositiveBigIntegerField(_("checked"))
     differences = models.PositiveIntegerField(_("differences"))
     refunded = models.PositiveIntegerField(_("refunded"), help_text=_("Orphaned charges that were refunded."))

@@ -4,26 +4,22 @@ from django.db.models import Q
 from uuid_utils.compat import uuid7
 
 from accounts.personal_data.erasure import PARTS, Part, named
-from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
+from accounts.personal_data.registry import REGISTRY, Erasure, PersonalData, kept_for_good
 from payments import ledger
 from payments.models import LedgerAccount, Payment, Transfer, WebhookEvent
 from payments.transitions import UNSETTLED
 
 REGISTRY.update(
     {
-        "payments.LedgerAccount": PersonalData("user", Erasure.KEPT, FOR_GOOD),
-        "payments.Transfer": PersonalData(
+        "payments.LedgerAccount": kept_for_good("user"),
+        "payments.Transfer": kept_for_good(
             "its entries or order",
-            Erasure.KEPT,
-            FOR_GOOD,
             rows=lambda id: Transfer.objects.filter(Q(entries__account=id) | Q(order__account=id)).distinct(),
         ),
-        "payments.GrantsOfDay": PersonalData("operator_id", Erasure.KEPT, FOR_GOOD),
-        "payments.Entry": PersonalData("account__user", Erasure.KEPT, FOR_GOOD),
-        "payments.Payment": PersonalData(
-            "account", Erasure.KEPT, FOR_GOOD, secrets=frozenset({"token", "action_url"})
-        ),
-        "payments.Dispute": PersonalData("payment__account", Erasure.KEPT, FOR_GOOD),
+        "payments.GrantsOfDay": kept_for_good("operator_id"),
+        "payments.Entry": kept_for_good("account__user"),
+        "payments.Payment": kept_for_good("account", secrets={"token", "action_url"}),
+        "payments.Dispute": kept_for_good("payment__account"),
         "payments.WebhookEvent": PersonalData(
             "the charge key of a payment",
             Erasure.KEPT,

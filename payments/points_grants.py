@@ -3,7 +3,6 @@
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -20,6 +19,7 @@ from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from foundation.lazy_texts import mark
 from foundation.money import format_amount
+from foundation.values import Values
 from payments import ledger
 from payments.models import Entry, GrantsOfDay
 
@@ -81,7 +81,7 @@ def _grant(
     """What grants the points in the caller's transaction, before which it is called."""
     # Opened inside the transaction, a row may deadlock with a duplicate.
     ledger.open_wallet(user_id)
-    of_day: dict[str, Any] = {"operator_id": operator_id, "day": clock.today()}
+    of_day: Values = {"operator_id": operator_id, "day": clock.today()}
     today = GrantsOfDay.objects.filter(**of_day)
     if operator_id is not None:
         GrantsOfDay.objects.get_or_create(**of_day)

@@ -13,10 +13,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy as _
 
 from accounts.operating import row_checks
-from accounts.operating.pausing_admin import PausableAdmin, Template
+from accounts.operating.pausing_admin import PausableAdmin, Template, tomorrow_at_ten
 from accounts.operating.row_checks import Check
 from foundation import clock, form_fields, literals
-from foundation.admin_base.display import link, status_label, zoned_text
+from foundation.admin_base.display import Context, link, zoned_text
 from foundation.admin_base.forms import TermsForm
 from foundation.admin_base.lists import RecordsAdmin, column, key_column
 from foundation.admin_base.status_words import status_word
@@ -49,17 +49,17 @@ class SaleForm(TermsForm):
         queryset=Product.objects.all(),
         # Searched by the server: a page with all products as choices would be too long.
         widget=ProductsWidget(SaleProduct._meta.get_field("product"), admin.site),
-        help_text=_("Search by sku or name. A product is in at most one sale that is not over."),
+        help_text=_("Search by SKU or name. A product can be in only one sale at a time."),
     )
     rate_per_minute = form_fields.WholeNumberField(
-        label=_("Rate per minute"),
+        label=_("Buyers let in per minute"),
         initial=terms.DEFAULT_RATE,
         min_value=1,
         max_value=terms.HIGHEST_RATE,
-        help_text=_("The most accounts that are admitted in any 60 seconds."),
+        help_text=_("How many buyers are let in each minute at most."),
     )
-    admitted_for_seconds = form_fields.WholeNumberField(
-        label=_("Admitted for seconds"),
+    admitted_for_seconds = form_fields.MinutesField(
+        label=_("Minutes to order in"),
         initial=terms.DEFAULT_ADMITTED_FOR_SECONDS,
         min_value=1,
         max_value=terms.LONGEST_ADMISSION_SECONDS,
@@ -87,33 +87,33 @@ class SaleForm(TermsForm):
             self.fields[PRODUCTS].required = False
 
 
-def _tomorrow_at_ten() -> dict[str, Any]:
-    """Ten o'clock of the shop's next day, for an hour."""
-    begin = clock.day_bounds(clock.today())[1] + timedelta(hours=10)
-    return {"opens_at": begin, "closes_at": begin + timedelta(hours=1)}
+def _closing(hours: int) -> Context:
+    """So long after the opening of a template."""
+    return {"closes_at": tomorrow_at_ten() + timedelta(hours=hours)}
 
 
 TEMPLATES = {
     "drop": Template(
         _("Drop with a waiting room"),
-        _("Tomorrow at 10:00, for an hour. Buyers join before; the order is drawn, and 600 a minute get in."),
-        lambda: {**_tomorrow_at_ten(), "admission": Sale.Admission.QUEUE, "rate_per_minute": 600},
+        _(
+            "Tomorrow at 10:00, for an hour. Buyers join the waiting room before. Their order is drawn "
+            "at the opening, and 600 a minute get in."
+        ),
+        lambda: {**_closing(1), "admission": Sale.Admission.QUEUE, "rate_per_minute": 600},
     ),
     "open": Template(
         _("Open to all"),
         _("Tomorrow at 10:00, for an hour. All buyers order at the same time, first come, first served."),
-        lambda: {**_tomorrow_at_ten(), "admission": Sale.Admission.OPEN},
+        lambda: {**_closing(1), "admission": Sale.Admission.OPEN},
     ),
     "day": Template(
         _("One day"),
         _("From tomorrow at 10:00, for 24 hours, open to all."),
-        lambda: {
-            **_tomorrow_at_ten(),
-            "closes_at": _tomorrow_at_ten()["opens_at"] + timedelta(days=1),
-            "admission": Sale.Admission.OPEN,
-        },
+        lambda: {**_closing(24), "admission": Sale.Admission.OPEN},
     ),
 }
+ADMITTED_FOR = "admitted_for"
+"""In the place of the field where it can't be changed."""
 ENTRIES = "entries"
 LINKED_ENTRIES = "linked_entries"
 """The field with the number of entries, and its name where it is a link to them."""
@@ -150,33 +150,37 @@ class SaleAdmin(PausableAdmin):
     meanings = {
         "scheduled": _("Its products can't be ordered until it opens."),
         "open": _("Its products can be ordered now."),
-        "closed": _("It is over: its products can't be ordered by it any more."),
+        "closed": _("It is over. Its products can't be ordered in it any more."),
     }
+    open_parts = {_("Admission"): ["admission", "rate_per_minute", "admitted_for_seconds", ADMITTED_FOR]}
     parts = {_("Waiting room, draw and figures"): [*readonly_fields, LINKED_ENTRIES]}
 
     def checks(self, row: Sale) -> list[Check]:
         products = Product.objects.filter(sale_products__sale=row.pk)
         names = [one.name for one in products if not one.available or not one.is_active or one.paused_at]
         units = metrics.available(row)
-        text = gettext("%(count)s units are in stock") % {"count": f"{units:,}"}
+        text = gettext("Units in stock: %(count)s") % {"count": f"{units:,}"}
         if names:
-            missing = gettext("none of %(names)s can be ordered") % {"names": ", ".join(names[:5])}
+            missing = gettext("can't be ordered: %(names)s") % {"names": ", ".join(names[:5])}
             text = f"{text}; {missing}"
         found = [row_checks.opening(row.opens_at), Check(bool(units) and not names, text, field=PRODUCTS)]
         unlimited = [one.name for one in products if one.limit_per_account is None]
         text = gettext("Every product has a limit per account")
         if unlimited:
             text = gettext("No limit per account: %(names)s") % {"names": ", ".join(unlimited[:5])}
-        found.append(Check(not unlimited, text, field=PRODUCTS))
+        found.append(Check(True, text, field=PRODUCTS))
         if row.is_queued:
             seconds = 60 * max(0, units - 1) // row.rate_per_minute
             last = row.opens_at + timedelta(seconds=seconds)
-            text = gettext("%(rate)s buyers a minute get in; the last of %(last)s at %(at)s")
+            text = gettext("Buyers let in each minute: %(rate)s. Number %(last)s gets in at %(at)s")
             values = {"rate": f"{row.rate_per_minute:,}", "last": f"{units:,}", "at": zoned_text(last)}
             found.append(Check(last < row.closes_at, text % values, field="rate_per_minute"))
         return [*found, row_checks.gateway()]
 
-    shown_status = column(_("status"), lambda sale: status_label(sale.status_at(clock.now())))
+    admitted_for = column(
+        _("time to order in"),
+        lambda sale: gettext("%(count)s min") % {"count": f"{sale.admitted_for_seconds / 60:g}"},
+    )
 
     def left_text(self, row: Sale) -> str:
         return gettext("%(count)s left") % {"count": f"{metrics.available(row):,}"}
@@ -201,14 +205,16 @@ class SaleAdmin(PausableAdmin):
         return link(self.entries(sale), "admin:sales_saleentry_changelist", query=f"sale={sale.pk}")
 
     def get_fields(self, request: HttpRequest, obj: Sale | None = None) -> Any:
-        shown = LINKED_ENTRIES if request.user.has_perm("sales.view_saleentry") else ENTRIES
-        return [shown if name == ENTRIES else name for name in super().get_fields(request, obj)]
+        shown = {ENTRIES: LINKED_ENTRIES} if request.user.has_perm("sales.view_saleentry") else {}
+        if obj and (obj.opens_at <= clock.now() or not self.has_change_permission(request, obj)):
+            shown["admitted_for_seconds"] = ADMITTED_FOR
+        return [shown.get(name, name) for name in super().get_fields(request, obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Sale | None = None) -> list[str]:
         if obj is None:
             return self.readonly_fields
         now = clock.now()
-        fixed = [LINKED_ENTRIES]
+        fixed = [LINKED_ENTRIES, ADMITTED_FOR]
         if now >= obj.opens_at:
             fixed += terms.FIXED_ONCE_OPEN
         if now >= obj.closes_at:
@@ -221,7 +227,7 @@ class SaleAdmin(PausableAdmin):
         found = sale.sale_products.select_related("product").order_by("product")
         return ", ".join(str(one.product) for one in found) or "-"
 
-    def given_terms(self, form: Any, names: Collection[str]) -> dict[str, Any]:
+    def given_terms(self, form: Any, names: Collection[str]) -> Context:
         given = super().given_terms(form, names)
         if PRODUCTS in given:
             given["product_ids"] = sorted(product.pk for product in given.pop(PRODUCTS))
@@ -272,4 +278,3 @@ class SaleEntryAdmin(RecordsAdmin):
     search_help_text = _("The id of an entry or of its order, or an account's name")
 
     order_key = key_column("order_id", _("order"))
-    shown_status = column(_("status"), lambda entry: status_label(entry.status_at(clock.now()).value))

@@ -40,8 +40,11 @@ RETRY_AFTER = OpenApiParameter(
 )
 
 
-class Sales(View):
+class SaleView(View):
     resource = Resource.SALES
+
+
+class Sales(SaleView):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -79,8 +82,7 @@ class Sales(View):
         return Response(schemas.sale_body(sale), status=201, headers={"Location": address})
 
 
-class OneSale(View):
-    resource = Resource.SALES
+class OneSale(SaleView):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(operation_id="getSale", summary="One sale", responses=schemas.SaleBody)
@@ -105,8 +107,7 @@ class OneSale(View):
         return Response(schemas.sale_body(sale))
 
 
-class PauseSale(View):
-    resource = Resource.SALES
+class PauseSale(SaleView):
     is_paused = True
 
     @extend_schema(
@@ -138,8 +139,7 @@ class ResumeSale(PauseSale):
     is_paused = False
 
 
-class SaleDraw(View):
-    resource = Resource.SALES
+class SaleDraw(SaleView):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -156,8 +156,7 @@ class SaleDraw(View):
         return Response(schemas.draw_body(draw.close_if_due(terms.get(sale_id=sale_id))))
 
 
-class SaleEntries(View):
-    resource = Resource.SALES
+class SaleEntries(SaleView):
     limit = rate_limits.ENTRIES
 
     @extend_schema(
@@ -194,9 +193,7 @@ class SaleEntries(View):
         return _entry_response(entry, status=202, Location=reverse("sale-entry", args=[entry.id]))
 
 
-class OneSaleEntry(View):
-    resource = Resource.SALES
-
+class OneSaleEntry(SaleView):
     @extend_schema(
         operation_id="getSaleEntry",
         summary="One entry of a waiting room",

@@ -33,7 +33,7 @@ def admissions_are_within_the_rate(sale_ids: Chosen = None) -> LawReport:
         offenders += _over_the_rate(sale_id)
         if len(offenders) >= OFFENDERS_REPORTED:
             break
-    return report("L14", count(SaleEntry.objects.all(), sale_ids), offenders[:OFFENDERS_REPORTED])
+    return report("L14", count(SaleEntry.objects, sale_ids), offenders[:OFFENDERS_REPORTED])
 
 
 def entries_are_in_order(sale_ids: Chosen = None) -> LawReport:

@@ -3,13 +3,12 @@
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import CheckConstraint, F, Index, Q, TextChoices, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
-from foundation.fields import Dated, ExactCharField, uuid_key
+from foundation.fields import Dated, ExactCharField, account_key, optional_instant, protected_key, uuid_key
 from sales import sale_states
 from sales.sale_states import EntryStatus, SaleState
 
@@ -24,11 +23,11 @@ class Sale(Dated):
     changes of what orders depend on.
     """
 
-    class Admission(models.TextChoices):
+    class Admission(TextChoices):
         OPEN = "open", _("open to all")
         QUEUE = "queue", _("waiting room")
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         SCHEDULED = sale_states.Status.SCHEDULED, _("scheduled")
         OPEN = sale_states.Status.OPEN, _("open")
         PAUSED = sale_states.Status.PAUSED, _("paused")
@@ -48,32 +47,28 @@ class Sale(Dated):
         validators=[MinValueValidator(1)],
         help_text=_("How long an admitted account may place its order."),
     )
-    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True, editable=False)
+    paused_at = optional_instant(_("paused at"), editable=False)
     # Secret until the draw: with the entries' ids it decides their order.
     seed = ExactCharField(_("seed"), max_length=64, editable=False)
     seed_hash = ExactCharField(_("seed hash"), max_length=64, editable=False)
     entries_hash = ExactCharField(_("entries hash"), max_length=64, blank=True, editable=False)
     # Those that take part in the draw; before it, those that would.
     drawn_count = models.PositiveBigIntegerField(_("entries drawn"), default=0, editable=False)
-    drawn_at = models.DateTimeField(_("drawn at"), null=True, blank=True, editable=False)
+    drawn_at = optional_instant(_("drawn at"), editable=False)
     # A process orders the draw until then, or renews this.
     ordering_until = models.DateTimeField(_("ordering until"), null=True, editable=False)
     is_ordered = models.BooleanField(_("is ordered"), default=False, editable=False)
     last_position = models.PositiveBigIntegerField(_("last position"), default=0, editable=False)
     passed_position = models.PositiveBigIntegerField(_("passed position"), default=0, editable=False)
-    last_admitted_at = models.DateTimeField(_("last admitted at"), null=True, blank=True, editable=False)
+    last_admitted_at = optional_instant(_("last admitted at"), editable=False)
     # By the pace, on the clock of admissions.
     next_admission_at = models.DateTimeField(_("next admission at"), null=True, editable=False)
     # Admissions are counted by a clock that never goes back, as the database's may after a failover.
     admission_clock_ahead = models.DurationField(
         _("admission clock ahead"), default=timedelta(0), editable=False
     )
-    ended_at = models.DateTimeField(
-        _("ended at"),
-        null=True,
-        blank=True,
-        editable=False,
-        help_text=_("When its last entries were settled after it closed."),
+    ended_at = optional_instant(
+        _("ended at"), editable=False, help_text=_("When its last entries were settled after it closed.")
     )
     version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
 
@@ -82,29 +77,29 @@ class Sale(Dated):
         # Not the account of the ledger.
         verbose_name_plural = pgettext_lazy("windows in which products are sold", "sales")
         constraints = [
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(closes_at__gt=F("opens_at")),
                 name="sales_sale_closes_after_opening",
                 violation_error_message=_("The sale must close after it opens."),
             ),
-            models.CheckConstraint(condition=Q(rate_per_minute__gte=1), name="sales_sale_rate_positive"),
-            models.CheckConstraint(
+            CheckConstraint(condition=Q(rate_per_minute__gte=1), name="sales_sale_rate_positive"),
+            CheckConstraint(
                 condition=Q(admitted_for_seconds__gte=1), name="sales_sale_admitted_for_positive"
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(passed_position__lte=F("last_position")), name="sales_sale_passed_within_last"
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(drawn_at__isnull=True, entries_hash="", is_ordered=False, last_position=0)
                 | (Q(drawn_at__isnull=False) & ~Q(entries_hash="")),
                 name="sales_sale_positions_after_the_draw",
             ),
         ]
         indexes = [
-            models.Index(fields=["ended_at", "opens_at"], name="sales_sale_unended"),
-            models.Index(fields=["paused_at"], name="sales_sale_paused"),
+            Index(fields=["ended_at", "opens_at"], name="sales_sale_unended"),
+            Index(fields=["paused_at"], name="sales_sale_paused"),
             # Those that are not over are few.
-            models.Index(fields=["closes_at"], name="sales_sale_by_closing"),
+            Index(fields=["closes_at"], name="sales_sale_by_closing"),
         ]
 
     def __str__(self) -> str:
@@ -138,9 +133,7 @@ class Sale(Dated):
 class SaleProduct(models.Model):
     """A product of a sale. `inventory.Product.sale` says which sale's terms hold for it now."""
 
-    sale = models.ForeignKey(
-        Sale, verbose_name=_("sale"), on_delete=models.PROTECT, db_index=False, related_name="sale_products"
-    )
+    sale = protected_key(Sale, _("sale"), db_index=False, related_name="sale_products")
     product = models.ForeignKey(
         "inventory.Product", verbose_name=_("product"), on_delete=models.PROTECT, related_name="sale_products"
     )
@@ -148,9 +141,7 @@ class SaleProduct(models.Model):
     class Meta:
         verbose_name = _("product of a sale")
         verbose_name_plural = _("products of sales")
-        constraints = [
-            models.UniqueConstraint(fields=["sale", "product"], name="sales_saleproduct_once_per_sale")
-        ]
+        constraints = [UniqueConstraint(fields=["sale", "product"], name="sales_saleproduct_once_per_sale")]
 
 
 class SaleEntry(models.Model):
@@ -161,7 +152,7 @@ class SaleEntry(models.Model):
     its order, and holds the account's place until that has ended unpaid and the account joins again.
     """
 
-    class Status(models.TextChoices):
+    class Status(TextChoices):
         WAITING = EntryStatus.WAITING, _("waiting")
         ADMITTED = EntryStatus.ADMITTED, _("admitted")
         USED = EntryStatus.USED, _("used")
@@ -169,20 +160,16 @@ class SaleEntry(models.Model):
         OVER = EntryStatus.OVER, _("over")
 
     id = uuid_key()
-    sale = models.ForeignKey(
-        Sale, verbose_name=_("sale"), on_delete=models.PROTECT, db_index=False, related_name="entries"
-    )
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, verbose_name=_("account"), on_delete=models.PROTECT, related_name="+"
-    )
+    sale = protected_key(Sale, _("sale"), db_index=False, related_name="entries")
+    account = account_key(_("account"), related_name="+")
     status = models.CharField(_("status"), max_length=8, choices=Status, default=Status.WAITING)
     position = models.PositiveBigIntegerField(_("position"), null=True, blank=True)
     is_current = models.BooleanField(_("is current"), null=True, default=True)
     # True or null. Processes of the release before leave null here, and true in entries that they replace.
     holds_place = models.BooleanField(_("holds the place"), null=True, editable=False)
     created_at = models.DateTimeField(_("created at"))
-    admitted_at = models.DateTimeField(_("admitted at"), null=True, blank=True)
-    admitted_until = models.DateTimeField(_("admitted until"), null=True, blank=True)
+    admitted_at = optional_instant(_("admitted at"))
+    admitted_until = optional_instant(_("admitted until"))
     rate_per_minute = models.PositiveIntegerField(_("rate per minute"), null=True, blank=True)
     # An order of products of two sales uses an entry of each.
     order = models.ForeignKey(
@@ -199,20 +186,20 @@ class SaleEntry(models.Model):
         verbose_name = _("sale entry")
         verbose_name_plural = _("sale entries")
         constraints = [
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["sale", "account", "is_current"], name="sales_saleentry_one_current_per_account"
             ),
-            models.UniqueConstraint(
+            UniqueConstraint(
                 fields=["sale", "account", "holds_place"], name="sales_saleentry_one_place_per_account"
             ),
-            models.UniqueConstraint(fields=["sale", "position"], name="sales_saleentry_position_once"),
-            models.UniqueConstraint(fields=["order", "sale"], name="sales_saleentry_one_per_order_and_sale"),
-            models.CheckConstraint(
+            UniqueConstraint(fields=["sale", "position"], name="sales_saleentry_position_once"),
+            UniqueConstraint(fields=["order", "sale"], name="sales_saleentry_one_per_order_and_sale"),
+            CheckConstraint(
                 condition=Q(status__in=["admitted", "used", "expired"], admitted_at__isnull=False)
                 | Q(status__in=["waiting", "over"]),
                 name="sales_saleentry_only_admitted_ones_are_used_or_expire",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(
                     admitted_at__isnull=True, admitted_until__isnull=True, rate_per_minute__isnull=True
                 )
@@ -224,14 +211,14 @@ class SaleEntry(models.Model):
                 ),
                 name="sales_saleentry_admission_is_whole",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 condition=Q(status="used", order__isnull=False) | (~Q(status="used") & Q(order__isnull=True)),
                 name="sales_saleentry_used_by_an_order",
             ),
         ]
         indexes = [
-            models.Index(fields=["sale", "status", "position"], name="sales_saleentry_queue"),
-            models.Index(fields=["sale", "admitted_at"], name="sales_saleentry_admissions"),
+            Index(fields=["sale", "status", "position"], name="sales_saleentry_queue"),
+            Index(fields=["sale", "admitted_at"], name="sales_saleentry_admissions"),
         ]
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from foundation import clock, journal, lazy_texts
 from foundation.db import transactions
 from foundation.errors import Invalid, Rejected, invalid_field, required
 from foundation.lazy_texts import mark
+from foundation.values import GivenValues
 from inventory import sale_terms
 from sales import sale_states
 from sales.models import Sale, SaleEntry, SaleProduct
@@ -198,7 +199,7 @@ def _require_free(sale: Sale, current: Mapping[int, int | None]) -> None:
         )
 
 
-def _require_changeable(sale: Sale, changed: Mapping[str, Any]) -> None:
+def _require_changeable(sale: Sale, changed: GivenValues) -> None:
     now = clock.now()
     if now >= sale.closes_at and changed.keys() - set(KEPT_ONCE_CLOSED):
         raise Rejected(

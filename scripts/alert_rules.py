@@ -32,10 +32,11 @@ def checks() -> list[list[str]]:
     """The commands of Prometheus' and Alertmanager's own tools that must succeed. Raises SetupError."""
     promtool = system_packages.program("promtool")
     amtool = system_packages.program("amtool")
+    unit_tests = [[promtool, "test", "rules", str(path)] for path in UNIT_TESTS]
     return [
         # `--syntax-only`: the file with the token is there in the container alone.
         [promtool, "check", "config", "--syntax-only", f"{PROMETHEUS}/prometheus.yml"],
         [promtool, "check", "rules", *map(str, FILES)],
         [amtool, "check-config", str(ALERTMANAGER)],
-        *([promtool, "test", "rules", str(path)] for path in UNIT_TESTS),
+        *unit_tests,
     ]

@@ -23,7 +23,8 @@ from scripts.stack import Words, places
 LANGUAGES = ("ko",)  # Those of `LANGUAGES` in shop/settings.py except English, in which the code is written
 # Their texts are shown in the admin, and they have no Korean catalogs of their own; `foundation` has them.
 UNTRANSLATED_PACKAGES = ("unfold", "django_otp/plugins/otp_totp", "django_otp/plugins/otp_static")
-# The catalogs that Django finds by itself: of what they translate nothing is repeated.
+# The catalogs that Django finds by itself: of what they translate nothing is repeated, but for
+# what `foundation` translates otherwise, which wins (`LOCALE_PATHS`).
 TRANSLATED_PACKAGES = ("django/conf", "django/contrib/admin", "django/contrib/auth")
 FILE = Path("LC_MESSAGES", "django.po")
 LEFT_OUT = {"tests", "migrations", "node_modules", "import_export"}
@@ -117,17 +118,22 @@ def _as_the_code_says(app: str, language: str) -> _Catalog:
     path = po_path(app, language)
     found = Catalog()
     catalog = _Catalog(locale=language, fuzzy=False)
+    theirs = []
     if app == "foundation":
         for name in UNTRANSLATED_PACKAGES:
             _extract(found, _installed(name))
         for name in TRANSLATED_PACKAGES:
-            theirs = (_installed(name) / "locale" / language / FILE).with_suffix(".mo")
-            for message in _texts(read_mo(BytesIO(theirs.read_bytes()))):
-                found.delete(message.id, message.context)
+            file = (_installed(name) / "locale" / language / FILE).with_suffix(".mo")
+            theirs += _texts(read_mo(BytesIO(file.read_bytes())))
+        for message in theirs:
+            found.delete(message.id, message.context)
     _extract(found, places.PROJECT / app)
     if path.exists():
         for message in _texts(read_po(BytesIO(path.read_bytes()), locale=language)):
             catalog[message.id] = message
+        for message in theirs:
+            if mine := catalog.get(message.id, message.context):
+                found.add(mine.id, mine.string, context=mine.context)
     catalog.update(found, no_fuzzy_matching=True)
     return catalog
 

@@ -70,11 +70,12 @@ def _api_page() -> str:
     for path, item in document["paths"].items():
         for method in filter(item.__contains__, METHODS):
             rows[item[method]["tags"][0]].append(_row(f"`{method.upper()} {path}`", item[method]))
-    return "\n".join(
-        f"## {tag.replace('-', ' ').capitalize()}\n\n"
-        + _table("call", "what", "who", "answers", "refusals", rows=found)
-        for tag, found in rows.items()
-    )
+    parts = []
+    for tag, found in rows.items():
+        title = tag.replace("-", " ").capitalize()
+        table = _table("call", "what", "who", "answers", "refusals", rows=found)
+        parts.append(f"## {title}\n\n{table}")
+    return "\n".join(parts)
 
 
 def _row(name: str, call: Any) -> list[str]:
@@ -126,14 +127,14 @@ def refusal_codes(call: Any) -> dict[str, set[str]]:
 
 
 def _example() -> str:
-    return "\n".join(
-        f"# --- {section} ---\n"
-        + "".join(
-            f"{textwrap.indent(one['what'], '# ')}\n#{name}={one['default']}\n"
-            for name, one in settings.items()
-        )
-        for section, settings in SECTIONS.items()
-    )
+    parts = []
+    for section, settings in SECTIONS.items():
+        part = f"# --- {section} ---\n"
+        for name, one in settings.items():
+            what = textwrap.indent(one["what"], "# ")
+            part += f"{what}\n#{name}={one['default']}\n"
+        parts.append(part)
+    return "\n".join(parts)
 
 
 def _settings_page() -> str:

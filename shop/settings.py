@@ -152,7 +152,7 @@ TEMPLATES = [
 UNFOLD = {
     "SITE_TITLE": "Firstcome",
     "SITE_HEADER": "Firstcome",
-    "SITE_SUBHEADER": gettext_lazy("First come, first served"),
+    "SITE_SUBHEADER": gettext_lazy("Coupons and limited sales"),
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "backoffice.navigation.sidebar"},
@@ -160,6 +160,7 @@ UNFOLD = {
     "DASHBOARD_CALLBACK": "backoffice.home.page.dashboard",
     "STYLES": ["foundation.admin_base.display.stylesheet"],
     "LOGIN": {"form": "accounts.signing_in.sign_in_page.SignInForm"},
+    "SHOW_LANGUAGES": True,
 }
 # The admin has the only sign-in page.
 LOGIN_URL = "admin:login"
@@ -176,9 +177,17 @@ WHITENOISE_MAX_AGE = 24 * 3600
 LANGUAGE_CODE = "en"
 # A language has catalogs in `<app>/locale`: docs/translating.md says how one is added.
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
+# What a member of staff chose in the admin; elsewhere, and before, the browser's languages decide.
+# Its Korean of Django's own texts wins.
+LOCALE_PATHS = [BASE_DIR / "foundation" / "locale"]
+LANGUAGE_COOKIE_NAME = "firstcome_language"
+LANGUAGE_COOKIE_PATH = "/admin/"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 # The pages'. The shop's own, in which its days begin and end, is `SHOP_TIME_ZONE`.
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = ["shop.formats"]
 
 # Database
 MYSQL_OPTIONS = {

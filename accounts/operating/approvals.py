@@ -14,6 +14,7 @@ from accounts.operating import own_account
 from foundation import clock, journal
 from foundation.approval_models import Approval
 from foundation.db import open_transaction, transactions
+from foundation.db.rows import save_changes
 from foundation.errors import NeedsApproval, NotAllowed, Rejected, required
 from foundation.lazy_texts import Text, mark
 
@@ -206,13 +207,15 @@ def _read_approvable(approval_id: int, *, is_locked: bool = False) -> Approval:
 
 def _decide(approval: Approval, status: Status, answer: str, *, outcome: str = "") -> Approval:
     by = journal.current_actor()
-    approval.status = status
-    approval.answer = answer
-    approval.decided_at = clock.now()
-    approval.decider_id = by.id
-    approval.decider_name = by.name
-    approval.outcome = outcome[:255]
-    approval.save()
+    save_changes(
+        approval,
+        status=status,
+        answer=answer,
+        decided_at=clock.now(),
+        decider_id=by.id,
+        decider_name=by.name,
+        outcome=outcome[:255],
+    )
     _note(approval, f"approval.{status.value}", answer)
     return approval
 

@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 from unfold.enums import ActionVariant
 
 from accounts.operating import approvals
-from foundation.admin_base.actions import Action, button
+from foundation.admin_base.actions import Action, button, calling
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import status_label, stored_text
 from foundation.admin_base.lists import EVERYTHING, choice_filter, column
@@ -36,7 +36,6 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
         (None, {"fields": ["act", "asked_for", "asker_name", "reason", "asked_at"]}),
         (_("Decision"), {"fields": ["state", "decider_name", "answer", "decided_at", "shown_outcome"]}),
     ]
-    readonly_fields = ["act", "asked_for", "state", "shown_outcome"]
     actions_detail = ["approve", "refuse"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
@@ -70,13 +69,12 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
     def approve(self, request: HttpRequest, approval: Approval) -> Action:
         done = gettext("Approved and done: %(outcome)s.")
         return Action(
-            title=_("Approve this"),
+            title=_("Approve this request"),
             description=_(
-                "It is done at once, in your name and that of the operator who asked. You answer for it that "
-                "it is right: look at what it is about first."
+                "It is done at once, in your name and that of the member who asked. Check first that "
+                "it is right: you answer for it."
             ),
-            submit=_("Approve"),
-            perform=lambda data: approvals.approve(approval_id=approval.pk, reason=data["reason"]),
+            perform=calling(approvals.approve, approval_id=approval.pk),
             report=lambda decided: done % {"outcome": stored_text(decided.outcome)},
             rows=[(self.summary(approval), "")],
         )
@@ -89,10 +87,10 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
     )
     def refuse(self, request: HttpRequest, approval: Approval) -> Action:
         return Action(
-            title=_("Refuse this"),
-            description=_("Nothing is done. The operator who asked may ask again."),
+            title=_("Refuse this request"),
+            description=_("Nothing is done. The member who asked may ask again."),
             submit=_("Refuse"),
-            perform=lambda data: approvals.refuse(approval_id=approval.pk, reason=data["reason"]),
+            perform=calling(approvals.refuse, approval_id=approval.pk),
             report=lambda _: gettext("Refused: nothing was done."),
             rows=[(self.summary(approval), "")],
         )

@@ -4,11 +4,12 @@ A row's page pauses and resumes at once and takes the reason afterwards; the lis
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.contrib import messages
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -17,10 +18,10 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from accounts.operating import pausing, row_history
+from accounts.operating import pausing
 from accounts.operating.row_checks import Check
 from foundation import clock
-from foundation.admin_base.actions import Action, ActionForm, button, create_once, run_for_selected
+from foundation.admin_base.actions import Action, ActionForm, button, calling, create_once, list_action
 from foundation.admin_base.classes import (
     REASON,
     ListMixin,
@@ -28,7 +29,7 @@ from foundation.admin_base.classes import (
     ReasonedChangesMixin,
     refusal_text,
 )
-from foundation.admin_base.display import admin_page, status_label
+from foundation.admin_base.display import Context, status_label, view_of
 from foundation.admin_base.forms import reason_field
 from foundation.errors import FirstcomeError, Rejected
 from foundation.lazy_texts import Text
@@ -40,14 +41,14 @@ BEFORE = ("scheduled", "awaiting_codes", "inactive")
 """Statuses in which the checks are unfolded."""
 UNDO_SECONDS = 600
 """How long the button that ends a pause is called Undo."""
-PAUSING = _("Nothing more is issued or sold of what is paused, until it is resumed.")
-RESUMING = _("What is resumed is issued or sold again, as far as its dates, quantity and stock allow.")
+PAUSING = _("What is paused issues and sells nothing until you resume it.")
+RESUMING = _("What is resumed issues and sells again, as far as its dates, quantity and stock allow.")
 
 
 class PausingForm(ActionForm):
     """Why it is paused or resumed."""
 
-    reason = reason_field(_("The journal records it, with your name."), max_length=LONGEST_REASON)
+    reason = reason_field(_("Recorded with your name."), max_length=LONGEST_REASON)
 
 
 class Template(NamedTuple):
@@ -56,6 +57,15 @@ class Template(NamedTuple):
     title: Text
     description: Text
     terms: Callable[[], Mapping[str, Any]]
+
+
+def tomorrow_at_ten() -> datetime:
+    """Ten o'clock of the shop's next day."""
+    return clock.day_bounds(clock.today())[1] + timedelta(hours=10)
+
+
+def _is_paused(request: HttpRequest, row: Any) -> bool:
+    return row.paused_at is not None
 
 
 class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin):
@@ -71,6 +81,8 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
     templates: Mapping[str, Template] = {}
     meanings: Mapping[str, Text] = {}
     """What a status means for buyers, by its code."""
+    open_parts: Mapping[Text, Collection[str]] = {}
+    """Fields that a phone folds, by the titles of their parts."""
     parts: Mapping[Text, Collection[str]] = {}
     """The fields that are folded, by the titles of their parts."""
 
@@ -78,7 +90,7 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         """A new row's page has the form alone, with its id."""
         return self.fields if obj else [*self.form.Meta.fields, *({"form_id"} & self.form.base_fields.keys())]
 
-    def given_terms(self, form: Any, names: Collection[str]) -> dict[str, Any]:
+    def given_terms(self, form: Any, names: Collection[str]) -> Context:
         """The values of these fields, as the domain names them."""
         return {name: form.cleaned_data[name] for name in names}
 
@@ -108,6 +120,10 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         """The code of the row's status now."""
         return str(row.status_at(clock.now()))
 
+    @display(description=_("status"))
+    def shown_status(self, row: Any) -> str:
+        return status_label(self.status_of(row))
+
     def left_text(self, row: Any) -> str:
         """How much is left of the row to be issued or sold."""
         raise NotImplementedError
@@ -123,10 +139,10 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
     @display(description=_("Pause"))
     def pause_button(self, row: Any) -> str:
         """A button that pauses or resumes the row at once: it sends the list's form to another address."""
-        if self.status_of(row) == "closed":
+        if self.status_of(row) in ("closed", "scheduled"):
             return ""
         text, name = (_("Resume"), "resume") if row.paused_at else (_("Pause"), "pause")
-        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", args=[row.pk])
+        address = reverse(view_of(row, name), args=[row.pk])
         button = '<button type="submit" formaction="{}" class="fc-press" aria-label="{} {}">{}</button>'
         return format_html(button, address, text, row.name, text)
 
@@ -134,54 +150,36 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         """To the row's page, which says what is missing before it opens."""
         return self._to_row(obj)
 
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+    def get_changeform_initial_data(self, request: HttpRequest) -> Context:
         """The terms of the template that the address names."""
         template = self.templates.get(request.GET.get("template", ""))
-        terms = template.terms() if template else {}
-        return super().get_changeform_initial_data(request) | dict(terms)
+        terms = {"opens_at": tomorrow_at_ten(), **template.terms()} if template else {}
+        return super().get_changeform_initial_data(request) | terms
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """The fields in parts: the first ones without a title, then those of `parts`, folded."""
+        """The fields in parts: the first ones without a title, then those of `open_parts` and `parts`."""
         [(_title, options), *others] = super().get_fieldsets(request, obj)
-        folded = {name for names in self.parts.values() for name in names}
+        titled = {**self.open_parts, **self.parts}
+        folded = {name for names in titled.values() for name in names}
         first = [name for name in options["fields"] if name not in folded]
         parts = []
-        for title, names in self.parts.items():
+        for title, names in titled.items():
             if shown := [name for name in options["fields"] if name in names]:
-                parts.append((title, {"fields": shown, "classes": ["collapse"]}))
+                folding = ["fc-open"] if title in self.open_parts else []
+                classes = ["collapse", *folding] if obj or not folding else []
+                parts.append((title, {"fields": shown, "classes": classes}))
         return [(None, {"fields": first}), *parts, *others]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **named: Any
-    ) -> HttpResponse:
-        """As Django's, with what the row is now and its actions above the form."""
-        row = named.get("obj")
-        if row is not None:
-            context["head"] = self.head(request, row)
-            context.pop("actions_detail", None)
-        return super().render_change_form(request, context, *args, **named)
+    def add_context(self, request: HttpRequest, row: Any, context: Context) -> None:
+        """What the row is now and its actions stand above the form."""
+        context["head"] = self.head(request, row)
+        context.pop("actions_detail", None)
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The journal of the row, for those who may view it; Django's own log has only part of that."""
-        row = self.get_object(request, object_id)
-        if row is None or not self.has_view_permission(request, row):
-            return super().history_view(request, object_id, extra_context)
-        may_read = request.user.has_perm("shop.view_journalline")
-        context = {
-            "title": gettext("History of %(name)s") % {"name": row},
-            "opts": self.opts,
-            "original": row,
-            "lines": row_history.read(row) if may_read else None,
-        }
-        return admin_page(request, "accounts/row_history.html", context)
-
-    def head(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def head(self, request: HttpRequest, row: Any) -> Context:
         """What `accounts/row_head.html` shows above each page of the row."""
-        form = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
+        form = reverse(view_of(row), args=[row.pk])
         buttons = {
-            one.action_name.removeprefix(f"{self.opts.app_label}_{self.opts.model_name}_"): {
+            one.method.__name__: {
                 "title": one.description,
                 "icon": one.icon,
                 "path": reverse(f"admin:{one.action_name}", args=[row.pk]),
@@ -212,33 +210,23 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         description=_("Pause"),
         icon="pause_circle",
         permissions=CHANGE,
-        is_useful=lambda request, row: row.paused_at is None,
+        is_useful=lambda request, row: not row.paused_at,
     )
     def pause(self, request: HttpRequest, row: Any) -> HttpResponse:
         return self._press(request, row, is_paused=True)
 
-    @button(
-        description=_("Resume"),
-        icon="play_circle",
-        permissions=CHANGE,
-        is_useful=lambda request, row: row.paused_at is not None,
-    )
+    @button(description=_("Resume"), icon="play_circle", permissions=CHANGE, is_useful=_is_paused)
     def resume(self, request: HttpRequest, row: Any) -> HttpResponse:
         return self._press(request, row, is_paused=False)
 
-    @button(
-        description=_("Why?"),
-        icon="help",
-        permissions=CHANGE,
-        is_useful=lambda request, row: row.paused_at is not None,
-    )
+    @button(description=_("Why?"), icon="help", permissions=CHANGE, is_useful=_is_paused)
     def explain(self, request: HttpRequest, row: Any) -> Action:
         return Action(
             title=_("Why is %(name)s paused?") % {"name": row.name},
             description=_("It is paused already. The reason is added to its history."),
             submit=_("Add the reason"),
             form_class=PausingForm,
-            perform=lambda data: pausing.explain(str(self.opts.model_name), row.pk, reason=data[REASON]),
+            perform=calling(pausing.explain, kind=self.opts.model_name, row_id=row.pk),
             report=lambda given: gettext("Added to the history: %(reason)s") % {"reason": given},
             once=f"explain {self.opts.model_name} {row.pk}",
         )
@@ -250,25 +238,22 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         try:
             self._change_row(row, request.POST.get(REASON), is_paused=is_paused)
         except FirstcomeError as error:
-            self.message_user(request, refusal_text(error), level=messages.ERROR)
+            messages.error(request, refusal_text(error))
         return self._to_row(row)
 
     def _to_row(self, row: Any) -> HttpResponseRedirect:
-        own = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        return redirect(self.row_page or own, row.pk)
+        return redirect(self.row_page or view_of(row), row.pk)
 
     def _change_row(self, row: Any, reason: str | None, *, is_paused: bool) -> Any:
         return self.domain.set_paused(**self._id(row), is_paused=is_paused, reason=reason)
 
-    @admin.action(description=_("Pause the selected %(verbose_name_plural)s"), permissions=CHANGE)
-    def pause_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
-        describe = partial(self._describe, request, is_paused=True)
-        return run_for_selected(request, selected, "pause_selected", describe)
+    @list_action(description=_("Pause the selected %(verbose_name_plural)s"), permissions=CHANGE)
+    def pause_selected(self, request: HttpRequest, rows: Sequence[Any]) -> Action:
+        return self._describe(request, rows, is_paused=True)
 
-    @admin.action(description=_("Resume the selected %(verbose_name_plural)s"), permissions=CHANGE)
-    def resume_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
-        describe = partial(self._describe, request, is_paused=False)
-        return run_for_selected(request, selected, "resume_selected", describe)
+    @list_action(description=_("Resume the selected %(verbose_name_plural)s"), permissions=CHANGE)
+    def resume_selected(self, request: HttpRequest, rows: Sequence[Any]) -> Action:
+        return self._describe(request, rows, is_paused=False)
 
     def _describe(self, request: HttpRequest, rows: Sequence[Any], *, is_paused: bool) -> Action:
         title = _("Pause %(count)s %(name)s") if is_paused else _("Resume %(count)s %(name)s")
@@ -278,7 +263,7 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
             description=PAUSING if is_paused else RESUMING,
             submit=_("Pause now") if is_paused else _("Resume now"),
             form_class=PausingForm,
-            perform=lambda data: self._change_rows(request, rows, data["reason"], is_paused=is_paused),
+            perform=calling(self._change_rows, request=request, rows=rows, is_paused=is_paused),
             rows=[(row, self.pausing_note(row) if is_paused else "") for row in rows],
         )
 
@@ -304,12 +289,12 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
                 if is_paused and (note := self.pausing_note(after)):
                     notes.append(f"{row}: {note}")
         if unchanged:
-            paused = gettext("Nothing to do, paused already: %(names)s.")
-            text = paused if is_paused else gettext("Nothing to do, not paused: %(names)s.")
+            paused = gettext("Paused already, so nothing was done: %(names)s.")
+            text = paused if is_paused else gettext("Not paused, so nothing was done: %(names)s.")
             refused.append(text % {"names": ", ".join(unchanged)})
         if not changed:
             raise Rejected(" ".join(refused))
         for text in refused:
-            self.message_user(request, text, level=messages.WARNING)
+            messages.warning(request, text)
         done = gettext("Paused: %(names)s.") if is_paused else gettext("Resumed: %(names)s.")
         return " ".join([done % {"names": ", ".join(changed)}, *notes])

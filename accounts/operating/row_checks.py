@@ -38,9 +38,9 @@ def gateway() -> Check:
     """When the gateway last answered a payment with yes, which is ready if it was within a day."""
     line = JournalLine.objects.filter(what="order.paid").order_by("-id").first()
     if line is None:
-        return Check(False, gettext("The gateway has taken no payment yet: buy something yourself"))
-    text = gettext("The gateway last took a payment %(at)s")
+        return Check(False, gettext("No card payment has succeeded yet: buy something yourself to test it"))
+    text = gettext("The last card payment succeeded %(at)s")
     is_recent = clock.age_seconds(line.at) < RECENT_SECONDS
     if not is_recent:
-        text = gettext("The gateway last took a payment %(at)s: buy something yourself before it opens")
+        text = gettext("The last card payment succeeded %(at)s: buy something yourself before it opens")
     return Check(is_recent, text % {"at": zoned_text(line.at)})

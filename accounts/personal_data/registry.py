@@ -4,8 +4,8 @@ Apps add their models in `ready`. docs/reference/personal-data.md is made of it,
 without an entry.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from foundation.approval_models import Approval
 from foundation.db import transactions
 from foundation.http import json_format
 from foundation.models import ArchivedPaidEvent, JournalLine
+from foundation.values import Values
 
 Rows = QuerySet[Any, Any]
 
@@ -46,7 +47,7 @@ class PersonalData:
     erasure: Erasure
     kept: str
     rows: Callable[[int], Rows] | None = None
-    secrets: frozenset[str] = field(default_factory=frozenset)
+    secrets: Set[str] = frozenset()
 
 
 def rows_of(label: str, account_id: int) -> Rows:
@@ -95,7 +96,7 @@ def export(*, account_id: int, reason: str) -> bytes:
     return json_format.dump({"account": account_id, "exported_at": clock.now(), "tables": tables})
 
 
-def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:
+def _row(label: str, row: Values, account_id: int) -> Values:
     """The row without secrets, and without the operators who acted on the account: they are other people."""
     secrets = personal_data()[label].secrets
     shown = {name: value for name, value in row.items() if name not in secrets}
@@ -115,12 +116,16 @@ def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:
 
 FOR_GOOD = "for good, as the shop's books"
 A_DAY = "`IDEMPOTENCY_RETENTION_SECONDS`, a day"
+
+
+def kept_for_good(path: str, **others: Any) -> PersonalData:
+    """A model whose rows stay, as they name the account by its number alone."""
+    return PersonalData(path, Erasure.KEPT, FOR_GOOD, **others)
+
+
 REGISTRY: dict[str, PersonalData | str] = {
     "auth.User": PersonalData(
-        "pk",
-        Erasure.REPLACED,
-        "until the erasure; then a row without a name",
-        secrets=frozenset({"password"}),
+        "pk", Erasure.REPLACED, "until the erasure; then a row without a name", secrets={"password"}
     ),
     "auth.User_groups": PersonalData("user", Erasure.DELETED, "as long as the right"),
     "auth.User_user_permissions": PersonalData("user", Erasure.DELETED, "as long as the right"),
@@ -132,14 +137,12 @@ REGISTRY: dict[str, PersonalData | str] = {
         Erasure.DELETED,
         "until it expires, or a sign-out",
         rows=sign_outs.sessions_of,
-        secrets=frozenset({"session_key", "session_data"}),
+        secrets={"session_key", "session_data"},
     ),
-    "otp_totp.TOTPDevice": PersonalData(
-        "user", Erasure.DELETED, "until it is reset", secrets=frozenset({"key"})
-    ),
+    "otp_totp.TOTPDevice": PersonalData("user", Erasure.DELETED, "until it is reset", secrets={"key"}),
     "otp_static.StaticDevice": PersonalData("user", Erasure.DELETED, "until it is reset"),
     "otp_static.StaticToken": PersonalData(
-        "device__user", Erasure.DELETED, "until it is used or reset", secrets=frozenset({"token"})
+        "device__user", Erasure.DELETED, "until it is used or reset", secrets={"token"}
     ),
     "shop.IdempotencyKey": PersonalData("account", Erasure.DELETED, A_DAY),
     "accounts.ExternalIdentity": PersonalData("account", Erasure.DELETED, "as long as the account"),
@@ -150,7 +153,7 @@ REGISTRY: dict[str, PersonalData | str] = {
         "key__maker",
         Erasure.DELETED,
         "until its key is revoked, or 24 hours after a rotation and until the next one",
-        secrets=frozenset({"secret_hash"}),
+        secrets={"secret_hash"},
     ),
     "shop.Approval": PersonalData(
         "who asked, who decided, and the account that it benefits",
@@ -160,16 +163,13 @@ REGISTRY: dict[str, PersonalData | str] = {
         rows=lambda id: Approval.objects.filter(Q(asker_id=id) | Q(decider_id=id) | Q(account_id=id)),
     ),
     "accounts.SignOut": PersonalData(
-        "account", Erasure.KEPT, "for good: it refuses the tokens of before", secrets=frozenset({"kept"})
+        "account", Erasure.KEPT, "for good: it refuses the tokens of before", secrets={"kept"}
     ),
     "shop.JournalLine": PersonalData(
         "actor, subject or order", Erasure.REPLACED, FOR_GOOD, rows=journal_lines_of
     ),
-    "shop.ArchivedPaidEvent": PersonalData(
-        "order",
-        Erasure.KEPT,
-        FOR_GOOD,
-        rows=lambda id: ArchivedPaidEvent.objects.filter(pk__in=order_ids(id)),
+    "shop.ArchivedPaidEvent": kept_for_good(
+        "order", rows=lambda id: ArchivedPaidEvent.objects.filter(pk__in=order_ids(id))
     ),
     "auth.Group": "names and permissions of groups; memberships are a model of their own",
     "auth.Group_permissions": "the permissions of groups",

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
 from django.http import QueryDict
@@ -18,6 +17,7 @@ from foundation.http import client_address, request_body
 from foundation.http.pages import rendering
 from foundation.http.pages.middleware import SIGN_IN_PATH
 from foundation.rates import rate_limits, throttling
+from foundation.values import Values
 
 PATHS = re.compile(
     rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add(_member)?|[^/]+/password)/"
@@ -38,7 +38,7 @@ async def serve(
     if is_sign_in:
         with suppress(SuspiciousOperation):
             name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
-    about: dict[str, Any] = {COUNTED_KEY: name}
+    about: Values = {COUNTED_KEY: name}
 
     def render() -> rendering.PageResponse:
         return rendering.render(scope, fields, BytesIO(body), about)

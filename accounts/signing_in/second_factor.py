@@ -4,10 +4,10 @@ The tables and the algorithm are django-otp's. Verifying is our own: by the cloc
 and under a lock on the device's row, so that a code is accepted once, whichever processes check it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
@@ -24,6 +24,7 @@ from foundation import clock
 from foundation.db import transactions
 from foundation.errors import NotAuthenticated, Rejected, Throttled
 from foundation.lazy_texts import Text, mark
+from foundation.values import GivenValues
 
 SESSION_KEY = "second_factor_device"
 """Where a session on the operators' pages keeps the device that its sign-in was verified with."""
@@ -131,7 +132,7 @@ def verify(
     raise OtpInvalid
 
 
-def enrol(*, account_id: int, secret: str, code: str, after: Mapping[str, Any]) -> Enrolled:
+def enrol(*, account_id: int, secret: str, code: str, after: GivenValues) -> Enrolled:
     """Set up one-time codes for a staff account, confirmed by the app's first code, which is used up by that.
 
     `after` is added to the line in the journal. Raises `OtpInvalid`, `Rejected` `already_enrolled`, and

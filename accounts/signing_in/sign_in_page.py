@@ -36,6 +36,7 @@ from foundation.admin_base.display import admin_page
 from foundation.errors import FirstcomeError
 from foundation.http import client_address
 from foundation.normalization import spellings
+from foundation.values import Values
 
 SETUP_KEY = "second_factor_setup"
 SETUP_SECONDS = 600
@@ -65,7 +66,7 @@ class SignInForm(AuthenticationForm):
         ),
     )
 
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> Values:
         username = self.cleaned_data.get("username")
         password = self.cleaned_data.get("password")
         assert self.request is not None
@@ -151,7 +152,7 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
             left = verified.backup_codes_left
             used = gettext("You used a backup code; %(left)s are left.") % {"left": left}
             few = gettext(
-                "Have a superuser reset your one-time codes, and set them up anew, before they run out."
+                "Before they run out, ask a superuser to reset your one-time codes, and set them up again."
             )
             messages.warning(request, f"{used} {few}" if left <= FEW_BACKUP_CODES else used)
     return response
@@ -162,7 +163,7 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
 @sensitive_post_parameters("otp")
 def set_up(request: HttpRequest) -> HttpResponseBase:
     """The page that sets up one-time codes, and shows the backup codes once it is done."""
-    setup: dict[str, Any] = request.session.get(SETUP_KEY, {})
+    setup: Values = request.session.get(SETUP_KEY, {})
     account = _account_of(setup)
     if account is None:
         _end_setup(request)
@@ -222,7 +223,7 @@ def _end_setup(request: HttpRequest) -> None:
         request.session.set_expiry(None)
 
 
-def _account_of(setup: dict[str, Any]) -> User | None:
+def _account_of(setup: Values) -> User | None:
     """The account that sets codes up; None if that took too long, or the account is not active staff any
     more, or has another password.
     """

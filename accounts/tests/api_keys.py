@@ -28,7 +28,7 @@ class KeyApi(Api):
         number = account.pk if isinstance(account, User) else account
         self._own = {} if number is None else {"Firstcome-Account": str(number)}
 
-    def _call(self, method: str, path: str, body: Any, key: str, headers: dict[str, str]) -> Any:
+    def _call(self, method: str, path: str, body, key: str, headers: dict[str, str]):
         return super()._call(method, path, body, key, self._own | headers)
 
 

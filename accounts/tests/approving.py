@@ -7,7 +7,6 @@ from django.contrib.auth.models import User
 
 from accounts.operating import approvals
 from foundation import journal
-from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Answer, KeyedCall, key_hash
 from foundation.journal import Actor, ActorContext
@@ -19,7 +18,7 @@ def keyed(account: User, key: str) -> KeyedCall:
     return KeyedCall(account.pk, key_hash(key), "fingerprint", lambda outcome: Answer(200, b"{}"))
 
 
-def as_operator(account: User, work: Callable[[], Any]) -> Any:
+def as_operator(account: User, work: Callable[[], Any]):
     with journal.acting(ActorContext(actor=Actor.STAFF, id=account.pk, name=account.username)):
         try:
             return work()
@@ -27,9 +26,9 @@ def as_operator(account: User, work: Callable[[], Any]) -> Any:
             return error.code
 
 
-def approve(by: User, approval: Approval) -> Any:
+def approve(by: User, approval):
     return as_operator(by, lambda: approvals.approve(approval_id=approval.pk, reason=WHY))
 
 
-def refuse(by: User, approval: Approval) -> Any:
+def refuse(by: User, approval):
     return as_operator(by, lambda: approvals.refuse(approval_id=approval.pk, reason="No."))

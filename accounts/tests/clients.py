@@ -25,10 +25,10 @@ class Api:
         headers = {"Authorization": f"Bearer {access}"} if access else {}
         self._client = Client(headers=headers, raise_request_exception=False)
 
-    def get(self, path: str, **headers: str) -> Any:
+    def get(self, path: str, **headers: str):
         return self._call("GET", path, None, "", headers)
 
-    def read(self, path: str, **headers: str) -> Any:
+    def read(self, path: str, **headers: str):
         """What there is at this path."""
         answer = self.get(path, **headers)
         assert answer.status_code == 200, answer.content
@@ -38,16 +38,16 @@ class Api:
         """The rows of this page of a list."""
         return self.read(path, **headers)["results"]
 
-    def post(self, path: str, body: Any = None, *, key: str = "", **headers: str) -> Any:
+    def post(self, path: str, body=None, *, key: str = "", **headers: str):
         return self._call("POST", path, body, key, headers)
 
-    def patch(self, path: str, body: Any = None, **headers: str) -> Any:
+    def patch(self, path: str, body=None, **headers: str):
         return self._call("PATCH", path, body, "", headers)
 
-    def delete(self, path: str, **headers: str) -> Any:
+    def delete(self, path: str, **headers: str):
         return self._call("DELETE", path, None, "", headers)
 
-    def _call(self, method: str, path: str, body: Any, key: str, headers: dict[str, str]) -> HttpResponse:
+    def _call(self, method: str, path: str, body, key: str, headers: dict[str, str]) -> HttpResponse:
         if key:
             headers = headers | {"Idempotency-Key": key}
         sent = b"" if body is None else body if isinstance(body, bytes) else dump(body)
@@ -80,7 +80,7 @@ def signed_in(account: User) -> Client:
     return client
 
 
-def problem_of(response: Any) -> tuple[int, str]:
+def problem_of(response) -> tuple[int, str]:
     """The status and code of a refusal."""
     body = response.json()
     assert response["Content-Type"] == "application/problem+json"
@@ -88,7 +88,7 @@ def problem_of(response: Any) -> tuple[int, str]:
     return response.status_code, body["code"]
 
 
-def faults(response: Any) -> list[tuple[str, str]]:
+def faults(response) -> list[tuple[str, str]]:
     """The field and the code of each error of a body or query that is refused as invalid."""
     assert problem_of(response) == (400, "invalid"), response.content
     return [(fault["field"], fault["code"]) for fault in response.json()["errors"]]

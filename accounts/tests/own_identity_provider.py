@@ -41,7 +41,7 @@ class SigningKey:
         members.pop("key_ops", None)
         self.private = {**members, "kid": key_id, "use": "sig", "alg": algorithm}
 
-    def sign(self, claims: dict[str, Any], **header: Any) -> str:
+    def sign(self, claims: dict[str, Any], **header) -> str:
         """A token with these claims, whoever would make one like it."""
         return jwt.encode(claims, self.secret, algorithm=self.algorithm, headers={"kid": self.id, **header})
 
@@ -52,7 +52,7 @@ FIRST = SigningKey("first")
 class IdentityProvider:
     """The provider at `issuer`, which has these keys."""
 
-    def __init__(self, child: children.Child, port: int) -> None:
+    def __init__(self, child, port: int) -> None:
         self.issuer = f"http://{ports.HOST}:{port}"
         self.keys: list[SigningKey] = []
         self._child = child
@@ -62,13 +62,13 @@ class IdentityProvider:
         self.keys = list(keys)
         self._ask("PUT", "/test/keys", {"keys": [key.private for key in keys]})
 
-    def token(self, sub: str, *, key: SigningKey | None = None, seconds: int = 300, **claims: Any) -> str:
+    def token(self, sub: str, *, key: SigningKey | None = None, seconds: int = 300, **claims) -> str:
         """An access token for the shop, by the provider's first key unless another is named."""
         key = key or self.keys[0]
         wanted = {"sub": sub, "kid": key.id, "alg": key.algorithm, "audience": AUDIENCE}
         return self._ask("POST", "/test/token", {**wanted, "seconds": seconds, "claims": claims})
 
-    def claims(self, sub: str | None, **others: Any) -> dict[str, Any]:
+    def claims(self, sub: str | None, **others) -> dict[str, Any]:
         """The claims of a token that is good now, changed by `others`; None leaves one out."""
         now = int(clock.seconds())
         good = {"iss": self.issuer, "aud": AUDIENCE, "sub": sub, "iat": now, "exp": now + 300}
@@ -81,7 +81,7 @@ class IdentityProvider:
     def stop(self) -> None:
         children.stop(self._child)
 
-    def _ask(self, method: str, path: str, body: Any = None) -> str:
+    def _ask(self, method: str, path: str, body=None) -> str:
         reply = HTTP.request(method, self.issuer + path, body=None if body is None else json.dumps(body))
         assert reply.status == 200, reply.data
         return reply.data.decode()
@@ -103,13 +103,13 @@ def running(folder: Path) -> Iterator[IdentityProvider]:
 
 @pytest.fixture(scope="session")
 @once_a_session
-def _identity_provider(tmp_path_factory: pytest.TempPathFactory):
+def _identity_provider(tmp_path_factory):
     with running(tmp_path_factory.mktemp("identity-provider")) as provider:
         yield provider
 
 
 @pytest.fixture
-def identity_provider(_identity_provider: IdentityProvider, settings: LazySettings):
+def identity_provider(_identity_provider, settings):
     """The run's own identity provider, with the key `FIRST`, whose tokens the shop accepts in this test."""
     _identity_provider.have(FIRST)
     accept(_identity_provider, settings)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import Group, Permission, User
-from django.test import Client
 from django.urls import reverse
 
 from accounts import accounts
@@ -33,7 +32,7 @@ def recorded() -> list[tuple[str, str, Any, Any]]:
 
 
 @pytest.fixture
-def operator() -> User:
+def operator():
     return SuperuserFactory(username="olga")
 
 
@@ -184,7 +183,7 @@ def passwords(new: str) -> dict[str, str]:
     return {"password1": new, "password2": new, "usable_password": "true"}
 
 
-def own_password(client: Client, *, old: str) -> Any:
+def own_password(client, *, old: str):
     sent = {"old_password": old, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
     return client.post(reverse("admin:password_change"), sent)
 
@@ -225,8 +224,7 @@ def test_a_registration_that_is_refused_names_its_field_and_creates_nothing(fiel
     assert User.objects.get().username == "taken"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_five_concurrent_registrations_of_one_name_one_succeeds():
+def test_of_five_concurrent_registrations_of_one_name_one_succeeds(transactional_db):
     def register():
         return accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
 

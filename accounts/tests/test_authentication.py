@@ -47,8 +47,7 @@ def is_signed_in(access: str) -> bool:
     return bool(answer.status_code == 200)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again():
+def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again(transactional_db):
     account, other = AccountFactory(), AccountFactory()
     *pairs, used = [token_pairs.create_token_pair(account) for _ in range(3)]
     rotated, untouched = token_pairs.rotate(used.refresh), token_pairs.create_token_pair(other)
@@ -68,8 +67,7 @@ def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again():
         assert is_signed_in(later.access) and token_pairs.rotate(later.refresh)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay():
+def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay(transactional_db):
     account, other = SuperuserFactory(), SuperuserFactory()
     own = [make("orders:read", maker=account) for _ in range(2)]
     former, of_another = KeyApi(own[0].secret), KeyApi(make("orders:read", maker=other).secret)
@@ -157,8 +155,7 @@ def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused(
                     token_pairs.rotate(refresh)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_concurrent_refresh_leaves_no_token_that_is_accepted():
+def test_a_concurrent_refresh_leaves_no_token_that_is_accepted(transactional_db):
     for account in AccountFactory.create_batch(10):
         refresh = token_pairs.create_token_pair(account).refresh
         rotated, _ = race([partial(token_pairs.rotate, refresh), partial(sign_out, account)])
@@ -168,7 +165,7 @@ def test_a_concurrent_refresh_leaves_no_token_that_is_accepted():
                 token_pairs.rotate(rotated.refresh)
 
 
-def _sign_out_while(refresh: Any) -> list[Any]:
+def _sign_out_while(refresh) -> list[Any]:
     """Run `refresh` while a sign-out has the account's row locked, and commits a second later in its time."""
     account = AccountFactory()
     token = token_pairs.create_token_pair(account).refresh
@@ -181,21 +178,19 @@ def _sign_out_while(refresh: Any) -> list[Any]:
             has_read.wait(1)
             SignOut(account=account, at=clock.now()).save()
 
-    def refresh_meanwhile() -> Any:
+    def refresh_meanwhile():
         is_locked.wait(10)
         return refresh(token, has_read)
 
     return race([sign_out_slowly, refresh_meanwhile])
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_refresh_waits_for_a_sign_out_and_is_refused():
+def test_a_refresh_waits_for_a_sign_out_and_is_refused(transactional_db):
     _, outcome = _sign_out_while(lambda token, _: token_pairs.rotate(token))
     assert isinstance(outcome, TokenInvalid)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_refresh_that_locks_nothing_is_accepted_after_it():
+def test_a_refresh_that_locks_nothing_is_accepted_after_it(transactional_db):
     """The control case: the token is checked before the sign-out, and its successor is issued after it."""
 
     def rotate_naively(raw, has_read):
@@ -231,7 +226,7 @@ def test_an_old_sign_out_is_not_kept_in_memory_and_still_refuses_refreshing():
             token_pairs.rotate(refresh)
 
 
-def status(api: Api) -> int:
+def status(api) -> int:
     return int(api.post("/lab/null", {"campaign": 1}).status_code)
 
 
@@ -280,8 +275,7 @@ def test_a_refresh_token_or_one_of_a_deleted_account_authenticates_no_call():
     assert not is_signed_in(pair.access)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_disabled_account_is_refused_within_five_seconds():
+def test_a_disabled_account_is_refused_within_five_seconds(transactional_db):
     account, other = AccountFactory(), AccountFactory()
     api = client_of(account)
     assert status(api) == 200
@@ -293,8 +287,7 @@ def test_a_disabled_account_is_refused_within_five_seconds():
     assert status(client_of(other)) == 200
 
 
-@pytest.mark.django_db(transaction=True)
-def test_without_the_database_the_cached_set_is_used_for_four_seconds():
+def test_without_the_database_the_cached_set_is_used_for_four_seconds(transactional_db):
     account = AccountFactory(is_active=False)
     assert is_disabled(account)
 
@@ -307,8 +300,7 @@ def test_without_the_database_the_cached_set_is_used_for_four_seconds():
     assert is_disabled(account)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_outage_is_logged_once_and_not_once_per_request():
+def test_an_outage_is_logged_once_and_not_once_per_request(transactional_db):
     account = AccountFactory()
 
     def fail(times):
@@ -327,8 +319,7 @@ def test_an_outage_is_logged_once_and_not_once_per_request():
     assert levels == ["warning", "info", "warning"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_many_threads_that_find_the_set_too_old_wait_for_one_reader():
+def test_many_threads_that_find_the_set_too_old_wait_for_one_reader(transactional_db):
     account = AccountFactory(is_active=False)
     is_disabled(account)
     process_state.age(disabled_accounts.CACHED, MAX_AGE_SECONDS)

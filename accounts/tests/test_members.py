@@ -6,7 +6,9 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
+from uuid_utils.compat import uuid7
 
+from accounts.admin import READ_ONLY, MakeKeyForm
 from accounts.rights_in_words import GROUPS, SCOPES, UNUSED_SCOPES, describe_group, describe_rights
 from accounts.tests.clients import signed_in
 from foundation import scopes
@@ -45,6 +47,8 @@ def test_a_member_is_in_the_chosen_groups_and_the_password_is_shown_once(client)
     sam = User.objects.get(username="sam")
     assert (sam.is_staff, sam.is_superuser, sam.email) == (True, False, "sam@example.com")
     assert sam.check_password(password)
+    for said in ("sam", "sam@example.com", "http://testserver/admin/login/"):
+        assert f"<dd>{said}</dd>" in shown.text
     assert describe_rights(sam) == "Support"
     line = journal_line("account.created")
     assert (line.actor_name, line.detail) == ("olga", "A new colleague.")
@@ -150,4 +154,12 @@ def test_every_scope_has_a_sentence_and_the_forms_offer_those_that_a_call_needs(
     assert len({*map(str, SCOPES.values())}) == len(SCOPES)
     assert {*scopes.ALL} - needed - {scopes.ACT} == UNUSED_SCOPES
     offered = client.get(reverse("admin:accounts_apikey_make")).context["form"].fields["scopes"].choices
-    assert [scope for scope, _ in offered] == [one for one in scopes.ALL if one not in UNUSED_SCOPES]
+    assert [scope for scope, _ in offered] == [
+        READ_ONLY,
+        *(one for one in scopes.ALL if one not in UNUSED_SCOPES),
+    ]
+    sent = {"form_id": uuid7(), "name": "reports", "scopes": [READ_ONLY, "orders:write"], "days": 365}
+    form = MakeKeyForm(sent)
+    assert form.is_valid(), form.errors
+    reading = [one for one in scopes.ALL if one.endswith(":read")]
+    assert {*form.cleaned_data["scopes"]} == {*reading, "orders:write"}

@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -37,16 +36,16 @@ def _required(settings):
 
 
 @pytest.fixture
-def olga() -> User:
+def olga():
     return with_codes(SuperuserFactory(username="olga"))
 
 
-def sign_in(client: Client, name: str, otp: str = "", *, password: str = PASSWORD, **more: str) -> Any:
+def sign_in(client, name: str, otp: str = "", *, password: str = PASSWORD, **more: str):
     return client.post(LOGIN, {"username": name, "password": password, "otp": otp} | more)
 
 
 @pytest.fixture
-def client(olga) -> Client:
+def client(olga):
     """Olga's, signed in with a code."""
     client = Client()
     sign_in(client, "olga", code_for(olga))
@@ -61,11 +60,11 @@ def setting_up() -> tuple[Client, str]:
     return client, secret_on(client.get(SETUP))
 
 
-def is_signed_in(client: Client) -> bool:
+def is_signed_in(client) -> bool:
     return client.get(FRONT).status_code == 200
 
 
-def secret_on(page: Any) -> str:
+def secret_on(page) -> str:
     shown = re.search(r"<code[^>]*>([A-Z2-7 ]+)</code>", page.text)
     assert shown
     return secret_of_text(shown[1])

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 NEW = "another-harbour-8"
 
 
-def change(pair: TokenPair, *, current: str = PASSWORD, new: str = NEW) -> Any:
+def change(pair: TokenPair, *, current: str = PASSWORD, new: str = NEW):
     return Api(access=pair.access).post("/users/me/password", {"current": current, "new": new})
 
 
@@ -69,8 +69,7 @@ def test_the_new_password_signs_in_and_other_sign_ins_end_but_the_callers():
     )
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_access_token_of_another_sign_in_is_refused_within_five_seconds():
+def test_an_access_token_of_another_sign_in_is_refused_within_five_seconds(transactional_db):
     account = AccountFactory()
     own, other = token_pairs.create_token_pair(account), token_pairs.create_token_pair(account)
     assert change(own).status_code == 204
@@ -171,15 +170,13 @@ def change_at_once(account: User) -> list[Any]:
     return race([to(f"harbour-{number}-of-two") for number in range(2)])
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_two_changes_at_once_by_the_same_password_one_succeeds():
+def test_of_two_changes_at_once_by_the_same_password_one_succeeds(transactional_db):
     outcomes = change_at_once(AccountFactory())
     assert sorted(isinstance(outcome, Invalid) for outcome in outcomes) == [False, True]
     assert times_noted("account.password_changed") == 1
 
 
-@pytest.mark.django_db(transaction=True)
-def test_without_the_second_look_under_the_lock_both_succeed(monkeypatch):
+def test_without_the_second_look_under_the_lock_both_succeed(transactional_db, monkeypatch):
     account = AccountFactory()
 
     def lock(account_id):

@@ -138,10 +138,9 @@ def test_waits_that_end_and_functions_that_fail_pass_their_turns_on(monkeypatch)
     assert kinds == ["Overloaded", "CancelledError", "CancelledError", "NoneType"]
 
 
-@pytest.mark.django_db
 @pytest.mark.usefixtures("our_hashers")
 @pytest.mark.parametrize(("given", "typed"), [(HANGUL, IN_PARTS), (IN_PARTS, HANGUL)], ids=["whole", "parts"])
-def test_a_password_is_the_same_whole_or_in_parts(given, typed):
+def test_a_password_is_the_same_whole_or_in_parts(db, given, typed):
     body = {"username": "ada", "email": "ada@example.com", "password": given}
     assert client_of().post("/users", body).status_code == 201
 

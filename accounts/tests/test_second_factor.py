@@ -3,7 +3,6 @@
 import threading
 from collections import Counter
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -60,16 +59,16 @@ def _required(settings):
 
 
 @pytest.fixture
-def olga() -> User:
+def olga():
     return with_codes(staff_member(username="olga"))
 
 
-def sign_in(name: str, otp: object = None, *, password: str = PASSWORD, address: str = HERE) -> Any:
+def sign_in(name: str, otp=None, *, password: str = PASSWORD, address: str = HERE):
     body = {"username": name, "password": password} | ({} if otp is None else {"otp": otp})
     return Client(REMOTE_ADDR=address).post("/api/v1/auth/token", body, content_type="application/json")
 
 
-def outcome(name: str, otp: object = None, **given: str) -> tuple[int, str]:
+def outcome(name: str, otp=None, **given: str) -> tuple[int, str]:
     answer = sign_in(name, otp, **given)
     return answer.status_code, answer.json().get("code", "")
 
@@ -278,9 +277,8 @@ def test_an_account_that_is_not_active_staff_any_more_sets_nothing_up(lost):
         enrolled(olga)
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("is_backup", [False, True])
-def test_of_several_uses_of_a_code_at_once_one_succeeds(olga, is_backup):
+def test_of_several_uses_of_a_code_at_once_one_succeeds(transactional_db, olga, is_backup):
     code = backup_codes(olga)[0] if is_backup else code_for(olga)
 
     outcomes = race([lambda: second_factor.verify(account=olga, code=code)] * 8)
@@ -291,8 +289,7 @@ def test_of_several_uses_of_a_code_at_once_one_succeeds(olga, is_backup):
     assert len(backup_codes(olga)) == second_factor.BACKUP_CODES - is_backup
 
 
-@pytest.mark.django_db(transaction=True)
-def test_without_the_lock_both_uses_of_a_code_succeed(olga):
+def test_without_the_lock_both_uses_of_a_code_succeed(transactional_db, olga):
     code, barrier = code_for(olga), threading.Barrier(2)
 
     def use():
@@ -306,8 +303,7 @@ def test_without_the_lock_both_uses_of_a_code_succeed(olga):
 
 
 @starts_another_process
-@pytest.mark.django_db(transaction=True)
-def test_two_processes_accept_a_code_once(olga):
+def test_two_processes_accept_a_code_once(transactional_db, olga):
     code = code_for(olga)
     with ExitStack() as running:
         processes = [running.enter_context(another_process(VERIFY, str(olga.pk), code)) for _ in range(2)]
@@ -318,8 +314,7 @@ def test_two_processes_accept_a_code_once(olga):
     assert said == ["otp_invalid", "totp"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_two_set_ups_at_once_one_succeeds():
+def test_of_two_set_ups_at_once_one_succeeds(transactional_db):
     olga = staff_member()
 
     outcomes = race([lambda: enrolled(olga), lambda: enrolled(olga)])
@@ -329,7 +324,7 @@ def test_of_two_set_ups_at_once_one_succeeds():
     assert len(backup_codes(olga)) == second_factor.BACKUP_CODES
 
 
-def refresh(raw: str) -> Any:
+def refresh(raw: str):
     return client_of().post("/auth/refresh", {"refresh": raw})
 
 

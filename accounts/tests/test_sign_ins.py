@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.django_db
 HERE = "192.0.2.1"
 
 
-def sign_in(name: str, address: str = HERE, password: str = "wrong") -> Any:
+def sign_in(name: str, address: str = HERE, password: str = "wrong"):
     return Client(REMOTE_ADDR=address).post(
         "/api/v1/auth/token", {"username": name, "password": password}, content_type="application/json"
     )
 
 
-def register(name: str, address: str = HERE) -> Any:
+def register(name: str, address: str = HERE):
     body = {"username": name, "email": "ada@example.com", "password": PASSWORD}
     return Client(REMOTE_ADDR=address).post("/api/v1/users", body, content_type="application/json")
 
@@ -197,7 +197,7 @@ class HeldHasher(MD5PasswordHasher):
 
 
 @pytest.fixture
-def held_hashes(settings, monkeypatch) -> Iterator[type[HeldHasher]]:
+def held_hashes(settings, monkeypatch):
     hashed_password()
     settings.PASSWORD_HASHERS = [f"{__name__}.HeldHasher", *settings.PASSWORD_HASHERS]
     HeldHasher.running = HeldHasher.most = 0
@@ -206,7 +206,7 @@ def held_hashes(settings, monkeypatch) -> Iterator[type[HeldHasher]]:
     HeldHasher.gate.set()
 
 
-async def call(path: str, body: Any, address: str, **about: Any) -> Answer:
+async def call(path: str, body, address: str, **about) -> Answer:
     return await asgi_client.send_request("POST", path, body, address=address, **about)
 
 
@@ -233,7 +233,7 @@ def form(
     return call(path, body, address, headers=headers)
 
 
-def operators_attempt(name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*") -> Any:
+def operators_attempt(name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*"):
     return form("/admin/login/", address, accept=accept, username=name, password=password)
 
 
@@ -284,8 +284,7 @@ def statuses(answers: Iterable[Answer]) -> Counter[int]:
     return Counter(answer.status for answer in answers)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_operators_form_counts_for_the_name_that_it_signs_in_however_that_is_spelled():
+def test_an_operators_form_counts_for_the_name_that_it_signs_in_however_that_is_spelled(transactional_db):
     SuperuserFactory(username="olga")
     SuperuserFactory(username="\ud55c")
 
@@ -296,9 +295,8 @@ def test_an_operators_form_counts_for_the_name_that_it_signs_in_however_that_is_
     assert (statuses(guesses), refused.status) == ({200: 10}, 429)
 
 
-@pytest.mark.django_db(transaction=True)
 def test_networks_that_guess_passwords_hold_up_neither_a_right_password_nor_an_operator(
-    held_hashes, monkeypatch
+    transactional_db, held_hashes, monkeypatch
 ):
     monkeypatch.setattr(held_hashes, "seconds", 0.1)
     AccountFactory(username="ada")
@@ -321,10 +319,9 @@ def test_networks_that_guess_passwords_hold_up_neither_a_right_password_nor_an_o
     assert max(answered.index("ada"), answered.index("olga")) < len(answered) - 2
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("form_of", [operators_attempt, attempt], ids=["page", "call"])
 def test_an_operator_with_one_time_codes_has_a_turn_in_a_crowd_from_a_new_network_too(
-    form_of, held_hashes, monkeypatch
+    transactional_db, form_of, held_hashes, monkeypatch
 ):
     monkeypatch.setattr(held_hashes, "seconds", 0.1)
     TOTPDevice.objects.create(user=SuperuserFactory(username="olga"), confirmed=True)
@@ -342,8 +339,9 @@ def test_an_operator_with_one_time_codes_has_a_turn_in_a_crowd_from_a_new_networ
     assert answered.index("olga") < 12
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_burst_of_sign_ins_with_an_office_among_them_is_answered_and_waits_without_a_thread(held_hashes):
+def test_a_burst_of_sign_ins_with_an_office_among_them_is_answered_and_waits_without_a_thread(
+    transactional_db, held_hashes
+):
     AccountFactory.create_batch(66)
     names = list(User.objects.values_list("username", flat=True))
 
@@ -366,8 +364,9 @@ def test_a_burst_of_sign_ins_with_an_office_among_them_is_answered_and_waits_wit
     assert products.status == 200 and queued >= 20
 
 
-@pytest.mark.django_db(transaction=True)
-def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls(held_hashes, monkeypatch):
+def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls(
+    transactional_db, held_hashes, monkeypatch
+):
     monkeypatch.setattr(password_hashing, "MAX_QUEUED", 4)
     pages = [
         reverse("admin:login"),
@@ -396,9 +395,10 @@ def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls
     assert password_hashing._running == 0
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("make", [attempt, operators_attempt])
-def test_an_address_with_too_many_attempts_is_refused_before_its_turn(make, held_hashes, monkeypatch):
+def test_an_address_with_too_many_attempts_is_refused_before_its_turn(
+    transactional_db, make, held_hashes, monkeypatch
+):
     monkeypatch.setattr(sign_ins, "ATTEMPTS_BY_ADDRESS", Limit("few", times=3, seconds=60))
 
     async def flood():
@@ -413,8 +413,7 @@ def test_an_address_with_too_many_attempts_is_refused_before_its_turn(make, held
     assert (refused.status, refused.json()["code"]) == (429, "throttled")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again():
+def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again(transactional_db):
     """And a name is counted as the form reads it: without spaces around it."""
     SuperuserFactory(username="olga")
     browser, names = "text/html,*/*;q=0.8", ["olga", " olga", "olga ", "OLGA"] * 3
@@ -430,10 +429,9 @@ def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again():
     assert (program.status, program.json()["code"]) == (429, "throttled")
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("factory", [AccountFactory, SuperuserFactory])
 def test_many_guessing_networks_are_overtaken_by_an_account_that_signed_in_lately(
-    factory, held_hashes, monkeypatch
+    transactional_db, factory, held_hashes, monkeypatch
 ):
     monkeypatch.setattr(password_hashing, "MAX_QUEUED", 8)
     factory(username="ada")
@@ -455,8 +453,7 @@ def test_many_guessing_networks_are_overtaken_by_an_account_that_signed_in_latel
     assert statuses(guesses) == {401: 9, 503: 1}
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_attackers_accounts_do_not_hold_up_operators(held_hashes):
+def test_an_attackers_accounts_do_not_hold_up_operators(transactional_db, held_hashes):
     SuperuserFactory(username="olga")
     held_hashes.gate.set()
     assert sign_in("olga", password=PASSWORD).status_code == 200
@@ -480,8 +477,9 @@ def test_an_attackers_accounts_do_not_hold_up_operators(held_hashes):
     assert answered.index("olga") <= 5
 
 
-@pytest.mark.django_db(transaction=True)
-def test_recent_sign_ins_are_looked_for_only_if_a_request_has_to_wait(held_hashes, monkeypatch):
+def test_recent_sign_ins_are_looked_for_only_if_a_request_has_to_wait(
+    transactional_db, held_hashes, monkeypatch
+):
     looked_for = []
     ada = AccountFactory(username="ada")
     monkeypatch.setattr(

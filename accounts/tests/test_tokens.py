@@ -39,14 +39,14 @@ def refreshed(refresh: str) -> str | None:
     return None
 
 
-def claims(**changes: object) -> dict[str, Any]:
+def claims(**changes) -> dict[str, Any]:
     """Valid claims, except for the given ones; None omits a claim."""
     now = int(clock.seconds())
     good = {"token_type": "access", "jti": "j", "user_id": "7", "iat": now, "exp": now + 900}
     return {name: value for name, value in (good | changes).items() if value is not None}
 
 
-def signed(header: dict[str, object] | None = None, key: str = "", **changes: object) -> str:
+def signed(header: dict[str, object] | None = None, key: str = "", **changes) -> str:
     """A token with a right signature, whose header and claims are valid except for the given ones."""
     key = key or project_settings.SECRET_KEY
     algorithm = str((header or {}).get("alg", "HS256"))
@@ -104,8 +104,7 @@ def test_a_refresh_token_is_good_for_one_use():
     assert not JournalLine.objects.exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds():
+def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds(transactional_db):
     refresh = token_pairs.create_token_pair(AccountFactory()).refresh
 
     outcomes = race([lambda: token_pairs.rotate(refresh)] * 10)
@@ -115,8 +114,7 @@ def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds():
     assert RevokedToken.objects.count() == 1
 
 
-@pytest.mark.django_db(transaction=True)
-def test_reading_the_blacklist_first_lets_several_succeed():
+def test_reading_the_blacklist_first_lets_several_succeed(transactional_db):
     """The control case: a read, and then a write that the key does not judge."""
     account = AccountFactory()
     claims = authentication.verified_claims(token_pairs.create_token_pair(account).refresh)
@@ -363,7 +361,7 @@ def test_a_key_signs_under_its_own_id_only(settings):
 
 
 def test_keys_are_rotated_without_ending_any_sign_in(settings):
-    """The steps of docs/operations.md, each while processes of the previous step still run."""
+    """The steps of docs/sign-in.md, each while processes of the previous step still run."""
     secret = ("", settings.SECRET_KEY)
     steps = [(secret,), (secret, OLD), (OLD, secret), (OLD,), (OLD, NEW), (NEW, OLD), (NEW,)]
     for before, after in pairwise(steps):

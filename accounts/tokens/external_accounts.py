@@ -105,14 +105,10 @@ def _insert(identity: Identity, name: str) -> int:
             account=account, issuer=identity.issuer, external_id=identity.external_id
         )
         if not name:
-            _name_by_number(account.pk)
+            # Unless that name is taken, from before such names were reserved: then it keeps the random one.
+            with suppress(IntegrityError), transaction.atomic():
+                User.objects.filter(pk=account.pk).update(username=f"{accounts.EXTERNAL_PREFIX}{account.pk}")
     return account.pk
-
-
-def _name_by_number(account_id: int) -> None:
-    """Unless that name is taken, from before such names were reserved: then it keeps the random one."""
-    with suppress(IntegrityError), transaction.atomic():
-        User.objects.filter(pk=account_id).update(username=f"{accounts.EXTERNAL_PREFIX}{account_id}")
 
 
 def _wanted_name(given: str) -> str:

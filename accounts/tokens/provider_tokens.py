@@ -10,6 +10,7 @@ from accounts.tokens.disabled_accounts import SIGN_OUTS_READ
 from accounts.tokens.provider_keys import ALGORITHMS, KEYS
 from foundation import clock
 from foundation.account import TokenInvalid
+from foundation.values import Values
 
 SLACK_SECONDS = 60
 """By so much the provider's clock may differ from the shop's."""
@@ -62,7 +63,9 @@ async def verify(raw: str) -> Identity:
     issued_at = _instant(claims.get("iat"))
     # Sign-outs are remembered no longer: nobody could say any more whether such a token was ended.
     is_too_old = issued_at is not None and issued_at < clock.seconds() - SIGN_OUTS_READ.total_seconds()
-    if is_too_old or _is_id_token(claims) or not is_valid_now(claims) or not SUBJECT.fullmatch(subject):
+    # Cognito or Keycloak says that it is meant for the application, and not for an API.
+    is_id_token = claims.get("token_use", "access") != "access" or claims.get("typ") == "ID"
+    if is_too_old or is_id_token or not is_valid_now(claims) or not SUBJECT.fullmatch(subject):
         raise TokenInvalid
     return Identity(
         issuer=settings.IDENTITY_ISSUER,
@@ -73,12 +76,7 @@ async def verify(raw: str) -> Identity:
     )
 
 
-def _is_id_token(claims: dict[str, Any]) -> bool:
-    """Whether Cognito or Keycloak says that it is meant for the application, and not for an API."""
-    return claims.get("token_use", "access") != "access" or claims.get("typ") == "ID"
-
-
-def is_valid_now(claims: dict[str, Any]) -> bool:
+def is_valid_now(claims: Values) -> bool:
     """Whether the token has not expired and is valid already, with the slack."""
     now = clock.seconds()
     expires_at = _instant(claims["exp"])

@@ -7,9 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_safe
 
@@ -17,10 +18,9 @@ from accounts import accounts
 from accounts.models import SignOut
 from accounts.tokens import sign_outs
 from backoffice.accounts import actions
-from backoffice.page_elements import Section, entry_status, instant, link, may_view, number, row_link, section
+from backoffice.page_elements import Section, instant, link, list_section, may_view, number, row_link, section
 from coupons.models import Coupon, QueueTicket
-from foundation import clock
-from foundation.admin_base.display import actor_text, admin_page, status_label
+from foundation.admin_base.display import actor_text, admin_page, status_label, view_of
 from foundation.lazy_texts import Text
 from foundation.models import JournalLine
 from foundation.money import format_amount
@@ -42,7 +42,7 @@ NAMES_OF_RATES = {
     "top-ups": _("top-ups started"),
     "declines": _("declined payments"),
     "wrong-codes": _("wrong coupon codes"),
-    "refreshes": _("refreshed tokens"),
+    "refreshes": _("renewed sign-ins"),
 }
 
 
@@ -53,10 +53,11 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
         raise PermissionDenied("auth.view_user")
     account = get_object_or_404(User, pk=account_id)
     readers: list[tuple[type[Model], Callable[[User], Section]]] = [
-        (Order, _limits),
-        *((model, partial(_newest, model)) for model in NEWEST_ROWS),
+        *((model, partial(_newest, request, model)) for model in NEWEST_ROWS),
+        (Entry, _wallet),
         (SignOut, _sign_outs),
-        (JournalLine, _journal),
+        (JournalLine, partial(_journal, request)),
+        (Order, _limits),
     ]
     shown = {
         "title": gettext("Account %(name)s") % {"name": account.username},
@@ -108,9 +109,9 @@ def _limits(account: User) -> Section:
         (not usage.is_complete, gettext("Only the newest orders and most held products are counted here.")),
         (
             not all(rate.is_shared for rate in usages),
-            gettext("Redis can't be read: rates are those that this process has counted alone."),
+            gettext("Redis can't be read, so more may have been used than is shown."),
         ),
-        (account.is_staff, gettext("This is a staff account: its calls are not throttled.")),
+        (account.is_staff, gettext("This is a staff account: it has no limits.")),
     )
     text = gettext("%(count)s of %(total)s")
     shown = [
@@ -121,76 +122,41 @@ def _limits(account: User) -> Section:
     return {"title": gettext("Limits"), "limits": shown, "notes": [note for is_so, note in notes if is_so]}
 
 
-NEWEST_ROWS: dict[type[Model], tuple[Text, str | None, dict[Text, Callable[[Any], object]]]] = {
-    Order: (
-        _("Newest orders"),
-        None,
-        {
-            _("order"): row_link,
-            _("status"): lambda order: status_label(order.status),
-            _("total"): lambda order: format_amount(order.total_amount),
-            _("coupon"): lambda order: order.coupon_code or "-",
-            _("placed at"): lambda order: instant(order.placed_at),
-        },
-    ),
-    Coupon: (
-        _("Newest coupons"),
-        "campaign",
-        {
-            _("code"): lambda coupon: row_link(coupon, coupon.code),
-            _("campaign"): lambda coupon: row_link(coupon.campaign, coupon.campaign.name),
-            _("status"): lambda coupon: status_label(coupon.status_at(clock.now())),
-            _("issued at"): lambda coupon: instant(coupon.issued_at),
-            _("expires at"): lambda coupon: instant(coupon.expires_at),
-        },
-    ),
-    Entry: (
-        _("Wallet: %(balance)s"),
-        "transfer",
-        {
-            _("entry"): lambda entry: row_link(entry.transfer, entry.transfer.get_kind_display()),
-            _("amount"): lambda entry: f"{entry.amount:+,}",
-            _("balance"): lambda entry: number(entry.balance_after_amount),
-            _("reason"): lambda entry: entry.transfer.reason or "-",
-            _("at"): lambda entry: instant(entry.transfer.at),
-        },
-    ),
-    QueueTicket: (
-        _("Newest queue tickets"),
-        "campaign",
-        {
-            _("ticket"): row_link,
-            _("campaign"): lambda ticket: row_link(ticket.campaign, ticket.campaign.name),
-            _("status"): lambda ticket: status_label(ticket.status),
-            _("number"): lambda ticket: number(ticket.number),
-            _("created at"): lambda ticket: instant(ticket.created_at),
-        },
-    ),
-    SaleEntry: (
-        _("Newest entries of sales"),
-        "sale",
-        {
-            _("sale entry"): row_link,
-            _("sale"): lambda entry: row_link(entry.sale, entry.sale.name),
-            _("status"): lambda entry: status_label(entry_status(entry)),
-            _("position"): lambda entry: number(entry.position),
-            _("created at"): lambda entry: instant(entry.created_at),
-            _("admitted until"): lambda entry: instant(entry.admitted_until),
-        },
-    ),
+NEWEST_ROWS: dict[type[Model], Text] = {
+    Order: _("Newest orders"),
+    Coupon: _("Newest coupons"),
+    QueueTicket: _("Newest queue tickets"),
+    SaleEntry: _("Newest entries of sales"),
 }
-"""The title, what is joined, and the columns of the tables of the account's newest rows."""
+"""The titles of the tables of the account's newest rows."""
 
 
-def _newest(model: type[Model], account: User) -> Section:
-    """The account's newest rows of a model, and a link to all of them."""
-    title, joined, columns = NEWEST_ROWS[model]
-    if model is Entry:
-        title = title % {"balance": format_amount(ledger.balance_amount(account.pk))}
-    view = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
-    all_of_them = link(gettext("All of them"), view, query=f"account__id__exact={account.pk}")
-    rows = model._default_manager.filter(account_id=account.pk).select_related(joined).order_by("-id")
-    return section(title, rows[:NEWEST], columns, all=all_of_them)
+def _newest(request: HttpRequest, model: type[Model], account: User) -> Section:
+    rows = _rows(model, account)
+    return list_section(request, NEWEST_ROWS[model], rows, "account buyer", all=_all_of_them(model, account))
+
+
+def _wallet(account: User) -> Section:
+    return section(
+        gettext("Wallet: %(balance)s") % {"balance": format_amount(ledger.balance_amount(account.pk))},
+        _rows(Entry, account).select_related("transfer"),
+        {
+            gettext("entry"): lambda entry: row_link(entry.transfer, entry.transfer.get_kind_display()),
+            gettext("amount"): lambda entry: f"{entry.amount:+,}",
+            gettext("balance"): lambda entry: number(entry.balance_after_amount),
+            gettext("reason"): lambda entry: entry.transfer.reason or "-",
+            gettext("at"): lambda entry: instant(entry.transfer.at),
+        },
+        all=_all_of_them(Entry, account),
+    )
+
+
+def _rows(model: type[Model], account: User) -> "QuerySet[Any]":
+    return model._default_manager.filter(account_id=account.pk).order_by("-id")[:NEWEST]
+
+
+def _all_of_them(model: type[Model], account: User) -> SafeString:
+    return link(gettext("Show all"), view_of(model, "changelist"), query=f"account__id__exact={account.pk}")
 
 
 def _sign_outs(account: User) -> Section:
@@ -208,23 +174,14 @@ def _sign_outs(account: User) -> Section:
     )
 
 
-def _journal(account: User) -> Section:
+def _journal(request: HttpRequest, account: User) -> Section:
     """The account's own lines: sign-ins, refused tokens, changes and the actions of operators."""
     lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk))
-    return section(
-        gettext("Sign-ins, tokens and changes"),
+    return list_section(
+        request,
+        gettext("Sign-ins and changes"),
         lines.order_by("-id")[:NEWEST_LINES],
-        {
-            gettext("what"): lambda line: row_link(line, line.what),
-            gettext("by"): actor_text,
-            gettext("detail"): lambda line: line.detail or "-",
-            gettext("at"): lambda line: instant(line.at),
-        },
+        "shown_subject",
         all=link(gettext("All lines"), "admin:shop_journalline_changelist", query=f"q=account+{account.pk}"),
-        notes=[
-            gettext(
-                "Tokens that are not used yet are stored nowhere: a line stands for each sign-in, and for "
-                "each time that all tokens of one, or of the account, were refused."
-            )
-        ],
+        notes=[gettext("One row for each sign-in, and for each sign-out, on one device or everywhere.")],
     )

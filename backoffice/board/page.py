@@ -18,7 +18,8 @@ from backoffice.board import snapshots
 from coupons import campaigns
 from foundation import literals
 from foundation.admin_base.actions import require_permission
-from foundation.admin_base.status_words import WORDS
+from foundation.admin_base.display import COLOURS
+from foundation.admin_base.status_words import status_word
 from foundation.errors import FirstcomeError, NotAuthenticated, invalid_field
 from foundation.http import problems
 from foundation.http.pages import middleware
@@ -32,30 +33,29 @@ STALE_SECONDS = 4
 """Without a new snapshot for so long the page says that its figures are old: they come every second."""
 MISSED_SECONDS = 2
 """A page whose last point is older than this before the newest one is sent those in between."""
-KINDS: dict[str, tuple[str, Any, str]] = {
-    "campaigns": ("coupons.change_campaign", campaigns, "campaign_id"),
-    "products": ("inventory.change_product", products, "product_id"),
-    "sales": ("sales.change_sale", terms, "sale_id"),
+KINDS: dict[str, Any] = {
+    "campaigns": ("coupons.change_campaign", campaigns, "campaign_id", {"include_closed": True}),
+    "products": ("inventory.change_product", products, "product_id", {"include_inactive": True}),
+    "sales": ("sales.change_sale", terms, "sale_id", {}),
 }
-"""Of what is paused and resumed: the permission, the module, and how its `set_paused` names the row's id."""
-FINDS_ALL: dict[str, dict[str, bool]] = {
-    "campaigns": {"include_closed": True},
-    "products": {"include_inactive": True},
-    "sales": {},
-}
+"""Of what is paused and resumed: the permission, the module, how its `set_paused` names the row's id, and
+what has its `get` find every row.
+"""
 EXPLAIN = "explain"
 BUTTONS = {
-    ("campaigns", "pause"): _("%(name)s is paused: no process issues a coupon of it until it is resumed."),
-    ("campaigns", "resume"): _("%(name)s is resumed: it issues coupons again, as far as its terms allow."),
-    ("campaigns", "quantity"): _("%(name)s now has %(count)s coupons, %(left)s of them left."),
+    ("campaigns", "pause"): _("%(name)s is paused. It issues no coupon until you resume it."),
+    ("campaigns", "resume"): _(
+        "%(name)s is resumed. It issues coupons again while it is open and has some left."
+    ),
+    ("campaigns", "quantity"): _("%(name)s has %(count)s coupons now, of which %(left)s are left."),
     ("products", "pause"): _(
-        "%(name)s is paused: no process sells it until it is resumed. Open orders go on."
+        "%(name)s is paused. It can't be ordered until you resume it. Open orders go on."
     ),
-    ("products", "resume"): _("%(name)s is resumed: it can be ordered again."),
+    ("products", "resume"): _("%(name)s is resumed. It can be ordered again."),
     ("sales", "pause"): _(
-        "%(name)s is paused: none of its products can be ordered, and no entry is admitted."
+        "%(name)s is paused. Its products can't be ordered, and the waiting room admits nobody."
     ),
-    ("sales", "resume"): _("%(name)s is resumed: admitted accounts have as long left as they had."),
+    ("sales", "resume"): _("%(name)s is resumed. Buyers who were admitted have as much time left as before."),
     **{(kind, EXPLAIN): _("The reason is added to the history of %(name)s.") for kind in KINDS},
 }
 """What is answered, by the kind of rows and the action."""
@@ -69,12 +69,10 @@ def board(request: HttpRequest) -> HttpResponse:
         "figures": reverse("board:figures"),
         "base": reverse("board:page"),
         "signIn": f"{reverse('admin:login')}?next={reverse('board:page')}",
-        "mayChangeCampaigns": request.user.has_perm("coupons.change_campaign"),
-        "mayChangeSales": request.user.has_perm("sales.change_sale"),
-        "mayChangeProducts": request.user.has_perm("inventory.change_product"),
+        **{f"mayChange{kind.capitalize()}": request.user.has_perm(of[0]) for kind, of in KINDS.items()},
         "staleSeconds": STALE_SECONDS,
         "historyMinutes": snapshots.MINUTES,
-        "words": {code: gettext(word) for code, word in WORDS.items()},
+        "words": {code: status_word(code) for code in COLOURS},
         "laws": {law: gettext(says) for law, says in LAWS.items()},
     }
     shown = {"longest_reason": LONGEST_REASON, "site": settings.UNFOLD["SITE_HEADER"]}
@@ -105,10 +103,10 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
 
     A request without the token against forged requests is refused by Django's middleware before it.
     """
-    permission, domain, id_name = KINDS[kind]
+    permission, domain, id_name, finds_all = KINDS[kind]
     try:
         if not admin.site.has_permission(request):
-            raise NotAuthenticated(gettext("Sign in to the admin again; nothing was changed."))
+            raise NotAuthenticated(gettext("Nothing was changed. Sign in again, and repeat it."))
         require_permission(request, *PERMISSIONS, permission)
         # Without a reason a pause happens at once; one that is sent empty is refused.
         reason = request.POST.get("reason")
@@ -123,7 +121,7 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
             row = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
             values = {"count": f"{row.quantity:,}", "left": f"{row.remaining:,}"}
         elif action == EXPLAIN:
-            row = domain.get(**{id_name: pk}, **FINDS_ALL[kind])
+            row = domain.get(**{id_name: pk}, **finds_all)
             pausing.explain(kind.removesuffix("s"), pk, reason=reason or "")
         else:
             row = domain.set_paused(**{id_name: pk}, is_paused=action == "pause", reason=reason)

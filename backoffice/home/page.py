@@ -31,7 +31,7 @@ from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
 from events.webhooks import deliveries
 from foundation import clock
-from foundation.admin_base.display import age, ago, status_label, stored_text, zoned_text
+from foundation.admin_base.display import Context, age, ago, status_label, stored_text, zoned_text
 from foundation.approval_models import Approval
 from foundation.db.mysql.patience import statement_limit
 from foundation.errors import FirstcomeError
@@ -109,19 +109,28 @@ def stuck_sagas(request: HttpRequest) -> Work:
     sagas = list(order_selectors.read_needing_operator(most=ROWS_SHOWN)) if number else []
     left = order_selectors.filter_out_of_attempts(Saga.objects.all())[:COUNTED].count() if number else 0
     state = State.ALARM if left else State.WORK
+    waiting = gettext("waiting for %(age)s")
     note = gettext("The shop still tries by itself. The earliest deadline is first.")
     if left:
-        note = gettext("The shop can do no more by itself. The earliest deadline is first.")
+        note = gettext(
+            "The shop can do no more by itself. Open each to see what to do. The earliest deadline is first."
+        )
     elif clock.now() - sagas[0].deadline_at < UNDER_WAY if sagas else False:
         state = State.WAITING
-        note = gettext("Their time is over, and the shop is undoing them by itself.")
+        note = gettext("They took too long. The shop is undoing them by itself.")
     return _listed(
         number,
-        [_saga_row(saga) for saga in sagas],
-        unit=ngettext("payment or refund is late", "payments or refunds are late", number),
+        [
+            _row(
+                row_link(saga, situations.title(saga)),
+                waiting % {"age": age(order_selectors.late_since(saga) or saga.created_at)},
+            )
+            for saga in sagas
+        ],
+        unit=ngettext("payment or refund is stuck", "payments or refunds are stuck", number),
         note=note,
-        calm=gettext("Nothing to do: no payment or refund is stuck."),
-        links=[link(gettext("All that are stuck"), "admin:orders_saga_changelist")],
+        calm=gettext("No payment or refund is stuck."),
+        links=[link(gettext("Show all"), "admin:orders_saga_changelist")],
         state=state,
     )
 
@@ -138,9 +147,11 @@ def waiting_approvals(request: HttpRequest) -> Work:
             )
             for one in found
         ],
-        unit=ngettext("waits for a second operator", "wait for a second operator", number),
+        unit=ngettext(
+            "request waits for another member of staff", "requests wait for another member of staff", number
+        ),
         note=gettext("The oldest is first."),
-        calm=gettext("Nothing to do: nothing waits for an approval."),
+        calm=gettext("Nothing waits for an approval."),
     )
 
 
@@ -153,9 +164,9 @@ def payments_in_doubt(request: HttpRequest) -> Work:
     return _listed(
         number,
         [_row(row_link(one, one), ago(one.created_at)) for one in oldest],
-        unit=ngettext("has no answer", "have no answer", number),
+        unit=ngettext("payment has no answer", "payments have no answer", number),
         note=note % {"age": age(oldest[0].created_at)} if oldest else "",
-        calm=gettext("Nothing to do: the gateway has answered every charge."),
+        calm=gettext("The gateway has answered every charge."),
         links=[
             link(gettext("All payments in doubt"), "admin:payments_payment_changelist", query="show=in_doubt")
         ],
@@ -187,21 +198,19 @@ def open_disputes(request: HttpRequest) -> Work:
         for one in found
     ]
     unit = ngettext("charge is disputed", "charges are disputed", number)
-    note = gettext(
-        "Answer them at the gateway, each until its time. Their amounts can't be refunded meanwhile."
-    )
+    note = gettext("Answer each at the gateway before its time. Until then its amount can't be refunded.")
     if failed:
         unit = ngettext("dispute or failed refund", "disputes and failed refunds", number + len(failed))
         note = gettext(
-            "Answer disputes at the gateway, each until its time. Refund again, on the order's page, what a "
-            "card did not keep."
+            "Answer each dispute at the gateway before its time. If a refund failed, refund the order "
+            "again on its page."
         )
     return _listed(
         number + len(failed),
         rows[:ROWS_SHOWN],
         unit=unit,
         note=note,
-        calm=gettext("Nothing to do: no charge is disputed."),
+        calm=gettext("No charge is disputed."),
         links=[
             link(gettext("All disputed payments"), "admin:payments_payment_changelist", query="show=disputed")
         ],
@@ -216,7 +225,7 @@ def differences(request: HttpRequest) -> Work:
     more = any(run.differences > len(run.findings) for run in runs)
     latest = max(runs, key=lambda run: run.ended_at, default=None)
     is_late = reconciling.is_late_since(latest.ended_at if latest else _began_at())
-    note = gettext("Nothing to do: the books agree. They were last compared %(ago)s.")
+    note = gettext("The books agree. They were last compared %(ago)s.")
     state = State.WORK if is_late or found else State.CALM
     if more or any(
         finding["kind"] not in reconciling.RESOLVED_BY_SCHEDULE for finding, _run in found.values()
@@ -224,17 +233,17 @@ def differences(request: HttpRequest) -> Work:
         state = State.ALARM
     if latest is None and not is_late:
         state = State.WAITING
-        note = gettext("The books are compared in some minutes for the first time.")
+        note = gettext("The books are compared for the first time within minutes.")
     elif latest is None:
-        note = gettext("The books were never compared to their end: look at the comparisons.")
+        note = gettext("The books were never compared completely. See in the comparisons why.")
     elif is_late:
-        note = gettext("The books were last compared %(ago)s, which is too long: look at the comparisons.")
+        note = gettext("The books were last compared %(ago)s, which is too long. See in the comparisons why.")
     elif found:
-        note = gettext("Each comparison says what to do. The books were last compared %(ago)s.")
+        note = gettext("Open each to see what to do. The books were last compared %(ago)s.")
     return Work(
         state=state,
         number=_number_text(COUNTED if more else len(found)) if latest else "",
-        unit=ngettext("difference left", "differences left", len(found)),
+        unit=ngettext("difference to resolve", "differences to resolve", len(found)),
         note=note % {"ago": ago(latest.ended_at)} if latest else note,
         rows=[
             _row(row_link(run, finding["key"]), reconciling.cause_text(finding))
@@ -247,9 +256,11 @@ def differences(request: HttpRequest) -> Work:
 def undelivered_events(request: HttpRequest) -> Work:
     """Events that were refused for good or given up, the oldest first."""
     number, found = _read(deliveries.find_dead())
-    replay = [link(gettext("Replay"), "admin:events_webhookdelivery_replay_events")]
+    replay = [link(gettext("Send again"), "admin:events_webhookdelivery_replay_events")]
     dead = f"endpoint__exact={BUILT_IN}&status__exact=failed"
-    all_events = link(gettext("All dead events"), "admin:events_webhookdelivery_changelist", query=dead)
+    all_events = link(
+        gettext("All events that were not delivered"), "admin:events_webhookdelivery_changelist", query=dead
+    )
     return _listed(
         number,
         [
@@ -261,9 +272,9 @@ def undelivered_events(request: HttpRequest) -> Work:
             )
             for one in found
         ],
-        unit=ngettext("was not delivered", "were not delivered", number),
+        unit=ngettext("event was not delivered", "events were not delivered", number),
         note=gettext("The oldest is first."),
-        calm=gettext("Nothing to do: every event was delivered, or is retried."),
+        calm=gettext("Every event was delivered, or is being retried."),
         links=[all_events, *(replay if request.user.has_perm("shop.change_journalline") else [])],
     )
 
@@ -284,11 +295,11 @@ def running_campaigns(request: HttpRequest) -> Work:
         request,
         running,
         most=coupons_state.MOST_RUNNING,
-        unit=ngettext("campaign", "campaigns", len(running)),
-        idle=gettext("Nothing to do: no campaign is running."),
+        unit=ngettext("campaign runs", "campaigns run", len(running)),
+        idle=gettext("No campaign is running."),
         paused=ngettext_lazy(
-            "%(count)s is paused: it issues nothing until it is resumed.",
-            "%(count)s are paused: they issue nothing until they are resumed.",
+            "%(count)s is paused, and issues nothing until you resume it.",
+            "%(count)s are paused, and issue nothing until you resume them.",
             "count",
         ),
         details=lambda one: [coupons_left(one)],
@@ -310,11 +321,11 @@ def running_sales(request: HttpRequest) -> Work:
         request,
         running,
         most=sales_metrics.MOST_RUNNING,
-        unit=ngettext("sale", "sales", len(running)),
-        idle=gettext("Nothing to do: no sale is running."),
+        unit=ngettext("sale runs", "sales run", len(running)),
+        idle=gettext("No sale is running."),
         paused=ngettext_lazy(
-            "%(count)s is paused: nothing of it can be ordered until it is resumed.",
-            "%(count)s are paused: nothing of them can be ordered until they are resumed.",
+            "%(count)s is paused: its products can't be ordered until you resume it.",
+            "%(count)s are paused: their products can't be ordered until you resume them.",
             "count",
         ),
         details=details,
@@ -335,9 +346,9 @@ def products_low_on_stock(request: HttpRequest) -> Work:
             )
             for one in low
         ],
-        unit=ngettext("product is at its threshold", "products are at their threshold", number),
-        note=gettext("The one that is furthest below its threshold is first."),
-        calm=gettext("Nothing to do: every product with a threshold has more than it."),
+        unit=ngettext("product is low", "products are low", number),
+        note=gettext("The shortest is first. Adjust the stock, or import a delivery."),
+        calm=gettext("No product is at or below its threshold."),
         links=[
             link(gettext("All products that are low"), "admin:inventory_product_changelist", query="low=yes")
         ],
@@ -346,18 +357,19 @@ def products_low_on_stock(request: HttpRequest) -> Work:
 
 def lost_sales(request: HttpRequest) -> Work:
     """What was asked for today and not sold, in money: the products with most of it first."""
-    text = gettext("%(amount)s, %(units)s units")
     return Work(
         state=State.CALM,
         number=format_amount(stock_selectors.lost_today_amount()),
         unit=gettext("lost today"),
         note=gettext(
-            "It was sold out, over a limit, expired, declined or given up. Each account counts once a day."
+            "Buyers wanted this and didn't get it: sold out, over a limit, expired, declined or given "
+            "up. Each buyer counts once a day."
         ),
         rows=[
             _row(
                 link(one.product, "product-page", one.product_id),
-                text % {"amount": format_amount(one.lost_amount), "units": f"{one.lost_units:,}"},
+                ngettext("%(amount)s, %(units)s unit", "%(amount)s, %(units)s units", one.lost_units)
+                % {"amount": format_amount(one.lost_amount), "units": f"{one.lost_units:,}"},
             )
             for one in stock_selectors.lost_today()[:ROWS_SHOWN]
         ],
@@ -374,12 +386,18 @@ def laws(request: HttpRequest) -> Work:
     trusted = timedelta(seconds=AUDITS_MISSED * settings.AUDIT_SECONDS)
     is_old = bool(trusted and oldest_at and clock.now() - oldest_at > trusted)
     is_due = bool(unknown and trusted and clock.now() - _began_at() > trusted)
-    calm = "" if broken or unknown or is_old else gettext("Nothing to do: every law holds.")
-    not_audited = gettext("Not audited yet: %(laws)s.") % {"laws": ", ".join(unknown)} if unknown else ""
+    calm = (
+        ""
+        if broken or unknown or is_old
+        else gettext("The shop's own checks of money, stock and coupons find no mistake.")
+    )
+    not_audited = gettext("Not checked yet: %(laws)s.") % {"laws": ", ".join(unknown)} if unknown else ""
     if not known and not is_due:
-        not_audited = gettext("The first audit is within minutes.")
-    recent = gettext("The oldest answer is %(age)s old.")
-    old = gettext("The oldest answer is %(age)s old, which is too old: look at the audit.")
+        not_audited = gettext("The first check is within minutes.")
+    recent = gettext("The oldest check is %(age)s old.")
+    old = gettext(
+        "The oldest check is %(age)s old, which is too old. Ask your engineers to look at the audit."
+    )
     how_old = (old if is_old else recent) % {"age": age(oldest_at)} if oldest_at else ""
     state = State.WAITING if unknown else State.CALM
     if broken or is_old or is_due:
@@ -387,13 +405,13 @@ def laws(request: HttpRequest) -> Work:
     return Work(
         state=state,
         number=f"{len(broken)}" if broken else f"{len(known)}/{len(LAWS)}",
-        unit=ngettext("is broken", "are broken", len(broken)) if broken else gettext("hold"),
+        unit=ngettext("law is broken", "laws are broken", len(broken)) if broken else gettext("hold"),
         note=" ".join(filter(None, [calm, not_audited, how_old])),
         rows=[
             _row(
                 row_link(one),
                 gettext(LAWS[one.law]),
-                ngettext("%(count)s offender", "%(count)s offenders", len(one.offenders))
+                ngettext("%(count)s row breaks it", "%(count)s rows break it", len(one.offenders))
                 % {"count": len(one.offenders)},
                 one.checked_at and gettext("checked %(ago)s") % {"ago": ago(one.checked_at)},
                 status="broken",
@@ -447,7 +465,7 @@ def _running(
 ) -> Work:
     """The campaigns or sales that run, which is work while some of them are paused."""
     number = sum(one.paused_at is not None for one in running)
-    note = gettext("Nothing to do: none is paused.") if running else idle
+    note = gettext("None is paused.") if running else idle
     pages: Any = admin.site.get_model_admin(type(running[0])) if running else None
     may_pause = pages and pages.has_change_permission(request)
     return Work(
@@ -468,20 +486,15 @@ def _running(
     )
 
 
-def _saga_row(saga: Saga) -> Row:
-    late_since = order_selectors.late_since(saga) or saga.created_at
-    link_to_page = row_link(saga, situations.title(saga))
-    return _row(link_to_page, gettext("waiting for %(age)s") % {"age": age(late_since)})
-
-
 class Section(NamedTuple):
-    """A kind of work, shown to those who may view its model, and how it is read."""
+    """A kind of work, shown to those who may view its model, and how it is read; what runs is shown first."""
 
     name: str
     title: Text
     icon: str
     model: type[Model]
     read: Callable[[HttpRequest], Work]
+    runs: bool = False
 
 
 SECTIONS = (
@@ -496,16 +509,18 @@ SECTIONS = (
         Reconciliation,
         differences,
     ),
-    Section("events", gettext_lazy("Dead events"), "unsubscribe", WebhookDelivery, undelivered_events),
-    Section("campaigns", gettext_lazy("Running campaigns"), "campaign", Campaign, running_campaigns),
-    Section("sales", gettext_lazy("Running sales"), "storefront", Sale, running_sales),
+    Section(
+        "events", gettext_lazy("Events not delivered"), "unsubscribe", WebhookDelivery, undelivered_events
+    ),
+    Section("campaigns", gettext_lazy("Running campaigns"), "campaign", Campaign, running_campaigns, True),
+    Section("sales", gettext_lazy("Running sales"), "storefront", Sale, running_sales, True),
     Section("stock", gettext_lazy("Low stock"), "production_quantity_limits", Product, products_low_on_stock),
     Section("lost", gettext_lazy("Lost sales"), "money_off", Product, lost_sales),
     Section("laws", gettext_lazy("Laws"), "gavel", LawStatus, laws),
 )
 
 
-def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+def dashboard(request: HttpRequest, context: Context) -> Context:
     """What the page shows, for unfold's index of the admin."""
     shown = list(read_sections(request))
     with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
@@ -515,6 +530,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": gettext("Today"),
         "sections": shown,
         "to_do": [section for section, work in shown if work.state in (State.WORK, State.ALARM)],
+        "is_waiting": any(work.state == State.WAITING and work.rows for _section, work in shown),
         "is_all_read": all(work.state != State.AWAY for section, work in shown),
         "figures": figures,
         "openings": openings,

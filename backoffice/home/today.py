@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from django.db.models import Count, Q
@@ -37,7 +36,8 @@ def read_figures(request: HttpRequest) -> dict[str, Sequence[str]]:
     days = spans()
     found: dict[str, Sequence[int]] = {}
     if may_view(request, Order):
-        totals = [sales_page.read_totals(partial(sales_page.sum_at_once, *day)) for day in days]
+        # The other sums would take 0.3 s more of a day with a million paid orders.
+        totals = [sales_page.read_totals(*day, of_orders=["total_amount"]) for day in days]
         for name in ("orders", "sales_amount", "refunded_amount"):
             found[name] = [total[name] for total in totals]
     if may_view(request, Coupon):

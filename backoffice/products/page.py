@@ -6,13 +6,14 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from backoffice.page_elements import Section, instant, link, may_view, number, row_link, section
+from backoffice.page_elements import Section, instant, link, list_section, may_view, number, row_link, section
 from foundation import clock
-from foundation.admin_base.display import admin_page, status_label
+from foundation.admin_base.display import admin_page, status_label, view_of
 from foundation.money import format_amount
 from inventory import products, selectors as stock_selectors
 from inventory.models import Product, StockMovement
@@ -31,18 +32,26 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
         raise PermissionDenied("inventory.view_product")
     product = get_object_or_404(Product, pk=product_id)
     pages: Any = admin.site.get_model_admin(Product)
+    head = pages.head(request, product)
+    if pages.has_change_permission(request):
+        edit = {
+            "title": gettext("Edit"),
+            "icon": "edit",
+            "path": reverse(view_of(product), args=[product_id]),
+        }
+        head["actions"].insert(0, edit)
     sections = [_open_orders(product)] if may_view(request, Order) else []
     context = {
         "title": gettext("Product %(product)s") % {"product": product},
         "product": product,
         "facts": _facts(request, product),
         "original": product,
-        "head": pages.head(request, product),
+        "head": head,
         "legend": _legend(product),
         "sections": sections,
     }
     if may_view(request, StockMovement):
-        sections.append(_movements(product))
+        sections.append(_movements(request, product))
         sales = stock_selectors.read_recent_sales(product.pk)
         sold = gettext("%(count)s sold")
         columns = [
@@ -62,13 +71,10 @@ def _facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
     facts = [
         (gettext("On hand"), number(product.on_hand)),
         (gettext("Reserved by open orders"), number(product.reserved)),
-        (gettext("Available"), number(product.available)),
-        (gettext("State"), status_label(products.state(product))),
         (gettext("Low stock"), status_label("low") if products.is_low(product) else gettext("no")),
         (gettext("Low at"), gettext("never") if threshold is None else low_at),
         (gettext("Price"), format_amount(product.price)),
         (gettext("Limit per account"), limit),
-        (gettext("Product"), row_link(product, gettext("Name, price and threshold"))),
     ]
     if product.sale_id is not None and may_view(request, Sale):
         sale = Sale.objects.get(pk=product.sale_id)
@@ -99,7 +105,7 @@ def _open_orders(product: Product) -> Section:
     title = gettext("Open orders that hold it: %(count)s")
     if len(lines) == MOST_OPEN_ORDERS:
         title = gettext("Open orders that hold it: %(count)s or more")
-    shown = gettext("%(count)s of them are shown.") % {"count": SHOWN_OPEN_ORDERS}
+    shown = gettext("Shown: the first %(count)s.") % {"count": SHOWN_OPEN_ORDERS}
     return section(
         title % {"count": f"{len(lines):,}"},
         lines[:SHOWN_OPEN_ORDERS],
@@ -116,22 +122,14 @@ def _open_orders(product: Product) -> Section:
     )
 
 
-def _movements(product: Product) -> Section:
+def _movements(request: HttpRequest, product: Product) -> Section:
     """The newest movements, and a link to all of them."""
+    all_of_them = gettext("Show all")
     query = f"product__id__exact={product.pk}"
-    return section(
+    return list_section(
+        request,
         gettext("Movements"),
         product.movements.order_by("-id")[:SHOWN_MOVEMENTS],
-        {
-            gettext("kind"): lambda movement: status_label(movement.kind),
-            gettext("units"): lambda movement: f"{movement.delta:+,}",
-            gettext("on hand after"): lambda movement: number(movement.on_hand_after),
-            gettext("order or reason"): lambda movement: (
-                link(movement.order_id, "admin:orders_order_change", movement.order_id)
-                if movement.order_id
-                else movement.reason or "-"
-            ),
-            gettext("at"): lambda movement: instant(movement.at),
-        },
-        all=link(gettext("All of them"), "admin:inventory_stockmovement_changelist", query=query),
+        "product",
+        all=link(all_of_them, "admin:inventory_stockmovement_changelist", query=query),
     )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -22,17 +22,17 @@ from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from accounts import accounts
-from backoffice.page_elements import coupons_left, entry_status, may_view
+from backoffice.page_elements import coupons_left, may_view
 from coupons.models import Campaign, Coupon
 from foundation import clock
-from foundation.admin_base.display import admin_page, ago
-from foundation.admin_base.lists import find_named, newest_rows, parse_uuid
+from foundation.admin_base.display import admin_page, ago, view_of
+from foundation.admin_base.lists import find_named, parse_uuid, status_of
 from foundation.admin_base.status_words import status_word
 from foundation.money import format_amount
 from inventory import products
 from inventory.models import Product
-from orders import order_numbers, order_states
-from orders.admin.orders import items_text
+from orders import order_numbers
+from orders.admin.orders import find_numbered, items_text
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
@@ -92,7 +92,7 @@ class Finder(NamedTuple):
                 yield self._hit(row, match)
 
     def _hit(self, row: Model, match: Match) -> Hit:
-        page = self.page or f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+        page = self.page or view_of(row)
         detail = " · ".join(str(part) for part in self.detail(row) if part)
         return Hit(str(self.kind), str(self.title(row)), detail, reverse(page, args=[row.pk]), match)
 
@@ -100,13 +100,9 @@ class Finder(NamedTuple):
 def _orders(term: str, most: int) -> Found:
     """Orders by their number, its beginning or its end, and the one that holds the coupon of this code."""
     orders = Order.objects.prefetch_related("account", "lines")
-    if part := order_numbers.parse_part(term):
-        match = Match.WHOLE if len(part) == order_numbers.LENGTH else Match.BEGINNING
-        found = list(orders.filter(number__istartswith=part)[:most])
-        if match == Match.BEGINNING:
-            ends = newest_rows(orders).filter(number__iendswith=part).order_by("-pk")
-            found += ends[: most - len(found)]
-        yield from ((order, match) for order in found)
+    for order in find_numbered(orders, term, most):
+        is_whole = order.number == order_numbers.parse(term)
+        yield order, Match.WHOLE if is_whole else Match.BEGINNING
     holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
     ids = list(holders.values_list("order_id", flat=True))
     yield from ((order, Match.BESIDE) for order in orders.filter(pk__in=ids))
@@ -114,19 +110,20 @@ def _orders(term: str, most: int) -> Found:
 
 def _orders_of_account(term: str, most: int) -> Found:
     """The newest orders of the account that has this whole name or address."""
-    ids = [account.pk for account, match in _accounts(term, most) if match == Match.WHOLE]
-    yield from _newest_orders(Order.objects.filter(account_id__in=ids), most) if ids else ()
+    return _newest_orders(most, account__in=_whole(_accounts(term, most)))
 
 
 def _orders_of_product(term: str, most: int) -> Found:
     """The newest orders of the product that has this whole name or sku."""
-    for product, match in _products(term, 1):
-        if match == Match.WHOLE:
-            yield from _newest_orders(Order.objects.filter(lines__product=product), most)
+    return _newest_orders(most, lines__product__in=_whole(_products(term, 1)))
 
 
-def _newest_orders(orders: "QuerySet[Order]", most: int) -> Found:
-    found = orders.prefetch_related("account", "lines").order_by("-id")
+def _whole(found: Found) -> list[Any]:
+    return [row for row, match in found if match == Match.WHOLE]
+
+
+def _newest_orders(most: int, **of: list[Any]) -> Found:
+    found = Order.objects.filter(**of).prefetch_related("account", "lines").order_by("-id")
     return ((order, Match.BESIDE) for order in found[:most])
 
 
@@ -139,8 +136,7 @@ def _charged_by_reference(term: str, most: int) -> Found:
 
 def _orders_of_charge(term: str, most: int) -> Found:
     """The orders of these payments."""
-    ids = [payment.order_id for payment, _ in _charged_by_reference(term, most) if payment.order_id]
-    yield from _newest_orders(Order.objects.filter(pk__in=ids), most)
+    return _newest_orders(most, payments__in=_whole(_charged_by_reference(term, most)))
 
 
 def _products(term: str, most: int) -> Found:
@@ -150,13 +146,10 @@ def _products(term: str, most: int) -> Found:
     return _ranked(found.values(), term, "name", "sku")
 
 
-def _campaigns(term: str, most: int) -> Found:
-    found = find_named(Campaign.objects.all(), term, "name", "shared_code")
-    return _ranked(found[:most], term, "name", "shared_code")
-
-
-def _sales(term: str, most: int) -> Found:
-    return _ranked(find_named(Sale.objects.all(), term, "name")[:most], term, "name")
+def _named(model: type[Model], *by: str) -> Callable[[str, int], Found]:
+    """Rows by a part of their name."""
+    rows = model._default_manager.all()
+    return lambda term, most: _ranked(find_named(rows, term, *by)[:most], term, *by)
 
 
 def _ranked(rows: Iterable[Any], term: str, *by: str) -> Found:
@@ -195,9 +188,8 @@ def _account_detail(account: User) -> Sequence[object]:
 
 
 def _order_detail(order: Order) -> Sequence[object]:
-    status = order_states.status_at(order.status, order.expires_at, clock.now())
     amount = format_amount(order.total_amount, order.currency)
-    return status_word(status), amount, items_text(order), order.account.username, ago(order.placed_at)
+    return _status(order), amount, items_text(order), order.account.username, ago(order.placed_at)
 
 
 def _payment_detail(payment: Payment) -> Sequence[object]:
@@ -205,12 +197,8 @@ def _payment_detail(payment: Payment) -> Sequence[object]:
     return status_word(payment.shown_status), amount, payment.charge_reference, ago(payment.created_at)
 
 
-def _campaign_detail(campaign: Campaign) -> Sequence[object]:
-    return status_word(campaign.status_at(clock.now())), coupons_left(campaign), _opening(campaign)
-
-
-def _sale_detail(sale: Sale) -> Sequence[object]:
-    return status_word(sale.status_at(clock.now())), _opening(sale)
+def _status(row: Any) -> str:
+    return status_word(status_of(row))
 
 
 def _opening(row: Campaign | Sale) -> str:
@@ -230,8 +218,13 @@ def _codes(term: str) -> list[str]:
 
 FINDERS = (
     Finder(Order, _("Order"), _order_detail, by_id=lambda id: Q(pk=id), by_text=_orders, related=["account"]),
-    Finder(Campaign, _("Campaign"), _campaign_detail, by_text=_campaigns),
-    Finder(Sale, _("Sale"), _sale_detail, by_text=_sales),
+    Finder(
+        Campaign,
+        _("Campaign"),
+        lambda one: (_status(one), coupons_left(one), _opening(one)),
+        by_text=_named(Campaign, "name", "shared_code"),
+    ),
+    Finder(Sale, _("Sale"), lambda one: (_status(one), _opening(one)), by_text=_named(Sale, "name")),
     Finder(
         Product,
         _("Product"),
@@ -245,6 +238,7 @@ FINDERS = (
         _("Payment"),
         _payment_detail,
         by_id=lambda id: Q(pk=id) | Q(order_id=id),
+        related=["order"],
         by_text=lambda term, most: (
             (one, Match.WHOLE) for one in Payment.objects.filter(charge_key=term)[:most]
         ),
@@ -252,28 +246,26 @@ FINDERS = (
     Finder(
         Refund,
         _("Refund"),
-        lambda refund: (status_word(refund.status), format_amount(refund.amount), ago(refund.created_at)),
+        lambda refund: (_status(refund), format_amount(refund.amount), ago(refund.created_at)),
         by_id=lambda id: Q(pk=id),
+        related=["order"],
     ),
     Finder(
         Saga,
-        _("Saga"),
+        _("Payment or refund"),
         lambda saga: (status_word(saga.state), ago(saga.created_at)),
         by_id=lambda id: Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id=id),
     ),
     Finder(
         Coupon,
         _("Coupon"),
-        lambda one: (
-            *(status_word(one.status_at(clock.now())), one.campaign.name),
-            *(one.account.username, ago(one.issued_at)),
-        ),
+        lambda one: (_status(one), one.campaign.name, one.account.username, ago(one.issued_at)),
         by_text=_coupons,
     ),
     Finder(
         SaleEntry,
         _("Sale entry"),
-        lambda one: (status_word(entry_status(one)), one.sale.name, one.account.username),
+        lambda one: (_status(one), one.sale.name, one.account.username),
         by_id=lambda id: Q(pk=id) | Q(order_id=id),
         related=["sale", "account"],
     ),
@@ -329,8 +321,7 @@ def search(request: HttpRequest) -> HttpResponse:
     `first` the first one is.
     """
     term = _term(request)
-    is_searched = 0 < len(term) <= LONGEST_TERM
-    hits = find(request, term, most=MOST_OF_A_KIND, is_sent=True) if is_searched else []
+    hits = find(request, term, most=MOST_OF_A_KIND, is_sent=True) if 0 < len(term) <= LONGEST_TERM else []
     # What the whole term names, if nothing else begins with it.
     meant = [hit for hit in hits if hit.match != Match.BESIDE]
     if [hit.match for hit in meant] == [Match.WHOLE]:

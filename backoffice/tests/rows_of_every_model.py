@@ -15,7 +15,7 @@ from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, 
 from foundation.tests.factories import AccountFactory
 from inventory.models import Delivery
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, OrderLine, OrderNote, Refund, RefundLine, Saga, SagaLog
+from orders.models import OrderLine, OrderNote, Refund, RefundLine, Saga, SagaLog
 from payments.models import Reconciliation, WebhookEvent
 from payments.tests.factories import PaymentFactory, wallet
 from sales.models import SaleEntry
@@ -74,7 +74,7 @@ def fill_coupons() -> None:
     QueueTicket.objects.create(campaign=campaign, account=AccountFactory(), number=1, created_at=now)
 
 
-def fill_orders(order: Order) -> None:
+def fill_orders(order) -> None:
     now = timezone.now()
     tea = {"sku": "TEA", "name": "Tea", "quantity": 1, "unit_price": 500, "line_amount": 500}
     line = OrderLine.objects.create(order=order, product=ProductFactory(on_hand=1), **tea)

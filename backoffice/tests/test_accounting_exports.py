@@ -1,10 +1,8 @@
 """The exports of orders, lines, refunds and coupons add up to the sales report of their days, to the unit."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.test import Client
 
 from accounts.tests.clients import signed_in
 from backoffice.accounting_exports import EXPORTS, PERMISSIONS
@@ -12,6 +10,7 @@ from backoffice.sales_report import AMOUNTS, Figures
 from backoffice.tests.test_list_exports import rows_of, text_of
 from backoffice.tests.test_sales_report import buy, give_back, products
 from foundation import clock
+from foundation.money import format_amount
 from foundation.tests.factories import set_columns, staff_member
 from foundation.tests.journal_lines import journal_line
 from inventory.models import Product
@@ -24,16 +23,17 @@ RIGHTS = [*PERMISSIONS, *(one.permission for one in EXPORTS.values())]
 
 
 @pytest.fixture
-def accountant() -> Client:
+def accountant():
     return signed_in(staff_member(*RIGHTS, username="fina"))
 
 
-def exported(client: Client, name: str, **query: Any) -> list[dict[str, str]]:
-    """The rows of the file of today, after the minute that figures leave out."""
+def exported(client, name: str, **query) -> list[dict[str, str]]:
+    """The rows of the file of today, after the minute that figures leave out, by the report's names."""
     with clock.shifted(by=timedelta(minutes=2)):
         today = clock.today().isoformat()
         days = {"since": today, "through": today} | query
-        return rows_of(client.get(f"/admin/reports/exports/{name}/", days))
+        rows = rows_of(client.get(f"/admin/reports/exports/{name}/", days))
+    return [{title.lower().replace(" ", "_"): cell for title, cell in row.items()} for row in rows]
 
 
 def sums(rows: list[dict[str, str]], *columns: str) -> dict[str, int]:
@@ -75,6 +75,27 @@ def test_every_sum_is_that_of_the_report_with_all_its_rounding(accountant, produ
     by_sku = {row["sku"]: row["product_name"] for row in exported(accountant, "lines")}
     assert by_sku[pin.sku] == "'=1+1"
 
+    with clock.shifted(by=timedelta(minutes=2)):
+        day = clock.today().isoformat()
+        said = text_of(accountant.get("/admin/reports/exports/sizes/", {"since": day, "through": day}))
+    for amount in ("sales_amount", "refunded_amount", "discount_amount"):
+        assert f"{amount.replace('_', ' ').capitalize()}: {format_amount(total[amount])}" in said, amount
+    assert [f"{len(exported(accountant, name))} rows" in said for name in EXPORTS] == [True] * 4
+
+
+def test_a_file_has_its_header_in_the_readers_language_and_the_shops_time_to_the_second(accountant, products):
+    order = buy({products[0]: 1})
+    with clock.shifted(by=timedelta(minutes=2)):
+        [row] = rows_of(
+            accountant.get(
+                "/admin/reports/exports/orders/",
+                {"since": clock.today().isoformat(), "through": clock.today().isoformat()},
+                headers={"accept-language": "ko"},
+            )
+        )
+    assert [*row][:4] == ["주문", "주문 ID", "결제일", "결제 시각"]
+    assert row["결제 시각"] == f"{clock.local(order.paid_at):%Y-%m-%d %H:%M:%S}"
+
 
 def test_days_are_the_shops(accountant, products, settings):
     order = buy({products[0]: 1})
@@ -91,6 +112,7 @@ def test_it_opens_with_last_month_and_is_journaled(accountant):
     page = accountant.get("/admin/reports/exports/")
     last = clock.today().replace(day=1) - timedelta(days=1)
     assert page.context["form"].data == {"since": f"{last.replace(day=1)}", "through": f"{last}"}
+    assert f'/admin/reports/exports/?since={clock.today()}&amp;through={clock.today()}"' in page.text
     text_of(accountant.get("/admin/reports/exports/orders/"))
     line = journal_line("report.exported")
     assert (line.subject, line.actor_name, line.after["through"]) == ("report orders", "fina", f"{last}")

@@ -5,7 +5,6 @@ import gc
 import io
 import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from django.contrib import admin
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.django_db
 PRODUCTS = "/admin/inventory/product/export/"
 
 
-def text_of(response: Any) -> str:
+def text_of(response) -> str:
     assert response.status_code == 200, response
     return b"".join(response.streaming_content).decode()
 
@@ -43,7 +42,7 @@ def open_files() -> int:
     return sum(not file.closed for file in large_responses._open)
 
 
-def rows_of(response: Any) -> list[dict[str, str]]:
+def rows_of(response) -> list[dict[str, str]]:
     text = text_of(response)
     assert text.startswith(csv_format.BYTE_ORDER_MARK)
     return list(csv.DictReader(io.StringIO(text.removeprefix(csv_format.BYTE_ORDER_MARK), newline="")))

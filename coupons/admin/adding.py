@@ -3,13 +3,16 @@
 Lines are read some thousands at a time. What is there already is skipped, so a repeat adds the rest.
 """
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
+from itertools import zip_longest
 from typing import Any, BinaryIO
 
 from django import forms
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
@@ -33,6 +36,9 @@ from foundation.errors import Invalid
 
 Counts = dict[str, int]
 FIRST_SHOWN = 10
+COLUMN_ROWS = 3
+"""Shown of a column that is to be chosen."""
+SAMPLE = "coupons/codes-sample.csv"
 MOST_CODES_AT_ONCE = 100_000
 ADD = "add"
 REMOVE = "remove"
@@ -43,7 +49,7 @@ class AddCodesForm(ActionForm):
         label=_("Codes"),
         required=False,
         widget=UnfoldAdminTextareaWidget,
-        help_text=_("One per line; codes that exist already are skipped."),
+        help_text=_("One in each line. Codes that exist already are skipped."),
     )
     count = form_fields.WholeNumberField(
         label=_("Count"),
@@ -55,7 +61,7 @@ class AddCodesForm(ActionForm):
 
     def check(self, data: FormData) -> FormData:
         if bool(data["codes"]) == bool(data["count"]):
-            raise forms.ValidationError(gettext("Enter either codes or how many to generate."))
+            raise forms.ValidationError(gettext("Enter the codes, or how many to generate, but not both."))
         return data
 
 
@@ -66,8 +72,33 @@ class ListedAccountsForm(ActionForm):
         widget=UnfoldAdminSelectWidget,
     )
     accounts = forms.CharField(
-        label=_("Accounts"), widget=UnfoldAdminTextareaWidget, help_text=_("Their ids, one per line.")
+        label=_("Accounts"),
+        widget=UnfoldAdminTextareaWidget,
+        help_text=_("Account numbers, one in each line."),
     )
+
+
+class LinesForm(uploads.UploadForm):
+    """A file, and its column if that has to be asked for."""
+
+    column = form_fields.WholeNumberField(
+        label=_("Which column has them?"), required=False, min_value=0, widget=forms.HiddenInput
+    )
+
+    def __init__(self, kind: line_files.Kind, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.kind = kind
+
+    def check(self, data: FormData) -> FormData:
+        if data["column"] is not None or not data["path"].exists():
+            return data
+        with data["path"].open("rb") as file:
+            layout = line_files.find_layout(file, self.kind)
+        if layout.column is None:
+            titles = map(", ".join, zip_longest(*layout.rows[:COLUMN_ROWS], fillvalue=""))
+            self.fields["column"].widget = UnfoldAdminSelectWidget(choices=[("", "-"), *enumerate(titles)])
+            self.add_error("column", gettext("Choose the column. The file is kept."))
+        return data
 
 
 class Codes:
@@ -75,10 +106,14 @@ class Codes:
 
     kind = line_files.CODES
     title = _("Upload codes for %(campaign)s")
-    description = _("For campaigns whose codes come from a pool.")
-    file_text = _("A text or CSV file, one code in each line; the first line may be the header {header}.")
-    warning = _("Codes can't be taken out of the pool again.")
-    names = (_("Codes"), _("In this campaign's pool already: skipped"))
+    submit = _("Add codes")
+    description = _("Each coupon of this campaign uses one of these codes.")
+    file_text = _(
+        "A text or CSV file with one code in each line. It may have a header, such as {header}, and more "
+        "columns."
+    )
+    warning = _("Codes can't be removed again.")
+    names = (_("Codes"), _("Already in this campaign: skipped"))
     pieces = staticmethod(partial(line_files.pieces, kind=line_files.CODES))
 
     @staticmethod
@@ -99,12 +134,14 @@ class Accounts:
 
     kind = line_files.ACCOUNTS
     title = _("Upload accounts for %(campaign)s")
-    description = _("A campaign for listed accounts issues coupons to these accounts alone.")
+    submit = _("Add accounts")
+    description = _("Only the accounts on the list get a coupon.")
     file_text = _(
-        "A text or CSV file, the id of an account in each line; the first line may be the header {header}."
+        "A text or CSV file with one account's number in each line. It may have a header, such as {header}, "
+        "and more columns."
     )
     warning = ""
-    names = (_("Accounts"), _("Listed already: skipped"))
+    names = (_("Accounts"), _("On the list already: skipped"))
     pieces = staticmethod(eligible_accounts.pieces)
 
     @staticmethod
@@ -126,19 +163,25 @@ def upload(campaign: Campaign, lines: Lines) -> Action:
 
     def preview(data: FormData) -> ActionPreview:
         with uploads.opened(data, is_confirmed=False) as file:
-            return _preview(campaign, lines, file, title)
+            return _preview(campaign, lines, file, title, data["column"])
 
     def perform(data: FormData) -> Counts:
         with uploads.opened(data, is_confirmed=True) as file:
-            return _add(campaign, lines, file, data["reason"])
+            return _add(campaign, lines, file, data["reason"], data["column"])
 
     header = format_html("<code>{}</code>", lines.kind.header)
+    sample = ""
+    if lines is Codes:
+        text = gettext("Download a sample file")
+        sample = format_html('<a class="fc-link" href="{}" download>{}</a>', static(SAMPLE), text)
     return _action(
         campaign,
         lines,
         title=title,
-        description=format_html("{} {}", format_html(str(lines.file_text), header=header), lines.description),
-        form_class=uploads.UploadForm,
+        description=format_html(
+            "{} {} {}", format_html(str(lines.file_text), header=header), lines.description, sample
+        ),
+        form_class=partial(LinesForm, lines.kind),
         preview=preview,
         perform=perform,
     )
@@ -146,13 +189,13 @@ def upload(campaign: Campaign, lines: Lines) -> Action:
 
 def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
     """The action that adds codes to the pool of this campaign, entered or generated ones."""
-    title = gettext("Add codes to the pool of %(name)s") % {"name": campaign.name}
+    title = gettext("Add codes to %(name)s") % {"name": campaign.name}
 
     def preview(data: FormData) -> ActionPreview:
         if not data["count"]:
             return _preview(campaign, Codes, _entered(data["codes"]), title)
         question = ngettext("Generate %(count)s code?", "Generate %(count)s codes?", data["count"])
-        had = (gettext("Codes that the pool has had in all"), f"{campaign.codes_added:,}")
+        had = (gettext("Codes in the pool so far"), f"{campaign.codes_added:,}")
         return ActionPreview(
             question % {"count": f"{data['count']:,}"}, facts=[had], warning=str(Codes.warning)
         )
@@ -176,7 +219,7 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
 
 def change_list(campaign: Campaign) -> Action:
     """The action that adds accounts to the list of this campaign, or removes them."""
-    title = gettext("Listed accounts of %(name)s") % {"name": campaign.name}
+    title = gettext("Accounts on the list of %(name)s") % {"name": campaign.name}
 
     def ids(data: FormData) -> list[int]:
         return [id for piece in Accounts.pieces(_entered(data["accounts"])) for id in piece.account_ids]
@@ -187,7 +230,7 @@ def change_list(campaign: Campaign) -> Action:
             return checked
         number = len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=ids(data)))
         question = ngettext("Remove %(count)s account?", "Remove %(count)s accounts?", number)
-        stays = gettext("Coupons that are issued stay usable.")
+        stays = gettext("Coupons that were issued can still be used.")
         return ActionPreview(question % {"count": f"{number:,}"}, warning=stays)
 
     def perform(data: FormData) -> Counts:
@@ -212,7 +255,7 @@ def change_list(campaign: Campaign) -> Action:
 
 
 def _action(campaign: Campaign, lines: Lines, **described: Any) -> Action:
-    usual: dict[str, Any] = {"description": lines.description, "submit": gettext("Add")}
+    usual: dict[str, Any] = {"description": lines.description, "submit": lines.submit}
     return Action(
         report=_report,
         once=f"add {lines.kind.header} lines to {campaign.pk}",
@@ -222,12 +265,12 @@ def _action(campaign: Campaign, lines: Lines, **described: Any) -> Action:
 
 
 def _entered(entered: str) -> BinaryIO:
-    return BytesIO("\n".join(entered.split()).encode())
+    return BytesIO("\n".join(re.split(r"[\s,;]+", entered.strip())).encode())
 
 
-def _add(campaign: Campaign, lines: Lines, file: BinaryIO, reason: str) -> Counts:
+def _add(campaign: Campaign, lines: Lines, file: BinaryIO, reason: str, column: int | None = None) -> Counts:
     counts = {"added": 0, "skipped": 0, "total": 0}
-    for piece in lines.pieces(file):
+    for piece in lines.pieces(file, column=column):
         done = lines.add(campaign, piece, reason)
         counts["added"] += done.added
         counts["skipped"] += len(done.skipped)
@@ -237,18 +280,22 @@ def _add(campaign: Campaign, lines: Lines, file: BinaryIO, reason: str) -> Count
 
 def _report(counts: Mapping[str, int]) -> str:
     if "removed" not in counts:
-        return gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts
+        return gettext("Added: %(added)s. Skipped: %(skipped)s. In all: %(total)s.") % {
+            name: f"{count:,}" for name, count in counts.items()
+        }
     text = ngettext("%(count)s account removed.", "%(count)s accounts removed.", counts["removed"])
     return text % {"count": f"{counts['removed']:,}"}
 
 
-def _preview(campaign: Campaign, lines: Lines, file: BinaryIO, title: str) -> ActionPreview:
+def _preview(
+    campaign: Campaign, lines: Lines, file: BinaryIO, title: str, column: int | None = None
+) -> ActionPreview:
     """What adding the lines would do. Raises `Invalid` with the lines that are none."""
     count = present = taken = wrong = 0
     first: list[str] = []
     elsewhere: list[FileLine] = []
     bad: list[BadLine] = []
-    for piece in lines.pieces(file):
+    for piece in lines.pieces(file, column=column):
         there, others = lines.find(campaign, piece)
         count += len(piece.lines)
         present += there
@@ -260,16 +307,16 @@ def _preview(campaign: Campaign, lines: Lines, file: BinaryIO, title: str) -> Ac
         if len(bad) == MOST_LINES:
             break
     if bad or not count:
-        text = gettext("Nothing can be added: {lines} lines are bad. Correct them, and send them again.")
+        text = gettext("Nothing was added. Wrong lines: {lines}. Correct them, then try again.")
         raise Invalid(
             text.format(lines=f"≥ {wrong}" if len(bad) == MOST_LINES else wrong)
             if bad
-            else gettext("There is nothing to add."),
+            else gettext("There is nothing to add. Enter a line at least."),
             errors=[one._asdict() | {"field": lines.kind.header} for one in bad],
         )
     facts = [(str(lines.names[0]), f"{count:,}"), (str(lines.names[1]), f"{present:,}")]
     if taken:
-        facts.append((gettext("Taken by other campaigns: skipped"), f"{taken:,}"))
+        facts.append((gettext("Used by other campaigns: skipped"), f"{taken:,}"))
     return ActionPreview(
         f"{title}?",
         facts=[*facts, (gettext("The first ones"), ", ".join(first))],

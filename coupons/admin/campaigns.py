@@ -3,14 +3,15 @@ which can be voided, pool codes, queue tickets and pending confirmations.
 """
 
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -23,31 +24,46 @@ from coupons.campaigns import Terms
 from coupons.codes import eligible_accounts
 from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from foundation import clock, form_fields
-from foundation.admin_base.actions import Action, ActionForm, FormData, button, create_once
+from foundation.admin_base.actions import Action, ActionForm, FormData, button, calling, create_once
 from foundation.admin_base.classes import REASON
 from foundation.admin_base.display import status_label, zoned_text
 from foundation.admin_base.forms import EditForm, TermsForm
-from foundation.admin_base.lists import RecordsAdmin, choice_filter, column
+from foundation.admin_base.lists import RecordsAdmin, code_filter, column
 from foundation.admin_base.status_words import status_word
-from foundation.money import format_amount
+from foundation.http.validation import LARGEST_AMOUNT
+from foundation.lazy_texts import Text
+from foundation.money import format_amount, minor_unit_help
 from inventory.models import Product
 
-STAYS_OPEN = _("Empty: it stays open until it is sold out.")
+
+def _unit(text: Text) -> Text:
+    """The text, and in which unit amounts are entered."""
+    return lazy(lambda: f"{text} {minor_unit_help()}", str)()
+
+
+STAYS_OPEN = _("Leave it empty to stay open until all coupons are issued.")
 
 
 STRATEGIES = {
-    "group_commit": _("requests at the same time share one write; right for nearly every campaign"),
-    "queue": _("buyers get a ticket at once, and their coupon in the order of arrival"),
-    "code_pool": _("each request takes the next code from a prepared list"),
-    "redis_gate": _("a counter in memory turns away what comes too late, before the database is asked"),
-    "conditional_update": _("one short write for each request"),
-    "pessimistic": _("each request locks the campaign: simple, and slow in a rush"),
-    "optimistic": _("each request tries, and tries again if another was faster"),
-    "spin_lock": _("requests take turns by a lock in memory"),
-    "fair_lock": _("requests take turns by a lock in memory, in the order of arrival"),
-    "unsafe": _("no protection at all: sells too many, for demonstrations"),
+    "group_commit": _("right for nearly every campaign: fast, also in a rush"),
+    "queue": _("buyers wait in a queue, and get coupons in the order of arrival"),
+    "code_pool": _("each buyer gets the next code of the pool"),
+    "redis_gate": _("for the largest rush: late buyers are turned away at once"),
+    "conditional_update": _("for a moderate rush: buyers are served one after the other"),
+    "pessimistic": _("simple, and slow in a rush"),
+    "optimistic": _("tries again if another buyer was faster; slow in a rush"),
+    "spin_lock": _("buyers take turns, in any order"),
+    "fair_lock": _("buyers take turns, in the order of arrival"),
+    "unsafe": _("issues too many: only for demonstrations"),
 }
 """What each does, in a line."""
+
+
+CODE_SOURCES = {
+    "generated": _("made by the shop, another one for each coupon"),
+    "pool": _("from a list that you upload"),
+    "shared": _("one code for all buyers"),
+}
 
 
 class CampaignForm(TermsForm):
@@ -57,22 +73,40 @@ class CampaignForm(TermsForm):
         label=_("Products"),
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text=_("SKUs, one per line: the discount counts over their lines. Empty: over all lines."),
+        help_text=_(
+            "SKUs, one in each line. Only these products get the discount. Leave it empty for all products."
+        ),
     )
 
     class Meta:
         model = Campaign
         fields = [*campaigns.TERMS]
+        labels = {
+            "code_source": _("Where codes come from"),
+            "discount_value": _("Discount"),
+            "min_order_amount": _("Smallest order"),
+            "max_discount_amount": _("Largest discount of an order"),
+            "coupon_valid_for_days": _("Days that a coupon is valid"),
+        }
         help_texts = {
-            "shared_code": _("The one code that all buyers enter, if the code source is shared."),
+            "quantity": _(
+                "Leave it empty for everybody: each account gets one coupon. Of codes from a list: how many "
+                "at most."
+            ),
+            "discount_value": _unit(_("Percent, or an amount.")),
+            "min_order_amount": _unit(_("An order of less gets no discount.")),
+            "max_discount_amount": _unit(_("Leave it empty for no limit.")),
+            "shared_code": _("The code that all buyers enter."),
             "first_order_only": _("Only for accounts without an open or paid order."),
-            "eligible": _("Which accounts get a coupon; issued coupons stay usable."),
+            "eligible": _("Which accounts get a coupon. Coupons that were issued can still be used."),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk and "products" in self.fields:
             self.initial["products"] = "\n".join(campaigns.skus(self.instance.product_ids))
+        if "code_source" in self.fields:
+            self.fields["code_source"].choices = [*CODE_SOURCES.items()]  # type: ignore[attr-defined]
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [  # type: ignore[attr-defined]
@@ -84,12 +118,18 @@ class CampaignForm(TermsForm):
             confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
             self.fields["partner"].choices = [(name, name or gettext("none")) for name in confirming]  # type: ignore[attr-defined]
 
+    def clean(self) -> Any:
+        data = super().clean()
+        if data.get("code_source") == "pool" and "quantity" in data and data["quantity"] is None:
+            self.add_error("quantity", gettext("How many of the codes may buyers get at most?"))
+        return data
+
     def clean_products(self) -> list[int]:
         wanted = self.cleaned_data["products"].split()
         found = dict(Product.objects.filter(sku__in=wanted).values_list("sku", "pk"))
         unknown = [sku for sku in wanted if sku not in found]
         if unknown:
-            text = gettext("There are no products %(skus)s.")
+            text = gettext("No product has the SKU %(skus)s. Correct it, or create the product first.")
             raise forms.ValidationError(text % {"skus": ", ".join(unknown[:10])})
         return sorted(set(found.values()))
 
@@ -116,23 +156,27 @@ class ScheduleForm(EditForm, ActionForm):
         return data | {name: getattr(self.campaign, name) for name in kept}
 
 
+class RaiseForm(ActionForm):
+    quantity = form_fields.WholeNumberField(label=_("New quantity"), min_value=1, max_value=LARGEST_AMOUNT)
+
+
 class DuplicateForm(ActionForm):
     name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
-    opens_at = form_fields.InstantField(label=_("Opens at"), help_text=_("In the future."))
+    opens_at = form_fields.InstantField(label=_("Opens at"), help_text=_("A time in the future."))
     closes_at = form_fields.InstantField(label=_("Closes at"), help_text=STAYS_OPEN, required=False)
     shared_code = forms.CharField(
         label=_("Shared code"),
         required=False,
         max_length=LONGEST_CODE,
         widget=UnfoldAdminTextInputWidget,
-        help_text=_("Of a campaign with a shared code: the copy's own, because no two have the same."),
+        help_text=_("If this campaign has a shared code: another code for the copy."),
     )
 
 
 TEMPLATES = {
     "percent": Template(
         _("Percent off"),
-        _("Ten percent off each order, up to a largest discount."),
+        _("Ten percent off each order, up to a fixed amount."),
         lambda: Terms(discount_type="percent", discount_value=10, max_discount_amount=10_000, quantity=1_000),
     ),
     "amount": Template(
@@ -142,7 +186,10 @@ TEMPLATES = {
     ),
     "drop": Template(
         _("Drop with a queue"),
-        _("Many buyers in the same second: they get tickets, and coupons in the order of arrival."),
+        _(
+            "For many buyers at the same moment. They wait in a queue, and get coupons in the order of "
+            "arrival."
+        ),
         lambda: Terms(
             strategy="queue",
             discount_type="percent",
@@ -154,16 +201,23 @@ TEMPLATES = {
     ),
     "pool": Template(
         _("Codes of a partner"),
-        _("Codes that were printed or sold elsewhere, uploaded as CSV."),
-        lambda: Terms(code_source="pool", discount_type="amount", discount_value=5_000, quantity=1_000_000),
+        _("Codes that were printed or sold elsewhere. You upload them as a file."),
+        lambda: Terms(code_source="pool", discount_type="amount", discount_value=5_000),
     ),
 }
 
 
-STRATEGIES_FILTERED = {name: (status_word(name), Q(strategy=name)) for name in issuing.STRATEGIES}
 ADD_CODES = ["coupons.add_poolcode"]
 LIST_ACCOUNTS = ["coupons.add_eligibleaccount"]
 SHOWN_PRODUCTS = "shown_products"
+
+
+def _has_pool(request: HttpRequest, campaign: Campaign) -> bool:
+    return campaign.code_source == Campaign.CodeSource.POOL
+
+
+def _has_list(request: HttpRequest, campaign: Campaign) -> bool:
+    return campaign.eligible == Campaign.Eligible.LISTED
 
 
 @admin.register(Campaign)
@@ -172,7 +226,7 @@ class CampaignAdmin(PausableAdmin):
     domain = campaigns
     list_display = ["name", "shown_status", "quantity", "issued", "left_figure", "opens_at", "closes_at"]
     exported = ["name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
-    list_filter = [choice_filter(_("strategy"), "strategy", STRATEGIES_FILTERED), "code_source", "opens_at"]
+    list_filter = [code_filter(_("strategy"), "strategy", issuing.STRATEGIES), "code_source", "opens_at"]
     search_fields = ["name", "shared_code"]
     ordering = ["-id"]
     readonly_fields = [
@@ -193,19 +247,25 @@ class CampaignAdmin(PausableAdmin):
         "results",
         "schedule",
         "duplicate",
+        "raise_quantity",
         "add_codes",
         "upload_codes",
         "export_coupons",
         "list_accounts",
         "upload_accounts",
     ]
+    conditional_fields = {"shared_code": "typeof code_source == 'undefined' || code_source == 'shared'"}
     templates = TEMPLATES
     meanings = {
         "scheduled": _("Nobody gets a coupon until it opens."),
-        "awaiting_codes": _("It is open, and has no codes: nobody gets a coupon until you add some."),
+        "awaiting_codes": _("It is open but has no codes. Nobody gets a coupon until you add some."),
         "open": _("Buyers get coupons now."),
-        "sold_out": _("No coupon is left: raise the quantity, or add codes, to go on."),
-        "closed": _("It is over. Coupons that buyers have stay usable until they expire."),
+        "sold_out": _("No coupon is left. To go on, raise the quantity or add codes."),
+        "closed": _("It is over. Coupons that were issued can be used until they expire."),
+    }
+    open_parts = {
+        _("Codes"): ["code_source", "shared_code", "coupon_valid_for_days"],
+        _("Discount"): ["discount_type", "discount_value", "min_order_amount", "max_discount_amount"],
     }
     parts = {
         _("Who gets a coupon, and for what"): ["products", SHOWN_PRODUCTS, "eligible", "first_order_only"],
@@ -217,42 +277,45 @@ class CampaignAdmin(PausableAdmin):
         found = [row_checks.opening(row.opens_at, fix="schedule")]
         wanted = f"{row.quantity or 0:,}"
         if row.code_source == Campaign.CodeSource.POOL:
-            text = gettext("%(count)s codes are there, for a quantity of %(quantity)s")
+            text = gettext("Codes in the pool: %(count)s of %(quantity)s")
             is_enough = row.codes_added >= (row.quantity or 1)
             shown = {"count": f"{row.codes_added:,}", "quantity": wanted if row.quantity else "∞"}
             found.append(Check(is_enough, text % shown, "upload_codes"))
         if row.eligible == Campaign.Eligible.LISTED:
             number = eligible_accounts.count(row.pk)
-            text = gettext("%(count)s accounts are listed; nobody else gets a coupon")
+            text = gettext("Accounts on the list: %(count)s. No other account gets a coupon")
             found.append(Check(number > 0, text % {"count": f"{number:,}"}, "list_accounts"))
-        text = gettext("%(count)s coupons at most, one an account") % {"count": wanted}
+        text = gettext("Coupons to issue: %(count)s, one for each account") % {"count": wanted}
         if row.quantity is None:
             text = gettext("No limit: every account gets one coupon")
         found.append(Check(row.quantity is not None, text, field="quantity"))
         if row.discount_type == Campaign.DiscountType.PERCENT:
             most = row.max_discount_amount
-            text = gettext("%(percent)s %% off, without a largest discount") % {"percent": row.discount_value}
+            text = gettext("%(percent)s %% off, without a limit to the discount") % {
+                "percent": row.discount_value
+            }
             if most is not None:
                 values = {"percent": row.discount_value, "most": format_amount(most)}
-                text = gettext("%(percent)s %% off, %(most)s at most an order") % values
+                text = gettext("%(percent)s %% off, at most %(most)s for each order") % values
             found.append(Check(most is not None, text, field="max_discount_amount"))
         return [*found, row_checks.gateway()]
 
-    shown_status = column(_("status"), lambda campaign: status_label(campaign.status_at(clock.now())))
     left_figure = column(
         _("left"),
         lambda campaign: gettext("no limit") if campaign.remaining is None else f"{campaign.remaining:,}",
     )
-    remaining = column(_("remaining"), lambda campaign: campaign.remaining)
+    remaining = column(_("remaining"), attrgetter("remaining"))
     # In the place of the form's field, where they can't be changed.
     shown_products = column(
         _("products"), lambda campaign: ", ".join(campaigns.skus(campaign.product_ids)) or "-"
     )
 
-    listed_accounts = column(_("listed accounts"), lambda campaign: eligible_accounts.count(campaign.pk))
+    listed_accounts = column(_("accounts on the list"), lambda campaign: eligible_accounts.count(campaign.pk))
 
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
         fields = super().get_fields(request, obj)
+        if obj and obj.issued + obj.confirming and obj.code_source != Campaign.CodeSource.SHARED:
+            fields = [name for name in fields if name != "shared_code"]
         if obj and (obj.issued + obj.confirming > 0 or not self.has_change_permission(request, obj)):
             return [SHOWN_PRODUCTS if name == "products" else name for name in fields]
         return fields
@@ -276,7 +339,7 @@ class CampaignAdmin(PausableAdmin):
     def _warn_of_short_code(self, request: HttpRequest, shared_code: str | None) -> None:
         if shared_code and len(shared_code) < campaigns.SAFE_LENGTH:
             text = gettext("The shared code is easy to guess: it has fewer than %(length)s characters.")
-            self.message_user(request, text % {"length": campaigns.SAFE_LENGTH}, level=messages.WARNING)
+            messages.warning(request, text % {"length": campaigns.SAFE_LENGTH})
 
     def left_text(self, row: Campaign) -> str:
         if row.remaining is None:
@@ -286,35 +349,54 @@ class CampaignAdmin(PausableAdmin):
     def pausing_note(self, row: Campaign) -> str:
         return campaigns.partner_note(row)
 
-    @button(description=_("Add codes"), icon="add", permissions=ADD_CODES)
+    @button(
+        description=_("Raise the quantity"),
+        icon="trending_up",
+        permissions=["change"],
+        is_useful=lambda request, row: row.quantity is not None and row.status_at(clock.now()) != "closed",
+    )
+    def raise_quantity(self, request: HttpRequest, campaign: Campaign) -> Action:
+        return Action(
+            title=gettext("Raise the quantity of %(name)s") % {"name": campaign.name},
+            description=_("Also while it issues coupons."),
+            submit=_("Raise"),
+            form_class=RaiseForm,
+            initial={"quantity": campaign.quantity},
+            perform=calling(campaigns.raise_quantity, campaign_id=campaign.pk),
+            report=self.left_text,
+        )
+
+    @button(description=_("Add codes"), icon="add", permissions=ADD_CODES, is_useful=_has_pool)
     def add_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
         return adding.add_codes(request, campaign)
 
-    @button(description=_("Upload codes"), icon="upload_file", permissions=ADD_CODES)
+    @button(description=_("Upload codes"), icon="upload_file", permissions=ADD_CODES, is_useful=_has_pool)
     def upload_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
         return adding.upload(campaign, adding.Codes)
 
-    @button(description=_("List accounts"), icon="group_add", permissions=LIST_ACCOUNTS)
+    @button(
+        description=_("Change the list of accounts"),
+        icon="group_add",
+        permissions=LIST_ACCOUNTS,
+        is_useful=_has_list,
+    )
     def list_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
         return adding.change_list(campaign)
 
-    @button(description=_("Upload accounts"), icon="upload_file", permissions=LIST_ACCOUNTS)
+    @button(
+        description=_("Upload accounts"), icon="upload_file", permissions=LIST_ACCOUNTS, is_useful=_has_list
+    )
     def upload_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
         return adding.upload(campaign, adding.Accounts)
 
-    @button(description=_("Schedule"), icon="schedule", permissions=["change"])
+    @button(description=_("Change dates"), icon="schedule", permissions=["change"])
     def schedule(self, request: HttpRequest, campaign: Campaign) -> Action:
         return Action(
-            title=_("Schedule this campaign"),
+            title=_("Change the dates of this campaign"),
             description=_("When it opens and closes."),
-            submit=_("Schedule"),
+            submit=_("Change the dates"),
             form_class=partial(ScheduleForm, campaign),
-            perform=lambda data: campaigns.schedule(
-                campaign_id=campaign.pk,
-                opens_at=data["opens_at"],
-                closes_at=data["closes_at"],
-                reason=data[REASON],
-            ),
+            perform=calling(campaigns.schedule, campaign_id=campaign.pk),
             report=_scheduled_text,
         )
 
@@ -330,14 +412,14 @@ class CampaignAdmin(PausableAdmin):
                 meaning=(campaign.pk, terms),
             )
             self._warn_of_short_code(request, terms["shared_code"])
-            text = gettext("This is the copy, %(name)s; it opens at %(at)s.")
-            self.message_user(request, text % {"name": terms["name"], "at": zoned_text(terms["opens_at"])})
+            text = gettext("%(name)s was created. It opens at %(at)s.")
+            messages.info(request, text % {"name": terms["name"], "at": zoned_text(terms["opens_at"])})
             return redirect("admin:coupons_campaign_change", copy)
 
         return Action(
             title=_("Duplicate this campaign"),
-            description=_("The same terms under a new name, scheduled, without codes and coupons."),
-            submit=_("Duplicate"),
+            description=_("Makes a new campaign with the same terms. Codes and coupons are not copied."),
+            submit=_("Create the copy"),
             form_class=DuplicateForm,
             initial={"name": gettext("%(name)s (copy)") % {"name": campaign.name[:240]}},
             perform=perform,
@@ -373,6 +455,7 @@ def _scheduled_text(campaign: Campaign) -> str:
 
 @admin.register(Coupon)
 class CouponAdmin(RecordsAdmin):
+    subject_key = "code"
     list_display = ["code", "shown_status", "campaign", "account", "issued_at", "expires_at"]
     exported = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_prefetch_related = ["campaign", "account"]
@@ -383,19 +466,23 @@ class CouponAdmin(RecordsAdmin):
     search_help_text = _("A coupon's code, or an account's name")
     actions_detail = ["void"]
 
-    shown_status = column(_("status"), lambda coupon: status_label(coupon.status_at(clock.now())))
-
     @button(description=_("Make void"), icon="block", permissions=["coupons.change_coupon"])
     def void(self, request: HttpRequest, coupon: Coupon) -> Action:
         def perform(data: FormData) -> str:
             voided = issuing.void(code=coupon.code, reason=data["reason"])
             self.log_change(request, voided, f"Made void: {data['reason']}")
-            return gettext("Coupon %(code)s is void.") % {"code": voided.code}
+            return gettext("Coupon %(code)s is void. The customer can't use it any more.") % {
+                "code": voided.code
+            }
 
         return Action(
             title=_("Make this coupon void"),
-            description=_("It can't be undone: its owner can't have another of this campaign."),
+            description=_(
+                "The customer can't use it any more, and gets no other coupon of this "
+                "campaign. This can't be undone."
+            ),
             submit=_("Make void"),
+            keep=_("Keep the coupon"),
             perform=perform,
             is_dangerous=True,
         )
@@ -423,8 +510,6 @@ class QueueTicketAdmin(RecordsAdmin):
     search_fields = ["id", "account__username"]
     search_help_text = _("The id of a ticket, or an account's name")
 
-    shown_status = column(_("status"), lambda ticket: status_label(ticket.status))
-
 
 @admin.register(Confirmation)
 class ConfirmationAdmin(RecordsAdmin):
@@ -438,4 +523,4 @@ class ConfirmationAdmin(RecordsAdmin):
     search_help_text = _("A key, a code, or an account's name")
     ordering = ["pk"]
 
-    partner = column(_("partner"), lambda confirmation: confirmation.campaign.partner)
+    partner = column(_("partner"), attrgetter("campaign.partner"))

@@ -63,9 +63,9 @@ def remove(*, campaign_id: int, account_ids: Collection[int], reason: str = "") 
     )
 
 
-def pieces(file: BinaryIO) -> Iterator[Piece]:
+def pieces(file: BinaryIO, *, column: int | None = None) -> Iterator[Piece]:
     """The accounts of a file, as `line_files.pieces`; one that doesn't exist is a bad line."""
-    for piece in line_files.pieces(file, kind=line_files.ACCOUNTS):
+    for piece in line_files.pieces(file, kind=line_files.ACCOUNTS, column=column):
         missing = unknown(piece.account_ids)
         detail = gettext("there is no account %(account)s")
         piece.errors.extend(

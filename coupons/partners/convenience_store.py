@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from foundation.outbound import http_client
 from foundation.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
+from foundation.values import GivenValues
 
 # The reply of each HTTP status; any other status counts as no answer.
 REGISTERED: Mapping[int, PartnerReply] = {
@@ -71,7 +72,7 @@ class ConvenienceStore:
             raise NoAnswer(f"HTTP {reply.status} with the status {registration.status}")
         return PartnerReply(registration.status)
 
-    def _ask(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> Reply:
+    def _ask(self, method: str, path: str, content: GivenValues | None = None) -> Reply:
         """One request in JSON, and its reply below 500."""
         headers = {} if content is None else {"Content-Type": "application/json"}
         body = None if content is None else orjson.dumps(content)

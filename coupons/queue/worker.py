@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
-from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import DataError, Error, IntegrityError, close_old_connections, connections
@@ -39,6 +38,7 @@ from foundation.journal import ActorContext
 from foundation.lazy_texts import mark
 from foundation.observability import logs, tracing
 from foundation.redis import completion_notifications
+from foundation.values import Values
 
 log = get_logger(__name__)
 BATCH = 256
@@ -265,7 +265,7 @@ def _observed(campaign_id: int, positions: Sequence[QueuePosition]) -> Iterator[
         | ({"request_id": one.by.request_id} if one.by.request_id else {})
         for one in positions
     ]
-    ids: dict[str, Any] = {"campaign": campaign_id} | logs.merge_ids(each)
+    ids: Values = {"campaign": campaign_id} | logs.merge_ids(each)
     links: list[str] = []
     if tracing.is_on:
         with suppress(Error):

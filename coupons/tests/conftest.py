@@ -1,11 +1,8 @@
 """Callers of the API, and the laws of coupons, which hold after each test."""
 
-from typing import Any
-
 import pytest
-from django.contrib.auth.models import User
 
-from accounts.tests.clients import Api, client_of, new_superuser
+from accounts.tests.clients import client_of, new_superuser
 from coupons.tests.laws import broken
 from foundation.tests.factories import AccountFactory
 
@@ -16,7 +13,7 @@ def unlawful():
 
 
 @pytest.fixture(autouse=True)
-def _laws_hold(request: pytest.FixtureRequest):
+def _laws_hold(request):
     """At the end of each test every law of coupons holds."""
     yield
     if request.node.get_closest_marker("django_db") and "unlawful" not in request.fixturenames:
@@ -24,25 +21,25 @@ def _laws_hold(request: pytest.FixtureRequest):
 
 
 @pytest.fixture
-def anon() -> Api:
+def anon():
     return client_of()
 
 
 @pytest.fixture
-def account() -> User:
+def account():
     return AccountFactory()
 
 
 @pytest.fixture
-def user(account: User) -> Api:
+def user(account):
     return client_of(account)
 
 
 @pytest.fixture
-def staff() -> Api:
+def staff():
     return new_superuser()
 
 
 @pytest.fixture
-def in_the_lab(settings: Any):
+def in_the_lab(settings):
     settings.LAB = True

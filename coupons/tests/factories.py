@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import factory
@@ -40,7 +39,7 @@ class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
     discount_value = 1_000
 
     @factory.post_generation
-    def codes(self: Any, create: bool, given: int | Sequence[str] | None, **_: Any) -> None:
+    def codes(self, create: bool, given: int | Sequence[str] | None, **_) -> None:
         """The codes of its pool, or how many of them are made."""
         if isinstance(given, int):
             pool.generate(campaign_id=self.pk, count=given)
@@ -48,13 +47,13 @@ class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
             pool.add(campaign_id=self.pk, codes=given)
 
 
-def campaign_with_codes(code_source: str, *, codes: int = 50, **columns: Any) -> Campaign:
+def campaign_with_codes(code_source: str, *, codes: int = 50, **columns) -> Campaign:
     """A campaign that makes its codes, or one with so many in its pool."""
     has_pool = code_source == Campaign.CodeSource.POOL
     return CampaignFactory(code_source=code_source, codes=codes if has_pool else None, **columns)
 
 
-def campaign_with_strategy(strategy: str, **columns: Any) -> Campaign:
+def campaign_with_strategy(strategy: str, **columns) -> Campaign:
     """A campaign with the strategy, and with the pool of codes that `code_pool` needs."""
     source = "pool" if strategy == "code_pool" else "generated"
     return campaign_with_codes(source, strategy=strategy, **columns)
@@ -67,7 +66,7 @@ def accounts(count: int) -> list[int]:
     return list(User.objects.filter(username__in=names).order_by("pk").values_list("pk", flat=True))
 
 
-def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -> Coupon:
+def coupon_of(campaign, account: User | None = None, **columns) -> Coupon:
     """A coupon of the campaign, issued to the account, and then as the columns say."""
     owner = account or AccountFactory()
     code = issuing.issue(campaign_id=campaign.pk, user_id=owner.pk).coupon.code
@@ -75,19 +74,19 @@ def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -
     return Coupon.objects.select_related("campaign").get(code=code)
 
 
-def add_codes(campaign: Campaign, *codes: str) -> Any:
+def add_codes(campaign, *codes: str):
     return pool.add(campaign_id=campaign.pk, codes=codes)
 
 
-def change(campaign: Campaign, **terms: Any) -> Campaign:
+def change(campaign, **terms) -> Campaign:
     return campaigns.change(campaign_id=campaign.pk, **terms)
 
 
-def pause(campaign: Campaign) -> Campaign:
+def pause(campaign) -> Campaign:
     return campaigns.set_paused(campaign_id=campaign.pk, is_paused=True, reason="The price is wrong.")
 
 
-def resume(campaign: Campaign) -> Campaign:
+def resume(campaign) -> Campaign:
     return campaigns.set_paused(campaign_id=campaign.pk, is_paused=False, reason="The price is right.")
 
 
@@ -96,7 +95,7 @@ def order_ids(count: int) -> Sequence[UUID]:
     return [order.pk for order in OrderFactory.create_batch(count)]
 
 
-def _from_now(**distance: int) -> Any:
+def _from_now(**distance: int):
     return timezone.now() + timedelta(**distance)
 
 

@@ -1,7 +1,7 @@
 """The laws of coupons, for assertions of tests."""
 
 from coupons import audit
-from coupons.models import Campaign, Coupon
+from coupons.models import Coupon
 
 
 def broken() -> dict[str, list[str]]:
@@ -9,7 +9,7 @@ def broken() -> dict[str, list[str]]:
     return {one.law: one.offenders for one in audit.audit() if not one.holds}
 
 
-def positions(campaign: Campaign) -> list[int | None]:
+def positions(campaign) -> list[int | None]:
     """The positions of the campaign's coupons, lowest first."""
     return list(campaign.coupons.order_by("position").values_list("position", flat=True))
 

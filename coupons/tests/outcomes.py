@@ -11,7 +11,6 @@ import pytest
 from coupons import issuing
 from coupons.allocation import allocating
 from coupons.allocation.outcomes import Issued, IssueRequest, Queued
-from coupons.models import Campaign
 from coupons.queue import worker
 from foundation.db import transactions
 from foundation.errors import FirstcomeError
@@ -32,7 +31,7 @@ def issue_calls_by(strategies: Iterable[str], campaign_id: int, user_ids: Iterab
     return [partial(issuing.STRATEGIES[name], campaign_id=campaign_id, user_id=id) for id, name in ways]
 
 
-def raced(campaign: Campaign, user_ids: Iterable[int]) -> Counter[str]:
+def raced(campaign, user_ids: Iterable[int]) -> Counter[str]:
     """The outcomes of concurrent requests of these accounts, counted."""
     return count_outcomes(race(issue_calls(campaign.pk, user_ids)))
 
@@ -48,7 +47,7 @@ def _ask(*, campaign_id: int, user_id: int) -> Issued | Queued:
     return issuing.issue(campaign_id=campaign_id, user_id=user_id)
 
 
-def issue(campaign: Campaign, user_id: int) -> Issued:
+def issue(campaign, user_id: int) -> Issued:
     """The account's coupon; of a queue once the worker has settled the ticket."""
     issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
     if isinstance(issued, Queued):
@@ -58,14 +57,14 @@ def issue(campaign: Campaign, user_id: int) -> Issued:
     return issued
 
 
-def allocated(campaign: Campaign, *user_ids: int) -> list[Any]:
+def allocated(campaign, *user_ids: int) -> list[Any]:
     """The results of a batch of requests of these accounts, in their order."""
     requests = [IssueRequest(user_id) for user_id in user_ids]
     decide = partial(allocating.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
     return transactions.run(decide, transactions.KEYED)
 
 
-def outcome_of(work: Callable[[], Any]) -> Any:
+def outcome_of(work: Callable[[], Any]):
     try:
         return work()
     except FirstcomeError as error:
@@ -79,7 +78,7 @@ def refusal(work: Callable[[], Any]) -> str:
     return refused.value.code
 
 
-def refused(campaign: Campaign, user_id: int) -> str:
+def refused(campaign, user_id: int) -> str:
     """The code that the account's request is refused with."""
     return refusal(partial(issuing.issue, campaign_id=campaign.pk, user_id=user_id))
 
@@ -89,7 +88,7 @@ def count_outcomes(outcomes: Iterable[Any]) -> Counter[str]:
     return Counter(_outcome_name(outcome) for outcome in outcomes)
 
 
-def _outcome_name(outcome: Any) -> str:
+def _outcome_name(outcome) -> str:
     match outcome:
         case Issued():
             return "new" if outcome.is_new else "again"

@@ -14,7 +14,7 @@ from django.conf import LazySettings
 
 from coupons.allocation.outcomes import PendingConfirmation
 from coupons.issuing import STRATEGIES
-from coupons.models import Campaign, Coupon
+from coupons.models import Coupon
 from coupons.partners import confirmation
 from scripts.stack import ports
 from scripts.tests.circles import once_a_session
@@ -26,7 +26,7 @@ GOOD = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost
 
 @pytest.fixture(scope="session")
 @once_a_session
-def partner_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
+def partner_process(tmp_path_factory):
     """The process, which confirms everything, and the folder of its book."""
     folder = tmp_path_factory.mktemp("partner")
     with running("partner", folder, *GOOD) as simulator:
@@ -34,7 +34,7 @@ def partner_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 
 @pytest.fixture
-def own_partner(partner_process: tuple[Simulator, Path], settings: LazySettings) -> Simulator:
+def own_partner(partner_process, settings):
     """The run's partner, with an empty book, which the shop uses in this test."""
     simulator, folder = partner_process
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
@@ -54,11 +54,11 @@ def partner_that(*options: str, folder: Path, settings: LazySettings) -> Iterato
     confirmation.reset()
 
 
-def address(simulator: Simulator) -> str:
+def address(simulator) -> str:
     return f"http://{ports.HOST}:{simulator.port}"
 
 
-def registered(simulator: Simulator) -> list[str]:
+def registered(simulator) -> list[str]:
     """The codes that the partner has registered, in order; each code is registered once."""
     status, found = simulator.get("/registrations", status="registered")
     assert status == 200
@@ -70,7 +70,7 @@ def issued() -> list[str]:
     return sorted(Coupon.objects.values_list("code", flat=True))
 
 
-def slot_of(campaign: Campaign, user_id: int) -> PendingConfirmation:
+def slot_of(campaign, user_id: int) -> PendingConfirmation:
     """A slot that is taken, and whose partner has not been called yet."""
     outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
     assert isinstance(outcome, PendingConfirmation)
@@ -81,6 +81,6 @@ class Killed(BaseException):
     """The crash of a process, as one thread sees it."""
 
 
-def crash(*_: object, **_more: object) -> None:
+def crash(*_, **_more) -> None:
     """In the place of the function before which a process is killed."""
     raise Killed

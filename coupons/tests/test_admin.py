@@ -8,19 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lxml.html
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.staticfiles import finders
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from uuid_utils.compat import uuid7
 
 from accounts.tests.clients import signed_in
 from coupons import campaigns
+from coupons.admin import adding
 from coupons.codes import eligible_accounts, line_files, pool
 from coupons.models import Campaign, Coupon, EligibleAccount, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from coupons.tests.laws import broken
 from coupons.tests.outcomes import issue
+from foundation import clock
 from foundation.admin_base import uploads
 from foundation.admin_base.forms import SENT_BEFORE
 from foundation.models import JournalLine
@@ -35,6 +39,8 @@ pytestmark = pytest.mark.django_db
 WHY = "It was announced so."
 TIMES = {"opens_at": "2026-01-01T00:00:00", "closes_at": ""}
 DISCOUNT = {"discount_type": "amount", "discount_value": 1_000, "max_discount_amount": ""}
+LISTS = ("list_accounts", "upload_accounts")
+POOLS = ("add_codes", "upload_codes")
 TERMS = {"strategy": "group_commit", "quantity": 10, "code_source": "generated", "eligible": "all"}
 
 
@@ -118,11 +124,71 @@ def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(operator, monkeyp
     assert campaign.quantity == 100
 
 
+def test_a_refused_page_shows_what_is_stored_and_names_what_is_missing(operator):
+    """It showed 144 left of a quantity that was typed, and not saved."""
+    campaign = CampaignFactory(name="Drop", quantity=100)
+    form = fields_of(messages(operator, page_of(campaign)), quantity="150", name="Other")
+
+    refused = operator.post(page_of(campaign), form)
+
+    page = lxml.html.fromstring(refused.text)
+    [head] = page.xpath("//section[contains(@class, 'fc-head')]")
+    [missing] = page.xpath("//*[contains(@class, 'errornote')]//a")
+    assert "100 left" in head.text_content() and "150 left" not in refused.text
+    assert (missing.text_content(), missing.get("href")) == ("Reason is missing.", "#id_reason")
+    assert page.get_element_by_id("id_quantity").value == "150"
+    assert Campaign.objects.get().quantity == 100
+
+
+def test_a_campaigns_page_has_the_buttons_that_apply(operator):
+    def buttons(**columns: Any) -> set[str]:
+        page = lxml.html.fromstring(messages(operator, page_of(CampaignFactory(**columns))))
+        links = page.xpath("//ul[contains(@class, 'fc-actions')]//a/@href")
+        return {link.split("/")[-2] for link in links} & {"raise_quantity", *POOLS, *LISTS}
+
+    assert buttons() == {"raise_quantity"}
+    assert buttons(quantity=None) == set()
+    assert buttons(code_source="pool") == {"raise_quantity", *POOLS}
+    assert buttons(eligible="listed") == {"raise_quantity", *LISTS}
+
+
+def test_the_quantity_is_raised_with_a_reason_and_never_lowered(operator):
+    campaign = CampaignFactory(quantity=100)
+
+    raised = press(operator, campaign, "raise_quantity", quantity=150)
+    refused = press(operator, campaign, "raise_quantity", quantity=120)
+
+    assert raised["Location"] == page_of(campaign)
+    assert "The quantity is 150 already" in refused.text
+    campaign.refresh_from_db()
+    assert (campaign.quantity, journal_line("campaign.changed").detail) == (150, WHY)
+
+
+def test_templates_open_tomorrow_at_ten_and_set_no_quantity_of_a_pool(operator):
+    def fields(template: str) -> dict[str, str]:
+        return fields_of(messages(operator, f"/admin/coupons/campaign/add/?template={template}"))
+
+    opens_at = clock.day_bounds(clock.today())[1] + timedelta(hours=10)
+    for template in ("percent", "amount", "drop", "pool"):
+        assert fields(template)["opens_at"] == f"{opens_at:%Y-%m-%dT%H:%M}"
+    assert fields("pool")["quantity"] == ""
+    refused = operator.post("/admin/coupons/campaign/add/", fields("pool") | {"name": "Partner"})
+    assert "How many of the codes may buyers get at most?" in refused.text
+    assert not Campaign.objects.exists()
+
+
+def test_a_refused_action_names_each_missing_field(operator):
+    campaign = CampaignFactory(scheduled=True)
+    page = lxml.html.fromstring(operator.post(page_of(campaign, "duplicate"), {"form_id": str(uuid7())}).text)
+    missing = [link.text_content() for link in page.xpath("//*[contains(@class, 'errornote')]//a")]
+    assert missing == ["Name is missing.", "Opens at (UTC) is missing.", "Reason is missing."]
+
+
 def test_codes_are_added_or_generated(operator):
     campaign = CampaignFactory(code_source="pool")
 
     assert add_codes(operator, campaign, codes="ONE\r\nTWO ONE")["Location"] == page_of(campaign)
-    assert "2 added, 1 skipped, 2 in all" in messages(operator, page_of(campaign))
+    assert "Added: 2. Skipped: 1. In all: 2." in messages(operator, page_of(campaign))
     add_codes(operator, campaign, count=3)
     assert PoolCode.objects.count() == 5
     for wrong in ({}, {"codes": "A", "count": 1}, {"codes": "a/b"}, {"count": 0}, {"count": 1, "reason": ""}):
@@ -223,7 +289,7 @@ def test_codes_are_generated_once_however_often_the_form_is_sent(operator):
     for _ in range(2):
         operator.post(page_of(campaign, "add_codes"), form)
     assert PoolCode.objects.count() == 1_500
-    assert "0 added, 0 skipped, 1500 in all" in messages(operator, page_of(campaign))
+    assert f"{SENT_BEFORE} Added: 1,500. Skipped: 0. In all: 1,500." in messages(operator, page_of(campaign))
 
 
 @pytest.fixture
@@ -239,9 +305,9 @@ def test_a_file_is_checked_and_then_added_and_any_file_twice(operator, listed):
     assert not EligibleAccount.objects.exists()
     added, again = (done(operator, page, **values(data, "Members.")) for _ in range(2))
 
-    known, names = ("Listed already: skipped", "0"), ("The first ones", f"{first}, {second}")
+    known, names = ("On the list already: skipped", "0"), ("The first ones", f"{first}, {second}")
     assert checked.facts[:3] == [("Accounts", "2"), known, names]
-    assert (added, again) == (["2 added, 0 skipped, 2 in all."], ["0 added, 2 skipped, 2 in all."])
+    assert (added, again) == (["Added: 2. Skipped: 0. In all: 2."], ["Added: 0. Skipped: 2. In all: 2."])
     [line] = JournalLine.objects.filter(what="campaign.accounts_listed")
     assert (line.actor_name, line.detail) == ("ada", "Members.")
     assert line.after == {"accounts": 2, "ids": sorted([first, second])}
@@ -252,7 +318,7 @@ def test_a_confirmed_form_is_checked_all_the_same(operator, listed):
     page = page_of(listed, "list_accounts")
     sent = to_confirm(operator, page, change="add", accounts=str(known), reason="Members.")
     refused = operator.post(page, sent | {"accounts": f"{known} ada"})
-    assert "Nothing can be added" in said(operator, refused)[0]
+    assert "Nothing was added" in said(operator, refused)[0]
     assert not EligibleAccount.objects.exists()
 
 
@@ -302,7 +368,7 @@ def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
     pool.add(campaign_id=campaign.pk, codes=["OURS"])
     page = shown(operator, upload_page(campaign), **values(f"code\nNEW\nOURS\nTHEIRS\n{borne}\n".encode()))
     preview = page.context["preview"]
-    skipped = {"In this campaign's pool already: skipped": "1", "Taken by other campaigns: skipped": "2"}
+    skipped = {"Already in this campaign: skipped": "1", "Used by other campaigns: skipped": "2"}
     first = ("The first ones", f"NEW, OURS, THEIRS, {borne}")
     assert preview.facts == [("Codes", "4"), *skipped.items(), first]
     assert preview.table["rows"] == [(4, "THEIRS"), (5, borne)]
@@ -313,7 +379,7 @@ def test_a_file_is_added_once_it_is_confirmed_and_codes_that_exist_are_skipped(o
     CampaignFactory(codes=["THEIRS"])
     sent = to_confirm(operator, upload_page(campaign), **values(b"NEW\nTHEIRS\nNEW\nnew\n"))
     [added], [again] = (said(operator, operator.post(upload_page(campaign), sent)) for _ in range(2))
-    assert added == "2 added, 2 skipped, 2 in all."
+    assert added == "Added: 2. Skipped: 2. In all: 2."
     assert again == f"This form was sent before; nothing was done again. {added}"
     [line] = JournalLine.objects.filter(subject=f"campaign {campaign.pk}", what="campaign.codes_added")
     assert (line.actor_name, line.after, line.detail) == ("ada", {"codes": 2}, "The printer's file.")
@@ -322,7 +388,7 @@ def test_a_file_is_added_once_it_is_confirmed_and_codes_that_exist_are_skipped(o
 
 def test_a_file_that_is_written_to_disk_while_it_arrives_is_added(operator, campaign, folder, settings):
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
-    assert upload(operator, campaign, b"code\nA1\nB2\n") == ["2 added, 0 skipped, 2 in all."]
+    assert upload(operator, campaign, b"code\nA1\nB2\n") == ["Added: 2. Skipped: 0. In all: 2."]
     assert list(folder.iterdir()) == []
 
 
@@ -345,10 +411,43 @@ def test_nothing_of_a_file_with_bad_lines_is_added_and_each_is_named(operator, c
     """Also behind the first lines that are read at once."""
     monkeypatch.setattr(line_files, "LINES_AT_ONCE", 2)
     problems = upload(operator, campaign, b"A1\n\nA2\n=1+1\nA3\n-4\n")
-    assert problems[0] == "Nothing can be added: 2 lines are bad. Correct them, and send them again."
+    assert problems[0] == "Nothing was added. Wrong lines: 2. Correct them, then try again."
     assert [problem.split(":")[0] for problem in problems[1:]] == ["Line 4", "Line 6"]
     assert not PoolCode.objects.exists()
     assert list(folder.iterdir()) == [], "nothing is kept of a file of which nothing can be confirmed"
+
+
+def test_the_column_of_a_file_that_doesn_t_show_it_is_asked_for_and_the_file_is_kept(operator, campaign):
+    data = b"AX7-33KQ,BX7-91MN\nCX7-33KQ,DX7-91MN\n"
+
+    asked = shown(operator, upload_page(campaign), **values(data, reason=""))
+    sent = fields_of(asked.text, reason="")
+    asked = operator.post(upload_page(campaign), sent | {"reason": "The printer's file."})
+    choices = asked.context["form"].fields["column"].widget.choices
+    added = confirmed_again(operator, campaign, fields_of(asked.text, column="1"))
+
+    assert choices == [("", "-"), (0, "AX7-33KQ, CX7-33KQ"), (1, "BX7-91MN, DX7-91MN")]
+    assert "The file is kept." in asked.text
+    assert added == ["Added: 2. Skipped: 0. In all: 2."]
+    assert set(PoolCode.objects.values_list("code", flat=True)) == {"BX7-91MN", "DX7-91MN"}
+
+
+def confirmed_again(client: Client, campaign: Campaign, form: dict[str, str]) -> list[str]:
+    preview = client.post(upload_page(campaign), form)
+    sent = dict(preview.context["hidden"]) | {"confirmed": "yes"}
+    return said(client, client.post(upload_page(campaign), sent))
+
+
+def test_of_many_bad_lines_the_first_five_are_named(operator, campaign):
+    problems = upload(operator, campaign, b"A1\n" + b"a/b\n" * 17)
+    named = [problem.split(":")[0] for problem in problems[1:]]
+    assert named == [*(f"Line {number}" for number in range(2, 7)), "and 12 more"]
+
+
+def test_the_sample_file_of_codes_is_read(campaign):
+    with Path(str(finders.find(adding.SAMPLE))).open("rb") as file:
+        [piece] = line_files.pieces(file, kind=line_files.CODES)
+    assert (len(piece.lines), piece.errors) == (2, [])
 
 
 @in_one_test("data", [b"", b"code\n", b"PK\x03\x04\x14\x00code\nA1\n"])
@@ -411,7 +510,7 @@ def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repe
 
     codes = "".join(f"C{number}\n" for number in range(12_000))
     added = upload(signed_in(SuperuserFactory()), campaign, codes.encode())
-    assert added == ["9000 added, 3000 skipped, 12000 in all."]
+    assert added == ["Added: 9,000. Skipped: 3,000. In all: 12,000."]
 
 
 def test_a_file_is_not_read_while_two_others_are(operator, campaign, folder):
@@ -422,4 +521,4 @@ def test_a_file_is_not_read_while_two_others_are(operator, campaign, folder):
         refused = shown(operator, upload_page(campaign), **values(b"A1\n"))
         assert "Other uploads are being processed" in refused.text
         assert len(list(folder.iterdir())) == 1, "the file is kept for the next attempt"
-    assert upload(operator, campaign, b"A1\n") == ["1 added, 0 skipped, 1 in all."]
+    assert upload(operator, campaign, b"A1\n") == ["Added: 1. Skipped: 0. In all: 1."]

@@ -1,12 +1,10 @@
 """What the API answers about campaigns and coupons where the contract leaves it open."""
 
-from typing import Any
-
 import pytest
 
-from accounts.tests.clients import Api, client_of, new_customer, problem_of
+from accounts.tests.clients import client_of, new_customer, problem_of
 from coupons import issuing
-from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.models import Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_with_strategy, change
 from coupons.tests.own_partner import NAME, partner_that
@@ -17,11 +15,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BY_A_COUPON_OR_A_TICKET = pytest.mark.parametrize("strategy", [*TWO_STRATEGIES, "code_pool", "queue"])
 
 
-def ask(api: Api, campaign: Campaign, **more: int) -> Any:
+def ask(api, campaign, **more: int):
     return api.post("/coupons", {"campaign": campaign.pk} | more)
 
 
-def shown(campaign: Campaign) -> tuple[str, int, int]:
+def shown(campaign) -> tuple[str, int, int]:
     body = client_of().read(f"/campaigns/{campaign.pk}")
     return body["status"], body["issued"], body["remaining"]
 

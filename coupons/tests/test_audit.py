@@ -19,7 +19,7 @@ VOID = ["CODE-2", "CODE-3"]
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     campaign = CampaignFactory(quantity=20)
     allocated(campaign, *accounts(10))
     issuing.void(code=coupon_at(campaign, 3).code, reason="A mistake.")
@@ -27,7 +27,7 @@ def campaign() -> Campaign:
 
 
 @pytest.fixture
-def with_pool() -> Campaign:
+def with_pool():
     codes = [f"CODE-{number}" for number in range(1, 9)]
     campaign = CampaignFactory(quantity=20, code_source="pool", codes=codes)
     allocated(campaign, *accounts(5))
@@ -39,7 +39,7 @@ def named(code: str) -> QuerySet[PoolCode]:
     return PoolCode.objects.filter(code=code)
 
 
-def coupon_at(campaign: Campaign, position: int) -> Coupon:
+def coupon_at(campaign, position: int) -> Coupon:
     return Coupon.objects.get(campaign=campaign, position=position)
 
 

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import Error as DatabaseError, transaction
@@ -23,7 +22,7 @@ NOW = timezone.now()
 TERMS = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
 
 
-def faults(work: Any) -> list[tuple[str, str]]:
+def faults(work) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as refused:
         work()
     return [(fault["field"], fault["code"]) for fault in refused.value.extra["errors"]]

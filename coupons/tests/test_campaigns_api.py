@@ -1,11 +1,10 @@
 """Campaigns and their pools over HTTP, and pausing campaigns."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
-from accounts.tests.clients import Api, client_of, faults, new_customer, problem_of
+from accounts.tests.clients import client_of, faults, new_customer, problem_of
 from coupons import campaigns
 from coupons.codes import pool
 from coupons.models import Campaign, PoolCode
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.django_db
 NEW = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 1_000}}
 
 
-def ids(response: Any) -> list[int]:
+def ids(response) -> list[int]:
     return [row["id"] for row in response.json()["results"]]
 
 
@@ -280,12 +279,12 @@ WHY = {"reason": "The price is wrong."}
 
 
 @pytest.fixture
-def pauser() -> Api:
+def pauser():
     return client_of(staff_member("coupons.change_campaign"))
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     return CampaignFactory(name="Spring")
 
 
@@ -344,8 +343,7 @@ def test_without_a_proper_reason_it_is_400_and_nothing_changes(pauser, campaign,
     assert campaign.paused_at is None
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_20_campaigns_created_at_once_with_one_shared_code_one_has_it():
+def test_of_20_campaigns_created_at_once_with_one_shared_code_one_has_it(transactional_db):
     terms = {**TERMS, "code_source": "shared", "shared_code": "AUTUMN"}
     outcomes = race([lambda: campaigns.create(**terms)] * 20)
 

@@ -52,20 +52,20 @@ with ThreadPoolExecutor(64) as threads:
 """
 
 
-def campaign_of(codes: int, **terms: Any) -> Campaign:
+def campaign_of(codes: int, **terms) -> Campaign:
     """A campaign with that many codes, and slots for more."""
     return campaign_with_codes("pool", codes=codes, **{"strategy": "code_pool", "quantity": 2_000} | terms)
 
 
-def issue(campaign: Campaign, user_id: int) -> str:
+def issue(campaign, user_id: int) -> str:
     return issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
 
 
-def in_flight(campaign: Campaign) -> int:
+def in_flight(campaign) -> int:
     return int(str(redis_client.client().llen(key(campaign.pk, "codes-in-flight"))))
 
 
-def available(campaign: Campaign) -> list[str]:
+def available(campaign) -> list[str]:
     return list(campaign.pool.filter(status="available").order_by("pk").values_list("code", flat=True))
 
 
@@ -258,23 +258,23 @@ def test_generating_codes_does_not_block_requests():
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     return CampaignFactory(strategy="code_pool", code_source="pool", quantity=1_000)
 
 
-def add(campaign: Campaign, *codes: str) -> None:
+def add(campaign, *codes: str) -> None:
     pool.add(campaign_id=campaign.pk, codes=codes)
 
 
-def take(campaign: Campaign, user_id: int) -> str | None:
+def take(campaign, user_id: int) -> str | None:
     return pool_list.claim_code(campaign, user_id=user_id)
 
 
-def settle(campaign: Campaign, user_id: int, code: str, *, is_spent: bool) -> bool:
+def settle(campaign, user_id: int, code: str, *, is_spent: bool) -> bool:
     return pool_list.resolve_code(campaign.pk, user_id=user_id, code=code, is_spent=is_spent)
 
 
-def shown(campaign: Campaign, name: str = "codes") -> list[str]:
+def shown(campaign, name: str = "codes") -> list[str]:
     codes: Any = redis_client.client().lrange(key(campaign.pk, name), 0, -1)
     return [code.decode() for code in codes]
 

@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from coupons import partners, tasks
 from coupons.allocation import allocating
-from coupons.models import Campaign, Confirmation, PoolCode
+from coupons.models import Confirmation, PoolCode
 from coupons.partners import confirmation
-from coupons.partners.contract import Partner, PartnerReply
+from coupons.partners.contract import PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
@@ -31,18 +31,17 @@ from foundation.tests.samples import exposed
 from foundation.tests.second_connection import holding_row
 from foundation.tests.waiting import in_background, within
 from scripts.stack import ports
-from scripts.tests.simulator import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     return CampaignFactory(partner=NAME, code_source="pool", quantity=3, codes=3)
 
 
 @pytest.fixture
-def user_id() -> int:
+def user_id():
     return accounts(1)[0]
 
 
@@ -159,7 +158,7 @@ def test_a_registration_after_the_cancellation_is_rejected(campaign, user_id, ow
 class Pausing:
     """The partner, whose answer to a registration is held back until the test releases it."""
 
-    def __init__(self, partner: Partner) -> None:
+    def __init__(self, partner) -> None:
         self.partner, self.cancel = partner, partner.cancel
         self.has_registered, self.may_answer = threading.Event(), threading.Event()
 
@@ -174,7 +173,7 @@ class Pausing:
 
 
 @pytest.fixture
-def pausing(own_partner: Simulator, monkeypatch: pytest.MonkeyPatch) -> Pausing:
+def pausing(own_partner, monkeypatch):
     partner = partners.named(NAME)
     assert partner
     slow = Pausing(partner)

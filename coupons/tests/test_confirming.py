@@ -19,7 +19,7 @@ from django.db import OperationalError, transaction
 from accounts.tests.clients import new_customer, problem_of
 from coupons import issuing
 from coupons.issuing import STRATEGIES
-from coupons.models import Campaign, Confirmation, Coupon, PoolCode
+from coupons.models import Confirmation, Coupon, PoolCode
 from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
@@ -51,7 +51,7 @@ def as_if_long_ago() -> None:
     transactions.run(lambda: Confirmation.objects.update(**due), transactions.KEYED)
 
 
-def left(campaign: Campaign) -> tuple[int, int, int, int]:
+def left(campaign) -> tuple[int, int, int, int]:
     """What is issued and being confirmed, the codes in flight, and the confirmations."""
     campaign.refresh_from_db()
     in_flight = PoolCode.objects.filter(status="in_flight").count()

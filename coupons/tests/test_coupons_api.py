@@ -1,7 +1,6 @@
 """Coupons over HTTP: issuing, queues, listing one's own, and what staff may do."""
 
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -22,11 +21,11 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     return CampaignFactory(coupon_valid_for_days=7)
 
 
-def codes(response: Any) -> set[str]:
+def codes(response) -> set[str]:
     assert response.status_code == 200, response.content
     return {row["code"] for row in response.json()["results"]}
 
@@ -180,7 +179,7 @@ def test_staff_void_a_coupon(staff, user, account, campaign):
 
 
 @pytest.fixture
-def queued() -> Campaign:
+def queued():
     return CampaignFactory(strategy="queue", quantity=2)
 
 

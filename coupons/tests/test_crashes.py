@@ -4,8 +4,7 @@ Of `queue` two tests kill issuers that are processes; in the others the issuer i
 killed is what it has left in Redis.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -104,13 +103,13 @@ def test_the_same_load_breaks_the_law_without_locks(own_redis, tmp_path, unlawfu
     assert str(campaign.pk) in broken()["L1"]
 
 
-def pooled_drop(strategy: str, **columns: Any) -> Campaign:
+def pooled_drop(strategy: str, **columns) -> Campaign:
     """A campaign with as many codes as there are coupons."""
     columns |= {"strategy": strategy, "quantity": QUANTITY, "code_source": "pool"}
     return CampaignFactory(**columns, codes=QUANTITY)
 
 
-def befall(load: Load, redis: OwnRedis) -> None:
+def befall(load, redis: OwnRedis) -> None:
     """Cause the faults one after the other, each once the load has recovered from the one before."""
     load.issue_more(20)
     load.replace_a_client()
@@ -129,7 +128,7 @@ ASKING_THREADS = 40
 
 
 @pytest.fixture
-def issuers(tmp_path: Path) -> Iterator[Callable[..., OwnIssuer]]:
+def issuers(tmp_path):
     """Starts issuers, and stops those that are left at the end."""
     started: list[OwnIssuer] = []
 
@@ -384,7 +383,7 @@ def test_tickets_wait_while_the_partner_is_unavailable(tmp_path, settings):
     assert positions(campaign) == list(range(1, 31))
 
 
-def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = ASKING_THREADS) -> list[Any]:
+def ask_all(campaign, user_ids: Sequence[int], *, threads: int = ASKING_THREADS) -> list[Any]:
     """The outcome of a request for each account, from so many threads."""
     calls = issue_calls(campaign.pk, user_ids)
 
@@ -401,37 +400,37 @@ def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = ASKIN
     return [outcome for outcomes in told_by_thread for outcome in outcomes]
 
 
-def settled(campaign: Campaign) -> int:
+def settled(campaign) -> int:
     return QueueTicket.objects.filter(campaign=campaign).exclude(status="waiting").count()
 
 
-def swept(campaign: Campaign, count: int) -> bool:
+def swept(campaign, count: int) -> bool:
     """Sweep once; whether so many are settled."""
     tasks.sweep()
     return settled(campaign) == count
 
 
-def statuses(campaign: Campaign) -> dict[str, int]:
+def statuses(campaign) -> dict[str, int]:
     found = list(QueueTicket.objects.filter(campaign=campaign).values_list("status", flat=True))
     return {status: found.count(status) for status in set(found)}
 
 
-def numbers(campaign: Campaign) -> list[int]:
+def numbers(campaign) -> list[int]:
     rows = QueueTicket.objects.filter(campaign=campaign)
     return list(rows.order_by("number").values_list("number", flat=True))
 
 
-def order_of_positions(campaign: Campaign) -> list[tuple[int, int]]:
+def order_of_positions(campaign) -> list[tuple[int, int]]:
     """The numbers of the tickets that got a coupon, in their order, each with its position."""
     rows = QueueTicket.objects.filter(campaign=campaign, status="issued").order_by("number")
     return list(rows.values_list("number", "coupon__position"))
 
 
-def pending(campaign: Campaign) -> int:
+def pending(campaign) -> int:
     stream_key = redis_keys.key(campaign.pk, stream.STREAM)
     return int(redis_client.client().xpending(stream_key, "issuers")["pending"])
 
 
-def make_older(campaign: Campaign) -> None:
+def make_older(campaign) -> None:
     long_ago = ago(minutes=1)
     QueueTicket.objects.filter(campaign=campaign).update(created_at=long_ago)

@@ -20,7 +20,7 @@ ADD = "/admin/coupons/campaign/add/?template=amount"
 LIST = "/admin/coupons/campaign/"
 WAITS = (
     "A discount above 7,500 KRW takes two operators, and is asked for in the admin. "
-    "Nothing is changed yet: another operator has to approve it."
+    "Nothing is changed yet: another member of staff has to approve it."
 )
 REFUSED = (403, "approval_required")
 
@@ -31,33 +31,33 @@ def bound(settings):
 
 
 @pytest.fixture
-def clerk() -> User:
+def clerk():
     rights = ["coupons.add_campaign", "coupons.change_campaign", "coupons.view_campaign"]
     return staff_member(*rights, username="clerk")
 
 
-def body(value: int, **discount: Any) -> dict[str, Any]:
+def body(value: int, **discount) -> dict[str, Any]:
     return {"name": "Autumn", "quantity": 3, "discount": {"type": "amount", "value": value} | discount}
 
 
-def outcome(response: Any) -> tuple[int, str]:
+def outcome(response) -> tuple[int, str]:
     return response.status_code, response.json().get("code", "")
 
 
-def page_of(campaign: Campaign, button: str = "change") -> str:
+def page_of(campaign, button: str = "change") -> str:
     return f"{LIST}{campaign.pk}/{button}/"
 
 
-def send(by: User, address: str, **changed: str) -> Any:
+def send(by: User, address: str, **changed: str):
     client = signed_in(by)
     return client.post(address, fields_of(client.get(address).text, **changed), follow=True)
 
 
-def messages_of(page: Any) -> list[str]:
+def messages_of(page) -> list[str]:
     return [str(message) for message in page.context["messages"]]
 
 
-def decide(by: User, approval: Approval, button: str = "approve") -> list[str]:
+def decide(by: User, approval, button: str = "approve") -> list[str]:
     return messages_of(send(by, f"/admin/shop/approval/{approval.pk}/{button}/", reason="I agree."))
 
 
@@ -100,8 +100,7 @@ def test_without_a_bound_and_for_commands_any_discount_is_set(clerk, settings):
 TERMS = {"name": "Seed", "quantity": 1, "discount_type": "amount", "discount_value": 10**12}
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_page_of_a_new_campaign_asks_and_it_is_created_once_another_approves(clerk):
+def test_the_page_of_a_new_campaign_asks_and_it_is_created_once_another_approves(transactional_db, clerk):
     values = {"name": "Autumn", "discount_value": "88000", "opens_at": "2099-10-01T09:00:00"}
     for _ in range(2):
         assert messages_of(send(clerk, ADD, **values)) == [WAITS]
@@ -120,8 +119,7 @@ def test_the_page_of_a_new_campaign_asks_and_it_is_created_once_another_approves
     assert journal_line("approval.approved").actor_id == boss.pk
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_campaigns_page_and_its_copy_ask_and_a_refused_one_changes_nothing(clerk):
+def test_a_campaigns_page_and_its_copy_ask_and_a_refused_one_changes_nothing(transactional_db, clerk):
     campaign, large = CampaignFactory(), CampaignFactory(name="Big", discount_value=9_999)
     changed = send(clerk, page_of(campaign), discount_value="12345", name="Better", reason="Sells badly.")
     copied = send(clerk, page_of(large, "duplicate"), opens_at="2099-01-01T00:00:00", reason="Again.")

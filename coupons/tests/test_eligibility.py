@@ -5,11 +5,9 @@ campaigns. Each strategy must refuse it with the rule's own code, also where the
 campaign is sold out.
 """
 
-from collections.abc import Callable
 from concurrent.futures import wait
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -41,12 +39,12 @@ by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 
 
 @pytest.fixture
-def bar(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def bar(monkeypatch):
     """Adds a rule to the decision: this account is refused, before anything else is."""
     decide = Applicants.refusal
     barred: set[int] = set()
 
-    def refusal(applicants: Applicants, user_id: int) -> Rejected | None:
+    def refusal(applicants, user_id: int) -> Rejected | None:
         if user_id in barred:
             return Rejected("This account is barred.", code="account_barred")
         return decide(applicants, user_id)
@@ -155,18 +153,18 @@ SAFE_STRATEGIES = [name for name in issuing.STRATEGIES if name not in issuing.LA
 
 
 @pytest.fixture(autouse=True)
-def _in_the_lab(settings: Any):
+def _in_the_lab(settings):
     settings.LAB = True
     settings.OPTIMISTIC_RETRIES = 100
 
 
-def listed_campaign(strategy: str = "group_commit", *, listed: list[int], **terms: Any) -> Campaign:
+def listed_campaign(strategy: str = "group_commit", *, listed: list[int], **terms) -> Campaign:
     campaign = campaign_with_strategy(strategy, eligible="listed", **terms)
     eligible_accounts.add(campaign_id=campaign.pk, account_ids=listed)
     return campaign
 
 
-def answer(campaign: Campaign, user_id: int) -> str:
+def answer(campaign, user_id: int) -> str:
     """`coupon`, or the code of the refusal; of a queue once the worker has settled the ticket."""
     try:
         return "coupon" if issue(campaign, user_id) else ""

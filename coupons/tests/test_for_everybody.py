@@ -36,7 +36,7 @@ by_each_strategy = pytest.mark.parametrize("strategy", STRATEGIES_FOR_EVERYBODY)
 by_each_unsuited = pytest.mark.parametrize("strategy", UNSUITED)
 
 
-def for_everybody(**columns: Any) -> Campaign:
+def for_everybody(**columns) -> Campaign:
     return CampaignFactory(quantity=None, **columns)
 
 
@@ -44,7 +44,7 @@ def source_of(strategy: str) -> str:
     return "pool" if strategy == "code_pool" else "generated"
 
 
-def asked_in_turn(campaign: Campaign, user_ids: list[int]) -> list[Any]:
+def asked_in_turn(campaign, user_ids: list[int]) -> list[Any]:
     return [outcome_of(call) for call in issue_calls(campaign.pk, user_ids)]
 
 

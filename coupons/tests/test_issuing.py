@@ -31,11 +31,11 @@ by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 
 
 @pytest.fixture
-def account_id() -> int:
+def account_id():
     return AccountFactory().pk
 
 
-def statements_of_a_batch(campaign: Campaign, user_ids: list[int]) -> int:
+def statements_of_a_batch(campaign, user_ids: list[int]) -> int:
     """How many statements read or write rows; savepoints are the test's."""
     with CaptureQueriesContext(connection) as captured:
         allocated(campaign, *user_ids)
@@ -67,9 +67,8 @@ def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy, account_id)
     assert refused(campaign, AccountFactory().pk) == "sold_out"
 
 
-@pytest.mark.django_db(transaction=True)
 @by_two_strategies
-def test_an_account_that_does_not_exist_gets_nothing(strategy):
+def test_an_account_that_does_not_exist_gets_nothing(transactional_db, strategy):
     assert refused(campaign_with_strategy(strategy), 10**9) == "not_found"
     assert not Coupon.objects.exists()
 
@@ -100,8 +99,7 @@ async def _ask_for_unknown(ids: list[int]) -> list[Any]:
     return await asyncio.gather(*map(issuing.read_campaign, ids), return_exceptions=True)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_made_up_campaigns_leave_a_thread_to_those_that_exist():
+def test_made_up_campaigns_leave_a_thread_to_those_that_exist(transactional_db):
     campaign = CampaignFactory()
     run_blocking(issuing.read_campaign(campaign.pk))
     assert LOOKUP_POOL._max_threads > 1
@@ -132,8 +130,7 @@ def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id, unla
     assert positions(campaign) == []
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_first_look_at_a_campaign_outlives_a_lost_connection():
+def test_the_first_look_at_a_campaign_outlives_a_lost_connection(transactional_db):
     issuing.forget()  # campaigns of other tests had the same numbers
     known, campaign = CampaignFactory.create_batch(2)
     run_blocking(issuing.read_campaign(known.pk))

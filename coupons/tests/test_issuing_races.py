@@ -178,11 +178,11 @@ def changing(code: str) -> Callable[[], Campaign]:
     return partial(campaigns.change, campaign_id=campaign.pk, shared_code=code)
 
 
-def add(campaign: Campaign, code: str) -> list[str]:
+def add(campaign, code: str) -> list[str]:
     return add_codes(campaign, f"{code}.1", code, f"{code}.2").skipped
 
 
-def rename(campaign: Campaign, code: str) -> list[str]:
+def rename(campaign, code: str) -> list[str]:
     return [] if pool.rename(campaign_id=campaign.pk, code=f"{code}-old", to=code).code == code else [code]
 
 
@@ -230,11 +230,11 @@ AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
 )
 
 
-def requests(issue: Callable[..., Any], campaign: Campaign) -> list[Callable[[], Any]]:
+def requests(issue: Callable[..., Any], campaign) -> list[Callable[[], Any]]:
     return [partial(issue, campaign_id=campaign.pk, user_id=one) for one in accounts(REQUESTS)]
 
 
-def ask_then_lock(*, campaign_id: int, user_id: int) -> Any:
+def ask_then_lock(*, campaign_id: int, user_id: int):
     """The naive version: it asks whether the campaign is paused before it takes the lock, and not again."""
     refused = allocating.read_campaign(campaign_id, [user_id]).refusal(user_id)
     if refused:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from coupons import issuing
 from coupons.allocation import allocating
 from coupons.allocation.outcomes import IssueRequest
-from coupons.models import Campaign, Confirmation, Coupon
+from coupons.models import Confirmation, Coupon
 from coupons.redis_keys import key
 from coupons.strategies.fair_lock import issue as issue_by_fair_lock
 from coupons.tests.factories import CampaignFactory, accounts
@@ -47,7 +47,7 @@ print(issued.is_new, flush=True)
 """
 
 
-def holding(campaign: Campaign) -> AbstractContextManager[object]:
+def holding(campaign) -> AbstractContextManager[object]:
     held = locks.spinning if campaign.strategy == "spin_lock" else fair_locks.held
     return held(key(campaign.pk, campaign.strategy.replace("_", "-")))
 

@@ -1,13 +1,10 @@
 """Changes by staff whose COMMIT's answer is lost: they are done once, and reported as done."""
 
-from pathlib import Path
-
 import pytest
-from django.test import Client
 
 from coupons import campaigns, issuing
 from coupons.codes import pool
-from coupons.models import Campaign, Coupon, PoolCode
+from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, add_codes, change, coupon_of
 from coupons.tests.test_admin import new_form
 from foundation.tests.factories import reloaded
@@ -18,17 +15,17 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     return CampaignFactory(code_source="pool", codes=["ONE", "TWO"])
 
 
 @pytest.fixture
-def coupon(campaign: Campaign) -> Coupon:
+def coupon(campaign):
     return coupon_of(campaign)
 
 
 @pytest.fixture
-def _loss(coupon: Coupon, operator: Client, tmp_path: Path):
+def _loss(coupon, operator, tmp_path):
     """Lose the answer to the test's first COMMIT; the campaign and the coupon exist before."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield

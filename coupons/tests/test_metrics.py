@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -34,7 +33,7 @@ def increases() -> Increases:
     return Increases("firstcome_coupon_requests_total", "firstcome_campaign_requests_total")
 
 
-def ask(campaign_id: int, account: User, **body: Any) -> int:
+def ask(campaign_id: int, account: User, **body) -> int:
     return int(client_of(account).post("/coupons", {"campaign": campaign_id} | body).status_code)
 
 

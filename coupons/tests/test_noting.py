@@ -9,7 +9,7 @@ import pytest
 
 from accounts.tests.clients import client_of
 from coupons import holding, issuing, rows
-from coupons.models import Campaign, Coupon
+from coupons.models import Coupon
 from coupons.strategies import group_commit
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, lock_by_code, order_ids
 from coupons.tests.outcomes import issue, issue_calls
@@ -30,7 +30,7 @@ def lines(what: str = "coupon.issued") -> list[JournalLine]:
     return journal_lines(what)
 
 
-def in_one_batch(campaign: Campaign, calls: Sequence[Any]) -> list[Any]:
+def in_one_batch(campaign, calls: Sequence[Any]) -> list[Any]:
     """The outcomes of calls that wait behind a first one, and are decided as one batch after it."""
     batcher = group_commit.batcher(campaign.pk)
     with ThreadPoolExecutor(2) as pool:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from coupons import campaigns, issuing
 from coupons.allocation.outcomes import Issued, Queued
-from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
+from coupons.models import Confirmation, Coupon, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import (
@@ -37,7 +37,7 @@ by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 WHY = "The price is wrong."
 
 
-def ask(campaign: Campaign, user_id: int) -> Any:
+def ask(campaign, user_id: int):
     return issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 
 

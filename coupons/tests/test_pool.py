@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from coupons.codes import code_format, line_files, pool
-from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, add_codes, coupon_of
 from coupons.tests.outcomes import refusal
 from foundation.tests.case_tables import in_one_test
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     return CampaignFactory(code_source="pool")
 
 
@@ -75,6 +74,35 @@ def test_a_code_in_each_line_however_a_spreadsheet_writes_it(data):
     assert (piece.texts, piece.errors) == (["A1", "B2"], [])
 
 
+@in_one_test(
+    "data",
+    [
+        "쿠폰번호\nA1\nB2\n".encode("cp949"),
+        "쿠폰 번호\nA1\nB2\n".encode(),
+        b"Voucher\nA1\nB2\n".replace(b"Voucher", "발급된 난수".encode()),
+        "번호,쿠폰번호,비고\n1,A1,\n2,B2,VIP\n".encode("cp949").replace("번호".encode("cp949"), b"no", 1),
+        "이름\tCoupon Code\n미나\tA1\n준\tB2\n".encode("utf-16"),
+    ],
+)
+def test_the_column_of_codes_is_found_by_its_header(data):
+    [piece] = line_files.pieces(BytesIO(data), kind=line_files.CODES)
+    assert (piece.texts, piece.errors) == (["A1", "B2"], [])
+
+
+@in_one_test(
+    ("data", "column"),
+    [
+        (b"Kim,AX7-33KQ,2026-11-21\nLee,BX7-91MN,2026-11-22\n", 1),
+        ("이름,받은 것\n김,AX7-33KQ\n이,BX7-91MN\n".encode(), 1),
+        ("번호,쿠폰번호\n1,AX7-33KQ\n2,BX7-91MN\n".encode(), 1),
+        (b"AX7-33KQ,BX7-91MN\n", None),
+        (b"Kim,Lee\n", None),
+    ],
+)
+def test_the_column_of_codes_is_the_only_one_that_looks_so_or_unknown(data, column):
+    assert line_files.find_layout(BytesIO(data), line_files.CODES).column == column
+
+
 def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code():
     data = b"\n" * line_files.LINES_AT_ONCE + b"code\nA1\n"
     _, piece = line_files.pieces(BytesIO(data), kind=line_files.CODES)
@@ -82,7 +110,7 @@ def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code():
 
 
 def test_a_line_in_cp949_is_shown_in_its_letters():
-    for header in ("할인코드", "똠방각하"):
+    for header in ("할인코드 1", "똠방각하!"):
         [piece] = line_files.pieces(BytesIO(f"{header}\r\nA1\r\n".encode("cp949")), kind=line_files.CODES)
         [wrong] = piece.errors
         assert (wrong.line, piece.texts) == (1, ["A1"])
@@ -92,7 +120,9 @@ def test_a_line_in_cp949_is_shown_in_its_letters():
 @in_one_test(
     ("data", "expected"),
     [
-        (b"code,status\nA1,new\n", [(1, "wrong_number_of_cells"), (2, "wrong_number_of_cells")]),
+        (b"A1\nB2,new\n", [(2, "wrong_number_of_cells")]),
+        (b"code,status\nA1\n,new\n", [(3, "not_a_code")]),
+        (b"status,code\nnew\n", [(2, "wrong_number_of_cells")]),
         (b"A1;B2\n", [(1, "not_a_code")]),
         (b"A1\n" + b"x" * 10_000_000 + b"\nB2\n", [(2, "too_long")]),
         (b"A" * 65, [(1, "not_a_code")]),

@@ -138,11 +138,11 @@ def test_the_gauges_have_the_waiting_tickets_and_the_longest_wait():
     assert tickets.count_waiting() == tickets.longest_wait_seconds() == {}
 
 
-def line_of(**terms: object) -> Campaign:
+def line_of(**terms) -> Campaign:
     return CampaignFactory(strategy="queue", **terms)
 
 
-def ask(campaign: Campaign, account_id: int) -> Queued:
+def ask(campaign, account_id: int) -> Queued:
     queued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     assert isinstance(queued, Queued)
     return queued
@@ -261,11 +261,11 @@ def test_queues_with_a_slow_partner_delay_no_other_queue(settings):
             assert {status for campaign in slow for status in statuses_in_order(campaign)} == {"waiting"}
 
 
-def ask_each(campaign: Campaign, user_ids: Sequence[int]) -> None:
+def ask_each(campaign, user_ids: Sequence[int]) -> None:
     for user_id in user_ids:
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 
 
-def statuses_in_order(campaign: Campaign) -> list[str]:
+def statuses_in_order(campaign) -> list[str]:
     rows = QueueTicket.objects.filter(campaign=campaign)
     return list(rows.order_by("number").values_list("status", flat=True))

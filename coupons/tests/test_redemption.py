@@ -3,7 +3,6 @@
 from datetime import timedelta
 from functools import partial
 from threading import Barrier
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.django_db
 NOW = timezone.now()
 
 
-def take_off(coupon: Coupon | None, items_amount: int, **asked: Any) -> int:
+def take_off(coupon: Coupon | None, items_amount: int, **asked) -> int:
     owner = asked.pop("account_id", coupon.account_id if coupon else 1)
     coupons = BatchCoupons(by_code={coupon.code: coupon} if coupon else {})
     request = CouponRequest(owner, coupon.code if coupon else "NONE")
@@ -36,7 +35,7 @@ def take_off(coupon: Coupon | None, items_amount: int, **asked: Any) -> int:
     return redemption.discount_amount(usable.campaign.discount, items_amount=items_amount, **asked)
 
 
-def reason(coupon: Coupon | None, items_amount: int = 10_000, **asked: Any) -> str:
+def reason(coupon: Coupon | None, items_amount: int = 10_000, **asked) -> str:
     with pytest.raises(Rejected) as refused:
         take_off(coupon, items_amount, **asked)
     assert refused.value.code == "coupon_not_usable"
@@ -124,8 +123,7 @@ def test_an_order_without_a_coupon_costs_one_statement():
     assert len([query for query in captured if "coupons_coupon" in query["sql"]]) == 1
 
 
-@pytest.mark.django_db(transaction=True)
-def test_it_requires_a_transaction():
+def test_it_requires_a_transaction(transactional_db):
     for call in (
         lambda: rows.lock_found([]),
         lambda: rows.hold({}),
@@ -137,8 +135,7 @@ def test_it_requires_a_transaction():
             call()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_one_of_40_concurrent_orders_gets_the_coupon():
+def test_one_of_40_concurrent_orders_gets_the_coupon(transactional_db):
     code = coupon_of(CampaignFactory()).code
     orders = order_ids(40)
 
@@ -150,8 +147,7 @@ def test_one_of_40_concurrent_orders_gets_the_coupon():
     assert reasons == ["held"] * 39
 
 
-@pytest.mark.django_db(transaction=True)
-def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold():
+def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold(transactional_db):
     """The twin: all orders read the coupon before any of them holds it."""
     code = coupon_of(CampaignFactory()).code
     orders = order_ids(10)
@@ -168,8 +164,7 @@ def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold():
     assert Coupon.objects.filter(order_id__in=orders).count() == 1
 
 
-@pytest.mark.django_db(transaction=True)
-def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(monkeypatch):
+def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(transactional_db, monkeypatch):
     monkeypatch.setattr(transactions, "ATTEMPTS", 1)
     campaign = CampaignFactory()
     orders = order_ids(6)
@@ -207,8 +202,7 @@ def test_no_other_coupon_is_voided(status):
     assert Coupon.objects.get(code=coupon.code).void_reason == ""
 
 
-@pytest.mark.django_db(transaction=True)
-def test_voiding_and_holding_at_once_one_wins():
+def test_voiding_and_holding_at_once_one_wins(transactional_db):
     for _ in range(10):
         coupon = coupon_of(CampaignFactory())
         voiding = partial(issuing.void, code=coupon.code, reason="A mistake.")

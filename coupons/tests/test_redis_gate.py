@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -39,31 +38,31 @@ from foundation.tests.waiting import in_background, waiting_at, within
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def gated(**columns: Any) -> Campaign:
+def gated(**columns) -> Campaign:
     return CampaignFactory(strategy="redis_gate", **columns)
 
 
-def issue_all(campaign: Campaign, user_ids: Iterable[int]) -> None:
+def issue_all(campaign, user_ids: Iterable[int]) -> None:
     for user_id in user_ids:
         issue(campaign, user_id)
 
 
-def refusal(campaign: Campaign, user_id: int) -> str:
+def refusal(campaign, user_id: int) -> str:
     return outcomes.refusal(lambda: redis_gate.issue(campaign_id=campaign.pk, user_id=user_id))
 
 
-def counted(campaign: Campaign) -> tuple[int, int]:
+def counted(campaign) -> tuple[int, int]:
     found = gate.read_counts(redis_client.client(), campaign.pk)
     assert found is not None
     return found.members, found.in_flight
 
 
-def tickets(campaign: Campaign) -> dict[int, str]:
+def tickets(campaign) -> dict[int, str]:
     found = redis_client.client().hgetall(key(campaign.pk, gate.IN_FLIGHT))
     return {int(account): ticket.decode() for account, ticket in found.items()}
 
 
-def members(campaign: Campaign) -> set[int]:
+def members(campaign) -> set[int]:
     return {int(id) for id in redis_client.client().smembers(key(campaign.pk, gate.MEMBERS))}
 
 
@@ -486,7 +485,7 @@ def test_members_are_kept_for_as_long_as_the_terms(redis_server):
     assert redis_server.ttl(key(campaign.pk, gate.MEMBERS)) > redis_server.ttl(key(campaign.pk, gate.TERMS))
 
 
-def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:
+def refused_by_partner(campaign, confirming: PendingConfirmation) -> None:
     Confirmation.objects.filter(key=confirming.key).delete()
     set_columns(campaign, confirming=F("confirming") - 1, version=F("version") + 1)
 

@@ -65,7 +65,7 @@ race([partial(issue, campaign_id) for campaign_id in sys.argv[1].split(",")])
 """
 
 
-def impatiently(work: Callable[[], Any]) -> Any:
+def impatiently(work: Callable[[], Any]):
     """Do the work on a connection whose lock waits last one second instead of five."""
     ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
     return work()
@@ -183,7 +183,7 @@ def ids_of(campaigns: Sequence[Campaign]) -> str:
     return ",".join(str(campaign.pk) for campaign in campaigns)
 
 
-def coupon_outcome(campaign: Campaign, user_id: int) -> str:
+def coupon_outcome(campaign, user_id: int) -> str:
     [outcome] = raced(campaign, [user_id])
     return outcome
 
@@ -381,7 +381,7 @@ def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy):
     assert not Confirmation.objects.exists()
 
 
-def done_meanwhile(work: Callable[[], Any], campaign: Campaign, keep: str, *changes: tuple[Any, ...]) -> Any:
+def done_meanwhile(work: Callable[[], Any], campaign, keep: str, *changes: tuple[Any, ...]):
     """What the work returns that waits for the campaign's row while another connection commits changes."""
     with holding(keep, campaign.pk) as other:
         outcome = in_background(work)
@@ -403,7 +403,7 @@ def both_raised(raising: Callable[..., Campaign]) -> list[Any]:
     return [one.exception(SOON) or one.result() for one in waiting]
 
 
-def quantity_of(campaign: Campaign) -> int:
+def quantity_of(campaign) -> int:
     return reloaded(campaign).quantity
 
 

@@ -3,7 +3,6 @@
 import json
 import time
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db.models import F
@@ -42,7 +41,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def requests() -> list[int]:
+def requests():
     return accounts(5)
 
 
@@ -74,7 +73,7 @@ def _in_short(statement: str) -> str:
     return statement
 
 
-def seen_sold_out(campaign: Campaign, user_id: int) -> None:
+def seen_sold_out(campaign, user_id: int) -> None:
     """It is refused, and the process remembers that."""
     assert asked(campaign.pk, user_id)[0] == "sold_out"
     assert remembered.campaign(campaign.pk).get().remaining <= 0
@@ -85,7 +84,7 @@ def forgotten_after(seconds: float) -> None:
     wait_until(lambda: time.monotonic() > over)
 
 
-def issue_elsewhere(process: Any, campaign: Campaign, user_id: int) -> tuple[str, list[str]]:
+def issue_elsewhere(process, campaign, user_id: int) -> tuple[str, list[str]]:
     send(process, json.dumps([campaign.pk, user_id]))
     return tuple(json.loads(read_line(process)))
 

@@ -77,7 +77,7 @@ class Load:
         self._sweeper.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error) -> None:
         self._is_over.set()
         self._sweeper.join()
         for issuer in self._issuers:
@@ -155,7 +155,7 @@ class Load:
         with_code = [answer for answer in self.answers() if answer.code is not None]
         return [one for one in with_code if (one.campaign_id, one.user_id, one.code) not in owned]
 
-    def definite(self, campaign: Campaign) -> Counter[str]:
+    def definite(self, campaign) -> Counter[str]:
         """The final result of each account, counted: `coupon`, or its last answer."""
         last = {one.user_id: one for one in self.answers() if one.campaign_id == campaign.pk}
         return Counter("coupon" if one.code else one.outcome for one in last.values())

@@ -5,7 +5,6 @@ import json
 import re
 import threading
 from collections.abc import Awaitable
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -34,7 +33,7 @@ def session_of(account: User) -> str:
     return signed_in(account).cookies["sessionid"].value
 
 
-def get(accept: str = BROWSER) -> Any:
+def get(accept: str = BROWSER):
     return Client(headers={"Accept": accept}).get("/")
 
 
@@ -42,8 +41,7 @@ def load(accept: str = BROWSER, method: str = "GET", **headers: str) -> Awaitabl
     return asgi_client.send_request(method, "/", headers={"Accept": accept, **headers})
 
 
-@pytest.mark.django_db
-def test_a_browser_sees_what_is_left():
+def test_a_browser_sees_what_is_left(db):
     CampaignFactory(name="Spring <b>drop</b>", quantity=7)
     ProductFactory(name="Mug", on_hand=3)
 
@@ -53,8 +51,7 @@ def test_a_browser_sees_what_is_left():
     assert re.search(r"Mug</th>\s*<td>.*available.*</td>\s*<td class=\"number\">3<", html)
 
 
-@pytest.mark.django_db
-def test_a_campaign_for_everybody_has_no_number():
+def test_a_campaign_for_everybody_has_no_number(db):
     CampaignFactory(name="All", quantity=None)
 
     html = get().text
@@ -62,19 +59,17 @@ def test_a_campaign_for_everybody_has_no_number():
     assert "for everybody" in html and "<progress" not in html
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/json", "text/plain", "application/json, text/html;q=0.5"]
 )
-def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept):
+def test_any_other_client_is_redirected_to_the_docs_of_the_api(db, accept):
     response = get(accept)
 
     assert (response.status_code, response.headers["Location"]) == (302, "/api/docs/")
     assert "Accept" in response.headers["Vary"].split(", ")
 
 
-@pytest.mark.django_db
-def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings):
+def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(db, settings):
     settings.IS_MAKE_RUN = False
     CampaignFactory(closed=True, name="Over")
     CampaignFactory(scheduled=True)
@@ -95,8 +90,7 @@ def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings):
     assert not {"Over", "Secret", "awaiting"} & set(re.findall(r"\w+", html))
 
 
-@pytest.mark.django_db
-def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(settings):
+def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(db, settings):
     settings.DEBUG = False
     CampaignFactory()
 
@@ -206,7 +200,7 @@ def _demo(settings):
     settings.DEMO = True
 
 
-def get_demo(**headers: str) -> Any:
+def get_demo(**headers: str):
     return Client(headers={"Accept": "text/html", **headers}).get("/demo/")
 
 

@@ -3,8 +3,9 @@ compares.
 """
 
 from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
+
+from foundation.values import GivenValues, Values
 
 SOLD_OUT = "product.sold_out"
 RESTOCKED = "product.restocked"
@@ -109,17 +110,15 @@ def is_pattern(pattern: str) -> bool:
     return is_whole and any(matches(type, pattern) for type in TYPES)
 
 
-def data_of(
-    type: str, *, subject: str, order_id: UUID | None, after: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def data_of(type: str, *, subject: str, order_id: UUID | None, after: GivenValues | None) -> Values:
     """The data of the event of this type that a line of the journal is."""
     kind, _, name = subject.partition(" ")
-    data: dict[str, Any] = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}
+    data: Values = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}
     if order_id:
         data["order"] = str(order_id)
     return data | allowed(type, after or {})
 
 
-def allowed(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+def allowed(type: str, data: GivenValues) -> Values:
     """The members of the data that the type may have."""
     return {name: data[name] for name in MEMBERS[type] if name in data}

@@ -22,6 +22,7 @@ from foundation import clock
 from foundation.db import transactions
 from foundation.errors import CursorExpired, invalid_field
 from foundation.lazy_texts import mark
+from foundation.values import Values
 
 READ_EVENTS = "events.view_feedevent"
 """The permission to read them, by whichever call, and to have webhook endpoints sent them."""
@@ -49,7 +50,7 @@ class Event(NamedTuple):
     type: str
     order_id: UUID | None
     at: datetime
-    data: dict[str, Any]
+    data: Values
 
 
 class Page(NamedTuple):

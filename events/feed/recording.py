@@ -2,8 +2,7 @@
 before it commits. `events.feed.sequencing` gives them their positions afterwards.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import orjson
 from uuid_utils.compat import uuid7
@@ -13,9 +12,10 @@ from events.feed.rows import NewEvent
 from foundation import clock
 from foundation.db import open_transaction
 from foundation.journal import NewJournalLine
+from foundation.values import GivenValues
 
 
-def event(*, type: str, data: Mapping[str, Any]) -> NewEvent:
+def event(*, type: str, data: GivenValues) -> NewEvent:
     """An event for `record_all` that is no line of the journal."""
     return NewEvent(uuid7(), type, None, clock.now(), orjson.dumps(catalogue.allowed(type, data)).decode())
 

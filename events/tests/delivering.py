@@ -85,14 +85,14 @@ def statuses() -> list[str]:
     return [row.status for row in logged_to(BUILT_IN)]
 
 
-def logged(status: str, *, number: int, **columns: object) -> None:
+def logged(status: str, *, number: int, **columns) -> None:
     """Fill the log with so many deliveries to the data platform."""
     endpoints.find()
     columns |= {"endpoint_id": BUILT_IN, "type": "order.paid", "status": status, "created_at": timezone.now()}
     WebhookDelivery.objects.bulk_create(WebhookDelivery(event_id=uuid7(), **columns) for _ in range(number))
 
 
-def dead(type: str = "order.paid", **columns: object) -> WebhookDelivery:
+def dead(type: str = "order.paid", **columns) -> WebhookDelivery:
     """A delivery that was given up, but for these columns."""
     endpoints.find()
     id, now = uuid7(), timezone.now()

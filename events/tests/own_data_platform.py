@@ -24,7 +24,7 @@ REFUSED = "test.refused"
 
 @pytest.fixture(scope="session")
 @once_a_session
-def data_platform_process(tmp_path_factory) -> Iterator[tuple[Simulator, Path]]:
+def data_platform_process(tmp_path_factory):
     """The process, which accepts only signed requests, and the folder of its book."""
     folder = tmp_path_factory.mktemp("data_platform")
     with knowing_secret(folder, "--refuse-type", REFUSED) as simulator:
@@ -41,7 +41,7 @@ def knowing_secret(folder: Path, *options: str) -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def own_data_platform(data_platform_process, settings) -> Simulator:
+def own_data_platform(data_platform_process, settings):
     """The run's own data platform with an empty book, to which the shop delivers in this test."""
     simulator, folder = data_platform_process
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
@@ -50,12 +50,12 @@ def own_data_platform(data_platform_process, settings) -> Simulator:
     return simulator
 
 
-def use(simulator: Simulator, settings: LazySettings) -> None:
+def use(simulator, settings: LazySettings) -> None:
     """Make the shop deliver to this simulator, and sign with `SECRET`."""
     settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{simulator.port}"
     settings.EVENT_SECRET = SECRET
 
 
-def received_event_ids(simulator: Simulator) -> list[str]:
+def received_event_ids(simulator) -> list[str]:
     """The ids of the events that it accepted, in order of arrival."""
     return [event["id"] for event in everything(simulator, "/events")]

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -60,7 +59,7 @@ def line_of(number: int) -> JournalLine:
     return JournalLine.objects.get(order_id=UUID(int=number), what="order.placed")
 
 
-def at(position: int) -> Any:
+def at(position: int):
     return FeedEvent.objects.filter(position=position)
 
 
@@ -100,7 +99,7 @@ def in_runs():
     assert offenders() == []
 
 
-def named(*names: str) -> Any:
+def named(*names: str):
     return FeedEvent.objects.filter(data__name__in=names)
 
 

@@ -14,11 +14,11 @@ from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from accounts.tests.clients import Api, signed_in
+from accounts.tests.clients import signed_in
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead, deliver_due, deliver_to_nobody, delivery, logged, make_due, note
 from events.tests.own_data_platform import REFUSED, received_event_ids
-from events.tests.receivers import Receiver, receiving
+from events.tests.receivers import receiving
 from events.tests.test_webhook_endpoints import api, created
 from events.webhooks import data_platform, deliveries, endpoints
 from events.webhooks.sending import Attempt
@@ -77,13 +77,13 @@ def test_the_journal_is_read_only_in_the_admin(operator):
     assert operator.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
 
 
-def rows_logged(api: Api, status: str = "") -> list[dict[str, Any]]:
+def rows_logged(api, status: str = "") -> list[dict[str, Any]]:
     answer = api.get(f"{PATH}/deliveries" + (f"?status={status}" if status else ""))
     assert answer.status_code == 200, answer.json()
     return answer.json()["results"]
 
 
-def failing_since() -> Any:
+def failing_since():
     return WebhookEndpoint.objects.get(pk=BUILT_IN).failing_since
 
 
@@ -161,7 +161,7 @@ PAGE = reverse("admin:events_webhookdelivery_replay_events")
 WHY = {"reason": "its route is right"}
 
 
-def counts(operator: Any, **query: Any) -> dict[str, int]:
+def counts(operator, **query) -> dict[str, int]:
     """What the confirmation says of the filter in the address; empty if the form is shown again."""
     response = operator.post(PAGE, fields_of(operator.get(PAGE, query).text, **WHY))
     assert response.status_code == 200
@@ -169,7 +169,7 @@ def counts(operator: Any, **query: Any) -> dict[str, int]:
     return {type: int(count) for type, count in preview.facts} if preview else {}
 
 
-def replay(operator: Any, **fields: Any) -> list[str]:
+def replay(operator, **fields) -> list[str]:
     return said(operator, operator.post(PAGE, WHY | {"form_id": str(uuid7()), "confirmed": "yes"} | fields))
 
 
@@ -193,9 +193,11 @@ def test_the_page_counts_what_matches_before_anything_is_replayed(operator):
 def test_exactly_what_matches_is_replayed_with_actor_and_reason(operator):
     wanted, other = dead(), dead("stock.low")
     page = operator.post(PAGE, WHY | {"form_id": str(uuid7()), "type": "order.paid"}).text
-    assert "Replay 1 dead event?" in page
+    assert "Send 1 event again?" in page
 
-    assert replay(operator, type="order.paid") == ["1 queued again: they are delivered within seconds."]
+    assert replay(operator, type="order.paid") == [
+        "Events that are sent again: 1. They arrive within seconds."
+    ]
 
     assert dead_rows() == {other}
     wanted.refresh_from_db()
@@ -209,7 +211,7 @@ def test_a_repeated_replay_queues_nothing_again(operator):
         dead()
     browsers = [signed_in(operator.get(PAGE).wsgi_request.user) for _ in range(4)]
     race_each(replay, browsers)
-    assert replay(operator) == ["0 queued again: they are delivered within seconds."]
+    assert replay(operator) == ["Events that are sent again: 0. They arrive within seconds."]
     assert times_noted("event.resent") == 6
 
 
@@ -217,7 +219,7 @@ def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(operator, monkeypat
     monkeypatch.setattr(deliveries, "MOST_RESENT", 4)
     made = [dead() for _ in range(6)]
     [message] = replay(operator)
-    assert message.startswith("4 queued again") and "2 are still dead" in message
+    assert message.startswith("Events that are sent again: 4.") and "Not delivered yet: 2." in message
     assert dead_rows() == set(made[4:])
     replay(operator)
     assert dead_rows() == set()
@@ -266,7 +268,7 @@ def receiver(settings):
         yield one
 
 
-def results_by_status(receiver: Receiver, statuses: Iterable[int]) -> dict[int, Attempt]:
+def results_by_status(receiver, statuses: Iterable[int]) -> dict[int, Attempt]:
     """The result of a delivery that is answered with each status."""
     results = {}
     for status in statuses:

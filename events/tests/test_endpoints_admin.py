@@ -1,7 +1,6 @@
 """Webhook endpoints in the admin: made, tested, rotated and disabled, with the API's rights and limits."""
 
 import re
-from typing import Any
 
 import pytest
 from django.test import Client
@@ -26,7 +25,7 @@ WHY = "A laptop was lost."
 
 
 @pytest.fixture
-def operator() -> Client:
+def operator():
     return client_with(*RIGHTS)
 
 
@@ -38,7 +37,7 @@ def address(name: str, endpoint: WebhookEndpoint | None = None) -> str:
     return reverse(f"admin:events_webhookendpoint_{name}", args=[endpoint.pk] if endpoint else [])
 
 
-def new_endpoint(**given: Any) -> WebhookEndpoint:
+def new_endpoint(**given) -> WebhookEndpoint:
     key = make("webhooks:write", "events:read").key
     owner = endpoints.Owner(key.maker_id, key.pk)
     return endpoints.create(url=URL, events=["*"], owner=owner, **given)
@@ -139,11 +138,15 @@ def test_it_is_disabled_and_enabled_for_the_operator_who_does_so(operator):
     endpoint = new_endpoint()
     assert "/disable/" in operator.get(address("change", endpoint)).text
 
-    assert done(operator, address("disable", endpoint), reason=WHY) == ["It was changed: 93.184.216.34."]
+    assert done(operator, address("disable", endpoint), reason=WHY) == [
+        "The endpoint was changed: 93.184.216.34."
+    ]
     assert reloaded(endpoint).disabled_by == "staff"
     page = operator.get(address("change", endpoint)).text
     assert "/enable/" in page and "/disable/" not in page and "/test/" not in page
-    assert done(operator, address("enable", endpoint), reason=WHY) == ["It was changed: 93.184.216.34."]
+    assert done(operator, address("enable", endpoint), reason=WHY) == [
+        "The endpoint was changed: 93.184.216.34."
+    ]
 
     enabled = reloaded(endpoint)
     lines = JournalLine.objects.filter(what="webhook_endpoint.changed").order_by("id")
@@ -157,16 +160,19 @@ def test_it_is_disabled_and_enabled_for_the_operator_who_does_so(operator):
         ({}, "There is no answer yet"),
         (
             {"status": "delivered", "next_attempt_at": None, "response_status": 204, "attempts": 1},
-            "The answer to the test: 204.",
+            "It works: the program answered 204.",
         ),
-        ({"response_status": 500, "attempts": 1, "error": "HTTP 500"}, "The answer to the test: 500."),
+        (
+            {"response_status": 500, "attempts": 1, "error": "HTTP 500"},
+            "It doesn't work: the answer was 500.",
+        ),
         ({"attempts": 1, "error": "no answer: connection refused"}, "no answer: connection refused"),
     ],
 )
 def test_a_test_shows_the_answer_of_the_endpoint(operator, monkeypatch, columns, said):
     endpoint, send = new_endpoint(), deliveries.send_test
 
-    def sent_and_tried(**given: Any) -> WebhookDelivery:
+    def sent_and_tried(**given) -> WebhookDelivery:
         row = send(**given)
         at = {"delivered_at": row.created_at} if columns.get("status") else {}
         WebhookDelivery.objects.filter(pk=row.pk).update(**columns, **at)

@@ -36,10 +36,10 @@ def documented_rows() -> list[tuple[str, str]]:
     ]
 
 
-def resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+def resolving_to(monkeypatch, *addresses: str) -> None:
     """Have every name lead to these addresses, as a name server of an attacker may say."""
 
-    def found(host: str, port: int, **_: Any) -> list[Any]:
+    def found(host: str, port: int, **_) -> list[Any]:
         families = {True: socket.AF_INET6, False: socket.AF_INET}
         return [(families[":" in each], socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
 

@@ -24,7 +24,7 @@ from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import logged_to
 from events.tests.following import publish, record
-from events.tests.receivers import Receiver, receiving
+from events.tests.receivers import receiving
 from events.tests.test_public_addresses import resolving_to
 from events.webhooks import deliveries, delivery_pass, dispatcher, endpoints
 from events.webhooks.dispatcher import Dispatcher
@@ -65,11 +65,11 @@ def receiver():
 
 
 @pytest.fixture
-def endpoint(receiver: Receiver) -> WebhookEndpoint:
+def endpoint(receiver):
     return endpoint_for(receiver)
 
 
-def endpoint_for(receiver: Receiver, *events: str) -> WebhookEndpoint:
+def endpoint_for(receiver, *events: str) -> WebhookEndpoint:
     return endpoints.create(url=receiver.url, events=events or ["*"], owner=an_owner())
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.utils.html import escape
 
 from accounts.tests.api_keys import client_with, make
-from accounts.tests.clients import Api, client_of, faults, problem_of
+from accounts.tests.clients import client_of, faults, problem_of
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
 from foundation import clock, journal
@@ -35,7 +35,7 @@ def api():
     yield client_of(staff_member(*PERMISSIONS))
 
 
-def created(api: Api, **given: Any) -> dict[str, Any]:
+def created(api, **given) -> dict[str, Any]:
     answer = api.post("/webhook-endpoints", {"url": LOOPBACK, "events": ["order.*"]} | given)
     assert answer.status_code == 201, answer.json()
     return answer.json()

@@ -1,9 +1,7 @@
 """Passes over an endpoint whose receiver hangs at times or is slow, or that is changed meanwhile."""
 
 import threading
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,7 +11,7 @@ from accounts import accounts
 from events.feed import reading
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.tests.following import publish, record
-from events.tests.receivers import Receiver, receiving
+from events.tests.receivers import receiving
 from events.tests.test_public_addresses import resolving_to
 from events.tests.test_webhook_deliveries import (
     _any_address,
@@ -42,13 +40,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def release() -> Iterator[threading.Event]:
+def release():
     event = threading.Event()
     yield event
     event.set()
 
 
-def hanging_at(receiver: Receiver, beginning: str, release: threading.Event) -> None:
+def hanging_at(receiver, beginning: str, release: threading.Event) -> None:
     """Have the receiver hang at events whose names begin so."""
 
     def answer(request: Sent) -> int:
@@ -168,7 +166,7 @@ def test_an_endpoint_disabled_in_the_middle_of_a_burst_gets_what_is_under_way_al
 
 
 @pytest.fixture
-def behind(receiver: Receiver, settings: Any):
+def behind(receiver, settings):
     """Was disabled for longer than events are kept, with one pending: three were deleted, one is kept."""
     receiver.answer = lambda request: 500
     endpoint = endpoint_for(receiver)
@@ -184,7 +182,7 @@ def behind(receiver: Receiver, settings: Any):
         yield endpoint
 
 
-def types(receiver: Receiver) -> list[str]:
+def types(receiver) -> list[str]:
     return [request.body["type"] for request in receiver.requests]
 
 

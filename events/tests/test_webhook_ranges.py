@@ -11,13 +11,12 @@ from django.db import OperationalError
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from accounts.tests.clients import Api, problem_of, signed_in
+from accounts.tests.clients import problem_of, signed_in
 from events import admin
 from events.feed import reading
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import deliver_all, delivered_count, logged_to, note
 from events.tests.following import publish, record
-from events.tests.receivers import Receiver
 from events.tests.test_webhook_deliveries import (
     _any_address,
     deliver,
@@ -51,7 +50,7 @@ def ids(*names: str) -> list[str]:
     return [found[name] for name in names]
 
 
-def pages(api: Api, endpoint_id: UUID, *, limit: int, **query: str) -> Iterator[dict[str, Any]]:
+def pages(api, endpoint_id: UUID, *, limit: int, **query: str) -> Iterator[dict[str, Any]]:
     """All pages of the list, from the first to the last, and then back to the first."""
     words = "&".join(f"{name}={value}" for name, value in query.items())
     path = f"/webhook-endpoints/{endpoint_id}/deliveries?limit={limit}&{words}"
@@ -66,13 +65,13 @@ def pages(api: Api, endpoint_id: UUID, *, limit: int, **query: str) -> Iterator[
             path = f"/webhook-endpoints/{endpoint_id}/deliveries?{urlsplit(body[direction]).query}"
 
 
-def listed(api: Api, endpoint_id: UUID, **query: str) -> list[str]:
+def listed(api, endpoint_id: UUID, **query: str) -> list[str]:
     [body, again] = pages(api, endpoint_id, limit=200, **query)
     assert body == again
     return [row["event"] for row in body["results"]]
 
 
-def refuse(receiver: Receiver, *names: str) -> None:
+def refuse(receiver, *names: str) -> None:
     receiver.answer = lambda request: 500 if request.body["data"].get("name") in names else 204
 
 
@@ -120,7 +119,7 @@ def test_a_range_is_opened_by_the_patterns_under_which_it_was_sent(receiver):
 
 
 def test_an_endpoint_whose_events_are_changed_during_a_pass_records_nothing_of_it(endpoint, receiver):
-    def change(request: Any) -> int:
+    def change(request) -> int:
         if request.body["data"]["name"] == "b":
             by = partial(endpoints.change, endpoint_id=endpoint.pk, events=["order.*"])
             in_background(by).result(timeout=10)
@@ -157,7 +156,7 @@ def test_a_slow_endpoint_and_one_that_is_enabled_again_get_a_range_a_pass(receiv
     assert statuses(endpoint) == [("delivered", 1)] * 14
 
 
-def fill(endpoint: WebhookEndpoint, receiver: Receiver) -> list[str]:
+def fill(endpoint: WebhookEndpoint, receiver) -> list[str]:
     """Fill the log with ranges and rows; returns the events' names, in the order of the list."""
     deliver(endpoint, "a", "b", "c")
     refuse(receiver, "e")
@@ -223,7 +222,7 @@ def test_a_page_goes_on_at_the_row_before_its_deleted_range(endpoint, receiver, 
     assert [row["event"] for row in body["results"]] == ids("c")
 
 
-def resend(api: Api, endpoint: WebhookEndpoint, id: int, *, status: int = 202) -> Any:
+def resend(api, endpoint: WebhookEndpoint, id: int, *, status: int = 202):
     answer = api.post(f"/webhook-endpoints/{endpoint.pk}/deliveries/{id}/resend", {"reason": "lost there"})
     assert answer.status_code == status, answer.json()
     return answer
@@ -317,12 +316,12 @@ def test_the_admin_shows_a_range_as_a_line_and_sends_its_events_again(endpoint, 
 
     monkeypatch.setattr(admin, "MOST_SENT_AGAIN", 2)
     [refused] = send_again()
-    assert "Nothing was done: at most 2 events are sent again at once." in refused
+    assert "Nothing was done: that is too many. Send at most 2 events at a time." in refused
     monkeypatch.setattr(admin, "MOST_SENT_AGAIN", 3)
     endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
-    assert send_again()[1:] == ["0 are sent again."], "and one message says why"
+    assert send_again()[1:] == ["Sent again: 0."], "and one message says why"
     endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
-    assert send_again() == ["3 are sent again."]
+    assert send_again() == ["Sent again: 3."]
     deliver(endpoint)
     assert sorted(receiver.names()[3:]) == ["a", "b", "c"]
     assert sorted(str(row.event_id) for row in logged_to(endpoint.pk)) == sorted(ids("a", "b", "c"))
@@ -331,7 +330,7 @@ def test_the_admin_shows_a_range_as_a_line_and_sends_its_events_again(endpoint, 
 def test_a_worker_records_a_range_although_recording_it_is_repeated(endpoint, monkeypatch):
     record_health, failures = delivery_pass._record_health, [OperationalError(1213, "Deadlock found")]
 
-    def fail_once(*of: Any) -> None:
+    def fail_once(*of) -> None:
         if failures:
             raise failures.pop()
         record_health(*of)

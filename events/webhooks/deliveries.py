@@ -18,6 +18,7 @@ from foundation.db import key_walks, transactions
 from foundation.errors import Rejected, required
 from foundation.lazy_texts import mark
 from foundation.models import JournalLine
+from foundation.values import Values
 
 TESTED = "webhook_endpoint.tested"
 MOST_TESTS = 10
@@ -299,7 +300,7 @@ def _requeue(row: WebhookDelivery, reason: str, *, saves: bool = True) -> int:
     return row.pk
 
 
-def _as_new() -> dict[str, Any]:
+def _as_new() -> Values:
     """The columns of a delivery that is due at once."""
     now = clock.now()
     unknown = dict.fromkeys(("delivered_at", "response_status", "refused_at"))

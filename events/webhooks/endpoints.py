@@ -24,6 +24,7 @@ from foundation.errors import Rejected, invalid_field, required
 from foundation.lazy_texts import mark
 from foundation.outbound import public_addresses
 from foundation.outbound.public_addresses import AddressRefused
+from foundation.values import Values
 
 MOST_ENDPOINTS = 50
 """Each with events to send has some threads of a worker."""
@@ -350,7 +351,7 @@ def _checked_events(events: Sequence[str]) -> list[str]:
     return sorted(set(events))
 
 
-def _facts(endpoint: WebhookEndpoint) -> dict[str, Any]:
+def _facts(endpoint: WebhookEndpoint) -> Values:
     """The endpoint in the journal: never its secret, nor a URL's path and query, which may have keys."""
     return {
         "url": _shown(endpoint.url),

@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from events.feed.reading import READ_EVENTS
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
-from foundation.admin_base.actions import Action, ActionForm, NewForm, button
+from foundation.admin_base.actions import Action, ActionForm, NewForm, button, calling
 from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import link, status_label, stored_text
 from foundation.admin_base.lists import column
@@ -29,7 +29,7 @@ ENDPOINTS = "admin:events_webhookendpoint_changelist"
 ADD_ENDPOINT = "events.add_webhookendpoint"
 CHANGE_ENDPOINT = "events.change_webhookendpoint"
 WRITING = [CHANGE_ENDPOINT, READ_EVENTS]
-USE = _("Give it to the program, which checks by it that what it gets is from this shop.")
+USE = _("Put it into the program, which checks by it that messages are from this shop.")
 ANSWER_SECONDS = 5.0
 """How long the page of a test waits for the endpoint's answer."""
 LOOK_SECONDS = 0.2
@@ -48,6 +48,12 @@ TOPICS: dict[str, Text] = {
     "sale.*": _("Sales: created, changed, paused, drawn"),
 }
 """Of events, by the patterns that choose them."""
+OWN_TOPICS: dict[str, Text] = {
+    "coupon.issued": _("Coupons issued"),
+    "order.cancelled": _("Orders cancelled"),
+    "order.refunded": _("Orders refunded"),
+}
+"""Of the data platform besides; the form doesn't offer them."""
 
 
 class EndpointForm(NewForm):
@@ -57,7 +63,7 @@ class EndpointForm(NewForm):
         label=_("Address"),
         max_length=public_addresses.LONGEST_URL,
         widget=UnfoldAdminTextInputWidget(attrs={"autofocus": True, "placeholder": "https://"}),
-        help_text=_("The program's own, which begins with https and is reached from the internet."),
+        help_text=_("The program's address. It begins with https, and can be reached from the internet."),
     )
     events = forms.MultipleChoiceField(
         label=_("What it is sent"), choices=TOPICS.items(), widget=UnfoldAdminCheckboxSelectMultipleWidget
@@ -67,7 +73,7 @@ class EndpointForm(NewForm):
         required=False,
         max_length=255,
         widget=UnfoldAdminTextInputWidget,
-        help_text=_("What the program is, such as: warehouse."),
+        help_text=_("What it is for, such as: warehouse."),
     )
 
 
@@ -84,6 +90,7 @@ def _is_enabled(request: HttpRequest, endpoint: WebhookEndpoint) -> bool:
 class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
     """The endpoints, the data platform among them, which has no buttons: the settings are its own."""
 
+    subjects = ("webhook endpoint",)
     list_display = ["name", "state", "address", "topics", "failing_since"]
     exported = ["address", "__str__", "kind", "events", "failing_since", "disabled_at", "disabled_by"]
     fields = [
@@ -122,7 +129,7 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
     )
     topics = column(
         _("what it is sent"),
-        lambda row: " · ".join(str(TOPICS.get(one) or plain_text(one)) for one in row.events),
+        lambda row: " · ".join(str((TOPICS | OWN_TOPICS).get(one) or plain_text(one)) for one in row.events),
     )
     state = column(_("state"), lambda row: status_label("active" if row.is_enabled else "disabled"))
     sent = column(
@@ -138,15 +145,12 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
         return Action(
             title=gettext("Add a webhook endpoint"),
             description=gettext(
-                "It is sent what happens from now on, while you may read events. Its secret, by which the "
-                "program checks what it is sent, is shown once, after this."
+                "The shop tells a program at this address what happens from now on. The next page "
+                "shows, once, the secret by which the program checks the messages."
             ),
             submit=gettext("Add the endpoint"),
             form_class=EndpointForm,
-            perform=lambda data: endpoints.create(
-                owner=_owner(request),
-                **{name: data[name] for name in ("url", "events", "description", "reason")},
-            ),
+            perform=calling(endpoints.create, owner=_owner(request)),
             once="create webhook endpoint",
             secret=attrgetter("secret"),
             use=USE,
@@ -158,8 +162,8 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
         return Action(
             title=f"{gettext('Send a test')}: {endpoint}",
             description=_(
-                "An event of the type webhook.test is sent now, and its answer shown here. One that fails is "
-                "tried again by itself."
+                "A test event (webhook.test) is sent now, and the answer is shown here. If it fails, "
+                "it is tried again by itself."
             ),
             submit=_("Send the test"),
             form_class=TestForm,
@@ -167,20 +171,20 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
         )
 
     @button(
-        description=_("Rotate the secret"),
+        description=_("New secret"),
         icon="autorenew",
         permissions=WRITING,
         is_useful=lambda request, endpoint: not endpoint.is_built_in,
     )
     def rotate(self, request: HttpRequest, endpoint: WebhookEndpoint) -> Action:
         return Action(
-            title=f"{gettext('Rotate the secret')}: {endpoint}",
+            title=f"{gettext('New secret')}: {endpoint}",
             description=gettext(
-                "The new secret is shown once, after this. For 24 hours what is sent is signed by both: give "
-                "the program the new one within that time."
+                "The new secret is shown once, on the next page. The old one works for another 24 "
+                "hours: put the new one into the program within that time."
             ),
-            submit=gettext("Rotate"),
-            perform=lambda data: endpoints.rotate_secret(endpoint_id=endpoint.pk, reason=data["reason"]),
+            submit=gettext("Make a new secret"),
+            perform=calling(endpoints.rotate_secret, endpoint_id=endpoint.pk),
             once=f"rotate webhook endpoint {endpoint.pk}",
             secret=attrgetter("secret"),
             use=USE,
@@ -188,7 +192,7 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
     @button(description=_("Disable"), icon="block", permissions=WRITING, is_useful=_is_enabled)
     def disable(self, request: HttpRequest, endpoint: WebhookEndpoint) -> Action:
-        what = _("Nothing more is sent to it. Enabled again, it gets what happened meanwhile.")
+        what = _("Nothing more is sent to it. If you enable it again, it gets what happened in between.")
         return _switching(request, endpoint, _("Disable"), what, is_enabled=False)
 
     @button(
@@ -199,8 +203,8 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
     )
     def enable(self, request: HttpRequest, endpoint: WebhookEndpoint) -> Action:
         what = _(
-            "It gets what happened meanwhile, as far as events are kept, and all that happens from now on, "
-            "while you may read events."
+            "It gets what happened while it was disabled, as far as that is kept. Then it gets all "
+            "that happens from now on."
         )
         return _switching(request, endpoint, _("Enable"), what, is_enabled=True)
 
@@ -211,11 +215,10 @@ def _switching(
     return Action(
         title=f"{title}: {endpoint}",
         description=what,
-        submit=title,
-        perform=lambda data: endpoints.change(
-            endpoint_id=endpoint.pk, is_enabled=is_enabled, owner=_owner(request), reason=data["reason"]
+        perform=calling(
+            endpoints.change, endpoint_id=endpoint.pk, is_enabled=is_enabled, owner=_owner(request)
         ),
-        report=lambda changed: gettext("It was changed: %(endpoint)s.") % {"endpoint": changed},
+        report=lambda changed: gettext("The endpoint was changed: %(endpoint)s.") % {"endpoint": changed},
         is_dangerous=not is_enabled,
     )
 
@@ -231,10 +234,12 @@ def _test(request: HttpRequest, endpoint: WebhookEndpoint) -> HttpResponse:
     while not row.attempts and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
         row.refresh_from_db()
-    text = gettext("There is no answer yet: what was sent will show it.")
-    if row.attempts:
-        answer = row.response_status or stored_text(row.error)
-        text = gettext("The answer to the test: %(answer)s.") % {"answer": answer}
     is_taken = row.status == WebhookDelivery.Status.DELIVERED
+    answer = row.response_status or stored_text(row.error)
+    text = gettext("There is no answer yet. Look at “what was sent” in a moment.")
+    if is_taken:
+        text = gettext("It works: the program answered %(answer)s.") % {"answer": answer}
+    elif row.attempts:
+        text = gettext("It doesn't work: the answer was %(answer)s.") % {"answer": answer}
     (messages.success if is_taken else messages.warning)(request, text)
     return redirect("admin:events_webhookendpoint_change", endpoint.pk)

@@ -4,15 +4,15 @@
 - Recording a pass locks the endpoint's row; it writes new deliveries, changed ones, then that row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from events.models import WebhookDelivery, WebhookEndpoint
 from foundation import clock
 from foundation.db import bulk_sql
 from foundation.outbound import backoff
+from foundation.values import GivenValues
 
 PENDING_OF = "endpoint_id = {endpoint} AND status = 'pending'"
 
@@ -37,7 +37,7 @@ def has_pending(endpoint: WebhookEndpoint, number: int) -> bool:
     return bool(found)
 
 
-def new_delivery(columns: Mapping[str, Any]) -> WebhookDelivery:
+def new_delivery(columns: GivenValues) -> WebhookDelivery:
     return bulk_sql.new_object(WebhookDelivery, columns)
 
 

@@ -1,6 +1,5 @@
 """Sending one event to an endpoint: the address is checked, the body signed, and no redirect followed."""
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from foundation import clock
 from foundation.outbound import http_client, public_addresses
 from foundation.outbound.http_client import NoResponse, ResponseTooLarge
 from foundation.outbound.public_addresses import AddressRefused
+from foundation.values import GivenValues
 
 Payload = dict[str, Any]
 """An event as it is sent."""
@@ -30,7 +30,7 @@ def body_of(event: FeedEvent | reading.Event) -> Payload:
     return {"id": str(event.event_id), "type": event.type, "at": event.at, "data": event.data}
 
 
-def only_for(endpoint_id: UUID, type: str, data: Mapping[str, Any]) -> WebhookDelivery:
+def only_for(endpoint_id: UUID, type: str, data: GivenValues) -> WebhookDelivery:
     """A new delivery to this endpoint alone, due at once and not saved, of what is no event of the feed."""
     id = uuid7()
     now = clock.now()

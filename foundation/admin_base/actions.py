@@ -5,7 +5,7 @@ that is sent twice has one effect, and the second response says so. An action wh
 anything is entered has no confirmation: its form says it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 from django import forms
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db import connection
@@ -26,7 +26,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.decorators import action as unfold_action
 
 from foundation.admin_base.classes import LIST_SECONDS, ask, refusal_text
-from foundation.admin_base.display import admin_page
+from foundation.admin_base.display import Context, admin_page, view_of
 from foundation.admin_base.forms import SENT_BEFORE, FormIdField, reason_field
 from foundation.db.mysql.patience import statement_limit
 from foundation.errors import FirstcomeError, NeedsApproval
@@ -35,19 +35,21 @@ from foundation.idempotency import recorded_answers
 from foundation.lazy_texts import Text
 
 CONFIRMED = "confirmed"
+KEEP = _("Go back without changes")
 FormData = dict[str, Any]
 """The values of an action's form, by the names of its fields."""
 MOST_SELECTED = 100
 """Rows of a list at once: all of them are listed on the page that asks for the reason."""
 MOST_LINES = 200
 """Of a file, on a page: all lines of a long one took hundreds of MiB."""
+WRONG_LINES_SHOWN = 5
 
 
 class ActionForm(forms.Form):
     """The form of an action: its id, the fields that subclasses add, and the reason."""
 
     form_id = FormIdField()
-    reason = reason_field(_("Kept in the journal with your name."))
+    reason = reason_field(_("Recorded with your name."))
 
     def clean(self) -> FormData:
         data: FormData = super().clean() or {}
@@ -64,9 +66,7 @@ class ActionForm(forms.Form):
 class NewForm(ActionForm):
     """The form of something new, which needs no reason."""
 
-    reason = reason_field(
-        _("If there is more to say. Kept in the journal with your name."), is_required=False
-    )
+    reason = reason_field(_("Optional. Recorded with your name."), is_required=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,15 @@ class ActionPreview:
     """What an operator reads before the effect: a question, and the values before and after.
 
     `carried` are values of hidden fields that say what was shown, so that `perform` can compare. `table` has
-    `headers` and `rows`.
+    `headers` and `rows`. `submit` names the effect on the button, where it says more than the action's own.
     """
 
     question: str
     facts: Sequence[tuple[str, str]] = ()
     warning: str = ""
-    carried: Mapping[str, Any] = field(default_factory=dict)
-    table: Mapping[str, Any] | None = None
+    carried: Context = field(default_factory=dict)
+    table: Context | None = None
+    submit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +96,22 @@ class Action:
     repeated. A domain function that records its own outcome is called by `perform_keyed` instead, with the
     form as a keyed call. `then` is called once something was done, not for a replay. `rows` are listed on
     the form, with a note on each, and `sent` is sent with it. The operator returns to the page `back`, which
-    is the row's for a row's button; or is shown once what `secret` is of the outcome, with what to `use` it
-    for. A secret is in no report.
+    is the row's for a row's button, also by the link `keep`; or is shown once what `secret` is of the
+    outcome, with what to `use` it for, and what `about` says of it. A secret is in no report. The form's
+    button says `submit`, or what the button says that led to it.
     """
 
     title: Text
     description: Text
-    submit: Text
+    submit: Text = ""
+    keep: Text = KEEP
     back: str = ""
     perform: Callable[[FormData], Any] = dict
     perform_keyed: Callable[[FormData, recorded_answers.KeyedCall], Any] | None = None
     then: Callable[[], object] | None = None
     secret: Callable[[Any], str] | None = None
     use: Text = ""
+    about: Callable[[Any], Sequence[tuple[Text, str]]] | None = None
     report: Callable[[Any], str] = str
     once: str = ""
     is_one_transaction: bool = True
@@ -115,7 +119,7 @@ class Action:
     template: str = "admin_base/form.html"
     preview: Callable[[FormData], ActionPreview] | None = None
     is_dangerous: bool = False
-    initial: Mapping[str, Any] = field(default_factory=dict)
+    initial: Context = field(default_factory=dict)
     rows: Sequence[tuple[Any, str]] = ()
     sent: Sequence[tuple[str, Any]] = ()
 
@@ -124,6 +128,15 @@ def require_permission(request: HttpRequest, *permissions: str) -> None:
     """Raise `PermissionDenied`, which is 403 and names them, unless the operator has all of these."""
     if missing := [name for name in permissions if not request.user.has_perm(name)]:
         raise PermissionDenied(*missing)
+
+
+def calling(act: Callable[..., Any], **given: Any) -> Callable[[FormData], Any]:
+    """`act`, called with these and the form's values, by the names of its fields."""
+
+    def perform(data: FormData) -> Any:
+        return act(**given, **{name: value for name, value in data.items() if name != "form_id"})
+
+    return perform
 
 
 def button(
@@ -149,8 +162,9 @@ def button(
             described = describe(pages, request, *given)
             if not isinstance(described, Action):
                 return described
-            page = f"admin:{pages.opts.app_label}_{pages.opts.model_name}_change"
-            return run(request, replace(described, back=described.back or reverse(page, args=[object_id])))
+            back = described.back or reverse(view_of(pages.model), args=[object_id])
+            submit = described.submit or look["description"]
+            return run(request, replace(described, back=back, submit=submit))
 
         view.is_useful = is_useful
         return view
@@ -184,27 +198,39 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
     if action.then:
         action.then()
     if action.secret:
-        return _render(request, action, "admin_base/shown_once.html", secret=action.secret(done))
+        about = action.about(done) if action.about else ()
+        return _render(request, action, "admin_base/shown_once.html", secret=action.secret(done), about=about)
     if isinstance(done, HttpResponse):
         return done
     messages.success(request, action.report(done))
     return redirect(action.back)
 
 
-def run_for_selected(
-    request: HttpRequest, selected: "QuerySet[Any]", name: str, describe: Callable[[Sequence[Any]], Action]
-) -> HttpResponse | None:
-    """Run the action of a list with this name for the selected rows, which its form lists."""
-    # All that a filter matches may be selected: to find that these are too many may read the table.
-    with statement_limit(connection, seconds=LIST_SECONDS):
-        rows = list(selected.order_by("pk")[: MOST_SELECTED + 1])
-    if len(rows) > MOST_SELECTED:
-        too_many = gettext("Nothing was done: select %(most)s at most, in several steps.")
-        messages.error(request, too_many % {"most": MOST_SELECTED})
-        return None
-    sent = [("action", name), *((ACTION_CHECKBOX_NAME, row.pk) for row in rows)]
-    described = replace(describe(rows), back=request.get_full_path(), is_dangerous=True, sent=sent)
-    return run(request, described)
+def list_action(**look: Any) -> Callable[[Callable[..., Action]], Any]:
+    """An action of a list, of a method that returns the `Action` for the selected rows, which its form lists.
+
+    `look` is Django's.
+    """
+
+    def decorate(describe: Callable[..., Action]) -> Any:
+        @admin.action(**look)
+        @wraps(describe)
+        def view(pages: Any, request: HttpRequest, selected: "QuerySet[Any]") -> HttpResponse | None:
+            # All that a filter matches may be selected: to find that these are too many may read the table.
+            with statement_limit(connection, seconds=LIST_SECONDS):
+                rows = list(selected.order_by("pk")[: MOST_SELECTED + 1])
+            if len(rows) > MOST_SELECTED:
+                too_many = gettext("Nothing was done: that is too many. Select at most %(most)s at a time.")
+                messages.error(request, too_many % {"most": MOST_SELECTED})
+                return None
+            sent = [("action", describe.__name__), *((ACTION_CHECKBOX_NAME, row.pk) for row in rows)]
+            described = describe(pages, request, rows)
+            back = request.get_full_path()
+            return run(request, replace(described, back=back, is_dangerous=True, sent=sent))
+
+        return view
+
+    return decorate
 
 
 def create_once(
@@ -230,10 +256,10 @@ def _refusal_texts(error: FirstcomeError) -> list[str]:
         gettext("Line %(line)s: %(field)s: %(detail)s") % {**one, "field": one["field"] or "file"}
         if one["line"]
         else str(one["detail"])
-        for one in wrong[:MOST_LINES]
+        for one in wrong[:WRONG_LINES_SHOWN]
     ]
-    if len(wrong) > MOST_LINES:
-        texts.append(gettext("%(count)s more lines are wrong.") % {"count": len(wrong) - MOST_LINES})
+    if more := len(wrong[WRONG_LINES_SHOWN:]):
+        texts.append(gettext("and %(count)s more") % {"count": f"{more:,}"})
     return [refusal_text(error), *texts]
 
 
@@ -259,7 +285,7 @@ def keyed_call_with_report(
 
 
 def _report_secret(made: object) -> str:
-    return gettext("What was shown once is not shown again: if it is lost, set another one.")
+    return gettext("It was shown once, and can't be shown again. If it is lost, make a new one.")
 
 
 def _recorded_report(replay: recorded_answers.Replay) -> str:

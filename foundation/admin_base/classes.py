@@ -13,25 +13,29 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
-from django.core.exceptions import EmptyResultSet, FieldDoesNotExist, ValidationError
+from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
-from django.db.models import JSONField, Model, QuerySet, UUIDField
+from django.db.models import BooleanField, JSONField, Model, QuerySet, UUIDField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.gzip import gzip_page
 from unfold.views import ChangeList
 
 from foundation import form_fields, journal
-from foundation.admin_base.display import shown_column
+from foundation.admin_base.display import Context, admin_page, field_text, shown_column
 from foundation.db import secondary
 from foundation.db.mysql.patience import is_statement_ended, statement_limit
 from foundation.errors import FirstcomeError, KeyReused, NeedsApproval, Unavailable
 from foundation.http import keyset_pages, problems
+from foundation.lazy_texts import Text
+from foundation.models import JournalLine
 from foundation.normalization import MOST_WORDS, spellings
 
 LIST_SECONDS = 10
@@ -39,6 +43,7 @@ LIST_SECONDS = 10
 SEARCHED_ROWS = 20_000
 """Of a long list, for a page of a filter that no index supports: some 20 ms."""
 LONGEST_SEARCH = 255
+HISTORY_LINES = 100
 REASON = "reason"
 """The name of the field in which forms ask for the reason of a change."""
 
@@ -107,9 +112,7 @@ class OperatorsList(ChangeList):
         )
 
     def get_ordering_field(self, field_name: Any) -> Any:
-        if self.sortable_by is not None and field_name not in self.sortable_by:
-            return None
-        return super().get_ordering_field(field_name)
+        return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
 
     page_links: Sequence[tuple[str, str]] = ()
     """Of a list with pages by key: the words and the addresses of the pages beside; empty where is none."""
@@ -153,7 +156,7 @@ class OperatorsList(ChangeList):
         self.can_show_all = False
         self.multi_page = True
         if page.is_cut:
-            cut = gettext("This page has what was found in {rows} rows of the list. The next page continues.")
+            cut = gettext("This page has the matches among {rows} rows. The next page goes on.")
             self.page_note = cut.format(rows=f"{SEARCHED_ROWS:,}")
         is_first = position in ("", keyset_pages.FIRST)
         # A window without rows has no row behind which the pages go back.
@@ -210,11 +213,8 @@ class ListMixin:
         found = super().get_fieldsets(request, obj)  # type: ignore[misc]
         if obj is None:
             return found
-        folded = [
-            name
-            for name in flatten_fieldsets(found)
-            if name in self.technical or isinstance(_field_of(obj, name), UUIDField | JSONField)
-        ]
+        technical = {one.name for one in obj._meta.fields if isinstance(one, UUIDField | JSONField)}
+        folded = [name for name in flatten_fieldsets(found) if name in technical.union(self.technical)]
         kept = [
             (title, options | {"fields": fields})
             for title, options in found
@@ -222,6 +222,55 @@ class ListMixin:
         ]
         fold = (gettext("Technical details"), {"fields": folded, "classes": ["collapse", "fc-technical"]})
         return [*kept, fold] if folded else kept
+
+    def add_context(self, request: HttpRequest, row: Any, context: Context) -> None:
+        """Add to what the page of a row that is there shows."""
+
+    def render_change_form(
+        self, request: HttpRequest, context: Context, *args: Any, **named: Any
+    ) -> HttpResponse:
+        if row := named.get("obj"):
+            if request.method == "POST":
+                # A refused form has written what was typed into its row.
+                row = context["adminform"].form.instance = self.get_object(request, str(row.pk))  # type: ignore[attr-defined]
+                context |= {"original": row, "subtitle": str(row)}
+            self.add_context(request, row, context)
+        response: HttpResponse = super().render_change_form(request, context, *args, **named)  # type: ignore[misc]
+        return response
+
+    subject_key = "pk"
+
+    @cached_property
+    def subjects(self) -> Collection[str]:
+        """What the journal calls a row, before its key."""
+        return (self.opts.model_name,)  # type: ignore[attr-defined]
+
+    def row_title(self, row: Any) -> str:
+        """What the row is called where there are rows of all kinds."""
+        return str(row)
+
+    def journal_lines(self, row: Any) -> "QuerySet[JournalLine]":
+        """The journal's lines of the row."""
+        key = getattr(row, self.subject_key)
+        return JournalLine.objects.filter(subject__in=[f"{kind} {key}" for kind in self.subjects])
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: Context | None = None
+    ) -> HttpResponse:
+        """The journal of the row, for those who may view it; Django's own log has only part of that."""
+        row = self.get_object(request, object_id)  # type: ignore[attr-defined]
+        if row is None or not self.has_view_permission(request, row):  # type: ignore[attr-defined]
+            response: HttpResponse = super().history_view(request, object_id, extra_context)  # type: ignore[misc]
+            return response
+        may_read = request.user.has_perm("shop.view_journalline")
+        context = {
+            "title": gettext("History of %(name)s") % {"name": self.row_title(row)},
+            "opts": self.opts,  # type: ignore[attr-defined]
+            "query": f"{next(iter(self.subjects), '')} {getattr(row, self.subject_key)}",
+            "original": row,
+            "lines": self.journal_lines(row).order_by("-id")[:HISTORY_LINES] if may_read else None,
+        }
+        return admin_page(request, "admin_base/history.html", context)
 
     def get_ordering(self, request: HttpRequest) -> Any:
         used = (ordering for name, ordering in self.ordering_of_filters.items() if request.GET.get(name))
@@ -247,12 +296,9 @@ class ListMixin:
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OperatorsList
 
-    def get_sortable_by(self, request: HttpRequest) -> Any:
-        if not self.show_full_result_count:  # type: ignore[attr-defined]
-            return self.sortable_by or ()  # type: ignore[attr-defined]
-        return super().get_sortable_by(request)  # type: ignore[misc]
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+    # A quarter of a megabyte otherwise. Django's adds a random length against BREACH.
+    @method_decorator(gzip_page)
+    def changelist_view(self, request: HttpRequest, extra_context: Context | None = None) -> Any:
         """As Django's, rendered while the limit of its statements holds, or 503 if one took longer."""
         is_action = request.method == "POST" and request.POST.get("action") in self.get_actions(request)  # type: ignore[attr-defined]
         if request.method == "POST" and ACTION_CHECKBOX_NAME in request.POST:
@@ -266,7 +312,9 @@ class ListMixin:
         except OperationalError as error:
             if not is_statement_ended(error):
                 raise
-            too_long = gettext("The list took longer than %(seconds)s s: use another filter, or its search.")
+            too_long = gettext(
+                "The list took longer than %(seconds)s seconds. Use the search, or another filter."
+            )
             return problems.from_error(Unavailable(too_long % {"seconds": LIST_SECONDS})).to_django()
 
     def _leave_out_what_is_no_key(self, request: HttpRequest) -> None:
@@ -280,9 +328,14 @@ class ListMixin:
         data.setlist(ACTION_CHECKBOX_NAME, keys)
         request.POST = data  # type: ignore[assignment]  # the setter takes any
 
-    def _render_list(self, request: HttpRequest, extra_context: dict[str, Any] | None, database: str) -> Any:
+    def list_title(self, request: HttpRequest) -> Text:
+        """What the window with the list is called."""
+        return capfirst(self.model._meta.verbose_name_plural)  # type: ignore[attr-defined]
+
+    def _render_list(self, request: HttpRequest, extra_context: Context | None, database: str) -> Any:
         """The rendered page of the list: its rows are read from this database, all else from the primary."""
         request.list_database = database  # type: ignore[attr-defined]
+        extra_context = {"title": self.list_title(request), **(extra_context or {})}
         with ExitStack() as limits:
             for alias in {DEFAULT_DB_ALIAS, database}:
                 limits.enter_context(statement_limit(connections[alias], seconds=LIST_SECONDS))
@@ -307,11 +360,15 @@ class ReadOnlyMixin(ListMixin):
         """As the class says; a row that the account may not view is named, without Django's link to it."""
         unlinked = {
             field.name: admin.display(description=field.verbose_name)(
-                lambda row, name=field.name: getattr(row, name) or "-"
+                lambda row, name=field.name: field_text(row, name)
             )
             for field in self.model._meta.fields  # type: ignore[attr-defined]
-            if field.related_model
-            and not request.user.has_perm(field.related_model._meta.label_lower.replace(".", ".view_"))
+            if isinstance(field, BooleanField)
+            or field.name.endswith(("amount", "price"))
+            or (
+                field.related_model
+                and not request.user.has_perm(field.related_model._meta.label_lower.replace(".", ".view_"))
+            )
         }
         fieldsets = super().get_fieldsets(request, obj)
         return [
@@ -335,14 +392,14 @@ class NonAtomicAdmin(admin.ModelAdmin):
         except NeedsApproval as error:
             ask(request, error, request.POST.get(REASON, ""))
         except FirstcomeError as error:
-            self.message_user(request, refusal_text(error), level=messages.ERROR)
+            messages.error(request, refusal_text(error))
         return HttpResponseRedirect(request.get_full_path())
 
 
 def ask(request: HttpRequest, refused: NeedsApproval, reason: str) -> None:
     """Ask another operator for what one may not do alone, and say so."""
     refused.ask(reason)
-    waits = gettext("Nothing is changed yet: another operator has to approve it.")
+    waits = gettext("Nothing is changed yet: another member of staff has to approve it.")
     messages.warning(request, f"{refused.detail} {waits}")
 
 
@@ -398,8 +455,6 @@ class ReasonedChangesMixin:
 class JournaledChangesMixin(ReasonedChangesMixin, ListMixin):
     """Pages that record in the journal what they create and change: before, after, the operator and why."""
 
-    subject: str
-
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Called after everything is saved, in the same transaction."""
         super().save_related(request, form, formsets, change)  # type: ignore[misc]
@@ -412,19 +467,15 @@ class JournaledChangesMixin(ReasonedChangesMixin, ListMixin):
             before = {name: _json_value(form.initial.get(name)) for name in after}
         changed = [name for name in after if after[name] != before[name]]
         if changed:
+            kind = next(iter(self.subjects))
             journal.note(
-                what=f"{self.subject}.{'changed' if change else 'created'}",
-                subject=f"{self.subject} {form.instance.pk}",
+                what=f"{kind}.{'changed' if change else 'created'}",
+                subject=f"{kind} {form.instance.pk}",
                 before={name: before[name] for name in changed} if change else None,
                 after={name: after[name] for name in changed},
                 detail=form.cleaned_data.get(REASON, ""),
                 is_internal=True,
             )
-
-
-def _field_of(row: Model, name: Any) -> Any:
-    with suppress(FieldDoesNotExist):
-        return row._meta.get_field(name)
 
 
 def _json_value(value: Any) -> Any:

@@ -36,6 +36,8 @@ from foundation.models import JournalLine
 from foundation.money import format_amount, format_number
 
 register = template.Library()
+Context = dict[str, Any]
+"""What a template shows, by its names."""
 CODES = {
     "success": (
         "open available issued redeemed paid active received returned used succeeded done delivered approved "
@@ -54,6 +56,7 @@ COLOURS = {code: colour for colour, codes in CODES.items() for code in codes.spl
 OF_DISPUTES = COLOURS | {"open": "warning", "won": "success"}
 PAGE_OF_A_MODEL = re.compile(r"(\w+?)_(\w+)_(changelist|add|change|delete|history)")
 """The names of the admin's addresses: the app, the model, and what the page does."""
+PLANNED = ("opens_at", "closes_at")
 RIGHT_OF_A_PAGE = {"changelist": "view", "history": "view"}
 
 
@@ -75,6 +78,11 @@ def status_label(code: str, colours: Mapping[str, str] = COLOURS, *, word: str =
     label = StatusLabel(display_for_label(shown, "", {code: colours.get(code, "")}))
     label.code = code
     return label
+
+
+def view_of(row: Model | type[Model], page: str = "change") -> str:
+    """The name of the admin's page of a row, or of another page of its model."""
+    return f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}"
 
 
 @register.simple_tag
@@ -133,17 +141,18 @@ def ago(at: datetime) -> str:
 
 
 @register.filter
-def time_tag(at: datetime | None) -> str:
-    """An instant as how long ago it was, with the instant itself on hover."""
+def time_tag(at: datetime | None, *, is_planned: bool = False) -> str:
+    """An instant as how long ago it was, with the instant itself on hover; a planned one by itself."""
     if at is None:
         return ""
     exact = f"{at.astimezone(timezone.get_current_timezone()):%Y-%m-%d %H:%M:%S %Z}"
-    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, ago(at))
+    shown = instant_text(at)[:16] if is_planned else ago(at)
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, shown)
 
 
 def shown_column(model: type[Model], name: Any) -> Any:
     """The column of a list as people read it: a field's amounts and numbers with separators, its instants by
-    their age. All others as Django has them.
+    their age, and those that are planned as they are. All others as Django has them.
     """
     try:
         field: Any = model._meta.get_field(name)
@@ -156,12 +165,22 @@ def shown_column(model: type[Model], name: Any) -> Any:
     def shown(row: Any) -> Any:
         value = getattr(row, name)
         if is_instant or value is None:
-            return time_tag(value)
+            return time_tag(value, is_planned=name in PLANNED)
         return format_number(value) if name.endswith(("amount", "price")) else f"{value:,}"
 
     # The stylesheet has figures at the right, by the names of their columns.
     shown.__name__ = name if is_instant else f"{name}_figure"
     return admin.display(description=field.verbose_name, ordering=name)(shown)
+
+
+def field_text(row: Any, name: str) -> Any:
+    """A field of a row as its page has it: amounts with their currency, booleans as words."""
+    value = getattr(row, name)
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if isinstance(value, int) and name.endswith(("amount", "price")):
+        return format_amount(value, getattr(row, "currency", ""))
+    return value if value not in (None, "") else "-"
 
 
 @register.filter
@@ -170,7 +189,7 @@ def signed(value: int) -> str:
     return f"{value:+,}"
 
 
-def admin_page(request: HttpRequest, template: str, shown: Mapping[str, Any]) -> TemplateResponse:
+def admin_page(request: HttpRequest, template: str, shown: Context) -> TemplateResponse:
     """A page with this template, which has what every page of the admin has."""
     return TemplateResponse(request, template, {**admin.site.each_context(request), **shown})
 

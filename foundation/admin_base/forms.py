@@ -20,8 +20,7 @@ from foundation.lazy_texts import Text
 from foundation.normalization import normalized
 
 REASON_HELP = format_lazy(
-    _("Why, in {length} characters at most. The journal keeps it; customers don't see it."),
-    length=LONGEST_DETAIL,
+    _("At most {length} characters. Recorded with your name; customers don't see it."), length=LONGEST_DETAIL
 )
 REASON_LABEL = _("Reason")
 _refuse_control_characters = RegexValidator(
@@ -111,7 +110,7 @@ class EditForm(forms.BaseForm):
             # Date and time come apart, and of several values a field that was shown with none sends none.
             sends_none = getattr(field.widget, "allow_multiple_selected", False)
             if not sends_none and self.data.keys().isdisjoint({name, f"{name}_0"}):
-                text = _("The form doesn't say which values it was shown with. Open the page again.")
+                text = _("The form is incomplete. Open the page again.")
                 raise forms.ValidationError(text)
             shown = field.hidden_widget().value_from_datadict(self.data, self.files, name)
             if bound.name in self.changed_data and field.has_changed(normalized(bound.initial), shown):

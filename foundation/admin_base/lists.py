@@ -1,6 +1,6 @@
 """Lists of operators' pages: searches by indexes, filters that choose rows at first, and related rows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import reduce
 from operator import or_
@@ -14,13 +14,15 @@ from django.core.exceptions import ValidationError
 from django.db.models import Case, Q, QuerySet, When
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import RangeDateFilter, TextFilter
 from unfold.decorators import display
 
-from foundation.admin_base.classes import SEARCHED_ROWS, ReadOnlyMixin
-from foundation.admin_base.status_words import plain_text
+from foundation import clock
+from foundation.admin_base.classes import SEARCHED_ROWS, ListMixin, ReadOnlyMixin
+from foundation.admin_base.display import Context, status_label
+from foundation.admin_base.status_words import plain_text, status_word_lazy
 from foundation.http.keyset_pages import KeysetPaginator
 from foundation.lazy_texts import Text
 from foundation.normalization import spellings
@@ -142,16 +144,27 @@ def choice_filter(
     return type("ChoiceFilter", (ChoiceFilter,), attributes | {"opened_with": first})
 
 
+def code_filter(title: Text, column: str, codes: Iterable[str]) -> type[ChoiceFilter]:
+    """A filter by these codes of a column, for which Django's own would read the table."""
+    options = {code: (status_word_lazy(code), Q(**{column: code})) for code in sorted(codes)}
+    return choice_filter(title, column, options)
+
+
 class WordFilter(TextFilter):
     """A filter by a text that operators type, whose label is its title."""
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Iterator[Context]:
         name = self.parameter_name
         yield {"form": self.form_class(name=name, label=self.title, data={name: self.value()})}
 
     def queryset(self, request: HttpRequest, rows: "QuerySet[Any]") -> "QuerySet[Any]":
         word = (self.value() or "").strip()
         return self.narrow(request, rows, word) if word else rows
+
+    def refuse(self, request: HttpRequest, rows: "QuerySet[Any]", text: str) -> "QuerySet[Any]":
+        """No rows, and why: the text says it of the word."""
+        messages.warning(request, text % {"word": str(self.value())[:50]})
+        return rows.none()
 
     def narrow(self, request: HttpRequest, rows: "QuerySet[Any]", word: str) -> "QuerySet[Any]":
         """The rows that match the word, which is not empty."""
@@ -174,7 +187,7 @@ class DaysFilter(RangeDateFilter):
                     start = date.fromisoformat(str(day)) + timedelta(days=days)
                     at = timezone.make_aware(datetime.combine(start, time.min))
                 except (ValueError, OverflowError):
-                    text = gettext("“%(word)s” is no day: write it as 2026-11-21.")
+                    text = gettext("“%(word)s” is not a day. Write it as 2026-11-21.")
                     messages.error(request, text % {"word": str(day)[:50]})
                     raise IncorrectLookupParameters from None
                 bounds[f"{self.field_path}__{lookup}"] = at
@@ -185,6 +198,8 @@ class ReadOnlyInline(ReadOnlyMixin, TabularInline):
     """Rows of another model on a row's page, which operators can't add, change or delete."""
 
     checks_class = InlineModelAdminChecks  # type: ignore[assignment]
+    # A formset takes names alone.
+    get_fieldsets = ListMixin.get_fieldsets
 
 
 def column(
@@ -197,6 +212,11 @@ def column(
         return read(row)
 
     return value
+
+
+def status_of(row: Any) -> str:
+    """The code of the row's status now."""
+    return str(row.status_at(clock.now()) if hasattr(row, "status_at") else row.status)
 
 
 def plain_column(name: str, description: Text) -> Callable[[Any, Any], Any]:
@@ -218,6 +238,7 @@ class KeysetMixin:
 
     paginator: Any = KeysetPaginator
     show_full_result_count = False
+    sortable_by: Any = ()
     # Not False: Django would join what the list displays.
     list_select_related: Any = ()
     list_prefetch_related: Sequence[str] = ()
@@ -231,3 +252,5 @@ class RecordsAdmin(SearchMixin, KeysetMixin, ReadOnlyMixin, ModelAdmin):
     """A long list of rows that operators read and search, the newest first."""
 
     ordering = ["-id"]
+
+    shown_status = column(_("status"), lambda row: status_label(status_of(row)))

@@ -10,8 +10,10 @@ from typing import BinaryIO
 
 from django import forms
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.utils.translation import gettext_lazy as _
+from django.utils.functional import lazy
+from django.utils.translation import gettext, gettext_lazy as _
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from foundation import clock, journal
@@ -36,14 +38,23 @@ class UploadForm(ActionForm):
         label=_("File"), required=False, widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.txt"})
     )
 
-    def check(self, data: FormData) -> FormData:
-        owner = str(journal.current_actor().id or 0)
-        data["path"] = Path(tempfile.gettempdir(), f"{PREFIX}{owner}.{data['form_id']}")
-        if data["file"]:
-            _keep(data["file"], data["path"], owner)
-        elif CONFIRMED not in self.data and not data["path"].exists():
-            self.add_error("file", forms.Field.default_error_messages["required"])
-        return data
+    def clean(self) -> FormData:
+        """Keep the file, also if another field is refused: it need not be chosen again."""
+        data = self.cleaned_data
+        if "form_id" in data:
+            owner = str(journal.current_actor().id or 0)
+            data["path"] = Path(tempfile.gettempdir(), f"{PREFIX}{owner}.{data['form_id']}")
+            if data.get("file"):
+                _keep(data["file"], data["path"], owner)
+            elif CONFIRMED not in self.data and not data["path"].exists():
+                self.add_error("file", ValidationError(_("This field is required."), code="required"))
+            self.fields["file"].help_text = lazy(self._kept_text, str)()
+        return super().clean()
+
+    def _kept_text(self) -> str:
+        """Said when the form is shown: a refused file is gone by then."""
+        is_kept = self.cleaned_data["path"].exists()
+        return gettext("The file is kept. Choose one only to replace it.") if is_kept else ""
 
 
 @contextmanager

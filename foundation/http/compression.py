@@ -2,6 +2,7 @@
 
 They have no secret that their length could tell bit by bit (BREACH): tokens and secrets are answers to POST.
 Pages below /admin/ are not compressed: they show what a stranger has chosen beside what is the operators'.
+Their lists are, with a random length: they have no secret but a CSRF token, which is masked anew each time.
 """
 
 import gzip

@@ -17,6 +17,7 @@ from foundation.errors import Invalid, NotAuthenticated
 from foundation.http import json_format, preferences
 from foundation.http.request_body import Headers
 from foundation.lazy_texts import mark
+from foundation.values import Values
 
 JSON = "application/json; charset=utf-8"
 PROBLEM = "application/problem+json"
@@ -181,7 +182,7 @@ class JSONResponse:
         if self.code and "Idempotency-Replayed" not in self.headers:
             self.body = with_request_id(self.body, request_id)
 
-    async def send(self, send: Callable[[dict[str, Any]], Awaitable[None]], more: EncodedHeaders) -> None:
+    async def send(self, send: Callable[[Values], Awaitable[None]], more: EncodedHeaders) -> None:
         """Send it by ASGI, with its length and these headers besides."""
         headers = [(field_name(name), value.encode("latin-1")) for name, value in self.headers.items()]
         headers += more

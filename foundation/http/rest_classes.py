@@ -1,6 +1,5 @@
 """What `REST_FRAMEWORK` names in the settings: how Django's lane reads and writes the bodies of calls."""
 
-from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
@@ -13,6 +12,7 @@ from rest_framework.views import set_rollback
 
 from foundation.http import json_format, problems
 from foundation.lazy_texts import mark
+from foundation.values import GivenValues
 
 
 class JSONParser(BaseParser):
@@ -21,10 +21,7 @@ class JSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(
-        self,
-        stream: IO[bytes],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: GivenValues | None = None
     ) -> Any:
         body = stream.read()
         if len(body) > settings.MAX_BODY_BYTES:
@@ -38,10 +35,7 @@ class JSONRenderer(BaseRenderer):
     charset = "utf-8"
 
     def render(
-        self,
-        data: Any,
-        accepted_media_type: str | None = None,
-        renderer_context: Mapping[str, Any] | None = None,
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: GivenValues | None = None
     ) -> bytes:
         return b"" if data is None else json_format.dump(data)
 
@@ -61,7 +55,7 @@ class LenientNegotiation(DefaultContentNegotiation):
             return renderers[0], renderers[0].media_type
 
 
-def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+def handle_exception(error: Exception, context: GivenValues) -> HttpResponse | None:
     """The problem of an error that a view expects; Django has the others, whose receivers want to know."""
     request = context["request"]
     if isinstance(error, MethodNotAllowed):

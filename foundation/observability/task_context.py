@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from foundation.observability import logs, tracing
+from foundation.values import Values
 
 REQUEST_ID = "request_id"
 REQUEST_IDS = "request_ids"
@@ -30,7 +31,7 @@ def merge(each: Sequence[Headers]) -> Headers:
         return each[0]
     names = (headers.get(REQUEST_IDS) or [headers.get(REQUEST_ID)] for headers in each)
     request_ids = list(dict.fromkeys(filter(None, chain.from_iterable(names))))
-    merged: dict[str, Any] = {}
+    merged: Values = {}
     if request_ids:
         merged = {REQUEST_IDS: request_ids[:MOST]} if len(request_ids) > 1 else {REQUEST_ID: request_ids[0]}
     traces = [headers[TRACEPARENT] for headers in each if headers.get(TRACEPARENT)]
@@ -44,7 +45,7 @@ def read(message: Any) -> Headers:
 
 
 @contextmanager
-def sending(task: str, headers: Headers) -> Iterator[dict[str, Any]]:
+def sending(task: str, headers: Headers) -> Iterator[Values]:
     """The headers to send. Wraps the sending, which is a part of the trace."""
     with _span("send", task, headers, kind="producer"):
         yield {**headers, TRACEPARENT: tracing.traceparent()} if tracing.is_on else dict(headers)

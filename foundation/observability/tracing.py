@@ -15,6 +15,7 @@ from uuid import uuid4
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.errors import FirstcomeError, Invalid, NotFound, Rejected
+from foundation.values import Values
 
 FLUSH_SECONDS = 2.0
 """At the end of a process, for the spans that are still queued; past it they are lost."""
@@ -149,7 +150,7 @@ def traceparent() -> str:
     return headers().get("traceparent", "") if is_on else ""
 
 
-def attributes(ids: Attributes) -> dict[str, Any]:
+def attributes(ids: Attributes) -> Values:
     """Ids, by the keys of log lines, as attributes of a span; None is left out."""
     return {
         f"firstcome.{key}": value if isinstance(value, int | str | list) else str(value)

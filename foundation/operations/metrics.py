@@ -28,6 +28,7 @@ from foundation.lazy_texts import mark
 from foundation.observability import gauges, process_metrics
 from foundation.observability.gauges import Source
 from foundation.repeated_work import start_once
+from foundation.values import Values
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -82,7 +83,7 @@ def start_server(sources: frozenset[Source]) -> None:
 
 
 def _answer(
-    sources: frozenset[Source], environment: dict[str, Any], start_response: "StartResponse"
+    sources: frozenset[Source], environment: Values, start_response: "StartResponse"
 ) -> Iterable[bytes]:
     request = WSGIRequest(environment)
     is_metrics = request.path_info == middleware.METRICS_PATH

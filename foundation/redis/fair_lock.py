@@ -2,7 +2,7 @@
 
 The release script hands the lock to the first waiter that is alive, and wakes it through a Redis list of its
 own, on which it blocks. Twice a second each waiter refreshes its liveness by the join script, which also
-detects a lost wake-up, a crashed holder and a flushed queue. docs/adr/018 compares Redisson's, the model.
+detects a lost wake-up, a crashed holder and a flushed queue. docs/adr/002 compares Redisson's, the model.
 """
 
 import secrets

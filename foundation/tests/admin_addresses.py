@@ -69,7 +69,7 @@ def actions() -> Iterator[Action]:
             yield Action(f"{path} {name}", path, name, pages)
 
 
-def is_form(address: Address) -> bool:
+def is_form(address) -> bool:
     """Whether the address is there to change something: a form, an action, or a step of one."""
     lists = {f"/admin/{model._meta.app_label}/" for model in admin.site._registry}
     return address.written not in lists and not re.fullmatch(SHOWN, address.written)

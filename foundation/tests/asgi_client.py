@@ -21,7 +21,7 @@ class Answer(NamedTuple):
     headers: dict[str, str]
     body: bytes
 
-    def json(self) -> Any:
+    def json(self):
         return orjson.loads(self.body)
 
 
@@ -60,11 +60,11 @@ def request_scope(
 async def send_request(
     method: str,
     path: str,
-    body: Any = None,
+    body=None,
     *,
     parts: Iterable[bytes] | None = None,
     is_stalled: bool = False,
-    **about: Any,
+    **about,
 ) -> Answer:
     """Send one request; `parts` is a body in several messages, of which the last never comes if `is_stalled`.
 
@@ -89,6 +89,6 @@ async def send_request(
     return Answer(start["status"], headers, b"".join(part["body"] for part in rest))
 
 
-def send_request_blocking(method: str, path: str, body: Any = None, **about: Any) -> Answer:
+def send_request_blocking(method: str, path: str, body=None, **about) -> Answer:
     """The same on an event loop of its own."""
     return asyncio.run(send_request(method, path, body, **about))

@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from foundation.tests.racing import wait_until
 from scripts.tests import canned_shop
-from scripts.tests.canned_shop import Answer, Sent
+from scripts.tests.canned_shop import Answer
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def collecting() -> Iterator[Collector]:
     with canned_shop.running() as server:
         found = Collector(server.address)
 
-        def accept(sent: Sent) -> Answer:
+        def accept(sent) -> Answer:
             assert sent.path == "/v1/traces"
             found.spans.extend(_decode(sent.raw))
             return Answer(200, b"")
@@ -102,7 +102,7 @@ def _attributes(pairs: Sequence[Any]) -> dict[str, Any]:
     return {pair.key: _value(pair.value) for pair in pairs}
 
 
-def _value(value: Any) -> Any:
+def _value(value):
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [_value(one) for one in value.array_value.values]

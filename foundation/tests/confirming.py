@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from django.test import Client
 
-
-def shown(client: Client, address: str, **values: object) -> Any:
+def shown(client, address: str, **values):
     """The confirmation, or the form again with its errors, for these values; nothing is done yet."""
     return client.post(address, _filled_in(client.get(address), values))
 
 
-def to_confirm(client: Client, address: str, **values: object) -> dict[str, Any]:
+def to_confirm(client, address: str, **values) -> dict[str, Any]:
     """What the last button sends: that of the confirmation, or of the form of an action that has none."""
     form = client.get(address)
     sent = _filled_in(form, values)
@@ -19,7 +17,7 @@ def to_confirm(client: Client, address: str, **values: object) -> dict[str, Any]
     return _sent_values(client.post(address, sent)) | {"confirmed": "yes"}
 
 
-def confirmed(client: Client, address: str, **values: object) -> Any:
+def confirmed(client, address: str, **values):
     """The response to the confirmed form; or the form again with its errors."""
     page = shown(client, address, **values)
     if not (page.context and "hidden" in page.context):
@@ -27,24 +25,24 @@ def confirmed(client: Client, address: str, **values: object) -> Any:
     return client.post(address, _sent_values(page) | {"confirmed": "yes"})
 
 
-def done(client: Client, address: str, **values: object) -> list[str]:
+def done(client, address: str, **values) -> list[str]:
     """What the operator reads who fills in the form and confirms it: the messages, or why it is refused."""
     return said(client, confirmed(client, address, **values))
 
 
-def said(client: Client, answer: Any) -> list[str]:
+def said(client, answer) -> list[str]:
     """The messages on the page to which the answer leads, or the refusals above the form."""
     if answer.status_code == 302:
         return [str(message) for message in client.get(answer["Location"]).context["messages"]]
     return [str(problem) for problem in answer.context["form"].non_field_errors()]
 
 
-def message_of(client: Client, address: str) -> str:
+def message_of(client, address: str) -> str:
     [message] = client.get(address).context["messages"]
     return str(message)
 
 
-def _sent_values(page: Any) -> dict[str, Any]:
+def _sent_values(page) -> dict[str, Any]:
     """The hidden values of a confirmation, as a list where a field has several."""
     values: dict[str, Any] = {}
     for name, value in page.context["hidden"]:
@@ -52,7 +50,7 @@ def _sent_values(page: Any) -> dict[str, Any]:
     return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
 
 
-def _filled_in(page: Any, values: dict[str, object]) -> dict[str, Any]:
+def _filled_in(page, values: dict[str, object]) -> dict[str, Any]:
     form = page.context["form"]
     fields = {name: form[name].value() for name in form.fields} | values
     return {name: "" if value is None else value for name, value in fields.items()}

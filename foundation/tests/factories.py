@@ -35,7 +35,7 @@ class AccountFactory(factory.django.DjangoModelFactory[User]):
     password = factory.LazyFunction(hashed_password)
 
     @factory.post_generation
-    def permissions(self: Any, create: bool, names: Iterable[str] | None, **_: object) -> None:
+    def permissions(self, create: bool, names: Iterable[str] | None, **_) -> None:
         for name in names or ():
             app, codename = name.split(".")
             permission = Permission.objects.get(content_type__app_label=app, codename=codename)
@@ -47,7 +47,7 @@ class SuperuserFactory(AccountFactory):
     is_superuser = True
 
 
-def staff_member(*permissions: str, **columns: object) -> User:
+def staff_member(*permissions: str, **columns) -> User:
     """An account of staff, as in `staff_member("coupons.change_campaign", username="ada")`."""
     return AccountFactory(is_staff=True, permissions=permissions, **columns)
 
@@ -69,11 +69,11 @@ class OrderFactory(factory.django.DjangoModelFactory[Any]):
     expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(minutes=15))
 
 
-def set_columns(row: Model, **columns: Any) -> None:
+def set_columns(row: Model, **columns) -> None:
     """Change these columns in the database only: the object keeps what it has read."""
     type(row).objects.filter(pk=row.pk).update(**columns)
 
 
-def reloaded(row: Model) -> Any:
+def reloaded(row: Model):
     """The row as it stands now, in a new object."""
     return type(row).objects.get(pk=row.pk)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import django
 import lxml.html
@@ -18,7 +17,7 @@ NAMES = {
     "Firstcome", "API", "CSV", "csv", "JSON", "JavaScript", "OpenAPI", "OS", "QR", "UTC", "TOTP", "KiB",
     "MiB", "ms", "esc", "KRW", "Prometheus", "Redis", "ID", "Id", "id", "IP", "URL", "SKU", "PBKDF2", "SHA",
     "traceparent", "Traceparent", "Control", "Command", "Mac", "Ctrl", "Single", "Sign", "On", "LDAP",
-    "https",
+    "https", "English", "en", "ko",
 }  # fmt: skip
 # Of the rows that the tests create, where they are single words.
 CODES = {"simulator", "Simulator", "stripe", "authenticator", "Authenticator", "warehouse", "Warehouse"}
@@ -86,7 +85,7 @@ def texts_of_rows() -> list[str]:
     return sorted((text for text in found if not re.fullmatch(r"[a-z]{,20}", text)), key=len, reverse=True)
 
 
-def _strings(value: Any, is_json: bool) -> Iterator[str]:
+def _strings(value, is_json: bool) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif is_json and isinstance(value, dict | list):

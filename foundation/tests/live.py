@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import urllib3
 
@@ -29,7 +28,7 @@ def workers_of(manager: int) -> set[int]:
 
 
 @contextmanager
-def web(folder: Path, **settings: Any) -> Iterator[str]:
+def web(folder: Path, **settings) -> Iterator[str]:
     """The address of a running server, which sees committed rows. `settings` are as for `serving`."""
     with serving(folder, **settings) as server:
         yield server.address

@@ -3,7 +3,6 @@
 import asyncio
 import time
 import traceback
-from typing import Any
 
 import django.utils.asyncio
 import pytest
@@ -16,7 +15,7 @@ class Blocked(list[str]):
 
 
 @pytest.fixture
-def blocked(monkeypatch) -> Blocked:
+def blocked(monkeypatch):
     """Records every access to the database or Redis, and every sleep, on a loop's thread.
 
     Accesses to the database and Redis also raise, but the calling code may hide that.
@@ -35,8 +34,8 @@ def blocked(monkeypatch) -> Blocked:
     return found
 
 
-def _recording(find_loop: Any, found: Blocked) -> Any:
-    def recording() -> Any:
+def _recording(find_loop, found: Blocked):
+    def recording():
         loop = find_loop()
         if loop is not None:
             found.append(_stack())

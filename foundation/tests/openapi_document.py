@@ -1,7 +1,6 @@
 """The OpenAPI document in docs/, for tests."""
 
 import functools
-from typing import Any
 
 import yaml
 
@@ -9,6 +8,6 @@ from scripts.stack import places
 
 
 @functools.cache
-def read() -> Any:
+def read():
     # By libyaml, which takes a quarter of the time.
     return yaml.load((places.PROJECT / "docs" / "openapi.yaml").read_text(), Loader=yaml.CSafeLoader)

@@ -35,7 +35,7 @@ def in_its_place(other: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 @contextmanager
-def holding(statement: str, *parameters: Any) -> Iterator[BaseDatabaseWrapper]:
+def holding(statement: str, *parameters) -> Iterator[BaseDatabaseWrapper]:
     """Keep the locks of `statement` until the end of the block; a SELECT that locks no row fails the test."""
     with another_connection() as other:
         other.set_autocommit(False)
@@ -75,7 +75,7 @@ def kill_others() -> None:
         kill(number)
 
 
-def ask(connection: BaseDatabaseWrapper, statement: str, *parameters: Any) -> list[Any]:
+def ask(connection: BaseDatabaseWrapper, statement: str, *parameters) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall()) if cursor.description else []

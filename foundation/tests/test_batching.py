@@ -62,7 +62,7 @@ class Gate:
 
 
 class Submission(threading.Thread):
-    def __init__(self, batcher: Batcher[Any, Any], request: Any) -> None:
+    def __init__(self, batcher: Batcher[Any, Any], request) -> None:
         super().__init__(daemon=True)
         self.batcher, self.request, self.outcome = batcher, request, None
         self.start()
@@ -75,7 +75,7 @@ class Submission(threading.Thread):
         finally:
             connections.close_all()
 
-    def result(self, *, within: float = 60.0) -> Any:
+    def result(self, *, within: float = 60.0):
         self.join(within)
         assert not self.is_alive(), f"{self.request} never got an outcome"
         return self.outcome
@@ -103,7 +103,7 @@ def lock_rows(rows: Sequence[int]) -> Sequence[int]:
 
 
 @contextmanager
-def led_by(batcher: Batcher[Any, Any], gate: Gate, request: Any = "leading") -> Iterator[Submission]:
+def led_by(batcher: Batcher[Any, Any], gate, request="leading") -> Iterator[Submission]:
     """While this lasts, the leader's transaction stays open and later requests wait in the queue."""
     leader = Submission(batcher, request)
     wait_until(lambda: len(gate.batches) == 1)
@@ -128,7 +128,7 @@ def test_each_request_gets_its_own_outcome_and_a_faulty_one_fails_alone(counting
     assert tally.counted() == len(accepted)
 
 
-def is_due(name: str, outcome: Any) -> bool:
+def is_due(name: str, outcome) -> bool:
     match name.partition("-")[0]:
         case "refused":
             return isinstance(outcome, Rejected) and outcome.detail == name
@@ -231,7 +231,7 @@ def test_a_request_that_waits_too_long_is_refused_and_not_decided(counting):
     assert tally.entries() == {"first": 1, "second": 2}
 
 
-def is_unknown(outcome: Any) -> bool:
+def is_unknown(outcome) -> bool:
     return isinstance(outcome, Unavailable) and not isinstance(outcome, Overloaded)
 
 

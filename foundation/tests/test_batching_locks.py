@@ -37,7 +37,7 @@ def row_of(wanted: int) -> list[stuck_rows.Row]:
     return [stuck_rows.Row(Row, wanted)]
 
 
-def submitted(batcher: Batcher[int, int], gate: Gate, wanted: Sequence[int]) -> list[Any]:
+def submitted(batcher: Batcher[int, int], gate, wanted: Sequence[int]) -> list[Any]:
     with led_by(batcher, gate, tally.OTHER):
         batch = submit_in_order(batcher, wanted)
     return [submission.result() for submission in batch]

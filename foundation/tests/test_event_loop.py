@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
 
 import pytest
 from redis import Redis
@@ -30,7 +29,7 @@ RUNNERS = pytest.mark.parametrize("run", [asyncio.run, event_loop.run_blocking],
 
 
 @pytest.fixture
-def small_pool(monkeypatch) -> ThreadPool:
+def small_pool(monkeypatch):
     pool = ThreadPool("small", threads=4, max_waiting=40)
     monkeypatch.setattr(event_loop, "CALL_POOL", pool)
     return pool
@@ -221,7 +220,7 @@ def woken_at(process: "subprocess.Popen[str]") -> float:
     return float(at)
 
 
-def check_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_every(seconds: float, monkeypatch) -> None:
     for name in ("RECHECK_SECONDS", "LISTENING_RECHECK_SECONDS"):
         monkeypatch.setattr(completion_notifications, name, seconds)
 
@@ -240,7 +239,7 @@ async def until_waiting(count: int) -> None:
 PLACES = pytest.mark.parametrize("place", ["thread", "loop"])
 
 
-async def waiting(name: str, check: Callable[[], bool], *, seconds: float = 30, **more: Any) -> bool:
+async def waiting(name: str, check: Callable[[], bool], *, seconds: float = 30, **more) -> bool:
     """A wait with a check that takes no time."""
 
     async def is_settled() -> bool:
@@ -249,7 +248,7 @@ async def waiting(name: str, check: Callable[[], bool], *, seconds: float = 30, 
     return await completion_notifications.wait(name, is_settled=is_settled, seconds=seconds, **more)
 
 
-def wait(name: str, check: Callable[[], bool], *, place: str = "thread", **more: Any) -> bool:
+def wait(name: str, check: Callable[[], bool], *, place: str = "thread", **more) -> bool:
     """The same in this thread, with or without an event loop."""
     run = asyncio.run if place == "loop" else event_loop.run_blocking
     return run(waiting(name, check, **more))

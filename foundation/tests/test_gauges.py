@@ -56,8 +56,7 @@ def run(statement: str) -> float:
     return float(ask(connection, statement)[0][0])
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_slow_reading_is_left_out_and_the_gauges_behind_it_are_read():
+def test_a_slow_reading_is_left_out_and_the_gauges_behind_it_are_read(transactional_db):
     gauges.register("firstcome_slow", help="Slow.", read=lambda: run(SLOW))
     gauges.register("firstcome_quick", help="Quick.", read=lambda: run("SELECT 1"))
     gauges.register("firstcome_up", help="Up.", read=lambda: run(SLOW), otherwise=0)
@@ -71,8 +70,7 @@ def test_a_slow_reading_is_left_out_and_the_gauges_behind_it_are_read():
     assert "firstcome_quick" in exposed()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_database_that_is_slow_for_long_is_given_up():
+def test_a_database_that_is_slow_for_long_is_given_up(transactional_db):
     for number in range(9):
         gauges.register(f"firstcome_slow_{number}", help="Slow.", read=lambda: run(SLOW))
     gauges.register("firstcome_redis", help="Redis.", read=lambda: 1, source=Source.REDIS)
@@ -103,8 +101,7 @@ def test_scrapes_within_five_seconds_share_a_reading():
     assert b"firstcome_things 2.0" in gauges.cached_exposition(gauges.EVERYTHING)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_database_that_hangs_does_not_hold_the_scrape(tmp_path):
+def test_a_database_that_hangs_does_not_hold_the_scrape(transactional_db, tmp_path):
     gauges._groups.update(ALL_GAUGES)
     client = Client(REMOTE_ADDR="127.0.0.1")
     with relayed(tmp_path) as relay:

@@ -270,8 +270,7 @@ def test_releasing_a_lock_after_its_lease_expired_does_not_free_the_next_holders
         pass
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_lock_ends_with_its_lease_and_is_not_waited_for_inside_a_transaction():
+def test_the_lock_ends_with_its_lease_and_is_not_waited_for_inside_a_transaction(transactional_db):
     with locks.spinning(NAME, lease_milliseconds=5_000):
         assert 0 < redis_client.client().pttl(NAME) <= 5_000
     assert not redis_client.client().exists(NAME)

@@ -58,8 +58,7 @@ def test_a_calls_lines_have_its_id_and_its_api_key_and_account_once_these_are_kn
     assert not {"request_id", "account"} & lines("outside")[0].keys()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines):
+def test_a_batch_logs_the_ids_of_all_requests_that_share_it(transactional_db, lines):
     def decide(requests):
         log.info("deciding", size=len(requests))
         return list(requests)
@@ -81,8 +80,7 @@ def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines):
     assert sorted(named) == sorted([*names, "alone"])
 
 
-@pytest.mark.django_db
-def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines):
+def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(db, lines):
     class Work(Task):  # type: ignore[misc,type-arg]
         name = "tests.work"
 

@@ -33,7 +33,7 @@ Talk = Callable[[socket.socket], object]
 
 
 @contextmanager
-def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def serving(talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """The `host:port` of a server that calls `talk` with each connection, in a thread."""
 
     def serve() -> None:
@@ -364,7 +364,7 @@ def test_a_line_break_in_a_header_is_refused():
 
 
 @pytest.fixture
-def tls(tmp_path, monkeypatch) -> Iterator[ssl.SSLContext]:
+def tls(tmp_path, monkeypatch):
     """The server side of TLS, with a certificate that this test trusts."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]

@@ -250,8 +250,7 @@ def plain(counting):
     ("value", "engine", "asks_for_several"),
     [("0", "foundation.db.mysql.base", False), ("1", "foundation.db.mysql.pipelined.base", True)],
 )
-@pytest.mark.django_db(transaction=True)
-def test_the_setting_chooses_the_backend(value, engine, asks_for_several):
+def test_the_setting_chooses_the_backend(transactional_db, value, engine, asks_for_several):
     with another_process(ENGINE, DATABASE_PIPELINING=value) as process:
         module, flags = read_line(process).split()
     assert (module, bool(int(flags) & CLIENT.MULTI_STATEMENTS)) == (engine, asks_for_several)
@@ -270,8 +269,7 @@ def test_statements_are_sent_one_by_one_where_they_are_written_and_transactions_
 
 
 @pytest.mark.boots("pytest")
-@pytest.mark.django_db(transaction=True)
-def test_the_races_hold_with_each_statement_by_itself():
+def test_the_races_hold_with_each_statement_by_itself(transactional_db):
     """In another process, on a database of its own; this one has a backend already."""
     own = f"{connection.settings_dict['NAME']}_plain"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", *CHOSEN]

@@ -26,18 +26,18 @@ REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 
 
 @pytest.fixture
-def account_id(tally_tables, db) -> int:
+def account_id(tally_tables, db):
     tally.reset()
     return AccountFactory().id
 
 
 @pytest.fixture
-def racing_account_id(counting) -> int:
+def racing_account_id(counting):
     """An account for calls from several threads, or with a connection that breaks."""
     return AccountFactory().id
 
 
-def keyed(account_id: int, key: str = "key", *, body: str = "body", answer: Any = None) -> KeyedCall:
+def keyed(account_id: int, key: str = "key", *, body: str = "body", answer=None) -> KeyedCall:
     return KeyedCall(account_id, recorded_answers.key_hash(key), body, answer or answer_with)
 
 
@@ -65,12 +65,12 @@ def count(name: str = "one") -> int:
     return position
 
 
-def once(account_id: int, name: str = "one", *, key: str = "key") -> Any:
+def once(account_id: int, name: str = "one", *, key: str = "key"):
     """A call that counts the name."""
     return recorded_answers.run_once(keyed(account_id, key), lambda: count(name))
 
 
-def grow_old(**which: Any) -> None:
+def grow_old(**which) -> None:
     """Make recorded keys just older than the retention of a day."""
     day = timedelta(days=1, seconds=1)
     IdempotencyKey.objects.filter(**which).update(created_at=timezone.now() - day)
@@ -241,11 +241,11 @@ def test_each_key_has_one_effect_in_batches_of_several_processes(racing_account_
     assert tally.counted() == len(tally.entries()) == IdempotencyKey.objects.count() == 8
 
 
-def kind(result: Any) -> str:
+def kind(result) -> str:
     return "reused" if isinstance(result, KeyReused) else "body"
 
 
-def position(result: Any) -> bytes:
+def position(result) -> bytes:
     answer = result.answer if isinstance(result, Replay) else answer_with(result)
     assert answer is not None
     return answer.body

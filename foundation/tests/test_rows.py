@@ -1,14 +1,11 @@
 """Changes of one row."""
 
-import pytest
-
 from foundation import clock
 from foundation.db.rows import save_changes
 from foundation.models import LawStatus
 
 
-@pytest.mark.django_db
-def test_the_changed_columns_are_saved_and_no_others():
+def test_the_changed_columns_are_saved_and_no_others(db):
     row = LawStatus.objects.create(law="L1", holds=True, since=clock.now())
     LawStatus.objects.update(checked=7)
     save_changes(row, holds=False, offenders=["a"])

@@ -49,7 +49,7 @@ class Loud(str):
     def __format__(self, how: str) -> str:
         return str(self)
 
-    def __mod__(self, values: Any) -> str:
+    def __mod__(self, values) -> str:
         return str(self)
 
 
@@ -247,8 +247,7 @@ def test_text_that_is_no_unicode_is_refused(database):
         bulk_sql.insert(LINES, [SIMPLE._replace(detail="half of an emoji: \ud83c")])
 
 
-@pytest.mark.django_db
-def test_to_model_builds_the_same_object_as_the_orm():
+def test_to_model_builds_the_same_object_as_the_orm(db):
     JournalLine.objects.create(
         at=NOW, actor="system", subject="first", order_id=UUID("01a205ea-8973-7608-aaac-b7b4998b3d39")
     )

@@ -37,14 +37,14 @@ class Held:
         self.began: list[Any] = []
         self.go = threading.Event()
 
-    def work(self, name: Any) -> Callable[[], None]:
+    def work(self, name) -> Callable[[], None]:
         def run() -> None:
             self.began.append(name)
             assert self.go.wait(60), "the work was never released"
 
         return run
 
-    def start(self, pool: ThreadPool, *names: Any, **about: Any) -> None:
+    def start(self, pool: ThreadPool, *names, **about) -> None:
         for name in names:
             pool.start(self.work(name), **about)
 

@@ -31,7 +31,7 @@ class Work:
         self.attempts = 0
         self._body = body
 
-    def __call__(self) -> Any:
+    def __call__(self):
         self.attempts += 1
         try:
             return self._body(self.attempts)
@@ -90,7 +90,7 @@ def test_1213_a_deadlock_is_retried(counting):
     assert tally.entries() == {"one": 1}
 
 
-def run_impatiently(work: Work) -> Any:
+def run_impatiently(work):
     ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
     return transactions.run(work, transactions.KEYED)
 
@@ -429,8 +429,7 @@ def test_what_belongs_inside_or_outside_a_transaction_is_refused_elsewhere(count
             open_transaction.assert_outside()
 
 
-@pytest.mark.django_db
-def test_the_transaction_around_a_test_case_does_not_count():
+def test_the_transaction_around_a_test_case_does_not_count(db):
     open_transaction.assert_outside()
 
 

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.urls import reverse
 
 
-def page_of(user: User) -> str:
+def page_of(user) -> str:
     return reverse("admin:auth_user_change", args=[user.pk])
 
 
-def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
+def filled_in(response, **changed) -> dict[str, Any]:
     """The page's form as a browser would send it, with some fields changed."""
     form = response.context["adminform"].form
     initial = {name: form.initial.get(name) for name in form.fields}

@@ -34,7 +34,7 @@ def within(seconds: float) -> Iterator[None]:
 def in_background(work: Callable[[], Any]) -> "Future[Any]":
     """The future result of work in a thread of its own, which closes its connections."""
 
-    def run() -> Any:
+    def run():
         try:
             return work()
         finally:

@@ -4,6 +4,7 @@ id is the delivery's: a file confirmed twice is one delivery.
 """
 
 from functools import partial
+from typing import Any, BinaryIO
 
 from django import forms
 from django.conf import settings
@@ -29,7 +30,7 @@ from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import status_label, zoned_text
 from foundation.admin_base.forms import TermsForm
 from foundation.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column, key_column
-from foundation.admin_base.status_words import WORDS, status_word
+from foundation.admin_base.status_words import status_word, status_word_lazy
 from foundation.errors import Rejected, Unavailable
 from foundation.http.validation import LARGEST_AMOUNT
 from foundation.lazy_texts import mark
@@ -40,9 +41,11 @@ from inventory.imports.stock_files import StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 
+COUNTED = "counted"
 KINDS = [
-    (StockMovement.Kind.RECEIVED.value, _("Goods received")),
-    (StockMovement.Kind.ADJUSTED.value, _("Correction of the count, up or down")),
+    (StockMovement.Kind.RECEIVED.value, _("Products received")),
+    (StockMovement.Kind.ADJUSTED.value, _("Count was wrong: correct it up or down")),
+    (COUNTED, _("Counted: set what is on hand to this number")),
 ]
 MOST_LINES = 20_000
 """Without the header. All lines of a file are in memory at once, for every preview."""
@@ -55,10 +58,19 @@ HEADERS = [
     _("name"),
     _("price"),
     _("low stock threshold"),
-    _("received"),
+    _("quantity"),
     _("on hand"),
     _("state"),
 ]
+
+
+class ImportForm(uploads.UploadForm):
+    quantities = forms.ChoiceField(
+        label=_("The quantity is"),
+        required=False,
+        choices=[("added", _("added to the stock")), (COUNTED, _("the counted number on hand"))],
+        widget=UnfoldAdminSelectWidget,
+    )
 
 
 class MoveStockForm(ActionForm):
@@ -67,16 +79,19 @@ class MoveStockForm(ActionForm):
         label=_("Units"),
         min_value=-adjustments.LARGEST_DELTA,
         max_value=adjustments.LARGEST_DELTA,
-        help_text=_("What is added; with a minus, what is taken away."),
+        help_text=_(
+            "How many to add; to take some away, put a minus before the number. A count: how many there are."
+        ),
     )
     seen_movement = form_fields.WholeNumberField(required=False, widget=forms.HiddenInput)
+    counted_delta = form_fields.WholeNumberField(required=False, widget=forms.HiddenInput)
 
 
 def _preview_movement(product_id: int, data: FormData) -> ActionPreview:
     # Before the stock: a movement that comes between the two reads is found to be new.
     seen_movement = adjustments.last_by_staff(product_id)
     product = products.get(product_id=product_id, include_inactive=True)
-    delta = data["delta"]
+    delta = data["delta"] - (product.on_hand if data["kind"] == COUNTED else 0)
     adjustments.require_possible(product, kind=data["kind"], delta=delta)
     return ActionPreview(
         gettext("%(kind)s: %(delta)s of %(product)s?")
@@ -86,7 +101,7 @@ def _preview_movement(product_id: int, data: FormData) -> ActionPreview:
             (gettext("Reserved by open orders"), f"{product.reserved:,}"),
             (gettext("Available"), f"{product.available:,} → {product.available + delta:,}"),
         ],
-        carried={"seen_movement": seen_movement},
+        carried={"seen_movement": seen_movement, "counted_delta": delta},
     )
 
 
@@ -95,13 +110,15 @@ def _move(product_id: int, data: FormData) -> StockMovement:
     adjustments.require_last_by_staff(product_id, data["seen_movement"] or 0)
     if data["kind"] == StockMovement.Kind.RECEIVED:
         return adjustments.receive(product_id=product_id, quantity=data["delta"], reason=data["reason"])
-    return adjustments.adjust(product_id=product_id, delta=data["delta"], reason=data["reason"])
+    # Of a count, the difference that was shown: what is sold meanwhile is not put back.
+    delta = data["counted_delta"] if data["kind"] == COUNTED else data["delta"]
+    return adjustments.adjust(product_id=product_id, delta=delta or 0, reason=data["reason"])
 
 
 class ProductForm(TermsForm):
     form_id = None  # type: ignore[assignment]  # two products can't have the same sku
     sku = forms.RegexField(
-        label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
+        label=_("SKU"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
     price = form_fields.WholeNumberField(
         label=_("Price"), min_value=0, max_value=LARGEST_AMOUNT, help_text=lazy(minor_unit_help, str)()
@@ -112,7 +129,7 @@ class ProductForm(TermsForm):
         required=False,
         min_value=0,
         max_value=products.LARGEST_THRESHOLD,
-        help_text=_("The event stock.low is sent when no more than this is available; empty: never."),
+        help_text=_("You are warned when no more than this is available. Leave it empty for no warning."),
     )
 
     limit_per_account = form_fields.WholeNumberField(
@@ -120,7 +137,7 @@ class ProductForm(TermsForm):
         required=False,
         min_value=1,
         max_value=products.LARGEST_LIMIT,
-        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
+        help_text=_("How many one account may order in all. Leave it empty for no limit."),
     )
 
     class Meta:
@@ -128,7 +145,7 @@ class ProductForm(TermsForm):
         fields = ["sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account"]
 
 
-STATES = {state: (_(WORDS[state]), condition) for state, condition in products.WITH_STATE.items()}
+STATES = {state: (status_word_lazy(state), condition) for state, condition in products.WITH_STATE.items()}
 SOURCES = {
     "staff": (_("Received or adjusted"), Q(order__isnull=True)),
     "orders": (_("Sold or returned"), Q(order__isnull=False)),
@@ -146,17 +163,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     domain = products
     readonly_fields = ["on_hand", "reserved", "available", "state", "paused_at", "created_at"]
     fields = [*ProductForm.Meta.fields, *readonly_fields]
-    list_display = [
-        "name",
-        "sku",
-        "shown_state",
-        "price",
-        "on_hand",
-        "reserved",
-        "available_figure",
-        "low_stock_threshold",
-        "limit_per_account",
-    ]
+    list_display = ["name", "sku", "shown_state", "price", "on_hand", "available_figure"]
     exported = [
         "sku",
         "name",
@@ -179,30 +186,39 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     actions_detail = ["open_page", "pause", "resume", "explain", "move_stock"]
     show_facets = admin.ShowFacets.NEVER
 
-    @button(description=_("Import"), icon="upload_file", permissions=settings.STOCK_IMPORT, url_path="import")
+    @button(
+        description=_("Import products and stock"),
+        icon="upload_file",
+        permissions=settings.STOCK_IMPORT,
+        url_path="import",
+    )
     def import_stock(self, request: HttpRequest) -> Action:
+        repeat = _("The delivery was imported before; nothing was imported again.")
+
         def preview(data: FormData) -> ActionPreview:
             with uploads.opened(data, is_confirmed=False) as file:
-                return _preview(*stock_files.read_file(file.read(), most_lines=MOST_LINES))
+                return _preview(*_read(file, data))
 
         return Action(
-            title=gettext("Import stock"),
+            title=gettext("Import products and stock"),
             description=format_html(
                 gettext(
-                    "A CSV file: {columns}, and perhaps {optional}. The quantity is added to what is on "
-                    "hand. {sample}"
+                    "A CSV file with the columns {columns}, and {optional} if you like, or their Korean "
+                    "names. {sample}"
                 ),
                 sample=format_html(
-                    '<a class="fc-link" href="{}" download>{}</a>', static(SAMPLE), gettext("A sample file")
+                    '<a class="fc-link" href="{}" download>{}</a>',
+                    static(SAMPLE),
+                    gettext("Download a sample file"),
                 ),
                 columns=format_html("<code>{}</code>", ",".join(stock_files.COLUMNS)),
                 optional=format_html("<code>{}</code>", ",".join(stock_files.OPTIONAL_COLUMNS)),
             ),
             submit=gettext("Import"),
-            form_class=uploads.UploadForm,
+            form_class=ImportForm,
             preview=preview,
             perform=_import,
-            report=_done_text,
+            report=lambda done: f"{importing.summary(done)} {repeat if done.is_repeat else ''}".rstrip(),
             once="import stock",
             is_one_transaction=False,
             back=reverse("admin:inventory_product_changelist"),
@@ -215,9 +231,10 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
 
     meanings = {
         "available": _("Buyers can order it now."),
-        "sold_out": _("Nothing is left to be ordered: move stock, or import a delivery."),
-        "inactive": _("Buyers don't see it. Set it active to sell it."),
+        "sold_out": _("Nothing is left to order. Receive or correct stock, or import a delivery."),
+        "inactive": _("Buyers don't see it. To sell it, set it active."),
     }
+    open_parts = {_("Limits"): ["low_stock_threshold", "limit_per_account"]}
     parts = {_("Figures"): readonly_fields}
 
     def checks(self, row: Product) -> list[Check]:
@@ -226,11 +243,11 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         price = gettext("Price: %(price)s") % {"price": format_amount(row.price)}
         limit = gettext("No limit per account")
         if row.limit_per_account is not None:
-            limit = gettext("%(count)s at most an account") % {"count": f"{row.limit_per_account:,}"}
+            limit = gettext("Limit for each account: %(count)s") % {"count": f"{row.limit_per_account:,}"}
         return [
             Check(row.available > 0, stock % levels, "move_stock"),
             Check(row.price > 0, price, field="price"),
-            Check(row.limit_per_account is not None, limit, field="limit_per_account"),
+            Check(True, limit, field="limit_per_account"),
             row_checks.gateway(),
         ]
 
@@ -249,20 +266,24 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     def open_page(self, request: HttpRequest, product: Product) -> HttpResponse:
         return redirect("product-page", product.pk)
 
-    @button(description=_("Move stock"), icon="inventory", permissions=["inventory.add_stockmovement"])
+    @button(
+        description=_("Receive or correct stock"),
+        icon="inventory",
+        permissions=["inventory.add_stockmovement"],
+    )
     def move_stock(self, request: HttpRequest, product: Product) -> Action:
         def report(moved: StockMovement) -> str:
             values = {"on_hand": f"{moved.on_hand_after:,}", "delta": f"{moved.delta:+,}", "sku": product.sku}
-            return gettext("On hand: %(on_hand)s (%(delta)s) of %(sku)s.") % values
+            return gettext("%(sku)s: %(delta)s. On hand now: %(on_hand)s.") % values
 
         return Action(
-            title=gettext("Move stock of %(sku)s") % {"sku": product.sku},
+            title=gettext("Receive or correct the stock of %(sku)s") % {"sku": product.sku},
             description=gettext(
-                "Received goods, or a correction of the count. It is recorded as a movement. On hand: "
-                "%(on_hand)s, of which open orders reserve %(reserved)s."
+                "For products that arrived, or a count that was wrong. On hand: %(on_hand)s, of which "
+                "open orders reserve %(reserved)s."
             )
             % {"on_hand": f"{product.on_hand:,}", "reserved": f"{product.reserved:,}"},
-            submit=gettext("Move"),
+            submit=gettext("Change the stock"),
             form_class=MoveStockForm,
             preview=partial(_preview_movement, product.pk),
             perform=partial(_move, product.pk),
@@ -280,7 +301,7 @@ class StockMovementAdmin(RecordsAdmin):
     list_filter = [choice_filter(_("source"), "source", SOURCES), "at"]
     linked_lookups = ["product__id__exact"]
     search_fields = ["product__sku"]
-    search_help_text = _("The whole sku of a product")
+    search_help_text = _("A product's whole SKU")
 
     order_key = key_column("order_id", _("order"))
 
@@ -311,11 +332,17 @@ def _import(data: FormData) -> importing.Imported:
         )
     try:
         with uploads.opened(data, is_confirmed=True) as file:
-            rows, _warnings = stock_files.read_file(file.read(), most_lines=MOST_LINES)
+            rows, _warnings = _read(file, data)
             return importing.receive(rows, delivery_id=data["form_id"], reason=data["reason"])
     except Unavailable as error:
-        again = gettext("Confirm again to continue.")
+        again = gettext("Press the button again to go on.")
         raise Unavailable(f"{error.detail} {again}") from error
+
+
+def _read(file: BinaryIO, data: FormData) -> tuple[list[StockRow], list[str]]:
+    rows, warnings = stock_files.read_file(file.read(), most_lines=MOST_LINES)
+    counted = {"is_counted": data["quantities"] == COUNTED}
+    return [row.model_copy(update=counted) for row in rows], warnings
 
 
 def _preview(rows: list[StockRow], warnings: list[str]) -> ActionPreview:
@@ -323,23 +350,26 @@ def _preview(rows: list[StockRow], warnings: list[str]) -> ActionPreview:
     imported = importing.preview(rows)
     if same := importing.find_same(rows):
         text = gettext(
-            "The same rows were imported before, at %(at)s (%(reason)s): they would be received again."
+            "The same rows were imported at %(at)s (%(reason)s). Import them only if they arrived again."
         )
         at = zoned_text(same.started_at)
         warnings = [*warnings, text % {"at": at, "reason": same.reason}]
     sentence = gettext(
-        "%(rows)s rows: %(created)s products are new, %(changed)s change, %(units)s units are received. "
-        "They are added to what is on hand."
+        "Import %(rows)s rows? New products: %(created)s. Changed products: %(changed)s. Units added "
+        "to the stock: %(units)s."
     ) % {
-        "rows": len(imported.receipts),
-        "created": imported.created,
-        "changed": imported.changed,
-        "units": imported.received,
+        "rows": f"{len(imported.receipts):,}",
+        "created": f"{imported.created:,}",
+        "changed": f"{imported.changed:,}",
+        "units": f"{imported.received:,}",
     }
+    if rows[0].is_counted:
+        counted = gettext("The stock is set to the counted numbers.")
+        sentence = f"{sentence} {counted}"
     shown = imported.receipts[:ROWS_SHOWN]
     if more := len(imported.receipts) - len(shown):
-        hidden = gettext("The first %(shown)s are shown; %(more)s more are not, and are imported with them.")
-        sentence = f"{sentence} {hidden % {'shown': len(shown), 'more': more}}"
+        hidden = gettext("The first %(shown)s rows are shown. Another %(more)s are imported with them.")
+        sentence = f"{sentence} {hidden % {'shown': len(shown), 'more': f'{more:,}'}}"
     return ActionPreview(
         sentence,
         warning=" ".join(warnings),
@@ -347,15 +377,14 @@ def _preview(rows: list[StockRow], warnings: list[str]) -> ActionPreview:
     )
 
 
-def _done_text(done: importing.Imported) -> str:
-    repeat = gettext("The delivery was imported before; nothing was imported again.")
-    return f"{importing.summary(done)} {repeat if done.is_repeat else ''}".rstrip()
-
-
 def _cells(receipt: importing.Receipt) -> list[str]:
     row = receipt.row
-    shown = row.terms | {name: f"{before} -> {after}" for name, (before, after) in receipt.changes.items()}
-    terms = [shown.get(name) for name in ("name", "price", "low_stock_threshold")]
-    fields = ["" if value is None else str(value) for value in terms]
+    given = {name: (value, value) for name, value in row.terms.items()} | receipt.changes
+    terms = [_change(*given.get(name, ("", ""))) for name in ("name", "price", "low_stock_threshold")]
     kind = gettext("new") if receipt.is_new else ""
-    return [str(row.line), row.sku, *fields, str(row.quantity), str(receipt.on_hand_after), kind]
+    return [str(row.line), row.sku, *terms, f"{row.quantity:,}", _change(*receipt.on_hand), kind]
+
+
+def _change(before: Any, after: Any) -> str:
+    texts = [f"{one:,}" if isinstance(one, int) else str(one or "-") for one in (before, after)]
+    return " → ".join(dict.fromkeys(texts))

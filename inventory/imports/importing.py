@@ -21,7 +21,7 @@ from foundation import clock, journal
 from foundation.db import transactions
 from foundation.errors import Rejected
 from inventory import products, stock_levels
-from inventory.availability import Change
+from inventory.availability import Change, insufficient_stock
 from inventory.imports.stock_files import StockRow, invalid
 from inventory.models import Delivery, Product, StockMovement
 
@@ -35,12 +35,12 @@ KEPT = "<Keep.KEEP: 'as it is'>"
 
 
 class Receipt(NamedTuple):
-    """What importing one row would do. `changes` has the values of each field before and after."""
+    """What importing one row would do. `changes` has each field before and after, and `on_hand` the stock."""
 
     row: StockRow
     is_new: bool
     changes: dict[str, tuple[Any, Any]]
-    on_hand_after: int
+    on_hand: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +57,19 @@ class Imported:
 
 
 def preview(rows: Rows) -> Imported:
-    """What importing these rows would change now, read without locks. Raises `Invalid` as `receive` does."""
+    """What importing these rows would change now, read without locks. Raises what `receive` does."""
     known = transactions.read(lambda: _existing_products(rows))
     _refuse_rows(rows, known)
     receipts = []
     for row in rows:
         product = known.get(row.sku) or Product(sku=row.sku, **row.terms)
         changes = products.set_terms(product, row.terms)
-        receipts.append(Receipt(row, row.sku not in known, changes, product.on_hand + row.quantity))
+        on_hand = (product.on_hand, product.on_hand + _delta(product, row))
+        receipts.append(Receipt(row, row.sku not in known, changes, on_hand))
     return Imported(
         created=sum(receipt.is_new for receipt in receipts),
         changed=sum(bool(receipt.changes) for receipt in receipts),
-        received=sum(row.quantity for row in rows),
+        received=sum(row.quantity for row in rows if not row.is_counted),
         receipts=receipts,
     )
 
@@ -76,18 +77,21 @@ def preview(rows: Rows) -> Imported:
 def summary(imported: Imported) -> str:
     """What was imported, or would be."""
     counts = {"created": imported.created, "changed": imported.changed, "units": imported.received}
-    return gettext("%(created)s products created, %(changed)s changed, %(units)s units received.") % counts
+    text = gettext("Products created: %(created)s, changed: %(changed)s. Units received: %(units)s.")
+    return text % {name: f"{count:,}" for name, count in counts.items()}
 
 
 def receive(
     rows: Rows, *, delivery_id: UUID, reason: str, on_progress: Callable[[int], None] = lambda done: None
 ) -> Imported:
-    """Import the rows, each of another sku, and add their quantities to what is on hand, once per delivery.
+    """Import the rows, each of another sku, and receive their quantities, or correct what is on hand to those
+    that are counted, once per delivery.
 
     Durable chunk by chunk: run again with the same id and rows it continues. `on_progress` gets the number of
     rows done. Raises `Invalid` with `errors`, before anything is written, for rows of unknown products
     without a name or price; likewise `ApprovalRequired` for the first price that is cut too far; `Rejected`
-    `delivery_id_reused` when the id was used with other rows.
+    `delivery_id_reused` when the id was used with other rows, and `insufficient_stock` for a counted quantity
+    below what open orders reserve.
     """
     if not rows:
         return Imported()
@@ -136,6 +140,16 @@ def _refuse_rows(rows: Rows, known: Mapping[str, Product]) -> None:
             products.require_approval(known[row.sku], row.terms)
 
 
+def _delta(product: Product, row: StockRow) -> int:
+    """By how much the row changes what is on hand. Raises `Rejected` `insufficient_stock`."""
+    if not row.is_counted:
+        return row.quantity
+    if row.quantity < product.reserved:
+        short = {"product": product.pk, "requested": product.reserved, "available": row.quantity}
+        raise insufficient_stock([short])
+    return row.quantity - product.on_hand
+
+
 def _begin(delivery_id: UUID, rows: Rows, reason: str) -> Delivery:
     """The delivery's row, created unless it exists."""
     fingerprint = _fingerprint(rows)
@@ -157,7 +171,8 @@ def _fingerprint(rows: Rows) -> str:
     for row in rows:
         terms = {name: repr(value) for name, value in row.terms.items()}
         threshold = terms.get("low_stock_threshold", KEPT)
-        texts.append(f"({row.sku!r}, {terms.get('name')}, {terms.get('price')}, {row.quantity}, {threshold})")
+        quantity = f"counted {row.quantity}" if row.is_counted else row.quantity
+        texts.append(f"({row.sku!r}, {terms.get('name')}, {terms.get('price')}, {quantity}, {threshold})")
     return hashlib.sha256(f"[{', '.join(texts)}]".encode()).hexdigest()
 
 
@@ -185,7 +200,7 @@ def _receive_chunk(delivery_id: UUID, rows: Rows) -> Delivery:
     changed = _change_products({id: by_sku[sku] for id, sku in ids}, delivery, known=known)
     delivery.created += len(chunk) - len(known)
     delivery.changed += changed
-    delivery.received += sum(row.quantity for row in chunk)
+    delivery.received += sum(row.quantity for row in chunk if not row.is_counted)
     delivery.rows_done += len(chunk)
     delivery.finished_at = clock.now() if delivery.rows_done == len(rows) else None
     delivery.save()
@@ -193,7 +208,7 @@ def _receive_chunk(delivery_id: UUID, rows: Rows) -> Delivery:
 
 
 def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known: Container[str]) -> int:
-    """Lock the products, apply the rows to them and add the quantities. Returns how many products changed."""
+    """Lock the products, apply the rows to them and move the stock. Returns how many products changed."""
     locked = stock_levels.lock_products(rows)
     applied = {id: products.set_terms(product, rows[id].terms) for id, product in locked.items()}
     changes = {id: differences for id, differences in applied.items() if differences}
@@ -205,21 +220,22 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
     stock_levels.publish_on_commit(changed)
     journal.note_all(products.created_line(one) for one in locked.values() if one.sku not in known)
     journal.note_all(products.changed_line(id, differences) for id, differences in changes.items())
-    arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
-    stock_levels.change(locked, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
+    deltas = {id: delta for id, row in rows.items() if (delta := _delta(locked[id], row))}
+    stock_levels.change(locked, {id: Change(on_hand=delta) for id, delta in deltas.items()})
     now = clock.now()
     stock_levels.write_movements(
         [
             StockMovement(
                 product_id=id,
-                kind=StockMovement.Kind.RECEIVED,
-                delta=quantity,
+                kind="adjusted" if rows[id].is_counted else "received",
+                delta=delta,
                 on_hand_after=locked[id].on_hand,
                 reason=delivery.reason,
                 at=now,
-                delivery_id=delivery.pk,
+                # A delivery has the units that came with it.
+                delivery_id=None if rows[id].is_counted else delivery.pk,
             )
-            for id, quantity in arrived.items()
+            for id, delta in deltas.items()
         ]
     )
     return len(changes)

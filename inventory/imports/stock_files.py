@@ -21,16 +21,17 @@ from foundation.http.pages import csv_format
 from foundation.http.validation import Amount, NonBlankText
 from foundation.lazy_texts import mark
 from foundation.normalization import normalized
+from foundation.values import Values
 from inventory.schemas import Sku, Threshold
 
 LineError = dict[str, Any]
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
 ALIASES = {
-    **dict.fromkeys(("상품코드", "품번", "품목코드"), "sku"),
-    **dict.fromkeys(("상품명", "품명", "이름"), "name"),
+    **dict.fromkeys(("상품코드", "상품번호", "제품코드", "품번", "품목코드"), "sku"),
+    **dict.fromkeys(("상품명", "제품명", "품명", "이름"), "name"),
     **dict.fromkeys(("가격", "판매가", "판매가격", "단가"), "price"),
-    **dict.fromkeys(("수량", "입고수량"), "quantity"),
+    **dict.fromkeys(("수량", "입고수량", "재고", "재고수량", "현재고"), "quantity"),
     **dict.fromkeys(("재고부족기준", "부족기준"), "low_stock_threshold"),
 }
 """Of columns, without spaces."""
@@ -83,6 +84,7 @@ WholeThreshold = Annotated[
 class StockRow(BaseModel):
     """A received quantity of a product, and its terms: those that are not given stay as they are, and a new
     product needs a name and a price. `line` is the row's in its file, or 0. A threshold of None means never.
+    A quantity that `is_counted` is what is on hand; others are added to that.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -93,11 +95,12 @@ class StockRow(BaseModel):
     price: Annotated[Amount, BeforeValidator(_whole_number)] = 0
     quantity: Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole_number)]
     low_stock_threshold: WholeThreshold = None
+    is_counted: bool = False
 
     @property
-    def terms(self) -> dict[str, Any]:
+    def terms(self) -> Values:
         """The terms that are given, named as the product's columns."""
-        return self.model_dump(exclude={"line", "sku", "quantity"}, exclude_unset=True)
+        return self.model_dump(exclude={"line", "sku", "quantity", "is_counted"}, exclude_unset=True)
 
 
 def invalid(errors: list[LineError]) -> Invalid:
@@ -152,7 +155,7 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
     odd = [(row.sku, row.line) for row in rows if DATE.fullmatch(row.sku)]
     odd += [(one, row.line) for row in rows for one in (row.sku, row.name) if SPREADSHEET_WORD.fullmatch(one)]
     if odd:
-        text = gettext("These look like what a spreadsheet has made of something else: %(cells)s.")
+        text = gettext("A spreadsheet seems to have changed these cells: %(cells)s. Check them.")
         warnings.append(text % {"cells": _listed(odd)})
     return rows, warnings
 
@@ -188,7 +191,7 @@ def read(
         others = [titles[at].strip() or f"#{at + 1}" for at, name in enumerate(header) if not name]
         if others and warnings is not None:
             warnings.append(
-                gettext("Columns that were not read: %(names)s.")
+                gettext("These columns were ignored: %(names)s.")
                 % {"names": ", ".join(others[:SHORTENED_SHOWN])}
             )
         for cells in reader:

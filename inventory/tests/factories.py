@@ -1,7 +1,6 @@
 """Rows for tests: products whose stock was received by a movement, as in production."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import factory
 from django.utils import timezone
@@ -22,7 +21,7 @@ class ProductFactory(factory.django.DjangoModelFactory[Product]):
     on_hand = 0
 
     @factory.post_generation
-    def movement(product: Product, create: bool, extracted: None, **_: Any) -> None:  # noqa: N805
+    def movement(product, create: bool, extracted: None, **_) -> None:  # noqa: N805
         if create and product.on_hand:
             StockMovementFactory(product=product, delta=product.on_hand, on_hand_after=product.on_hand)
 
@@ -38,15 +37,15 @@ class StockMovementFactory(factory.django.DjangoModelFactory[StockMovement]):
     at = factory.LazyFunction(timezone.now)
 
 
-def pause(product: Product) -> Product:
+def pause(product) -> Product:
     return products.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
 
 
-def resume(product: Product) -> Product:
+def resume(product) -> Product:
     return products.set_paused(product_id=product.pk, is_paused=False, reason="The price is right.")
 
 
-def levels_of(product: Product) -> tuple[int, int]:
+def levels_of(product) -> tuple[int, int]:
     """On hand and reserved as they are now."""
     product.refresh_from_db()
     return product.on_hand, product.reserved

@@ -34,10 +34,12 @@ HEADER = "sku,name,price,quantity\n"
 WHY = "The van of Tuesday."
 
 
-def upload(client: Client, text: str | bytes, *, reason: str = WHY, **headers: str) -> Any:
+def upload(
+    client: Client, text: str | bytes, *, reason: str = WHY, quantities: str = "added", **headers: str
+) -> Any:
     data = text.encode() if isinstance(text, str) else text
     form = {"file": SimpleUploadedFile("delivery.csv", data), "form_id": str(uuid7()), "reason": reason}
-    return client.post(IMPORT, form, headers=headers)
+    return client.post(IMPORT, form | {"quantities": quantities}, headers=headers)
 
 
 def confirm(client: Client, preview: Any, **changed: str) -> Any:
@@ -72,15 +74,15 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
     before = list(Product.objects.values())
     preview = upload(operator, f'{HEADER}TEA,"Green tea, 녹차",4500,10\nCUP,Cup,900,2\nPOT,Pot,7,0\n')
     assert rows_of(preview) == [
-        ["TEA", "Green tea, 녹차", "4500", "", "10", "10", "new"],
-        ["CUP", "Old cup -> Cup", "1 -> 900", "", "2", "7", ""],
-        ["POT", "Pot", "7", "", "0", "0", ""],
+        ["TEA", "Green tea, 녹차", "4,500", "-", "10", "0 → 10", "new"],
+        ["CUP", "Old cup → Cup", "1 → 900", "-", "2", "5 → 7", ""],
+        ["POT", "Pot", "7", "-", "0", "0", ""],
     ]
-    assert "Old cup -&gt; Cup" in text_of(preview)
+    assert "Old cup → Cup" in text_of(preview)
     assert list(Product.objects.values()) == before
     assert not JournalLine.objects.exists()
 
-    assert "1 products created, 1 changed, 12 units received." in text_of(confirm(operator, preview))
+    assert "Products created: 1, changed: 1. Units received: 12." in text_of(confirm(operator, preview))
     found = Product.objects.order_by("sku").values_list("sku", "name", "price", "on_hand")
     assert list(found) == [("CUP", "Cup", 900, 7), ("POT", "Pot", 7, 0), ("TEA", "Green tea, 녹차", 4500, 10)]
     movement = StockMovement.objects.latest("id")
@@ -89,6 +91,30 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
     assert {(line.actor, line.actor_name) for line in lines} == {("staff", "ada")}
     assert len(lines) == 2
     assert all(one.holds for one in audit.audit())
+
+
+def test_counted_quantities_are_what_is_on_hand_afterwards_however_often_they_are_imported(operator):
+    """1,200 on the shelf were added to the 1,000 that the shop knew of."""
+    cup = ProductFactory(sku="CUP", name="Cup", price=900, on_hand=1_000, reserved=10)
+    file = '상품코드,상품명,가격,수량\nCUP,Cup,900,"1,200"\nTEA,녹차,4500,7\n'
+
+    for stock in (["1,000 → 1,200", "0 → 7"], ["1,200", "7"]):
+        preview = upload(operator, file, quantities="counted")
+        assert [row[5] for row in rows_of(preview)] == stock
+        confirm(operator, preview)
+
+    cup.refresh_from_db()
+    assert (levels_of(cup), Product.objects.get(sku="TEA").on_hand) == ((1_200, 10), 7)
+    movements = cup.movements.order_by("id").values_list("kind", "delta", "on_hand_after")
+    assert list(movements)[1:] == [("adjusted", 200, 1_200)]
+    assert all(one.holds for one in audit.audit())
+
+
+def test_a_count_below_what_open_orders_reserve_is_refused(operator):
+    cup = ProductFactory(sku="CUP", name="Cup", price=900, on_hand=20, reserved=10)
+    refused = upload(operator, f"{HEADER}CUP,Cup,900,9\n", quantities="counted")
+    assert not has_question(refused) and "Not enough in stock" in text_of(refused)
+    assert levels_of(cup) == (20, 10)
 
 
 def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
@@ -109,11 +135,16 @@ def test_a_long_file_shows_its_first_rows_and_totals_and_is_imported_whole(opera
     lines = "".join(f"S{number},P,1,{0 if number == 4_998 else 2}\n" for number in range(5_000))
     preview = upload(operator, HEADER + lines)
     assert [row[0] for row in rows_of(preview)] == [f"S{number}" for number in range(200)]
-    assert "5000 rows: 4998 products are new, 1 change, 9998 units are received." in text_of(preview)
-    assert "The first 200 are shown; 4800 more are not, and are imported with them." in text_of(preview)
+    assert (
+        "Import 5,000 rows? New products: 4,998. Changed products: 1. Units added to the stock: 9,998."
+        in text_of(preview)
+    )
+    assert "The first 200 rows are shown. Another 4,800 are imported with them." in text_of(preview)
     assert len(preview.content) < 2 * 2**20
 
-    assert "4998 products created, 1 changed, 9998 units received." in text_of(confirm(operator, preview))
+    assert "Products created: 4,998, changed: 1. Units received: 9,998." in text_of(
+        confirm(operator, preview)
+    )
     assert Product.objects.count() == 5_000
 
 
@@ -141,11 +172,11 @@ def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_
     with monkeypatch.context() as interrupted:
         interrupted.setattr(importing, "_receive_next_chunk", once_and_then_away)
         away = confirm(operator, preview)
-    assert "Confirm again to continue" in text_of(away)
+    assert "Press the button again to go on." in text_of(away)
     # The form that came back with the refusal.
     form = away.context["form"]
     sent = {name: form[name].value() or "" for name in form.fields if name != "file"}
-    assert "6 units received" in text_of(confirm(operator, operator.post(IMPORT, sent)))
+    assert "Units received: 6" in text_of(confirm(operator, operator.post(IMPORT, sent)))
     assert set(Product.objects.values_list("on_hand", flat=True)) == {3}
 
 
@@ -301,6 +332,20 @@ def test_stock_is_moved_by_a_movement_of_the_kind_that_was_chosen(operator):
     assert list(moved)[1:] == [("received", 10, 15, "delivery 7"), ("adjusted", -2, 13, "broken")]
     line = JournalLine.objects.filter(subject=f"product {product.pk}").latest("id")
     assert (line.actor, line.detail) == ("staff", "broken")
+
+
+def test_what_was_counted_becomes_what_is_on_hand_less_what_is_sold_meanwhile(operator):
+    product = ProductFactory(on_hand=15)
+    address = f"{page_of(product)}/move_stock/"
+    preview = shown(operator, address, kind="counted", delta=13, reason="13 on the shelf")
+    assert dict(preview.context["preview"].facts)["On hand"] == "15 → 13"
+    StockMovementFactory(product=product, kind="sold", delta=-5, on_hand_after=10)
+    Product.objects.update(on_hand=10)
+
+    operator.post(address, dict(preview.context["hidden"]) | {"confirmed": "yes"})
+
+    assert levels_of(product) == (8, 0)
+    assert StockMovement.objects.latest("id").kind == "adjusted"
 
 
 def test_an_impossible_move_shows_an_error_and_changes_nothing(operator):

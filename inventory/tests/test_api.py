@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from accounts.tests.clients import Api, client_of, new_customer, problem_of
+from accounts.tests.clients import client_of, new_customer, problem_of
 from foundation.models import IdempotencyKey, JournalLine
 from foundation.tests import servers
 from foundation.tests.case_tables import in_one_test
@@ -20,17 +20,17 @@ MISSING = "/products/999999"
 
 
 @pytest.fixture
-def anon() -> Api:
+def anon():
     return client_of()
 
 
 @pytest.fixture
-def user() -> Api:
+def user():
     return new_customer()
 
 
 @pytest.fixture
-def staff() -> Api:
+def staff():
     names = ["add_product", "change_product", "view_product", "add_stockmovement", "view_stockmovement"]
     permissions = [f"inventory.{name}" for name in names]
     return client_of(staff_member(*permissions))
@@ -94,8 +94,7 @@ def test_a_search_has_five_words_at_most(anon, staff):
         assert refused.json()["errors"][0]["code"] == "too_many_words"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_server_ends_a_search_that_takes_longer_than_a_second(anon, staff, monkeypatch):
+def test_the_server_ends_a_search_that_takes_longer_than_a_second(transactional_db, anon, staff, monkeypatch):
     """One of 49 words took the database 2.2 s."""
     ProductFactory(name="Pot")
     find = products.find

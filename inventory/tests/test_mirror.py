@@ -31,12 +31,12 @@ def reservation(request: str, quantities: Mapping[Product, int]) -> mirror.GateR
     return mirror.GateReservation(request, {product.id: count for product, count in quantities.items()})
 
 
-def shown(product: Product) -> tuple[int, int, int]:
+def shown(product) -> tuple[int, int, int]:
     entry: Any = redis_client.client().hmget(mirror.key(product.id), "available", "version", "taken")
     return tuple(int(value or 0) for value in entry)  # type: ignore[return-value]
 
 
-def reserve(product: Product, quantity: int) -> None:
+def reserve(product, quantity: int) -> None:
     transactions.run(lambda: factories.reserve(Line(product.id, quantity)), transactions.KEYED)
 
 

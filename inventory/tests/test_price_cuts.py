@@ -1,7 +1,6 @@
 """A price cut beyond `PRICE_CUT_PERCENT` within a day takes two operators, by any call, page or file."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.django_db
 IMPORT = "/admin/inventory/product/import/"
 WAITS = (
     "a price cut of more than 35 % within a day takes two operators, and is asked for in the admin. "
-    "Nothing is changed yet: another operator has to approve it."
+    "Nothing is changed yet: another member of staff has to approve it."
 )
 
 
@@ -35,24 +34,24 @@ def bound(settings):
 
 
 @pytest.fixture
-def clerk() -> User:
+def clerk():
     rights = ["inventory.change_product", "inventory.view_product", "inventory.add_product"]
     rights.append("inventory.add_stockmovement")
     return staff_member(*rights, username="clerk")
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(sku="lamp", price=20_000)
 
 
-def set_price(by: User, product: Product, price: int, **terms: Any) -> int:
+def set_price(by: User, product, price: int, **terms) -> int:
     answer = client_of(by).patch(f"/products/{product.pk}", {"price": price, **terms})
     assert answer.json().get("code", "") == ("approval_required" if answer.status_code == 403 else "")
     return int(answer.status_code)
 
 
-def price_of(product: Product) -> int:
+def price_of(product) -> int:
     return reloaded(product).price
 
 
@@ -161,7 +160,7 @@ def test_a_price_that_is_raised_between_two_parts_of_a_file_is_refused_with_its_
     assert (price_of(product), Delivery.objects.get().rows_done) == (60_000, 1)
 
 
-def acting(account: User) -> Any:
+def acting(account: User):
     return journal.acting(
         journal.ActorContext(journal.Actor.STAFF, account.pk, account.username, "a request")
     )

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def skus(**query: object) -> list[str]:
+def skus(**query) -> list[str]:
     found = products.find(**{"include_inactive": False} | query)  # type: ignore[arg-type]
     return list(found.order_by("id").values_list("sku", flat=True))
 
@@ -87,8 +87,7 @@ def test_availability_and_the_five_states_are_the_same_in_python_and_in_the_data
     assert found == [state]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_one_of_20_concurrent_creations_of_the_same_sku_succeeds():
+def test_one_of_20_concurrent_creations_of_the_same_sku_succeeds(transactional_db):
     def create():
         return products.create(sku="TEA-1", name="Tea", price=1)
 
@@ -98,16 +97,16 @@ def test_one_of_20_concurrent_creations_of_the_same_sku_succeeds():
     assert Product.objects.count() == 1
 
 
-def by_a_call(staff: User, product: Product) -> None:
+def by_a_call(staff: User, product) -> None:
     client_of(staff).patch(f"/products/{product.pk}", {"price": 45, "name": product.name})
 
 
-def by_the_operators_page(staff: User, product: Product) -> None:
+def by_the_operators_page(staff: User, product) -> None:
     client, page = signed_in(staff), f"/admin/inventory/product/{product.pk}/change/"
     client.post(page, fields_of(client.get(page).text, price="45", reason="A sale."))
 
 
-def by_an_upload(staff: User, product: Product) -> None:
+def by_an_upload(staff: User, product) -> None:
     """Noted once it is confirmed; a new product as well."""
     client, page = signed_in(staff), "/admin/inventory/product/import/"
     file = SimpleUploadedFile("prices.csv", b"sku,name,price,quantity\nTEA,Tea,45,1\nCUP,Cup,900,0\n")
@@ -122,7 +121,7 @@ def by_an_upload(staff: User, product: Product) -> None:
     assert cup.after == terms | {"low_stock_threshold": None, "limit_per_account": None}
 
 
-def by_the_command(staff: User, product: Product) -> None:
+def by_the_command(staff: User, product) -> None:
     call_command("seed_stock", "--sku", "TEA", "--quantity", "0", "--price", "45")
 
 

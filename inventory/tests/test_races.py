@@ -207,7 +207,7 @@ def test_a_refused_reservation_keeps_no_lock():
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(sku="TEA", price=7, on_hand=5)
 
 

@@ -1,7 +1,6 @@
 """Popular products: who is among them and where, from Redis and without it, and what is asked wrongly."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -13,7 +12,7 @@ from foundation.operations.audits import laws
 from foundation.tests.factories import set_columns
 from foundation.tests.racing import wait_until
 from inventory import ranking, rows
-from inventory.models import Product, ProductDay
+from inventory.models import ProductDay
 from inventory.product_counts import DayChange
 from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/products/ranking"
 
 
-def sold(product: Product, *units: int, refunded: int = 0) -> None:
+def sold(product, *units: int, refunded: int = 0) -> None:
     """So many units were sold on the last day, on the one before it, and so on."""
     last = clock.today()
     with transaction.atomic():
@@ -34,7 +33,7 @@ def sold(product: Product, *units: int, refunded: int = 0) -> None:
         )
 
 
-def ranked(**query: object) -> list[tuple[int, int, int]]:
+def ranked(**query) -> list[tuple[int, int, int]]:
     """Rank, product and units."""
     answer = Client().get(ADDRESS, query)
     assert answer.status_code == 200, answer.content
@@ -42,7 +41,7 @@ def ranked(**query: object) -> list[tuple[int, int, int]]:
 
 
 @pytest.fixture(params=["with Redis", "without Redis"])
-def _both_ways(request: pytest.FixtureRequest, settings: Any):
+def _both_ways(request, settings):
     if request.param == "without Redis":
         location = f"redis://{ports.HOST}:{ports.free()}/0"
         settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": location}}
@@ -182,7 +181,7 @@ def test_a_payment_is_in_the_ranking_within_five_seconds(redis_server):
     wait_until(lambda: ranked() == [(1, product.pk, 1)] and rank_of(product) == 1, seconds=5)
 
 
-def rank_of(product: Product) -> Any:
+def rank_of(product):
     return Client().get(f"/api/v1/products/{product.pk}").json()["rank"]
 
 
@@ -202,8 +201,7 @@ def broken() -> list[str]:
     return [one for one in report.offenders if one.startswith("ranking")]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_ranking_is_read_by_the_tables_key():
+def test_the_ranking_is_read_by_the_tables_key(transactional_db):
     product, today = ProductFactory(), clock.today()
     rows = [
         ProductDay(day=today - timedelta(days=number), product=product, units_sold=1)

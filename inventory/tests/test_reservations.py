@@ -75,8 +75,7 @@ def sold() -> list[tuple[int, int, int, UUID]]:
     return list(rows.values_list("product_id", "delta", "on_hand_after", "order_id"))
 
 
-@pytest.mark.django_db(transaction=True)
-def test_nothing_changes_outside_of_a_transaction():
+def test_nothing_changes_outside_of_a_transaction(transactional_db):
     product = ProductFactory(on_hand=3)
     with transaction.atomic():
         stock = stock_rows.lock_stock([product.id])
@@ -99,7 +98,7 @@ def product_of(on_hand: int, threshold: int | None) -> Product:
     return ProductFactory(on_hand=on_hand, low_stock_threshold=threshold)
 
 
-def hold(product: Product, quantity: int) -> None:
+def hold(product, quantity: int) -> None:
     line = Line(product.id, quantity)
     transactions.run_or_savepoint(lambda: factories.reserve(line), transactions.KEYED)
 
@@ -120,7 +119,7 @@ def test_the_event_says_which_product_and_how_much_is_left():
     assert (line.actor, line.order_id, line.is_internal) == ("system", None, False)
 
 
-def act(product: Product, what: str, number: int | None) -> None:
+def act(product, what: str, number: int | None) -> None:
     match what, number:
         case "hold", int():
             hold(product, number)

@@ -1,6 +1,5 @@
 from collections.abc import Sequence
 from io import StringIO
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -37,7 +36,7 @@ def seed(*arguments: str) -> str:
     return out.getvalue()
 
 
-def deliver(rows: Sequence[StockRow], **options: Any) -> Imported:
+def deliver(rows: Sequence[StockRow], **options) -> Imported:
     return importing.receive(rows, **{"delivery_id": uuid4(), "reason": "delivery"} | options)
 
 
@@ -56,7 +55,7 @@ def products() -> list[tuple[str, str, int, int]]:
 
 def test_a_delivery_that_is_run_again_by_its_id_is_received_once(csv_file):
     file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
-    said = "1 products created, 0 changed, 3 units received.\n"
+    said = "Products created: 1, changed: 0. Units received: 3.\n"
     assert seed(file, "--delivery", delivery) == said
     repeated = f"It was imported before, nothing was received again: {said}"
     assert seed(file, "--delivery", delivery) == repeated
@@ -64,8 +63,7 @@ def test_a_delivery_that_is_run_again_by_its_id_is_received_once(csv_file):
     assert StockMovement.objects.get().reason == "seed_stock stock.csv"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_interrupted_delivery_names_the_command_that_continues_it(csv_file):
+def test_an_interrupted_delivery_names_the_command_that_continues_it(transactional_db, csv_file):
     file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
     with database_away(), pytest.raises(CommandError, match=f"continue with --delivery {delivery}"):
         seed(file, "--delivery", delivery)
@@ -80,7 +78,7 @@ def test_a_dry_run_shows_what_each_line_would_do_and_writes_nothing(csv_file):
         "line 2: TEA: new, 3 received, 3 on hand afterwards",
         "line 3: CUP: name 'Old cup' -> 'Cup', price 1 -> 900, 2 received, 7 on hand afterwards",
         "line 4: POT: stays as it is",
-        "Dry run, nothing was written: 1 products created, 1 changed, 5 units received.",
+        "Dry run, nothing was written: Products created: 1, changed: 1. Units received: 5.",
     ]
     assert list(Product.objects.values()) == before
     assert StockMovement.objects.count() == 1
@@ -128,8 +126,7 @@ def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_que
     assert set(Product.objects.values_list("version", flat=True)) == {3}
 
 
-@pytest.mark.django_db(transaction=True)
-def test_imports_of_the_same_products_in_opposite_order_all_arrive():
+def test_imports_of_the_same_products_in_opposite_order_all_arrive(transactional_db):
     rows = [StockRow(line=n, sku=f"S{n}", name="Product", price=n, quantity=1) for n in range(40)]
     deliver(rows)
     forth, back = rows, list(reversed(rows))
@@ -141,7 +138,7 @@ def test_imports_of_the_same_products_in_opposite_order_all_arrive():
 
 def test_a_file_in_cp949_is_read_and_what_looks_wrong_in_it_is_said(csv_file):
     data = "sku,name,price,quantity\n8.80123E+12,머그,12000,10\nE+1,Cup,1,1\n".encode("cp949")
-    assert "2 products created" in seed(csv_file(data))
+    assert "Products created: 2," in seed(csv_file(data))
     assert products() == [("8.80123E+12", "머그", 12000, 10), ("E+1", "Cup", 1, 1)]
     said = StringIO()
     call_command("seed_stock", csv_file(data), "--dry-run", stdout=StringIO(), stderr=said)

@@ -69,7 +69,7 @@ def test_columns_of_other_names_are_left_out_and_named():
     text = "No.,sku,name,비고,price,quantity,Low stock threshold\n1,LAMP,Lamp,창고 2,900,4,3\n"
     rows, said = read(text)
     assert rows == [("LAMP", "Lamp", 900, 4)]
-    assert "Columns that were not read: No., 비고." in said
+    assert "These columns were ignored: No., 비고." in said
     [row], _ = stock_files.read_file(text.encode())
     assert row.low_stock_threshold == 3
 
@@ -77,7 +77,7 @@ def test_columns_of_other_names_are_left_out_and_named():
 def test_a_column_without_a_title_is_named_by_its_place():
     rows, said = read(",sku,name,price,quantity\n0,LAMP,Lamp,900,4\n")
     assert rows == [("LAMP", "Lamp", 900, 4)]
-    assert "Columns that were not read: #1." in said
+    assert "These columns were ignored: #1." in said
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_what_a_spreadsheet_has_made_of_something_else_is_named(sku, name):
     rows, said = read(f"{HEADER}{sku},{name},1,1\nPOT-12,May,1,1\n")
     assert len(rows) == 2
     odd = sku if sku != "CUP" else name
-    assert said == f"These look like what a spreadsheet has made of something else: {odd} (line 2)."
+    assert said == f"A spreadsheet seems to have changed these cells: {odd} (line 2). Check them."
 
 
 def test_a_few_of_many_such_cells_are_named():
     lines = "".join(f"{day}-Nov,Cup,1,1\n" for day in range(1, 20))
-    assert read(HEADER + lines)[1].endswith("9-Nov (line 10), 10-Nov (line 11), ….")
+    assert read(HEADER + lines)[1].endswith("9-Nov (line 10), 10-Nov (line 11), …. Check them.")
 
 
 def test_the_sample_file_is_read_without_a_warning():

@@ -55,7 +55,7 @@ def test_a_host_that_is_named_is_loaded(tmp_path):
     """Its port is closed: the only request fails, and crosses the threshold."""
     (tmp_path / "tokens.json").write_text('{"users": [{"access": "none"}]}')
     closed = f"http://127.0.0.2:{ports.free(instances.PORTS)}"
-    asked = {"SHOP": closed, "LIST": "/", "TOKENS": str(tmp_path / "tokens.json")}
+    asked = {"SHOP": closed, "LIST": "/", "TOKENS": str(tmp_path / "tokens.json"), "VUS": "1"}
     assert "ALLOW_HOST" in k6("list.js", **asked).stderr
     assert k6("list.js", **asked, ALLOW_HOST="127.0.0.2", MOST_FAILED="0.01").returncode == 99
 

@@ -1,11 +1,11 @@
 """What the page of an order shows, read by a bounded number of queries, all by index.
 
-A saga is drawn as a time line: a row for each step with its marks, and the entries of its log below.
+A saga has the entries of its log, the oldest first.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
@@ -18,23 +18,27 @@ from django.utils.translation import gettext
 
 from events.webhooks import deliveries
 from foundation import clock
-from foundation.admin_base.display import COLOURS, OF_DISPUTES, instant_text, status_label, stored_text
+from foundation.admin_base.display import (
+    COLOURS,
+    OF_DISPUTES,
+    Context,
+    instant_text,
+    status_label,
+    stored_text,
+)
 from foundation.admin_base.status_words import status_word
-from foundation.models import JournalLine
-from orders import cancellation, order_states, selectors
+from orders import cancellation, selectors
 from orders.admin import situations
 from orders.models import Order, OrderNote, RefundLine, Saga, SagaLog
-from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
+from orders.saga.definitions import GAVE_UP, SAGA_TYPES, UNDO
 from payments import disputes, gateways
 from payments.models import Entry, Payment
 
 MOST_REFUNDS = 50
 MOST_NOTES = 50
 MOST_LOG_LINES = 400
-MOST_JOURNAL_LINES = 200
 MOST_TRANSFERS = 60
 """The newest of each; the lists of the models have all."""
-Page = dict[str, Any]
 Event = SagaLog.Event
 EVENT_COLOURS: dict[str, str] = {
     Event.DONE: "success",
@@ -48,10 +52,10 @@ EVENT_COLOURS: dict[str, str] = {
 }
 
 
-def read(order: Order, request: HttpRequest) -> Page:
+def read(order: Order, request: HttpRequest) -> Context:
     """What the page shows of the order; a part whose permission is missing is empty, named by `hidden`."""
     now = clock.now()
-    status = order_states.status_at(order.status, order.expires_at, now)
+    status = order.status_at(now)
     lapsed = status != order.status
     failure = cancellation.failure_lines(order.id).first() if lapsed else None
     amounts = [
@@ -59,15 +63,18 @@ def read(order: Order, request: HttpRequest) -> Page:
         (gettext("points"), "points", order.points_amount),
         (gettext("card"), "card", order.card_amount),
     ]
+    ordered = list(order.lines.order_by("id"))
     kept = order.total_amount - order.refunded_amount
     paid_back = [(gettext("refunded"), "refunded", order.refunded_amount), (gettext("kept"), "kept", kept)]
-    page: Page = {
+    page: Context = {
         "status": status_label(status),
+        "awaits_payment": status == Order.Status.AWAITING_PAYMENT,
+        "total_units": sum(line.quantity for line in ordered),
         "amounts": [part for part in amounts if part[-1]],
         "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],
         "failure": _failure(order),
         "cannot_expire": f"{instant_text(failure.at)} {stored_text(failure.detail)}" if failure else "",
-        "lines": order.lines.order_by("id"),
+        "lines": ordered,
         "notes": _notes(order),
         # A template takes a key that is called items for the method.
         "metadata": (order.metadata or {}).items(),
@@ -81,6 +88,7 @@ def read(order: Order, request: HttpRequest) -> Page:
     # One more than are shown, if there are more.
     refunds = list(newest_refunds.prefetch_related(refund_lines)[: MOST_REFUNDS + 1])
     if _may_view(page, request, "payments.view_payment", gettext("payment")):
+        page["money"] = situations.money_text(payments[-1]) if payments else ""
         page["payments"] = [
             {
                 "row": payment,
@@ -92,7 +100,7 @@ def read(order: Order, request: HttpRequest) -> Page:
         ]
     if _may_view(page, request, "orders.view_refund", gettext("refunds")):
         page["refunds"] = _newest(page, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
-    if _may_view(page, request, "orders.view_saga", gettext("sagas")):
+    if _may_view(page, request, "orders.view_saga", gettext("technical log")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
         sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id")
         found = list(selectors.with_final_lines(sagas))
@@ -106,9 +114,6 @@ def read(order: Order, request: HttpRequest) -> Page:
         shown = _newest(page, rows, MOST_TRANSFERS, gettext("the newest %(count)s transfers"))
         page["transfers"] = shown[::-1]
     if _may_view(page, request, "shop.view_journalline", gettext("journal and events")):
-        lines = JournalLine.objects.filter(order_id=order.id).order_by("-at", "-id")
-        text = gettext("the newest %(count)s lines of the journal")
-        page["journal"] = _newest(page, lines, MOST_JOURNAL_LINES, text)
         page["events"] = deliveries.of_order(order.id)
     return page
 
@@ -121,7 +126,7 @@ def _notes(order: Order) -> list[tuple[OrderNote, str]]:
     return [(note, names.get(note.author_id, "")) for note in notes]
 
 
-def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> bool:
+def _may_view(page: Context, request: HttpRequest, permission: str, part: str) -> bool:
     if request.user.has_perm(permission):
         return True
     page["hidden"].append(part)
@@ -129,11 +134,13 @@ def _may_view(page: Page, request: HttpRequest, permission: str, part: str) -> b
 
 
 def _failure(row: Order | Payment | Saga) -> str:
-    """Why it failed; empty if it didn't."""
+    """Why it failed; empty if it didn't, or if it was given up: what that means is said elsewhere."""
+    if row.failure_code == GAVE_UP:
+        return "" if isinstance(row, Order) else gettext("no answer of the gateway in time")
     return ": ".join(filter(None, (status_word(row.failure_code), stored_text(row.failure_detail))))
 
 
-def _newest(page: Page, rows: Any, most: int, text: str) -> list[Any]:
+def _newest(page: Context, rows: Any, most: int, text: str) -> list[Any]:
     """The newest rows; if there are more, the text says so."""
     newest = list(rows[: most + 1])
     if len(newest) > most:
@@ -141,10 +148,10 @@ def _newest(page: Page, rows: Any, most: int, text: str) -> list[Any]:
     return newest[:most]
 
 
-def _draw_sagas(page: Page, sagas: list[Saga], now: datetime) -> list[Page]:
+def _draw_sagas(page: Context, sagas: list[Saga], now: datetime) -> list[Context]:
     """These sagas, the first one first, each with its log, whose oldest line comes first."""
     newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
-    text = gettext("the newest %(count)s lines of the sagas' logs")
+    text = gettext("the newest %(count)s lines of the technical log")
     shown = reversed(_newest(page, newest, MOST_LOG_LINES, text))
     logs: dict[UUID, list[SagaLog]] = defaultdict(list)
     for line in shown:
@@ -152,7 +159,7 @@ def _draw_sagas(page: Page, sagas: list[Saga], now: datetime) -> list[Page]:
     return [_draw(saga, logs[saga.id], now) for saga in sagas]
 
 
-def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Page:
+def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Context:
     """`duration` is of the time until the saga's end or now. Consecutive lines of the log about the same step
     that ended alike are one entry; a final line has an entry of its own.
     """
@@ -171,12 +178,11 @@ def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Page:
         "last_error": "" if saga.ended_at else stored_text(saga.last_error),
         "duration": situations.duration_text(end - saga.created_at),
         "next_attempt_at": saga.next_attempt_at,
-        "step_rows": list(_step_rows(saga, log, end=end)),
         "entries": [_entry(saga, list(lines)) for _, lines in alike],
     }
 
 
-def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
+def _entry(saga: Saga, alike: Sequence[SagaLog]) -> Context:
     """Consecutive lines of the log about the same step that ended alike."""
     first = alike[0]
     last = alike[-1]
@@ -192,40 +198,3 @@ def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
         "detail": stored_text(last.detail),
         "reference": last.reference,
     }
-
-
-def _step_rows(saga: Saga, log: Sequence[SagaLog], *, end: datetime) -> Iterator[Page]:
-    """The steps in their order, then the compensations in theirs; compensations only once they began."""
-
-    def lines_of(step: Step, direction: str) -> list[SagaLog]:
-        return [line for line in log if (line.step, line.direction) == (step.name, direction)]
-
-    steps = SAGA_TYPES[saga.kind].steps
-    current = selectors.step_name(saga)
-    undone = [step for step in reversed(steps) if lines_of(step, UNDO)]
-    for direction, some in ((DO, steps), (UNDO, undone)):
-        for step in some:
-            lines = lines_of(step, direction)
-            is_current = current == step.name and saga.direction == direction
-            note = gettext("now") if is_current else "" if lines else gettext("not reached")
-            marks = [_mark(line, start=saga.created_at, end=end) for line in lines]
-            yield {"name": step.name, "is_compensation": direction == UNDO, "marks": marks, "note": note}
-
-
-def _mark(line: SagaLog, *, start: datetime, end: datetime) -> dict[str, str]:
-    """A line of the log on the row of its step; `left` is its place in percent of the drawn time."""
-    length = max(end - start, timedelta(milliseconds=1))
-    permille = min(1_000, max(0, (line.at - start) * 1_000 // length))
-    text = (
-        gettext("%(event)s, attempt %(attempt)s at %(at)s %(detail)s")
-        if line.attempt
-        else gettext("%(event)s at %(at)s %(detail)s")
-    )
-    title = text % {
-        "event": line.get_event_display(),
-        "attempt": line.attempt,
-        "at": f"{clock.local(line.at):%H:%M:%S}",
-        "detail": stored_text(line.detail),
-    }
-    left = f"{permille // 10}.{permille % 10}"
-    return {"left": left, "colour": EVENT_COLOURS.get(line.event, "default"), "title": title.strip()}

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from django import forms
@@ -25,12 +26,13 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from accounts import accounts
 from coupons.models import Campaign, Coupon
 from events.webhooks import deliveries
 from foundation import clock, form_fields
-from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
+from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button, calling
 from foundation.admin_base.classes import refusal_text
-from foundation.admin_base.display import amount, status_label, time_tag
+from foundation.admin_base.display import Context, amount, time_tag
 from foundation.admin_base.forms import reason_field
 from foundation.admin_base.lists import (
     DaysFilter,
@@ -40,10 +42,11 @@ from foundation.admin_base.lists import (
     choice_filter,
     column,
     find_named,
-    key_column,
+    newest_rows,
 )
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.models import JournalLine
 from foundation.money import format_number, parse_amount
 from foundation.operations import dispatch
 from inventory.availability import Line
@@ -54,7 +57,7 @@ from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
 
-REASON_HELP = _("Why, in 255 characters at most. The customer sees it, and the journal keeps it.")
+REASON_HELP = _("At most 255 characters. The customer sees it.")
 ALL = "all"
 SOME = "some"
 OWED = "owed"
@@ -62,7 +65,10 @@ SHOWN = TypeAdapter(RefundPreview)
 NOTHING = RefundPreview({}, {}, amount=0, points_amount=0, card_amount=0)
 # Unpaid orders that should have expired and still hold stock; the journal has the reason.
 OVERDUE = {
-    "overdue": (_("Overdue: unpaid and not expired"), lambda rows: rows.filter(cancellation.is_overdue()))
+    "overdue": (
+        _("Overdue: unpaid, and still holding stock"),
+        lambda rows: rows.filter(cancellation.is_overdue()),
+    )
 }
 
 
@@ -80,7 +86,7 @@ RANGE = re.compile(r"([\d.,]+)(?:\s*(?:-|–|~|to)\s*([\d.,]+))?")
 class ProductFilter(WordFilter):
     """Orders with this product; the index of lines by product has them in their order."""
 
-    title = _("Product: its SKU or name")
+    title = _("A product's SKU or name")
     parameter_name = "product"
 
     def narrow(self, request: HttpRequest, rows: "QuerySet[Order]", word: str) -> "QuerySet[Order]":
@@ -88,21 +94,21 @@ class ProductFilter(WordFilter):
         found = products.filter(sku=word).first() or find_named(products, word, "name", "sku").first()
         if found:
             return rows.filter(lines__product=found)
-        messages.warning(request, gettext("There is no product “%(word)s”.") % {"word": word})
-        return rows.none()
+        text = gettext("No product has the SKU or name “%(word)s”. Type the whole of it.")
+        return self.refuse(request, rows, text)
 
 
 class CampaignFilter(WordFilter):
     """Orders with a coupon of this campaign, the newest ones, whose ids are read first."""
 
-    title = _("Campaign: its name")
+    title = _("A campaign's name")
     parameter_name = "campaign"
 
     def narrow(self, request: HttpRequest, rows: "QuerySet[Order]", word: str) -> "QuerySet[Order]":
         campaign = find_named(Campaign.objects.all(), word, "name", "shared_code").first()
         if campaign is None:
-            messages.warning(request, gettext("There is no campaign “%(word)s”.") % {"word": word})
-            return rows.none()
+            text = gettext("No campaign is called “%(word)s”. Type its whole name.")
+            return self.refuse(request, rows, text)
         held = [
             id
             for status in (Coupon.Status.HELD, Coupon.Status.REDEEMED)
@@ -111,13 +117,13 @@ class CampaignFilter(WordFilter):
             .values_list("order_id", flat=True)[: MOST_OF_A_CAMPAIGN + 1]
         ]
         if len(held) > MOST_OF_A_CAMPAIGN:
-            text = gettext("The list has orders with the newest %(count)s coupons of “%(name)s”.")
+            text = gettext("The list has only the orders with the newest %(count)s coupons of “%(name)s”.")
             messages.info(request, text % {"count": f"{MOST_OF_A_CAMPAIGN:,}", "name": campaign.name})
         return rows.filter(pk__in=sorted(held, reverse=True)[:MOST_OF_A_CAMPAIGN])
 
 
 class TotalFilter(WordFilter):
-    title = _("Total: 12,000, or 10,000-20,000")
+    title = _("Total, such as 12,000 or 10,000-20,000")
     parameter_name = "total"
 
     def narrow(self, request: HttpRequest, rows: "QuerySet[Order]", word: str) -> "QuerySet[Order]":
@@ -129,11 +135,10 @@ class TotalFilter(WordFilter):
             else:
                 return rows.filter(total_amount__gte=least, total_amount__lte=most)
         text = gettext("“%(word)s” is no amount: write 12,000, or 10,000-20,000.")
-        messages.error(request, text % {"word": word[:50]})
-        return rows.none()
+        return self.refuse(request, rows, text)
 
 
-FOR_WHAT = [(ALL, _("All that is left")), (SOME, _("These units:"))]
+FOR_WHAT = [(ALL, _("All that can still be refunded")), (SOME, _("These units:"))]
 
 
 class RefundForm(ActionForm):
@@ -147,7 +152,10 @@ class RefundForm(ActionForm):
         choices=FOR_WHAT, initial=ALL, widget=UnfoldAdminRadioSelectWidget, label=_("What to refund")
     )
     restock = forms.BooleanField(
-        required=False, initial=True, widget=UnfoldBooleanSwitchWidget, label=_("Put the goods back in stock")
+        required=False,
+        initial=True,
+        widget=UnfoldBooleanSwitchWidget,
+        label=_("Put the products back in stock"),
     )
     reason = reason_field(REASON_HELP)
     shown = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -157,10 +165,10 @@ class RefundForm(ActionForm):
         self.lines = lines
         what = self.fields["what"]
         if owed and isinstance(what, forms.ChoiceField):
-            text = gettext("Only what is owed besides the units that are left: %(amount)s") % {"amount": owed}
+            text = gettext("Only the amount of an earlier refund that failed: %(amount)s") % {"amount": owed}
             what.choices = [*FOR_WHAT, (OWED, text)]
         for line in lines:
-            left = line.quantity - line.refunded_quantity
+            left = line.left_quantity
             self.fields[f"units_{line.pk}"] = form_fields.WholeNumberField(
                 # The domain refuses more than is left: it knows what was refunded meanwhile.
                 required=False,
@@ -174,9 +182,7 @@ class RefundForm(ActionForm):
 
     def rows(self) -> list[tuple[OrderLine, int, forms.BoundField]]:
         """Each line with what is left of it, and its field."""
-        return [
-            (line, line.quantity - line.refunded_quantity, self[f"units_{line.pk}"]) for line in self.lines
-        ]
+        return [(line, line.left_quantity, self[f"units_{line.pk}"]) for line in self.lines]
 
     def others(self) -> list[forms.BoundField]:
         return [field for field in self if not field.name.startswith(("units_", "what"))]
@@ -185,13 +191,15 @@ class RefundForm(ActionForm):
         counts = {line.product_id: data[f"units_{line.pk}"] or 0 for line in self.lines}
         units = [Line(product_id=id, quantity=count) for id, count in counts.items() if count]
         if data["what"] == SOME and not units:
-            raise forms.ValidationError(gettext("Enter the units of one product at least."))
+            raise forms.ValidationError(gettext("Enter how many units of a product to refund."))
         # Steppers at what is left, or at what was left before another refund, are all of it.
         is_all = data["what"] == ALL and all(
-            counts[line.product_id] >= line.quantity - line.refunded_quantity for line in self.lines
+            counts[line.product_id] >= line.left_quantity for line in self.lines
         )
         if data["what"] != SOME and units and not is_all:
-            text = gettext("Either choose “These units:”, or enter 0 units to refund all that is left.")
+            text = gettext(
+                "To refund these units, choose “These units:”. To refund everything, enter 0 units."
+            )
             raise forms.ValidationError(text)
         return data | {"wanted": None if data["what"] == ALL else units}
 
@@ -200,20 +208,26 @@ class NoteForm(ActionForm):
     """A note of staff on the order."""
 
     reason = reason_field(
-        _("In 1,000 characters at most. It is deleted when the customer is erased."),
+        _("At most 1,000 characters. It is deleted when the customer is erased."),
         max_length=order_notes.LONGEST,
         label=_("Note"),
     )
 
 
-def _status(order: Order) -> str:
-    return order_states.status_at(order.status, order.expires_at, clock.now())
-
-
 def number_text(order: Order) -> SafeString:
     """The order's number, beside which a script puts a button that copies it."""
-    number = order_numbers.shown(order.number)
-    return format_html('<span class="fc-number-text" data-copy>{}</span>', number or f"…{order.pk.hex[-8:]}")
+    return format_html('<span class="fc-number-text" data-copy>{}</span>', order)
+
+
+def find_numbered(orders: "QuerySet[Order]", term: str, most: int) -> list[Order]:
+    """The orders whose number the term is, begins or, of the newest ones, ends."""
+    if not (part := order_numbers.parse_part(term)):
+        return []
+    found = list(orders.filter(number__istartswith=part)[:most])
+    if len(part) < order_numbers.LENGTH:
+        ends = newest_rows(orders).filter(number__iendswith=part).order_by("-pk")
+        found += ends[: most - len(found)]
+    return found
 
 
 def items_text(order: Order) -> str:
@@ -222,12 +236,13 @@ def items_text(order: Order) -> str:
     return ", ".join(f"{line.quantity:,} × {line.name}" for line in lines)
 
 
-def _total(order: Order) -> SafeString:
-    refunded = gettext("refunded %(amount)s") % {
-        "amount": format_number(order.refunded_amount, order.currency)
-    }
-    note = format_html(' <span class="fc-cell-note">{}</span>', refunded) if order.refunded_amount else ""
-    return format_html("{}{}", format_number(order.total_amount, order.currency), note)
+def _total(order: Order) -> str:
+    total = format_number(order.total_amount, order.currency)
+    if not order.refunded_amount:
+        return total
+    refunded = format_number(order.refunded_amount, order.currency)
+    note = gettext("refunded %(amount)s") % {"amount": refunded}
+    return format_html('{} <span class="fc-cell-note">{}</span>', total, note)
 
 
 @admin.register(Order)
@@ -263,42 +278,50 @@ class OrderAdmin(RecordsAdmin):
     sortable_by = ["placed"]
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account", "lines"]
-    search_fields = ["id", "account__username"]
-    search_help_text = _("An order's number or id, a coupon's code, or an account's name")
+    search_fields = ["id"]
+    search_help_text = _("An order's number or its last four, a buyer's e-mail or name, or a coupon's code")
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "cancel_and_refund", "note", "resend_events"]
 
-    shown_number = column(_("number"), lambda order: number_text(order))
-    items = column(_("items"), lambda order: items_text(order))
-    shown_status = column(_("status"), lambda order: status_label(_status(order)))
-    total_figure = column(_("total"), lambda order: _total(order))
-    buyer = column(_("buyer"), lambda order: order.account)
+    shown_number = column(_("number"), number_text)
+    items = column(_("items"), items_text)
+    total_figure = column(_("total"), _total)
+    buyer = column(_("buyer"), attrgetter("account"))
     placed = column(_("placed"), lambda order: time_tag(order.placed_at), ordering="placed_at")
     metadata_text = column(_("metadata"), lambda order: json.dumps(order.metadata or {}))
 
+    def row_title(self, row: Order) -> str:
+        return gettext("Order %(id)s") % {"id": row}
+
+    def journal_lines(self, row: Order) -> "QuerySet[JournalLine]":
+        """Those of its payments and refunds too."""
+        return JournalLine.objects.filter(order_id=row.pk)
+
     def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
-        """The order of a number, one that holds a coupon, or the orders of an account, all by index."""
-        number = order_numbers.parse(term)
-        if number and (order := rows.filter(number=number).first()):
-            return rows.filter(pk=order.pk)
+        """The order of a number or a part of one, one that holds a coupon, or the orders of accounts."""
+        if found := find_numbered(Order.objects.all(), term, self.list_per_page):
+            return rows.filter(pk__in=[order.pk for order in found])
         holders = Coupon.objects.filter(code=term, order__isnull=False)
         if order_id := holders.values_list("order_id", flat=True).first():
             return rows.filter(pk=order_id)
+        if ids := accounts.find_ids(term, most=self.list_per_page):
+            return rows.filter(account_id__in=ids)
         return super().search(rows, term)
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        order: Order | None = kwargs.get("obj")
-        if order is not None:
-            context |= {
-                "order_page": order_page.read(order, request),
-                "order": order,
-                "note_form": NoteForm(),
-                "title": gettext("Order %(id)s") % {"id": order},
-            }
-        return super().render_change_form(request, context, *args, **kwargs)
+    def add_context(self, request: HttpRequest, row: Order, context: Context) -> None:
+        context |= {
+            "order_page": order_page.read(row, request),
+            "order": row,
+            "note_form": NoteForm(),
+            "title": self.row_title(row),
+        }
+        actions = context.get("actions_detail", [])
+        # The note has its form on the page.
+        context["actions_detail"] = [
+            one for one in actions if "note" not in one["path"] and "resend_events" not in one["path"]
+        ]
+        context["engineers_actions"] = [one for one in actions if "resend_events" in one["path"]]
 
     # The domain refuses what the buttons don't offer all the same.
     @button(
@@ -309,7 +332,7 @@ class OrderAdmin(RecordsAdmin):
         is_useful=lambda request, order: order.status in order_states.REFUNDABLE,
     )
     def refund(self, request: HttpRequest, order: Order) -> Action | HttpResponse:
-        left = sum(line.quantity - line.refunded_quantity for line in order.lines.all())
+        left = sum(line.left_quantity for line in order.lines.all())
         return _refunding(request, order, gettext("Refund order %(number)s"), with_all=left == 1)
 
     @button(
@@ -320,29 +343,31 @@ class OrderAdmin(RecordsAdmin):
     )
     def cancel_and_refund(self, request: HttpRequest, order: Order) -> Action | HttpResponse:
         """A paid order is cancelled by the refund of all that is left."""
-        return _refunding(request, order, gettext("Cancel order %(number)s and refund it"), with_all=True)
+        return _refunding(
+            request,
+            order,
+            gettext("Cancel order %(number)s and refund it"),
+            with_all=True,
+            submit=gettext("Cancel and refund %(amount)s"),
+        )
 
     @button(
-        description=_("Cancel"),
+        description=_("Cancel order"),
         icon="block",
         permissions=["orders.change_order"],
-        is_useful=lambda request, order: (
-            order_states.status_at(order.status, order.expires_at, clock.now())
-            == Order.Status.AWAITING_PAYMENT
-        ),
+        is_useful=lambda request, order: order.status_at(clock.now()) == Order.Status.AWAITING_PAYMENT,
     )
     def cancel(self, request: HttpRequest, order: Order) -> Action:
         return Action(
             title=_("Cancel this order"),
             description=_(
-                "It can't be undone: the stock and the coupon that the order holds are released at once, and "
-                "its customer can't pay it any more."
+                "The stock and the coupon of the order are free at once, and the customer can't pay it "
+                "any more. This can't be undone."
             ),
             submit=_("Cancel the order"),
-            perform=lambda data: cancellation.cancel(
-                order_id=order.pk, account_id=None, reason=data["reason"]
-            ),
-            report=lambda _: gettext("The order is cancelled: what it held is released."),
+            keep=_("Don't cancel"),
+            perform=calling(cancellation.cancel, order_id=order.pk, account_id=None),
+            report=lambda _: gettext("The order is cancelled. Its stock and coupon are free again."),
             is_dangerous=True,
         )
 
@@ -350,38 +375,40 @@ class OrderAdmin(RecordsAdmin):
     def note(self, request: HttpRequest, order: Order) -> Action:
         return Action(
             title=_("Add a note"),
-            description=_("Staff who see the order see it; customers don't."),
+            description=_("Staff see it on the order's page. Customers don't."),
             submit=_("Add the note"),
             form_class=NoteForm,
             perform=lambda data: order_notes.add(
                 order_id=order.pk, author_id=int(str(request.user.pk)), text=data["reason"]
             ),
-            report=lambda _: gettext("The note is added."),
+            report=lambda _: gettext("The note was added to the order."),
             once=f"note on {order.pk}",
         )
 
     @button(
-        description=_("Replay events"),
+        description=_("Send events again"),
         icon="send",
         permissions=["shop.change_journalline"],
         is_useful=lambda request, order: order.status in (*order_states.PAID, Order.Status.CANCELLED),
     )
     def resend_events(self, request: HttpRequest, order: Order) -> Action:
-        queued = _("%(count)s queued: they are delivered within seconds, in sequence.")
+        queued = _("Events that are sent again: %(count)s. They arrive within seconds.")
         return Action(
-            title=_("Replay the events of this order"),
+            title=_("Send the events of this order again"),
             description=_(
-                "All its events go to the data platform again, in sequence and with the same ids: a receiver "
-                "that knows them already drops them."
+                "The data platform gets all events of this order again, in the same order. It skips "
+                "those that it has."
             ),
-            submit=_("Replay"),
-            perform=lambda data: deliveries.resend_order(order_id=order.pk, reason=data["reason"]),
+            submit=_("Send again"),
+            perform=calling(deliveries.resend_order, order_id=order.pk),
             report=lambda count: queued % {"count": count},
             once=f"resend events of {order.pk}",
         )
 
 
-def _refunding(request: HttpRequest, order: Order, title: str, *, with_all: bool) -> Action | HttpResponse:
+def _refunding(
+    request: HttpRequest, order: Order, title: str, *, with_all: bool, submit: str = ""
+) -> Action | HttpResponse:
     """Which units, with the amount beside them, then the refund of exactly what was shown.
 
     The page's script asks for the amount of what is chosen, which the refund's own rule decides. Without a
@@ -389,7 +416,7 @@ def _refunding(request: HttpRequest, order: Order, title: str, *, with_all: bool
     """
     lines = list(order.lines.order_by("id"))
     form_class = partial(RefundForm, lines, _owed(order))
-    preview = partial(_preview, order, lines)
+    preview = partial(_preview, order, lines, submit)
     if request.method == "POST" and "live" in request.POST:
         return _answer_live(form_class, preview, request)
 
@@ -404,11 +431,12 @@ def _refunding(request: HttpRequest, order: Order, title: str, *, with_all: bool
                 expected=_expected(data["shown"]),
             )
 
-    left = {f"units_{line.pk}": line.quantity - line.refunded_quantity for line in lines}
+    left = {f"units_{line.pk}": line.left_quantity for line in lines}
     return Action(
-        title=title % {"number": order_numbers.shown(order.number) or order.pk},
+        title=title % {"number": order},
         description=_left(order),
-        submit=gettext("Refund"),
+        submit=(submit or gettext("Refund %(amount)s")) % {"amount": "…"},
+        keep=_("Don't refund"),
         form_class=form_class,
         template="admin/orders/order/refund.html",
         preview=preview,
@@ -435,7 +463,7 @@ def _answer_live(
         return JsonResponse({"refusal": refusal_text(error)})
     (points, points_amount), (card, card_amount), *_goods = shown.facts
     parts = f"{points}: {points_amount} · {card}: {card_amount}"
-    return JsonResponse({"amount": shown.question.rstrip("?"), "parts": parts, **shown.carried})
+    return JsonResponse({"amount": shown.submit, "parts": parts, **shown.carried})
 
 
 def _left(order: Order) -> str:
@@ -444,7 +472,7 @@ def _left(order: Order) -> str:
         preview = refunding.preview_refund(order_id=order.pk, wanted=None)
     except FirstcomeError as error:
         return str(error.detail)
-    return gettext("All that is left is %(amount)s.") % {"amount": amount(preview.amount, order.currency)}
+    return gettext("%(amount)s can still be refunded.") % {"amount": amount(preview.amount, order.currency)}
 
 
 def _owed(order: Order) -> str:
@@ -452,20 +480,22 @@ def _owed(order: Order) -> str:
     return amount(owed_amount, order.currency) if owed_amount else ""
 
 
-def _preview(order: Order, lines: Sequence[OrderLine], data: FormData) -> ActionPreview:
+def _preview(order: Order, lines: Sequence[OrderLine], of_all: str, data: FormData) -> ActionPreview:
     with _naming_left_units(lines):
         preview = refunding.preview_refund(order_id=order.pk, wanted=data["wanted"])
     quantities = preview.quantities
     currency = order.currency
-    goods = gettext("are put back in stock") if data["restock"] else gettext("are not put back in stock")
+    submit = (data["wanted"] is None and of_all) or gettext("Refund %(amount)s")
+    goods = gettext("yes") if data["restock"] else gettext("no")
     return ActionPreview(
         gettext("Refund %(amount)s?") % {"amount": amount(preview.amount, currency)},
         facts=[
             (gettext("In points"), amount(preview.points_amount, currency)),
             (gettext("By card"), amount(preview.card_amount, currency)),
-            (gettext("Goods"), goods),
+            (gettext("Back in stock"), goods),
         ],
         warning=gettext("It can't be undone."),
+        submit=submit % {"amount": amount(preview.amount, currency)},
         carried={"shown": SHOWN.dump_json(preview).decode()},
         table={
             "headers": [gettext("SKU"), gettext("Name"), gettext("Units"), gettext("Amount")],
@@ -502,7 +532,7 @@ def _done(order: Order, started: StartedRefund) -> str:
 def _naming_left_units(lines: Sequence[OrderLine]) -> Iterator[None]:
     """Have refusals say the units that are left of each product that they name."""
     names = {line.product_id: line.sku for line in lines}
-    text = gettext("%(requested)s × %(product)s requested, %(left)s left")
+    text = gettext("%(product)s: %(requested)s asked for, %(left)s left")
     try:
         yield
     except FirstcomeError as error:
@@ -519,24 +549,24 @@ def _naming_left_units(lines: Sequence[OrderLine]) -> Iterator[None]:
 @admin.register(OrderLine)
 class OrderLineAdmin(RecordsAdmin):
     list_display = ["name", "sku", "quantity", "line_amount", "order"]
-    exported = ["order_key", "sku", "name", "quantity", "line_amount"]
+    exported = ["order_id", "sku", "name", "quantity", "line_amount"]
     list_prefetch_related = ["order"]
     search_fields = ["order_id", "product__sku"]
     search_help_text = _("The id of an order, or a product's SKU")
 
-    order_key = key_column("order_id", _("order id"))
-
 
 class RefundLineInline(ReadOnlyInline):
     model = RefundLine
-    fields = ["line", "quantity", "amount"]
+    fields = ["line", "quantity", "shown_amount"]
+    readonly_fields = ["shown_amount"]
+    shown_amount = column(_("amount"), lambda row: amount(row.amount))
 
 
 @admin.register(Refund)
 class RefundAdmin(RecordsAdmin):
     list_display = ["about", "shown_status", "amount", "card_amount", "points_amount", "source", "created_at"]
     exported = [
-        "order_key",
+        "order_id",
         "status",
         "amount",
         "points_amount",
@@ -553,16 +583,12 @@ class RefundAdmin(RecordsAdmin):
     technical = ["refusal_code"]
 
     about = column(_("order"), lambda refund: number_text(refund.order))
-    shown_status = column(_("status"), lambda refund: status_label(refund.status))
-    order_key = key_column("order_id", _("order id"))
 
 
 @admin.register(RefundLine)
 class RefundLineAdmin(RecordsAdmin):
     list_display = ["line", "quantity", "amount"]
-    exported = ["refund_key", "line", "quantity", "amount"]
+    exported = ["refund_id", "line", "quantity", "amount"]
     list_prefetch_related = ["line"]
     search_fields = ["refund_id"]
     search_help_text = _("The id of a refund")
-
-    refund_key = key_column("refund_id", _("refund id"))

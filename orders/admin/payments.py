@@ -17,13 +17,14 @@ from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from foundation.admin_base.actions import Action, button
-from foundation.admin_base.display import OF_DISPUTES, instant_text, link, status_label
+from foundation.admin_base.display import OF_DISPUTES, Context, instant_text, link, status_label
 from foundation.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
 from foundation.admin_base.status_words import status_word
 from foundation.models import JournalLine
 from foundation.money import format_amount
 from foundation.operations import dispatch
 from orders import selectors as order_selectors, tasks
+from orders.admin import situations
 from orders.admin.orders import number_text
 from orders.models import Saga
 from orders.payment import gateway_lookups
@@ -36,7 +37,7 @@ def _in_doubt(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":
     return order_selectors.filter_unsettled(payments, (Payment.Status.IN_DOUBT,))
 
 
-STATES: dict[str, Any] = {
+STATES: Any = {
     "in_doubt": (_("In doubt"), _in_doubt),
     "requires_action": (
         _("Waiting for the customer"),
@@ -44,7 +45,7 @@ STATES: dict[str, Any] = {
             payment_rows.with_action()
         ),
     ),
-    "unsettled": (_("Not settled"), lambda rows: order_selectors.filter_unsettled(rows, UNSETTLED)),
+    "unsettled": (_("Not finished"), lambda rows: order_selectors.filter_unsettled(rows, UNSETTLED)),
     "disputed": (_("Disputed"), lambda rows: rows.filter(id__in=disputes.open_disputes().values("payment"))),
     EVERYTHING: (_("All"), Q()),
 }
@@ -54,9 +55,20 @@ STATES: dict[str, Any] = {
 class PaymentAdmin(RecordsAdmin):
     """Shows every field but the card's token."""
 
+    subjects = ("payment", "purchase", "top_up")
     list_display = ["about", "shown_status", "card_amount", "points_amount", "account", "created_at"]
     exported = ["order_key", "account", "shown_status", "points_amount", "card_amount", "created_at"]
-    technical = ["gateway_account", "charge_key", "charge", "failure_code", "saga"]
+    change_form_before_template = "admin/orders/money.html"
+    technical = [
+        "number",
+        "keep_on_decline",
+        "currency",
+        "gateway_account",
+        "charge_key",
+        "charge",
+        "failure_code",
+        "saga",
+    ]
     list_filter = [
         choice_filter(
             _("state"),
@@ -72,13 +84,12 @@ class PaymentAdmin(RecordsAdmin):
     search_fields = ["id", "order_id", "charge_key", "account__username"]
     search_help_text = format_lazy(
         _(
-            "The id of a payment or order, the key of a charge, an account's name; or the reference of a "
-            "charge of the newest {count}"
+            "The id of a payment or order, the key of a charge, or an account's name; of the newest "
+            "{count} charges also the reference"
         ),
         count=f"{selectors.NEWEST_WITH_REFERENCE:,}",
     )
     actions_detail = ["look_up"]
-    readonly_fields = ["order_page", "shown_status", "next_action", "dispute", "charge", "saga", "looked_up"]
     fields = [
         "order_page",
         "account",
@@ -120,13 +131,18 @@ class PaymentAdmin(RecordsAdmin):
     )
     shown_status = column(_("status"), lambda row: status_label(row.shown_status), ordering="status")
 
-    @display(description=_("the customer's action"))
+    def add_context(self, request: HttpRequest, row: Payment, context: Context) -> None:
+        context["money"] = situations.money_text(row)
+
+    @display(description=_("confirmation by the customer"))
     def next_action(self, payment: Payment) -> str:
         """Until when the card's owner may confirm it; the address of their page is theirs alone."""
         if payment.action_expires_at is None:
             return "-"
         until = instant_text(payment.action_expires_at)
-        said = gettext("to be done until %(time)s") if payment.requires_action else gettext("until %(time)s")
+        said = (
+            gettext("until %(time)s, not done yet") if payment.requires_action else gettext("until %(time)s")
+        )
         return said % {"time": until}
 
     @display(description=_("dispute"))
@@ -153,7 +169,7 @@ class PaymentAdmin(RecordsAdmin):
             else "-"
         )
 
-    @display(description=_("last asked by an operator"))
+    @display(description=_("last asked by staff"))
     def looked_up(self, payment: Payment) -> str:
         lines = JournalLine.objects.filter(subject=f"payment {payment.pk}", what=gateway_lookups.LOOKED_UP)
         line = lines.order_by("-id").first()
@@ -178,10 +194,10 @@ class PaymentAdmin(RecordsAdmin):
         return Action(
             title=_("Ask the gateway now"),
             description=_(
-                "It is asked what it has under this payment's key, and nothing is changed there. Refunds and "
-                "disputes that began there are booked here. A payment that is not settled continues at once."
+                "The gateway says what it has of this payment; nothing changes there. Refunds and "
+                "disputes that began there are recorded here. An unfinished payment goes on at once."
             ),
-            submit=_("Ask"),
+            submit=_("Ask the gateway"),
             perform_keyed=lambda data, call: gateway_lookups.look_up(
                 payment_id=payment.pk, reason=data["reason"], keyed=call
             ),

@@ -15,9 +15,10 @@ from foundation.money import format_amount
 from orders import order_numbers, selectors
 from orders.models import Order, Refund, Saga
 from orders.payment import charging, gateway_lookups, refund_saga
-from orders.saga.definitions import DO, SAGA_TYPES
+from orders.saga.definitions import DO, GAVE_UP, SAGA_TYPES
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
+from payments.transitions import ENDED_UNPAID
 
 RETRY, COMPENSATE, COMPLETE = "retry", "compensate", "complete"
 """The actions of a saga's page that the buttons lead to."""
@@ -42,15 +43,15 @@ OUTCOMES = {
         _("Recommended: credit the points. Nothing is charged again."),
     ),
     "go_on": Outcome(
-        _("Go on with the payment"), _("Recommended: let the shop go on. It does each step once.")
+        _("Go on with the payment"), _("Recommended: let the shop go on. Nothing is charged twice.")
     ),
     "give_back": Outcome(
         _("Give the money back and free the stock"),
         _("Recommended: give the money back. The order ends; stock, points and coupon are free again."),
     ),
     "free": Outcome(
-        _("Free the stock: no money is kept"),
-        _("Recommended: end the payment. No money is kept; stock, points and coupon are free again."),
+        _("Free the stock: nothing was charged"),
+        _("Recommended: end the payment. The shop keeps no money; stock, points and coupon are free again."),
     ),
     "refund_again": Outcome(
         _("Give the money back to the card"),
@@ -58,11 +59,14 @@ OUTCOMES = {
     ),
     "refund_done": Outcome(
         _("Record the refund as done: the money is back"),
-        _("Recommended: record the refund as done, if what was given back there was in its place."),
+        _("Recommended: record the refund as done, if the money given back at the gateway was this refund."),
     ),
     "refund_elsewhere": Outcome(
-        _("End the refund: the gateway refuses it"),
-        _("Recommended: give the money back another way, then end it here. A second operator approves it."),
+        _("End the refund: the money went back another way"),
+        _(
+            "Recommended: give the money back another way, then end the refund here. Another member of "
+            "staff approves it."
+        ),
     ),
     "finish_refund": Outcome(
         _("Finish the refund: the card has its part"),
@@ -72,7 +76,11 @@ OUTCOMES = {
         "", _("Recommended: answer the dispute at the gateway first. The shop goes on once it is decided.")
     ),
     "wait": Outcome(
-        "", _("Recommended: wait. The shop keeps asking by itself; load this page again in a minute.")
+        "",
+        _(
+            "Recommended: wait. The shop keeps asking the gateway by itself, and nothing is charged twice. "
+            "Tell the buyer not to pay again. If it is still here in an hour, call the gateway."
+        ),
     ),
 }
 
@@ -90,8 +98,9 @@ class Situation:
 
 def title(saga: Saga) -> str:
     """What the saga does, for people: "Payment of order K7QM-42XD"."""
-    orders = Order.objects.filter(pk=saga.about_id) if saga.about_id else Order.objects.none()
-    number = orders.values_list("number", flat=True).first()
+    number = getattr(saga, "order_number", None)
+    if not hasattr(saga, "order_number") and saga.about_id:
+        number = Order.objects.filter(pk=saga.about_id).values_list("number", flat=True).first()
     texts = {
         "purchase": gettext("Payment of order %(number)s"),
         "refund": gettext("Refund of order %(number)s"),
@@ -99,6 +108,36 @@ def title(saga: Saga) -> str:
     }
     text = texts.get(saga.kind) or selectors.shown_kind(saga)
     return text % {"number": order_numbers.shown(number) if number else ""}
+
+
+def money_text(payment: Payment) -> str:
+    """What is known of the money of a payment that was given up, or has no answer of the gateway yet, and
+    what the shop does by itself; empty of any other.
+    """
+    if payment.status in ENDED_UNPAID:
+        if payment.failure_code != GAVE_UP:
+            return ""
+        if payment.status == Payment.Status.FAILED:
+            return gettext("Not paid. Nothing was charged.")
+        return gettext("Not paid. What was charged was given back.")
+    saga = Saga.objects.filter(
+        kind__in=("purchase", "top_up"), subject_id=payment.id, ended_at__isnull=True
+    ).first()
+    if saga is None:
+        return ""
+    if saga.direction != DO:
+        return gettext(
+            "The payment was called off. The shop makes sure by itself that nothing stays charged, then "
+            "frees the stock. Tell the buyer: what was charged is given back."
+        )
+    if payment.status != Payment.Status.IN_DOUBT:
+        return ""
+    text = gettext(
+        "The gateway has not answered yet, so nobody knows whether the card was charged. The shop asks again "
+        "by itself until %(time)s. Without an answer it then calls the payment off, and nothing stays "
+        "charged. Tell the buyer to wait until then, and not to pay again."
+    )
+    return text % {"time": f"{clock.local(saga.deadline_at):%H:%M}"}
 
 
 def read(saga: Saga) -> Situation | None:
@@ -131,39 +170,37 @@ def _is_at_gateway(saga: Saga) -> bool:
 def _happened(saga: Saga, payment: Payment, refund: Refund | None) -> str:
     amount = format_amount(refund.card_amount if refund else payment.card_amount, payment.currency)
     if refund:
-        text = gettext("The card's part of the refund is done, but points and stock are not put back yet.")
+        text = gettext("The card has its money back, but points and stock are not put back yet.")
         if _is_at_gateway(saga):
-            text = gettext(
-                "%(amount)s were to go back to the card, and the shop doesn't know whether they did."
-            )
+            text = gettext("%(amount)s was to go back to the card, and the shop doesn't know whether it did.")
             if refund.refusal_code:
-                text = gettext("%(amount)s were to go back to the card, and the gateway refused it.")
+                text = gettext("%(amount)s was to go back to the card, and the gateway refused it.")
     elif saga.direction == DO:
         text = gettext("The money was taken, but the shop could not finish what it was paid for.")
         if _is_at_gateway(saga):
-            text = gettext(
-                "%(amount)s were to be charged to the card, and the shop doesn't know whether they were."
-            )
+            text = gettext("The card was to be charged %(amount)s, and the shop doesn't know whether it was.")
         elif not _is_charged(saga):
             text = gettext("The payment could not begin: nothing is charged yet.")
     else:
-        text = gettext("The payment was called off, but what it held is not free yet.")
+        text = gettext("The payment was cancelled, but its stock, points and coupon are not free yet.")
         if _is_at_gateway(saga):
             text = gettext(
-                "The payment of %(amount)s was called off, and the shop can't tell whether the money is back."
+                "The payment of %(amount)s was cancelled, and the shop can't tell whether the money is back."
             )
-    since = gettext("It began %(duration)s ago.") % {"duration": duration_text(clock.now() - saga.created_at)}
+    since = gettext("This began %(duration)s ago.") % {
+        "duration": duration_text(clock.now() - saga.created_at)
+    }
     return f"{text % {'amount': amount}} {since}"
 
 
 def _said(result: GatewayResult | None, payment: Payment) -> str:
     """What the gateway says now, in a sentence."""
     if not payment.card_amount:
-        return gettext("The gateway was not needed: the payment is by points alone.")
+        return gettext("The payment was made with points alone, so the gateway has nothing to say.")
     if result is None or result.status == "unknown":
-        return gettext("The gateway did not answer within a second.")
+        return gettext("The gateway did not answer within a second. Load this page again.")
     said = gateway_lookups.in_words(result, payment, with_meaning=False)
-    disputed = gettext("A dispute of the charge is open there.") if result.is_undecided else ""
+    disputed = gettext("The customer disputes this charge there.") if result.is_undecided else ""
     return f"{said} {disputed}".strip()
 
 

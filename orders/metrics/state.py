@@ -26,6 +26,7 @@ IN_DOUBT_OLDEST = "firstcome_payments_in_doubt_oldest_seconds"
 AVAILABLE = "firstcome_stock_available"
 RESERVED = "firstcome_stock_reserved"
 FORCED_WITHIN = timedelta(days=1)
+Counts = dict[str, int]
 NEWEST_LINES = 5_000
 NEWEST_PRODUCTS = 1_000
 MOST_SELLING = 50
@@ -112,7 +113,7 @@ def register() -> None:
     )
 
 
-def count_forced_steps() -> dict[str, int]:
+def count_forced_steps() -> Counts:
     """How many of each step at another system, also of those that none has; from the journal, by an index."""
     forced = JournalLine.objects.filter(what=operator_actions.FORCED, at__gte=clock.now() - FORCED_WITHIN)
     steps = {
@@ -124,17 +125,17 @@ def count_forced_steps() -> dict[str, int]:
     return counts
 
 
-def open_orders() -> dict[str, int]:
+def open_orders() -> Counts:
     """How many orders have each open status, also of those that none has."""
     found = Order.objects.filter(status__in=OPEN).order_by().values_list("status")
     return dict.fromkeys(map(str, OPEN), 0) | dict(found.annotate(number=Count("pk")))
 
 
-def count_stuck() -> dict[str, int]:
+def count_stuck() -> Counts:
     return count_unfinished(state=Saga.State.STUCK)
 
 
-def count_unfinished(**only: str) -> dict[str, int]:
+def count_unfinished(**only: str) -> Counts:
     """How many sagas of each type are unfinished."""
     # The index on the next attempt finds them: the state has none.
     unfinished = Saga.objects.filter(next_attempt_at__isnull=False, **only)
@@ -163,7 +164,7 @@ def read_in_doubt() -> dict[str, float]:
     return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: age_seconds}
 
 
-def read_discounts() -> dict[str, int]:
+def read_discounts() -> Counts:
     since = clock.now() - timedelta(days=1)
     paid = Order.objects.filter(paid_at__gte=since, discount_amount__gt=0).order_by("-paid_at")
     amounts = dict(paid.values_list("pk", "discount_amount")[:NEWEST_DISCOUNTS])

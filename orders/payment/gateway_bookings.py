@@ -242,7 +242,7 @@ def _book_refund(order: Order, amount: int) -> None:
     taken_amount = order.refunded_amount + (under_way.aggregate(total=Sum("amount"))["total"] or 0)
     is_rest = taken_amount + amount >= order.total_amount
     lines = order.lines.order_by("id") if is_rest else ()
-    counts = [(line, left) for line in lines if (left := line.quantity - line.refunded_quantity)]
+    counts = [(line, left) for line in lines if (left := line.left_quantity)]
     refund = _build_refund(order.id, amount, source=Refund.Source.GATEWAY, reason=REASON)
     refund.order = order
     refund_records.record(order, refund, refund_records.build_lines(refund, counts))

@@ -148,13 +148,16 @@ def _meaning(result: GatewayResult, payment: Payment) -> str:
     is_unknown = result.status == "unknown"
     least, most = comparison.kept_range(payment)
     if payment.status in UNSETTLED and is_unknown:
-        text = gettext("Nothing has changed; its saga goes on asking.")
+        text = gettext("Nothing has changed. The shop goes on asking by itself.")
     elif payment.status in UNSETTLED:
-        text = gettext("The payment is %(status)s; its saga continues now.")
+        text = gettext("The payment is %(status)s, and goes on now.")
     elif is_unknown:
         text = gettext("Nothing has changed: the payment is %(status)s.")
     elif least <= result.kept_amount <= most:
         text = gettext("That agrees with the payment, which is %(status)s.")
     else:
-        text = gettext("That differs from the payment, which is %(status)s: see the reconciliations.")
+        text = gettext(
+            "That differs from the payment, which is %(status)s. The comparisons with the "
+            "gateway say what to do."
+        )
     return text % {"status": payment.get_status_display()}

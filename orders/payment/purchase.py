@@ -15,7 +15,6 @@ and the next payment holds them again. A payment that is given up ends its order
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
 from uuid import UUID
 
 from django.utils.translation import gettext_noop
@@ -27,6 +26,7 @@ from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from foundation.journal import ActorContext
 from foundation.lazy_texts import mark
+from foundation.values import Values
 from inventory import stock_levels
 from inventory.availability import Line
 from inventory.lost_demand import Reason
@@ -168,10 +168,6 @@ def _release_stock(sagas: Sagas) -> None:
     lost_demand.note_ended(lines, owners)
 
 
-def _release_coupons(sagas: Sagas) -> None:
-    holding.release([saga.parent.id for saga in sagas])
-
-
 def _release_unless_kept(sagas: Sagas, *, release: Callable[[Sagas], object]) -> list[str | StepResult]:
     kept = _kept(sagas)
     if ended := [saga for saga in sagas if saga.subject_id not in kept]:
@@ -229,11 +225,7 @@ def _mark_failed(sagas: Sagas) -> None:
         detail = saga.failure_detail
         status = Order.Status.PAYMENT_FAILED
         what = ""
-        changes: dict[str, Any] = {
-            "ended_at": now,
-            "failure_code": saga.failure_code,
-            "failure_detail": detail,
-        }
+        changes: Values = {"ended_at": now, "failure_code": saga.failure_code, "failure_detail": detail}
         if saga.subject_id in kept:
             status = Order.Status.AWAITING_PAYMENT
             what = order_events.KEPT
@@ -251,7 +243,12 @@ SAGA_TYPES[KIND] = SagaType(
             undo=partial(_release_unless_kept, release=_release_stock),
         ),
         LocalStep(
-            "hold_coupon", do=_refuse_to_repeat, undo=partial(_release_unless_kept, release=_release_coupons)
+            "hold_coupon",
+            do=_refuse_to_repeat,
+            undo=partial(
+                _release_unless_kept,
+                release=lambda sagas: holding.release([saga.parent.id for saga in sagas]),
+            ),
         ),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,

@@ -105,7 +105,7 @@ def _decide_refund(
 ) -> tuple[Refund, list[RefundLine]]:
     """The unsaved refund of the order, which is final if the order is locked, and its lines."""
     own_account.refuse_own(order.account_id)
-    shown = order_states.status_at(order.status, order.expires_at, clock.now())
+    shown = order.status_at(clock.now())
     refund_amounts.check_refundable(order.status, shown=shown)
     lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
     units, amount, points_amount = refund_amounts.decide(

@@ -1,11 +1,11 @@
 """Members of staff buy neither by a coupon of a campaign nor at a price that they have set lately."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from foundation.errors import NotAllowed
 from foundation.lazy_texts import mark
+from foundation.values import GivenValues
 
 CAMPAIGN_PERIOD = timedelta(days=30)
 PRICE_PERIOD = timedelta(days=1)
@@ -15,7 +15,7 @@ OwnTerms = set[tuple[int, str]]
 """Accounts, each with a campaign or product, as the journal names it, whose terms or price it set lately."""
 
 
-def has_set(what: str, after: Mapping[str, Any] | None, at: datetime, *, now: datetime) -> bool:
+def has_set(what: str, after: GivenValues | None, at: datetime, *, now: datetime) -> bool:
     """Whether this line of the journal, of the last `CAMPAIGN_PERIOD`, set terms that still count."""
     return what in OF_CAMPAIGN or ("price" in (after or {}) and at >= now - PRICE_PERIOD)
 

@@ -19,6 +19,7 @@ from foundation import clock
 from foundation.errors import Invalid, NotFound, Rejected
 from foundation.lazy_texts import mark
 from foundation.outbound import backoff
+from foundation.values import Values
 from orders.models import Saga, SagaLog
 
 DO = Saga.Direction.DO.value
@@ -138,7 +139,7 @@ class SagaRow:
     is_calling: bool = False
     is_repeat: bool = False
     is_overdue: bool = False
-    changes: dict[str, Any] = field(default_factory=dict)
+    changes: Values = field(default_factory=dict)
     found_at: float = field(default_factory=lambda: time.monotonic())
     found_as: str = ""
     begun: Any = None

@@ -3,11 +3,11 @@
 Each is one transaction while no worker holds the saga's lease, and only changes the saga's state: a worker
 advances it. A step at another system is forced only while its saga is stuck, as that system says, which is
 asked first. Where it can't tell, or can't do it, the step is forced once a second operator approves.
-docs/operations.md explains when to use each action ("When a saga is stuck").
+docs/runbook.md explains when to use each action ("When a saga is stuck").
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -24,6 +24,7 @@ from foundation.db import open_transaction, transactions
 from foundation.errors import Rejected, Unavailable, invalid_field, required
 from foundation.journal import ActorContext
 from foundation.lazy_texts import Text, mark
+from foundation.values import GivenValues
 from orders.models import Saga
 from orders.saga import rows as saga_rows
 from orders.saga.definitions import (
@@ -42,6 +43,7 @@ from orders.saga.definitions import (
 )
 from orders.saga.rows import SagaLogLine
 
+State = Saga.State
 LONGEST_REASON = 255
 LONGEST_REFERENCE = 96
 # Most calls end within a lease.
@@ -50,10 +52,10 @@ PAUSE_SECONDS = 0.1
 FORCE = "saga.force"
 FORCED = "saga.forced"
 NEEDS_OPERATOR = gettext_lazy("stuck or overdue")
-REASON_HELP = mark("Why, in 255 characters at most. The journal keeps it; customers don't see it.")
+REASON_HELP = mark("At most 255 characters. It is recorded with your name; customers don't see it.")
 REFERENCE_HELP = mark(
-    "The other system's id, if you have it, such as the gateway's of the charge. The gateway's is "
-    "compared with what it says."
+    "The gateway's reference of the charge or refund, if you have it. It is compared with what the "
+    "gateway says."
 )
 CHANGED = mark("The saga has changed meanwhile, and nothing was done: look at it again.")
 
@@ -83,7 +85,7 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
 
     def decide(saga: SagaRow) -> str:
         if saga.state not in UNFINISHED:
-            text = gettext("The saga has ended: it is %(state)s.") % {"state": Saga.State(saga.state).label}
+            text = gettext("The saga has ended: it is %(state)s.") % {"state": State(saga.state).label}
             raise Rejected(text, code="saga_ended")
         if step := saga.next_step:
             saga.change(key_number=saga_rows.count_failed_calls(saga, step.name))
@@ -111,7 +113,7 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
 
     def decide(saga: SagaRow) -> str | Approval:
         if saga.direction == UNDO:
-            return _force(saga, answer, reason=reason) if saga.state == Saga.State.STUCK else ""
+            return _force(saga, answer, reason=reason) if saga.state == State.STUCK else ""
         if not saga.type.reversible or saga.is_irreversible or saga.state not in UNFINISHED:
             text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
             if not saga.type.reversible:
@@ -143,11 +145,11 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     answer = _ask_other_system(saga_id, DO, reference=reference)
 
     def decide(saga: SagaRow) -> str | Approval:
-        if saga.state == Saga.State.DONE:
+        if saga.state == State.DONE:
             return ""
         if saga.direction == UNDO:
             text = gettext("The saga is being compensated: retry it, or force its compensation.")
-            if saga.state == Saga.State.COMPENSATED:
+            if saga.state == State.COMPENSATED:
                 text = gettext("The saga is compensated, which is final.")
             raise Rejected(text, code="saga_being_undone")
         return _force(saga, answer, reason=reason, reference=reference)
@@ -159,15 +161,15 @@ def next_action(saga: Saga | Approval) -> str:
     """What happens to the saga next, or to what was asked for."""
     if isinstance(saga, Approval):
         return gettext(
-            "nothing is done yet, because another operator has to approve it (approval %(id)s)."
+            "nothing happens yet. Another member of staff has to approve it (approval %(id)s)."
         ) % {"id": saga.pk}
-    if saga.state == Saga.State.DONE:
-        return gettext("it is done.")
-    if saga.state == Saga.State.COMPENSATED:
-        return gettext("it is compensated.")
+    if saga.state == State.DONE:
+        return gettext("it is complete.")
+    if saga.state == State.COMPENSATED:
+        return gettext("everything is undone.")
     if saga.direction == UNDO:
-        return gettext("it is being compensated; the next free worker executes it.")
-    return gettext("it continues; the next free worker executes it.")
+        return gettext("it is undone within seconds. Load the page again to see how far it is.")
+    return gettext("it goes on within seconds. Load the page again to see how far it is.")
 
 
 def position(direction: str, step: str) -> str:
@@ -187,30 +189,29 @@ RETRY = OperatorAction(
     retry,
     mark("Go on at once, with a new deadline"),
     mark(
-        "The saga continues from its current step, in its current direction. A stuck refund is made besides "
-        "what was refunded at the gateway by hand until now: the gateway is asked, and nothing is done "
-        "without its answer."
+        "The shop goes on from where it stopped. A stuck refund is made in addition to what was "
+        "refunded at the gateway by hand. The gateway is asked first; without its answer nothing is "
+        "done."
     ),
 )
 COMPENSATE = OperatorAction(
     force_compensate,
-    mark("Compensate"),
+    mark("Undo all steps"),
     mark(
-        "The steps that were done are undone, and the saga releases what it holds. If it is stuck while it "
-        "undoes a call to the gateway, the gateway is asked, and it continues if nothing is charged there "
-        "any more. If the gateway can't tell, a second operator has to approve it."
+        "All that was done is undone: stock, points and coupon are free again, and the money goes "
+        "back. If the gateway's part is stuck, the gateway is asked; the shop goes on if nothing is "
+        "charged there. If the gateway can't tell, another member of staff has to approve it."
     ),
 )
 COMPLETE = OperatorAction(
     force_complete,
     mark("Record the current step as done"),
     mark(
-        "Only for a step at another system at which the saga is stuck: a charge that succeeded at the "
-        "gateway, or a refund that was made there by hand. "
-        "The gateway is asked, and what it says is recorded. Where a system can't be asked, or the gateway "
-        "refuses a refund, a second operator has to approve it; what the gateway has not refunded is then "
-        "taken off the refund: give it back by another way. A stuck refund is left to you while as much is "
-        "refunded at the gateway by hand: complete it here if that was in its place."
+        "Only for what happened at the gateway: a charge that succeeded, or a refund that was made "
+        "there by hand. The gateway is asked, and its answer is recorded. If it can't tell, or refuses "
+        "a refund, another member of staff has to approve this. What it has not refunded is then taken "
+        "off the refund: give it back another way. If as much was refunded there by hand in place of "
+        "this refund, record it here."
     ),
 )
 
@@ -230,7 +231,7 @@ def _stuck_at(saga_id: UUID, direction: str) -> tuple[SagaRow, OutsideStep | Non
     saga = required(found, mark("There is no saga {saga_id}.", saga_id=saga_id))
     saga.final = saga_rows.final_results([saga_id])[saga_id]
     step = saga.next_step
-    is_stuck = saga.state == Saga.State.STUCK and saga.direction == direction
+    is_stuck = saga.state == State.STUCK and saga.direction == direction
     return saga, step if is_stuck and isinstance(step, OutsideStep) else None
 
 
@@ -265,7 +266,7 @@ def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Actor
             time.sleep(PAUSE_SECONDS)
 
 
-def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any] = {}) -> Saga | Approval:
+def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: GivenValues | None = None) -> Saga | Approval:
     """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
 
     `decide` returns the journal's name of the action, or nothing if it changed nothing; or the approval that
@@ -284,10 +285,10 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     if isinstance(decided, Approval):
         return decided
     if decided:
-        if saga.state == Saga.State.STUCK:
+        if saga.state == State.STUCK:
             saga.type.on_resumed(saga)
         saga.change(
-            state=Saga.State.RUNNING.value,
+            state=State.RUNNING.value,
             deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
             next_attempt_at=now,
             work_class=saga.type.class_of(WorkClass.AGAIN),
@@ -304,7 +305,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
             subject=f"{saga.kind} {saga.subject_id}",
             order_id=saga.about_id,
             before=before,
-            after={**after, **noted},
+            after={**after, **(noted or {})},
             detail=reason,
             reference=reference,
             is_internal=True,
@@ -327,7 +328,7 @@ def _force(
             "%(step)s runs in our own database, and forcing it would skip its effect: retry the saga."
         )
         raise Rejected(text % {"step": step.name}, code="step_is_local")
-    if saga.state != Saga.State.STUCK:
+    if saga.state != State.STUCK:
         text = gettext("%(step)s is not stuck: it is still being retried.")
         raise Rejected(text % {"step": step.name}, code="step_not_hanging")
     expected = step.look_up.expect(saga) if step.look_up else None

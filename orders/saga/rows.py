@@ -24,6 +24,7 @@ from foundation import clock, journal
 from foundation.db import bulk_sql, open_transaction, transactions
 from foundation.journal import ActorContext
 from foundation.observability import tracing
+from foundation.values import Values
 from orders import rows as order_rows
 from orders.models import Order, Saga, SagaLog
 from orders.order_states import OrderRow
@@ -63,7 +64,7 @@ STEPS = Counter(
 )
 RETRIED = "saga.retried"
 """The journal's name of an operator's retry."""
-UNLEASED: dict[str, Any] = {"leased_until": None, "lease_token": ""}
+UNLEASED: Values = {"leased_until": None, "lease_token": ""}
 LINES = bulk_sql.Table(
     SagaLog, ("saga_id", "step", "direction", "attempt", "event", "detail", "reference", "amount", "at")
 )

@@ -24,8 +24,6 @@ from orders.payment import gateway_events, gateway_lookups, purchase, refunding
 from orders.placement import checkout
 from orders.saga import operator_actions
 from orders.tests import buying, owners, stepping, things
-from orders.tests.listening import Listener
-from orders.tests.model import Shop
 from payments import points_grants, webhooks
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
@@ -33,7 +31,6 @@ from payments.models import Payment, WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests import events
-from scripts.tests.simulator import Simulator
 
 SAID_OF_STUCK = {
     *("charge_not_found", "gateway_disagrees", "reference_differs", "saga_being_undone", "saga_changed"),
@@ -49,7 +46,7 @@ HELD = {
 """Why an order is refused that lapsed orders may be the cause of."""
 
 
-def outcome(action: Callable[[], Any]) -> Any:
+def outcome(action: Callable[[], Any]):
     """What the action returns, or the code of its refusal, with the reason where a coupon has one."""
     try:
         return action()
@@ -58,11 +55,11 @@ def outcome(action: Callable[[], Any]) -> Any:
         return f"{error.code}: {reason}" if reason else error.code
 
 
-def _answered(outcome: object) -> Answer:
+def _answered(outcome) -> Answer:
     return Answer(200, b"{}")
 
 
-def open_shop(shop: Shop) -> None:
+def open_shop(shop) -> None:
     """Three products, one with a limit per account, shared codes, two buyers with points and an operator.
 
     The buyers are operators as well.
@@ -85,7 +82,7 @@ def open_shop(shop: Shop) -> None:
         eligible_accounts.add(campaign_id=campaigns.create(**terms).pk, account_ids=one.listed)
 
 
-def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
+def issue_coupon(shop, account_id: int, *, percent: int) -> None:
     """Issue a coupon of `percent`; for 0, of a fixed amount off a minimum order."""
     terms = {"percent": percent} if percent else {"amount": 150, "minimum_amount": 400}
     coupon = things.Coupon(account_id, **terms)
@@ -94,19 +91,19 @@ def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
     shop.coupons.append(coupon)
 
 
-def void_coupon(shop: Shop, coupon: things.Coupon) -> None:
+def void_coupon(shop, coupon) -> None:
     expected = shop.void(coupon)
     result = outcome(lambda: issuing.void(code=coupon.code, reason="a mistake"))
     assert result == expected or not expected
 
 
-def adjust(shop: Shop, product: things.Product, delta: int) -> None:
+def adjust(shop, product, delta: int) -> None:
     expected = shop.adjust(product, delta)
     result = outcome(lambda: adjustments.adjust(product_id=product.id, delta=delta, reason="counted"))
     assert result == expected or not expected
 
 
-def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
+def place(shop, order) -> checkout.OrderRequest | None:
     """Place the order; returns its request if it was not refused."""
     coupon = order.coupon or things.Coupon(order.account_id)
     is_shared = coupon.campaign and coupon.account_id == order.account_id
@@ -129,12 +126,12 @@ def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
     return order_request
 
 
-def place_again(order_request: checkout.OrderRequest) -> None:
+def place_again(order_request) -> None:
     """Repeat the call with the same key: it has no second effect."""
     assert isinstance(checkout.place(order_request), Replay)
 
 
-def pay(shop: Shop, order: things.Order, token: str, *, is_kept: bool = False) -> None:
+def pay(shop, order, token: str, *, is_kept: bool = False) -> None:
     expected = shop.pay(order, token, is_kept=is_kept)
     of: Any = {"account_id": order.account_id, "order_id": order.id, "keyed": buying.keyed(order.account_id)}
     result = outcome(lambda: purchase.pay(**of, token=token, keep_on_decline=is_kept))
@@ -144,21 +141,19 @@ def pay(shop: Shop, order: things.Order, token: str, *, is_kept: bool = False) -
         order.saga_id, order.payment_id = result.saga.id, result.payment.id
 
 
-def cancel(shop: Shop, order: things.Order) -> None:
+def cancel(shop, order) -> None:
     expected = shop.cancel(order)
     result = outcome(lambda: cancellation.cancel(order_id=order.id, account_id=order.account_id))
     assert result == expected if expected else result.status == order.status
 
 
-def lapse(order: things.Order) -> None:
+def lapse(order) -> None:
     """Let the order's time to pay pass."""
     order.is_lapsed = True
     buying.change_order(order, expires_at=timezone.now())
 
 
-def refund(
-    shop: Shop, order: things.Order, wanted: dict[things.Product, int] | None, *, restock: bool
-) -> None:
+def refund(shop, order, wanted: dict[things.Product, int] | None, *, restock: bool) -> None:
     """Refund these units of the order; None refunds all that is left."""
     expected = shop.refusal_of_refund(order, wanted)
     lines = wanted and [Line(product.id, count) for product, count in wanted.items()]
@@ -173,21 +168,21 @@ def refund(
     shop.refund(new_refund)
 
 
-def top_up(listener: Listener, one: things.TopUp) -> None:
+def top_up(listener, one: things.TopUp) -> None:
     started = buying.start_top_up(one.account_id, one.amount, one.token)
     one.payment_id, one.saga_id = started.payment.id, started.saga.id
     listener.shop.top_ups.append(one)
     stepping.advance(one.saga_id)
 
 
-def drive(listener: Listener, subject: things.Subject, *, points: int | None = None) -> None:
+def drive(listener, subject, *, points: int | None = None) -> None:
     """Advance its saga as far as possible, or for so many failpoints; the previous lease has lapsed."""
     Saga.objects.filter(id=subject.saga_id).update(leased_until=None)
     with listener.deadly(points):
         stepping.advance(subject.saga_id)
 
 
-def sweep(shop: Shop, *, is_later: bool) -> None:
+def sweep(shop, *, is_later: bool) -> None:
     """Run the tasks of beat: now, or after every pause and lease."""
     now = timezone.now()
     if is_later:
@@ -200,13 +195,13 @@ def sweep(shop: Shop, *, is_later: bool) -> None:
         gateway_events.handle(event_id)
 
 
-def give_up(subject: things.Subject) -> None:
+def give_up(subject) -> None:
     """Let the deadline of its saga pass."""
     subject.is_late = True
     Saga.objects.filter(id=subject.saga_id).update(deadline_at=timezone.now())
 
 
-def decide(order: things.Order, decision: str) -> None:
+def decide(order, decision: str) -> None:
     """The card's owner presses a button of their page, if it is open; the first decision counts."""
     payment = Payment.objects.get(id=order.payment_id)
     if payment.requires_action and not order.decision:
@@ -225,7 +220,7 @@ def _operator(operator_id: int) -> ActorContext:
     return ActorContext(Actor.STAFF, operator_id, f"operator {operator_id}")
 
 
-def force(shop: Shop, subject: things.Subject, operator_id: int, act: str, **more: str) -> None:
+def force(shop, subject, operator_id: int, act: str, **more: str) -> None:
     """An operator retries its saga, has it compensated, or records the step at which it is stuck as done."""
     rows = Saga.objects.filter(id=subject.saga_id)
     rows.update(leased_until=None)
@@ -246,7 +241,7 @@ def force(shop: Shop, subject: things.Subject, operator_id: int, act: str, **mor
         shop.force(act, subject)
 
 
-def grant(shop: Shop, operator_id: int, account_id: int, amount: int) -> None:
+def grant(shop, operator_id: int, account_id: int, amount: int) -> None:
     """An operator grants points, or asks for an approval where the model says that it takes one."""
     expected = shop.grant(operator_id, account_id, amount)
     of: Any = {"user_id": account_id, "amount": amount, "reason": "they called"}
@@ -261,7 +256,7 @@ def grant(shop: Shop, operator_id: int, account_id: int, amount: int) -> None:
                 shop.approvals.append(things.Approval(asked.id, operator_id, account_id, amount))
 
 
-def decide_approval(shop: Shop, approval: things.Approval, operator_id: int, act: str) -> None:
+def decide_approval(shop, approval, operator_id: int, act: str) -> None:
     """An operator approves or refuses what was asked for; a step that is forced by it may not be left."""
     is_approved = act == "approve"
     expected = shop.refusal_of_decision(approval, operator_id, is_approved=is_approved)
@@ -279,7 +274,7 @@ def _charge_of(subject: things.Order | things.TopUp) -> BookedCharge:
     return charge
 
 
-def give_back(shop: Shop, simulator: Simulator, subject: things.Order | things.TopUp, amount: int) -> None:
+def give_back(shop, simulator, subject: things.Order | things.TopUp, amount: int) -> None:
     """A clerk refunds a part of its charge on the gateway's own page, at most what is left of it."""
     charge, key = _charge_of(subject), f"clerk-{uuid4()}"
     if amount := min(amount, charge.kept_amount):
@@ -292,7 +287,7 @@ def give_back(shop: Shop, simulator: Simulator, subject: things.Order | things.T
             subject.given_back += amount
 
 
-def dispute(simulator: Simulator, order: things.Order, amount: int) -> None:
+def dispute(simulator, order, amount: int) -> None:
     """The card's owner disputes a part of the charge, at most what is left of it."""
     charge = _charge_of(order)
     if amount := min(amount, charge.kept_amount):
@@ -302,14 +297,14 @@ def dispute(simulator: Simulator, order: things.Order, amount: int) -> None:
         order.disputes.append(things.Dispute(opened["id"], amount))
 
 
-def close_dispute(simulator: Simulator, order: things.Order, end: str) -> None:
+def close_dispute(simulator, order, end: str) -> None:
     """The bank of the card's owner decides the first open dispute of the charge."""
     if one := next((one for one in order.disputes if one.status == "open"), None):
         assert simulator.post(f"/disputes/{one.reference}/close", {"status": end})[0] == 200
         one.status = end
 
 
-def learn(shop: Shop, subject: things.Order | things.TopUp, way: str) -> None:
+def learn(shop, subject: things.Order | things.TopUp, way: str) -> None:
     """Have the shop learn what became of its charge at the gateway, by an event or otherwise."""
     match way:
         case "look-up":

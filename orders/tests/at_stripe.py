@@ -16,12 +16,12 @@ from payments.tests.own_stripe import SECRET
 PATH = "/api/v1/webhooks/stripe"
 
 
-def order(token: str, **wanted: Any) -> PlacedOrder:
+def order(token: str, **wanted) -> PlacedOrder:
     product = ProductFactory(on_hand=5, price=500)
     return buying.place(buying.account(points=100), {product: 2}, token=token, **wanted)
 
 
-def tried(card: str = "pm_card_visa", *, times: int = 1, **wanted: Any) -> PlacedOrder:
+def tried(card: str = "pm_card_visa", *, times: int = 1, **wanted) -> PlacedOrder:
     """An order whose payment was tried so many times."""
     placed = order(card, **wanted)
     for _ in range(times):
@@ -29,7 +29,7 @@ def tried(card: str = "pm_card_visa", *, times: int = 1, **wanted: Any) -> Place
     return placed
 
 
-def post_event(type: str, intent: dict[str, Any], *, id: str = "") -> Any:
+def post_event(type: str, intent: dict[str, Any], *, id: str = ""):
     """Post an event as Stripe would, a new one without an id, and return the response."""
     event = {"id": id or f"evt_{uuid4().hex}", "object": "event", "type": type, "data": {"object": intent}}
     body = orjson.dumps(event | {"created": int(timezone.now().timestamp())})

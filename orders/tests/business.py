@@ -27,7 +27,7 @@ def counting() -> Increases:
     return Increases(*COUNTERS, "firstcome_coupon_requests_total")
 
 
-def counted(increases: Increases) -> dict[str, float]:
+def counted(increases) -> dict[str, float]:
     """What was counted. Payments that did not succeed are one figure: their rows don't tell them apart."""
     grown = increases()
     apart = ("firstcome_payments_total", "firstcome_coupon_requests_total")

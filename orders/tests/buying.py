@@ -46,16 +46,16 @@ Wanted = Product | Mapping[Product, int]
 """One unit of a product, or so many of each."""
 
 
-def _id(given: Any) -> Any:
+def _id(given):
     return getattr(given, "id", given)
 
 
-def _lines(wanted: Wanted) -> list[Line]:
+def _lines(wanted) -> list[Line]:
     counts = wanted if isinstance(wanted, Mapping) else {wanted: 1}
     return [Line(product.id, count) for product, count in counts.items()]
 
 
-def account(*, points: int = 0) -> Any:
+def account(*, points: int = 0):
     """A new account with these points in its wallet."""
     made = AccountFactory()
     if points:
@@ -64,41 +64,39 @@ def account(*, points: int = 0) -> Any:
     return made
 
 
-def product_and_buyer(*, points: int = 0, **columns: Any) -> tuple[Product, Any]:
+def product_and_buyer(*, points: int = 0, **columns) -> tuple[Product, Any]:
     """A new product with these columns, and a new account with these points."""
     return ProductFactory(**columns), account(points=points)
 
 
-def order_of(product: Product, token: str = "", *, quantity: int = 1, **more: Any) -> dict[str, Any]:
+def order_of(product, token: str = "", *, quantity: int = 1, **more) -> dict[str, Any]:
     """The body of a call that orders these units, and pays them at once by a card with this token."""
     paid = {"payment": {"token": token}} if token else {}
     return {"items": [{"product": product.id, "quantity": quantity}]} | paid | more
 
 
-def coupon_of(buyer: Buyer, **campaign: Any) -> Coupon:
+def coupon_of(buyer, **campaign) -> Coupon:
     """A coupon issued to the account, of a new campaign."""
     drop: Campaign = CampaignFactory(**campaign)
     return issuing.issue(campaign_id=drop.id, user_id=_id(buyer)).coupon
 
 
-def coupon_code(buyer: Buyer, **campaign: Any) -> str:
+def coupon_code(buyer, **campaign) -> str:
     return coupon_of(buyer, **campaign).code
 
 
-def keyed(buyer: Buyer, answer: Callable[[Any], Any] = schemas.answered_later, *, key: str = "") -> KeyedCall:
+def keyed(buyer, answer: Callable[[Any], Any] = schemas.answered_later, *, key: str = "") -> KeyedCall:
     """A call with a new key, unless one is given."""
     return KeyedCall(_id(buyer), key_hash(key or str(uuid4())), "fingerprint", answer)
 
 
-def start_top_up(
-    buyer: Buyer, amount: int = 100, token: str = "tok_ok", **more: Any
-) -> charging.StartedPayment:
+def start_top_up(buyer, amount: int = 100, token: str = "tok_ok", **more) -> charging.StartedPayment:
     started = top_ups.start(account_id=_id(buyer), amount=amount, token=token, keyed=keyed(buyer), **more)
     assert isinstance(started, charging.StartedPayment)
     return started
 
 
-def top_up(buyer: Buyer, amount: int, token: str = "tok_ok") -> Payment:
+def top_up(buyer, amount: int, token: str = "tok_ok") -> Payment:
     """The payment of a top-up, advanced as far as possible now."""
     started = start_top_up(buyer, amount, token)
     stepping.advance(started.saga.id)
@@ -106,8 +104,8 @@ def top_up(buyer: Buyer, amount: int, token: str = "tok_ok") -> Payment:
 
 
 def order_request(
-    buyer: Buyer,
-    wanted: Wanted,
+    buyer,
+    wanted,
     *,
     coupon: str = "",
     points: int = 0,
@@ -128,24 +126,24 @@ def order_request(
     )
 
 
-def place(buyer: Buyer, wanted: Wanted, **more: Any) -> PlacedOrder:
+def place(buyer, wanted, **more) -> PlacedOrder:
     """Place a new order."""
     placed = checkout.place(order_request(buyer, wanted, **more))
     assert isinstance(placed, PlacedOrder)
     return placed
 
 
-def order(buyer: Buyer, wanted: Wanted, **more: Any) -> Order:
+def order(buyer, wanted, **more) -> Order:
     """A new order, placed."""
     return place(buyer, wanted, **more).order
 
 
-def request_of_newcomer(product: Product, quantity: int = 1, **wanted: Any) -> OrderRequest:
+def request_of_newcomer(product, quantity: int = 1, **wanted) -> OrderRequest:
     """The request of a new account for one product."""
     return order_request(account().id, {product: quantity}, **wanted)
 
 
-def place_for_newcomer(product: Product, quantity: int = 1, **wanted: Any) -> PlacedOrder:
+def place_for_newcomer(product, quantity: int = 1, **wanted) -> PlacedOrder:
     """Place the order of a new account for one product."""
     return place(account().id, {product: quantity}, **wanted)
 
@@ -161,7 +159,7 @@ def advance(placed: PlacedOrder) -> Order:
     return order_now(placed)
 
 
-def buy(buyer: Buyer, wanted: Wanted, *, token: str = "tok_ok", **more: Any) -> Order:
+def buy(buyer, wanted, *, token: str = "tok_ok", **more) -> Order:
     """Place a new order that is paid at once, advance its saga as far as possible now, and return it."""
     return advance(place(buyer, wanted, token=token, **more))
 
@@ -176,7 +174,7 @@ def order_now(placed: PlacedOrder) -> Order:
     return Order.objects.get(id=placed.order.id)
 
 
-def change_order(order: Any, **columns: Any) -> None:
+def change_order(order, **columns) -> None:
     """Change these columns of the order in the database only."""
     Order.objects.filter(id=order.id).update(**columns)
 
@@ -218,7 +216,7 @@ def execute_refund(started: StartedRefund) -> Refund:
     return Refund.objects.select_related("order").get(id=started.refund.id)
 
 
-def refunded(order: Bought, wanted: Wanted | None = None, **more: Any) -> Refund:
+def refunded(order: Bought, wanted: Wanted | None = None, **more) -> Refund:
     """A refund of these units, or of all that is left, advanced as far as possible now."""
     return execute_refund(refund(order, wanted, **more))
 
@@ -263,21 +261,21 @@ def reasons(outcomes: Iterable[Any]) -> Counter[str]:
 
 
 def refusal_of(
-    work: Callable[..., Any], *asked: Any, kind: type[FirstcomeError] = FirstcomeError, **more: Any
+    work: Callable[..., Any], *asked, kind: type[FirstcomeError] = FirstcomeError, **more
 ) -> FirstcomeError:
     with pytest.raises(kind) as refused:
         work(*asked, **more)
     return refused.value
 
 
-def coupon_refusal(buyer: Buyer, wanted: Wanted, code: str) -> str:
+def coupon_refusal(buyer, wanted, code: str) -> str:
     """Why the code is refused for such an order."""
     refused = refusal_of(place, buyer, wanted, coupon=code, kind=Rejected)
     assert refused.code == "coupon_not_usable"
     return str(refused.extra["reason"])
 
 
-def buy_until(code: str, product: Product, buyer: Buyer) -> list[Any]:
+def buy_until(code: str, product, buyer) -> list[Any]:
     """The outcomes of orders of one unit, one after the other, until one is refused by this code."""
     outcomes: list[Any] = []
     while code not in kinds(outcomes[-1:]):

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as some
 
 from orders.payment import gateway_events
-from orders.tests.things import Order, Refund, Subject
+from orders.tests.things import Order, Refund
 
 T = TypeVar("T")
 CARDS = (
@@ -99,28 +99,28 @@ operators_acts = some.lists(
 )
 
 
-def is_unpaid(order: Order) -> bool:
+def is_unpaid(order) -> bool:
     return order.status == "awaiting_payment"
 
 
-def is_refundable(order: Order) -> bool:
+def is_refundable(order) -> bool:
     return order.status in ("paid", "refunding")
 
 
-def is_charged(order: Order) -> bool:
+def is_charged(order) -> bool:
     """Whether its card is charged for good, so that the gateway's clerk may refund it."""
     return order.status in ("paid", "refunding", "refunded") and order.card_amount > 0
 
 
-def is_being_paid(order: Order) -> bool:
+def is_being_paid(order) -> bool:
     return order.status == "paying"
 
 
-def is_under_way(subject: Subject) -> bool:
+def is_under_way(subject) -> bool:
     return not subject.is_over
 
 
-def sagas_of(order: Order) -> list[Order | Refund]:
+def sagas_of(order) -> list[Order | Refund]:
     """The order if its payment was started, and its refunds by the shop."""
     return [order, *(one for one in order.refunds if one.saga_id)] if order.saga_id else []
 

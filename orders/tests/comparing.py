@@ -14,7 +14,6 @@ from foundation.models import JournalLine
 from inventory.models import Product
 from orders.models import Order, Refund, Saga
 from orders.tests import buying
-from orders.tests.model import Shop
 from payments import ledger
 from payments.gateways import calls, gateway
 from payments.models import HOLDING, Dispute, Entry, Payment
@@ -36,7 +35,7 @@ def gateway_at(url: str) -> Iterator[None]:
         calls.forget()
 
 
-def assert_sound(shop: Shop) -> None:
+def assert_sound(shop) -> None:
     """Assert that every law holds and that the shop agrees with the model.
 
     L9 may differ by what the gateway did of which the shop doesn't know yet.
@@ -66,7 +65,7 @@ def _assert_lawful(unbooked: tuple[str, ...] = ()) -> None:
     assert not broken, broken
 
 
-def adopt_bookings(shop: Shop) -> None:
+def adopt_bookings(shop) -> None:
     """Have the model follow when the shop books what the gateway did; what that may be, the model says."""
     orders = {one.id: one for one in shop.orders}
     refunds = {one.id: one for one in shop.refunds}
@@ -101,7 +100,7 @@ def _stories() -> dict[UUID, list[str]]:
     return dict(events)
 
 
-def _assert_charged(shop: Shop) -> None:
+def _assert_charged(shop) -> None:
     """Assert one charge at most per payment, with the kept amount of the model."""
     kept: dict[Any, list[int]] = defaultdict(list)
     keys = dict(Payment.objects.values_list("charge_key", "id"))
@@ -117,7 +116,7 @@ def _assert_charged(shop: Shop) -> None:
         assert least <= amount <= most, f"{amount} is kept for {one}"
 
 
-def assert_over(shop: Shop) -> None:
+def assert_over(shop) -> None:
     """Assert that nothing is open or held, that all is booked, and the gateway keeps what the model says."""
     _assert_lawful()
     assert not [one.id for one in shop.orders if one.has_news and not one.is_confirmed]

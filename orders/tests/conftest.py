@@ -4,17 +4,15 @@ import functools
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import current_app as app
-from django.conf import LazySettings, settings
+from django.conf import settings
 from django.db import transaction
 
-from accounts.tests.clients import Api, client_of, new_superuser
+from accounts.tests.clients import client_of, new_superuser
 from events.tests.own_data_platform import SECRET
 from foundation.tests.second_process import environment
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import rows as order_rows
 from orders.placement import checkout
@@ -31,13 +29,13 @@ __all__ = ["away", "impatient", "transmitting"]
 
 
 @pytest.fixture(autouse=True)
-def _stepped_executor(monkeypatch: pytest.MonkeyPatch):
+def _stepped_executor(monkeypatch):
     """Replaces the process's executor by one that works in the caller's thread."""
     monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
 
 
 @pytest.fixture(autouse=True)
-def _empty_books(own_gateway: Simulator, own_data_platform: Simulator):
+def _empty_books(own_gateway, own_data_platform):
     """Starts each test with empty books: the laws compare all of a book."""
 
 
@@ -47,7 +45,7 @@ def unlawful():
 
 
 @pytest.fixture(autouse=True)
-def _laws_hold(_empty_books: None, request: pytest.FixtureRequest):
+def _laws_hold(_empty_books, request):
     """At the end of each test every law holds."""
     yield
     if request.node.get_closest_marker("django_db") and "unlawful" not in request.fixturenames:
@@ -69,29 +67,29 @@ def buyer():
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=100, price=500)
 
 
 @pytest.fixture(params=checkout.STRATEGIES)
-def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
+def strategy(request, settings):
     """The strategy by which this test's orders are placed."""
     settings.INVENTORY_STRATEGY = request.param
     return request.param
 
 
 @pytest.fixture
-def staff() -> Api:
+def staff():
     return new_superuser()
 
 
 @pytest.fixture
-def api(buyer: Any) -> Api:
+def api(buyer):
     return client_of(buyer)
 
 
 def start_worker(
-    log: Path, simulator: Simulator, data_platform: Simulator | None = None, **more: str
+    log: Path, simulator, data_platform: Simulator | None = None, **more: str
 ) -> "subprocess.Popen[bytes]":
     """A worker process as `make run` starts it, on the test database; returns once it answers.
 
@@ -123,12 +121,7 @@ def _answers(broker_url: str) -> bool:
 
 @pytest.fixture(scope="module")
 @boots("a worker")
-def worker(
-    django_db_setup: None,
-    gateway_process: tuple[Simulator, Path],
-    data_platform_process: tuple[Simulator, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-):
+def worker(django_db_setup, gateway_process, data_platform_process, tmp_path_factory):
     """A worker for all tests of a module."""
     log = tmp_path_factory.mktemp("worker") / "worker.log"
     child = start_worker(log, gateway_process[0], data_platform_process[0])

@@ -1,7 +1,5 @@
 """Stuck sagas and operators' actions, for the tests of operator actions."""
 
-from typing import Any
-
 import pytest
 from django.conf import LazySettings
 
@@ -13,7 +11,6 @@ from foundation.models import JournalLine
 from foundation.tests.factories import reloaded, set_columns, staff_member
 from foundation.tests.instants import ago
 from foundation.tests.outages import nowhere
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import operator_actions
@@ -42,23 +39,23 @@ class Away:
 
 
 @pytest.fixture
-def away(settings: LazySettings, transmitting: None) -> Away:
+def away(settings, transmitting):
     """Makes systems unreachable for this test, in which purchases transmit their events."""
     return Away(settings)
 
 
 @pytest.fixture
-def impatient(settings: LazySettings):
+def impatient(settings):
     """Shortens the time-out, as some cards never get a reply."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=10, price=1_000)
 
 
-def started(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
+def started(product, token: str = "tok_ok", points: int = 100) -> Saga:
     """The saga of a new order with a coupon and points, not advanced yet."""
     buyer = buying.account(points=points)
     coupon = buying.coupon_code(buyer, discount_value=200)
@@ -88,7 +85,7 @@ def payment_of(row: Saga) -> Payment:
     return Payment.objects.get(id=row.subject_id)
 
 
-def stuck_at_charge(product: Product) -> Saga:
+def stuck_at_charge(product) -> Saga:
     """A saga that is stuck while the outcome of its charge is unknown."""
     row = in_doubt(product)
     set_columns(row, state=Saga.State.STUCK)
@@ -101,7 +98,7 @@ def refund_by_hand(row: Saga) -> None:
     gateway().refund(key="by hand", charge_reference=charge.reference, amount=charge.amount)
 
 
-def approve(asked: Any, **more: Any) -> Approval:
+def approve(asked, **more) -> Approval:
     """Another operator approves it."""
     assert isinstance(asked, Approval), asked
     second = staff_member()
@@ -110,19 +107,19 @@ def approve(asked: Any, **more: Any) -> Approval:
         return approvals.approve(approval_id=asked.pk, **{"reason": "I have looked, too"} | more)
 
 
-def retry(row: Saga, **more: Any) -> Saga:
+def retry(row: Saga, **more) -> Saga:
     return operator_actions.retry(saga_id=row.id, **{"reason": "looked into it", "by": ADA} | more)
 
 
-def compensate(row: Saga, **more: Any) -> Any:
+def compensate(row: Saga, **more):
     return operator_actions.force_compensate(saga_id=row.id, **{"reason": "customer asked", "by": ADA} | more)
 
 
-def complete(row: Saga, **more: Any) -> Any:
+def complete(row: Saga, **more):
     return operator_actions.force_complete(saga_id=row.id, **{"reason": "seen by hand", "by": ADA} | more)
 
 
-def refusal(work: Any, row: Saga, **more: Any) -> str:
+def refusal(work, row: Saga, **more) -> str:
     """The code of the refusal; asserts that the saga is unchanged."""
     before = Saga.objects.values().get(id=row.id)
     code = buying.refusal_of(work, row, **more).code
@@ -130,7 +127,7 @@ def refusal(work: Any, row: Saga, **more: Any) -> str:
     return code
 
 
-def stuck_at_data_platform(product: Product, away: Away) -> Saga:
+def stuck_at_data_platform(product, away) -> Saga:
     """A saga of a paid order that is stuck at the data platform."""
     row = started(product)
     away.take("DATA_PLATFORM_URL")
@@ -139,14 +136,14 @@ def stuck_at_data_platform(product: Product, away: Away) -> Saga:
     return row
 
 
-def in_doubt(product: Product, token: str = "tok_timeout_charged") -> Saga:
+def in_doubt(product, token: str = "tok_timeout_charged") -> Saga:
     row = started(product, token)
     assert advance(row) == Saga.State.RUNNING
     assert payment_of(row).status == "in_doubt"
     return row
 
 
-def stuck_in_compensation(product: Product, away: Away, token: str = "tok_error") -> Saga:
+def stuck_in_compensation(product, away, token: str = "tok_error") -> Saga:
     """A saga whose compensation is stuck: the gateway is unreachable, the outcome of the charge unknown."""
     row = started(product, token)
     advance(row)

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
-import pytest
-
 from orders.tests import stepping
 from orders.tests.model import Shop
 from orders.tests.things import Subject
@@ -30,7 +28,7 @@ class Listener:
         self._subject: Subject | None = None
         self._advance = stepping.advance
 
-    def stand_by(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stand_by(self, monkeypatch) -> None:
         """Listen until the end of the test."""
         monkeypatch.setattr(stepping, "advance", self.advance)
         monkeypatch.setattr(stepping, "failpoint", self.reach)

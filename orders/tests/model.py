@@ -5,7 +5,6 @@ It uses neither the database nor the code under test. Refusals are named by thei
 
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 from orders.tests.things import (
     ASKING,
@@ -53,7 +52,7 @@ class Shop:
         """Everything with a saga, newest last."""
         return [*self.charged, *(one for one in self.refunds if one.saga_id)]
 
-    def refusal_of_order(self, order: Order) -> str:
+    def refusal_of_order(self, order) -> str:
         """The code by which this order is refused, or nothing."""
         items_amount = sum(product.price * count for product, count in order.counts.items())
         if any(count > product.available for product, count in order.counts.items()):
@@ -71,18 +70,18 @@ class Shop:
             return "insufficient_points"
         return "invalid" if order.token == "" and order.card_amount else ""
 
-    def is_reserved(self, order: Order) -> bool:
+    def is_reserved(self, order) -> bool:
         """Whether unpaid orders hold some of a product that the order is short of."""
         return any(one.reserved for one, count in order.counts.items() if count > one.available)
 
-    def expire_for(self, order: Order) -> None:
+    def expire_for(self, order) -> None:
         """Expire the lapsed orders of the refused order's account, and of its products."""
         for one in self.orders:
             is_concerned = one.account_id == order.account_id or one.counts.keys() & order.counts.keys()
             if one.status == "awaiting_payment" and one.is_lapsed and is_concerned:
                 self._end(one, "expired")
 
-    def _is_over_limit(self, account_id: int, product: Product, count: int) -> bool:
+    def _is_over_limit(self, account_id: int, product, count: int) -> bool:
         """Whether the account would exceed the product's limit."""
         holding = [
             order
@@ -93,12 +92,12 @@ class Shop:
         held = sum(order.left().get(product, 0) for order in holding)
         return product.limit_per_account is not None and held + count > product.limit_per_account
 
-    def shared_coupon(self, campaign: Campaign, account_id: int) -> Coupon:
+    def shared_coupon(self, campaign, account_id: int) -> Coupon:
         """The account's coupon of the campaign, or the one that it would get."""
         own = (one for one in self.coupons if (one.campaign, one.account_id) == (campaign, account_id))
         return next(own, Coupon(account_id, campaign=campaign, percent=33, status="new"))
 
-    def _reason_against(self, coupon: Coupon, order: Order) -> str:
+    def _reason_against(self, coupon, order) -> str:
         """Why the order can't use the coupon, or nothing."""
         campaign, is_new = coupon.campaign or Campaign(""), coupon.status == "new"
         terms, counted = campaign.terms, coupon.counted_amount(order.counts)
@@ -116,7 +115,7 @@ class Shop:
         }
         return next((reason for reason, is_against in reasons.items() if is_against), "")
 
-    def place(self, order: Order) -> None:
+    def place(self, order) -> None:
         for product, count in order.counts.items():
             product.reserved += count
         if order.coupon:
@@ -127,7 +126,7 @@ class Shop:
             order.status, order.payments = "paying", 1
         self.orders.append(order)
 
-    def pay(self, order: Order, token: str, *, is_kept: bool) -> str:
+    def pay(self, order, token: str, *, is_kept: bool) -> str:
         if order.status != "awaiting_payment" or order.is_lapsed or order.payments == MOST_PAYMENTS:
             return "order_not_payable"
         if order.points_amount > self.wallets[order.account_id]:
@@ -139,7 +138,7 @@ class Shop:
         order.payments += 1
         return ""
 
-    def cancel(self, order: Order) -> str:
+    def cancel(self, order) -> str:
         if order.status == "cancelled":
             return ""
         if order.status != "awaiting_payment" or order.is_lapsed:
@@ -154,19 +153,19 @@ class Shop:
             self._end(order, "expired")
         return len(lapsed)
 
-    def adjust(self, product: Product, delta: int) -> str:
+    def adjust(self, product, delta: int) -> str:
         if product.available + delta < 0:
             return "insufficient_stock"
         product.on_hand += delta
         return ""
 
-    def void(self, coupon: Coupon) -> str:
+    def void(self, coupon) -> str:
         if coupon.status != "issued":
             return "coupon_not_voidable"
         coupon.status = "void"
         return ""
 
-    def refusal_of_refund(self, order: Order, counts: dict[Product, int] | None) -> str:
+    def refusal_of_refund(self, order, counts: dict[Product, int] | None) -> str:
         """The code by which this refund is refused, or nothing; None means all that is left."""
         left, has_amount = order.left(), any(order.left_amounts())
         if order.status not in ("paid", "refunding") or not (left or has_amount):
@@ -175,11 +174,11 @@ class Shop:
             return "refund_exceeds_order"
         return "" if has_amount or not order.total_amount else "nothing_to_refund"
 
-    def refund(self, refund: Refund) -> None:
+    def refund(self, refund) -> None:
         refund.order.refunds.append(refund)
         refund.order.status = "refunding"
 
-    def book(self, order: Order, refund_id: Any, amount: int) -> None:
+    def book(self, order, refund_id, amount: int) -> None:
         """Apply a refund that the shop has booked as made at the gateway, where it must have been made."""
         assert amount <= order.unbooked_amount, f"{amount} is booked, {order.unbooked_amount} was made there"
         is_rest = sum(one.amount for one in order.refunds) + amount >= order.total_amount
@@ -197,7 +196,7 @@ class Shop:
                 if order.status == "refunded" and order.coupon:
                     order.coupon.give_back()
 
-    def give_back_top_up(self, top_up: TopUp, amount: int) -> None:
+    def give_back_top_up(self, top_up, amount: int) -> None:
         """The gateway's clerk refunds a part of it: its points are taken, as far as they are there."""
         top_up.given_back += amount
         self.wallets[top_up.account_id] -= min(amount, self.wallets[top_up.account_id])
@@ -212,20 +211,20 @@ class Shop:
         self.wallets[account_id] += amount
         return ""
 
-    def refusal_of_decision(self, approval: Approval, operator_id: int, *, is_approved: bool) -> str:
+    def refusal_of_decision(self, approval, operator_id: int, *, is_approved: bool) -> str:
         """The code by which the operator may not decide so, or nothing."""
         if approval.is_decided:
             return "approval_decided"
         own = {approval.account_id: "own_account", approval.asker_id: "own_approval"}
         return own.get(operator_id, "") if is_approved else ""
 
-    def decide(self, approval: Approval, *, is_approved: bool) -> None:
+    def decide(self, approval, *, is_approved: bool) -> None:
         approval.is_decided = True
         if is_approved:
             self.wallets[approval.account_id] += approval.amount
             self.force("force_complete", approval.subject)
 
-    def outcomes_of_forcing(self, act: str, subject: Subject) -> set[str]:
+    def outcomes_of_forcing(self, act: str, subject) -> set[str]:
         """The codes of its possible refusals, or nothing for success, while its saga is not stuck."""
         is_local = {"step_not_hanging", "step_is_local"}
         match act, subject.saga_status:
@@ -248,7 +247,7 @@ class Shop:
         if act == "force_complete" and isinstance(subject, Refund):
             subject.is_confirmed = True
 
-    def reach(self, subject: Subject, point: str) -> None:
+    def reach(self, subject, point: str) -> None:
         """Apply what the saga of `subject` has done when it passes this point."""
         match subject, point:
             case Order(), "debit_balance do":
@@ -269,14 +268,14 @@ class Shop:
                 assert is_ended_by_us or subject.token in DECLINED
                 subject.status = "failed"
 
-    def _debit(self, order: Order) -> None:
+    def _debit(self, order) -> None:
         if self.wallets[order.account_id] < order.points_amount:
             order.is_short_of_points = True
         else:
             self.wallets[order.account_id] -= order.points_amount
             order.holds_points = True
 
-    def _settle(self, order: Order) -> None:
+    def _settle(self, order) -> None:
         is_charged = not order.card_amount or order.token not in NEVER_CHARGED
         assert order.token != ASKING or order.decision == "approve" or not order.card_amount
         assert (order.status, is_charged) == ("paying", True)
@@ -289,7 +288,7 @@ class Shop:
         order.holds_points = False
         order.become("paid")
 
-    def _fail(self, order: Order) -> None:
+    def _fail(self, order) -> None:
         is_refused = order.is_card_refused
         is_ended_by_us = order.is_late or order.is_action_over or order.is_forced
         assert is_refused or is_ended_by_us or order.is_short_of_points
@@ -304,7 +303,7 @@ class Shop:
         order.is_short_of_points = False
 
     @staticmethod
-    def _end(order: Order, status: str) -> None:
+    def _end(order, status: str) -> None:
         """End the unpaid order, and release all that it holds."""
         for product, count in order.counts.items():
             product.reserved -= count
@@ -312,7 +311,7 @@ class Shop:
             order.coupon.give_back()
         order.become(status)
 
-    def _give_back(self, refund: Refund) -> None:
+    def _give_back(self, refund) -> None:
         order = refund.order
         refund.is_settled = True
         order.story.append("order.refunded")

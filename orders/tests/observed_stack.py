@@ -25,13 +25,13 @@ class LiveShop:
 
     address: str
 
-    def get(self, account: User, path: str) -> Any:
+    def get(self, account: User, path: str):
         answer = HTTP.request("GET", f"{self.address}/api/v1{path}", headers=_signed_in(account))
         assert answer.status == 200, answer.data
         return answer.json()
 
     def post(
-        self, account: User, path: str, body: Any, *, key: str = "a", **headers: str
+        self, account: User, path: str, body, *, key: str = "a", **headers: str
     ) -> urllib3.BaseHTTPResponse:
         headers = _signed_in(account) | {"Idempotency-Key": key} | headers
         return HTTP.request("POST", f"{self.address}/api/v1{path}", json=body, headers=headers)

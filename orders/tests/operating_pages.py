@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 
 from foundation.tests.confirming import said
@@ -47,11 +46,11 @@ def page_of(order: Order | UUID, action: str = "change") -> str:
     return reverse(f"admin:orders_order_{action}", args=[getattr(order, "id", order)])
 
 
-def messages_of(response: Any) -> list[str]:
+def messages_of(response) -> list[str]:
     return [str(message) for message in response.context["messages"]]
 
 
-def press(client: Client, page: str, **fields: Any) -> tuple[Any, list[str]]:
+def press(client, page: str, **fields) -> tuple[Any, list[str]]:
     """Send the form of an action, opened before. Returns the response, and the messages or refusals after."""
     opened = client.get(page)
     if opened.status_code != 200:
@@ -61,7 +60,7 @@ def press(client: Client, page: str, **fields: Any) -> tuple[Any, list[str]]:
     return sent, said(client, sent)
 
 
-def hidden_fields(form: Any) -> dict[str, str]:
+def hidden_fields(form) -> dict[str, str]:
     """The hidden fields of a form as a browser sends them."""
     return {
         field.html_name: str(field.value()) for field in form.hidden_fields() if field.value() is not None

@@ -1,6 +1,5 @@
 """For tests of payments that need the customer: orders by a card that asks its owner, and the owner."""
 
-from typing import Any
 from uuid import UUID
 
 import urllib3
@@ -20,7 +19,7 @@ ASKING = "tok_3ds"
 BROWSER = urllib3.PoolManager(retries=False, timeout=10)
 
 
-def order(token: str = ASKING, *, points: int = 0, coupon: str = "", **more: Any) -> PlacedOrder:
+def order(token: str = ASKING, *, points: int = 0, coupon: str = "", **more) -> PlacedOrder:
     """A new order of one piece for 500, of an account with 1,000 points more than it uses."""
     product = ProductFactory(on_hand=5, price=500)
     buyer = more.pop("buyer", None) or buying.account(points=1_000 + points)
@@ -32,11 +31,11 @@ def payment_of(placed: PlacedOrder) -> Payment:
     return Payment.objects.filter(order=placed.order.id).latest("number")
 
 
-def saga_of(payment: Payment) -> Saga:
+def saga_of(payment) -> Saga:
     return Saga.objects.get(subject_id=payment.id)
 
 
-def charge_of(payment: Payment) -> GatewayResult:
+def charge_of(payment) -> GatewayResult:
     """The payment's charge in the gateway's own book."""
     return gateway().find(key=payment.charge_key)
 
@@ -51,7 +50,7 @@ def time_is_over(placed: PlacedOrder) -> None:
     set_columns(placed.started.saga, deadline_at=clock.now())
 
 
-def waiting(**wanted: Any) -> PlacedOrder:
+def waiting(**wanted) -> PlacedOrder:
     """An order whose payment waits for the card's owner."""
     placed = order(**wanted)
     assert buying.advance(placed).status == "paying"
@@ -59,12 +58,12 @@ def waiting(**wanted: Any) -> PlacedOrder:
     return placed
 
 
-def page_of(payment: Payment) -> str:
+def page_of(payment) -> str:
     """The address of the owner's page, from the gateway's own book."""
     return charge_of(payment).action_url
 
 
-def decide(payment: Payment, decision: str) -> int:
+def decide(payment, decision: str) -> int:
     """Have the card's owner press a button of the page; returns the status of the response."""
     return decide_at(payment.action_url, decision)
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from subprocess import Popen
 
 from foundation.tests.second_process import another_process, read_line, send
-from inventory.models import Product
 
 SELLING = """
 import json
@@ -41,7 +40,7 @@ def two_sellers(**settings: str) -> Iterator[list["Popen[str]"]]:
 
 def sell_at_once(
     sellers: Sequence["Popen[str]"],
-    product: Product,
+    product,
     parts: Sequence[Sequence[int]],
     *,
     strategy: str,

@@ -40,7 +40,7 @@ class SteppedPools(ThreadPools):
         super().__init__({})
         self.tasks: deque[tuple[str, Task]] = deque()
 
-    def submit(self, pool: str, task: Task) -> None:
+    def submit(self, pool: str, task) -> None:
         self.tasks.append((pool, task))
 
     def pause(self, seconds: float) -> None:

@@ -21,7 +21,6 @@ from orders.payment import purchase
 from orders.saga.definitions import (
     DO,
     SAGA_TYPES,
-    Call,
     Event,
     LocalStep,
     OutsideStep,
@@ -39,7 +38,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 NAME = "screen_order"
 
 
-def for_each(call: Call) -> PrepareCalls:
+def for_each(call) -> PrepareCalls:
     return lambda sagas: [call] * len(sagas)
 
 
@@ -84,7 +83,7 @@ def steps_replaced(steps: tuple[Step, ...]) -> Iterator[None]:
 
 
 @contextmanager
-def rolled_out(step: Step, *, before: str) -> Iterator[None]:
+def rolled_out(step, *, before: str) -> Iterator[None]:
     """The purchase has this step before the one of that name, until the block ends."""
     old = SAGA_TYPES[purchase.KIND].steps
     at = [one.name for one in old].index(before)
@@ -92,13 +91,13 @@ def rolled_out(step: Step, *, before: str) -> Iterator[None]:
         yield
 
 
-def make_due(saga: Saga, *, is_overdue: bool) -> None:
+def make_due(saga, *, is_overdue: bool) -> None:
     past = ago(seconds=1)
     late = {"deadline_at": past} if is_overdue else {}
     set_columns(saga, next_attempt_at=past, leased_until=None, **late)
 
 
-def paid_and_not_transmitted(settings: Any) -> tuple[Order, Saga, Any]:
+def paid_and_not_transmitted(settings) -> tuple[Order, Saga, Any]:
     """A paid order whose event the data platform hasn't got yet."""
     platform, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, "http://127.0.0.1:9"
     order = buying.advance(owners.order("tok_ok"))
@@ -108,7 +107,7 @@ def paid_and_not_transmitted(settings: Any) -> tuple[Order, Saga, Any]:
     return order, saga, product
 
 
-def assert_paid_once(order: Order, product: Any) -> None:
+def assert_paid_once(order, product) -> None:
     order.refresh_from_db()
     product.refresh_from_db()
     assert (order.status, order.failure_code) == (Order.Status.PAID, "")

@@ -91,7 +91,7 @@ def test_a_filter_that_finds_nothing_says_why(client, order, query):
 
 def test_a_day_that_is_none_is_refused(client, order):
     answer = client.get(LIST, {"placed_at_from": "21/11/2026"}, follow=True)
-    assert "“21/11/2026” is no day: write it as 2026-11-21." in answer.text
+    assert "“21/11/2026” is not a day. Write it as 2026-11-21." in answer.text
 
 
 def test_the_oldest_orders_come_first_on_request_and_nothing_else_is_sorted(client, order):

@@ -19,7 +19,7 @@ from events.webhooks import deliveries
 from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.confirming import said
-from foundation.tests.factories import set_columns, staff_member
+from foundation.tests.factories import SuperuserFactory, set_columns, staff_member
 from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import race, wait_until
 from inventory.models import Product
@@ -27,14 +27,14 @@ from orders.models import Refund, Saga
 from orders.payment import gateway_bookings, gateway_lookups
 from orders.saga import rows as saga_rows
 from orders.tests import buying, hanging, operating_pages
-from orders.tests.hanging import product
+from orders.tests.hanging import impatient, product
 from orders.tests.operating_pages import hidden_fields, messages_of, operator, page_of, press
 from orders.tests.owners import charge_of
 from payments.gateways import gateway
 from payments.models import Payment
 from payments.tests.factories import PaymentFactory
 
-__all__ = ["product"]
+__all__ = ["impatient", "product"]
 pytestmark = pytest.mark.django_db(transaction=True)
 CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"
 
@@ -44,10 +44,10 @@ def test_parts_need_the_permission_to_view_them():
     reader = staff_member("orders.view_order")
     response = signed_in(reader).get(page_of(order))
     shown, page = response.context["order_page"], response.text
-    assert shown["hidden"] == ["payment", "refunds", "sagas", "ledger", "journal and events"]
+    assert shown["hidden"] == ["payment", "refunds", "technical log", "ledger", "journal and events"]
     assert not shown.keys() & {"payments", "refunds", "timelines", "transfers", "journal", "events"}
     assert not any(f"/admin/{link}/" in page for link in ("auth/user", "coupons/coupon", "shop/journalline"))
-    assert "Not shown, for lack of a permission: payment" in page
+    assert "You lack the right to see: payment" in page
     assert Payment.objects.get(order=order).charge_reference not in page
 
 
@@ -63,8 +63,8 @@ def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway):
     shown = client.get(page_of(order)).context["order_page"]
     assert shown["payments"][0]["dispute"].amount == 200
     assert shown["refunds"][0].get_source_display() == "gateway"
-    assert "200 KRW, to be answered" in re.sub(r"<[^>]*>", "", page)
-    assert "to be answered at the gateway until" in page
+    assert "200 KRW, answer" in re.sub(r"<[^>]*>", "", page)
+    assert "answer at the gateway by" in page
     disputed = reverse("admin:payments_payment_changelist") + "?show=disputed"
     assert str(payment.id) in client.get(disputed).text
 
@@ -77,13 +77,13 @@ def test_an_unpaid_order_is_cancelled_with_its_reason():
     sent, messages = press(client, page_of(order, "cancel"), reason="asked by <phone>")
 
     assert sent["Location"] == page_of(order)
-    assert messages == ["The order is cancelled: what it held is released."]
+    assert messages == ["The order is cancelled. Its stock and coupon are free again."]
     assert buying.state_of(order) == "cancelled"
     noted = journal_line("order.cancelled_by_staff")
     assert (noted.actor, noted.actor_id, noted.detail) == ("staff", ada.id, "asked by <phone>")
     assert noted.is_internal and noted.order_id == order.id
-    page = client.get(page_of(order)).text
-    assert "asked by &lt;phone&gt;" in page and page_of(order, "cancel") not in page
+    assert "asked by &lt;phone&gt;" in client.get(page_of(order, "history")).text
+    assert page_of(order, "cancel") not in client.get(page_of(order)).text
 
 
 def test_a_paid_order_is_not_cancelled():
@@ -105,7 +105,7 @@ def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform):
 
     _, messages = press(signed_in(ada), page_of(order, "resend_events"), reason="lost there")
 
-    assert messages == ["2 queued: they are delivered within seconds, in sequence."]
+    assert messages == ["Events that are sent again: 2. They arrive within seconds."]
     assert list(events.all()) == [(paid, "pending"), (refunded, "pending")]
     noted = JournalLine.objects.filter(what="event.resent")
     assert {(line.actor_name, line.detail) for line in noted} == {("ada", "lost there")}
@@ -123,7 +123,7 @@ def test_a_replay_that_is_sent_twice_is_done_once():
     client.post(page, fields)
     assert messages_of(client.get(page_of(order))) == [
         "This form was sent before; nothing was done again. "
-        "1 queued: they are delivered within seconds, in sequence."
+        "Events that are sent again: 1. They arrive within seconds."
     ]
     assert times_noted("event.resent") == 1
 
@@ -189,7 +189,7 @@ def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
     [message] = ask(client, payment)
 
     assert message == (
-        f"The gateway has charged 700 KRW ({reference}). The payment is in doubt; its saga continues now."
+        f"The gateway has charged 700 KRW ({reference}). The payment is in doubt, and goes on now."
     )
     line = journal_line("payment.looked_up")
     assert (line.actor_name, line.detail, line.reference) == ("ada", "asked by mail", reference)
@@ -233,7 +233,7 @@ def test_a_settled_payment_is_compared_with_the_answer(ada, own_gateway, unlawfu
     assert (Refund.objects.get().source, Refund.objects.get().card_amount) == ("gateway", 100)
     set_columns(payment, refunded_amount=200)
     [message] = ask(client, payment)
-    assert message.endswith("That differs from the payment, which is succeeded: see the reconciliations.")
+    assert message.endswith("which is succeeded. The comparisons with the gateway say what to do.")
 
 
 def test_a_gateway_that_is_away_is_reported_at_once(ada, doubtful, away):
@@ -241,7 +241,7 @@ def test_a_gateway_that_is_away_is_reported_at_once(ada, doubtful, away):
     [message] = ask(signed_in(ada), hanging.payment_of(doubtful))
     away.back()
     assert message.startswith("The gateway gave no answer: ")
-    assert message.endswith("Nothing has changed; its saga goes on asking.")
+    assert message.endswith("Nothing has changed. The shop goes on asking by itself.")
     assert hanging.payment_of(doubtful).status == "in_doubt"
 
 
@@ -264,3 +264,70 @@ def test_a_payment_by_points_is_not_asked_about(ada, unlawful):
     payment, client = PaymentFactory(points_amount=500, card_amount=0), signed_in(ada)
     assert payment_page_of(payment, "look_up") not in client.get(payment_page_of(payment)).text
     assert ask(client, payment) == ["The payment is by points alone: the gateway knows nothing of it."]
+
+
+def test_the_history_of_an_order_and_of_what_belongs_to_it_is_the_journal_in_words(client_of_all):
+    order = operating_pages.paid_order(points=100)
+    press(client_of_all, page_of(order, "note"), reason="He called twice.")
+    payment = Payment.objects.get(order=order)
+    saga = Saga.objects.get(subject_id=payment.pk)
+    for row, word in (
+        (order, "Note added"),
+        (payment, "Charge card: done"),
+        (saga, "Settle: done"),
+        (order.account, "Points granted"),
+        (order.lines.get().product, "Sold"),
+    ):
+        page = f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/history/"
+        text = client_of_all.get(page).text
+        assert word in text and "change history" not in text
+
+    opened = client_of_all.get("/admin/shop/journalline/")
+    [line] = opened.context["cl"].result_list
+    assert (line.what, str(order) in line.about) == ("order.note_added", True)
+    assert "Note added" in opened.text and "aria-current" in opened.text
+    chosen = client_of_all.get("/admin/shop/journalline/?happened=order.paid")
+    assert [one.what for one in chosen.context["cl"].result_list] == ["order.paid"]
+    assert '<option value="order.paid" selected>Order: Paid</option>' in chosen.text
+
+
+def test_an_order_says_what_is_known_of_its_money(client_of_all, product, impatient):
+    saga = hanging.in_doubt(product, "tok_error")
+    page = client_of_all.get(page_of(saga.about_id))
+    payment = Payment.objects.get(pk=saga.subject_id)
+    assert "nobody knows whether the card was charged" in page.text and "Pay by" not in page.text
+    assert f"/admin/payments/payment/{payment.pk}/look_up" in page.text
+    payment_page = client_of_all.get(f"/admin/payments/payment/{payment.pk}/change/").text
+    assert "Tell the buyer to wait" in payment_page and "700 KRW" in payment_page
+
+    for status, text in (
+        ("failed", "Nothing was charged."),
+        ("reversed", "What was charged was given back."),
+    ):
+        set_columns(payment, status=status, failure_code="gave_up", settled_at=payment.created_at, token="")
+        shown = client_of_all.get(page_of(saga.about_id)).text
+        assert f"Not paid. {text}" in shown and "gave up" not in shown
+
+
+def test_the_list_finds_orders_as_the_search_of_all_does(client_of_all):
+    order = operating_pages.paid_order()
+    for term in (str(order), str(order)[-4:], order.account.email, order.account.username, str(order.pk)):
+        found = client_of_all.get("/admin/orders/order/", {"q": term}).context["cl"].result_list
+        assert [one.pk for one in found] == [order.pk], term
+
+
+def test_nothing_is_stuck_and_the_last_button_says_that_the_order_is_cancelled(client_of_all):
+    assert "Nothing is stuck." in client_of_all.get("/admin/orders/saga/").text
+    order = operating_pages.paid_order()
+    opened = client_of_all.get(page_of(order, "refund")).context["form"]
+    form = hidden_fields(opened) | {"what": "all", "reason": "-", "live": "yes"}
+    of_all = client_of_all.post(page_of(order, "cancel_and_refund"), form).json()
+    assert of_all["amount"] == "Cancel and refund 1,500 KRW"
+    assert client_of_all.post(page_of(order, "refund"), form).json()["amount"] == "Refund 1,500 KRW"
+    korean = client_of_all.post(page_of(order, "refund"), form, headers={"Accept-Language": "ko"}).json()
+    assert korean["amount"] == "1,500원 환불"
+
+
+@pytest.fixture
+def client_of_all() -> Client:
+    return signed_in(SuperuserFactory(username="olga"))

@@ -25,7 +25,7 @@ from payments.tests.own_gateway import on_its_page
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REFUND = "orders.add_refund"
-TOO_MANY = "The refund exceeds what is left of the order. 2 × TEA requested, 1 left."
+TOO_MANY = "The refund exceeds what is left of the order. TEA: 2 asked for, 1 left."
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def refunded(order: Order) -> list[tuple[int, int, int]]:
 
 def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client, order):
     opened = client.get(page_of(order, "refund"))
-    assert "All that is left is 1,400 KRW." in opened.text
+    assert "1,400 KRW can still be refunded." in opened.text
     page = shown(client, order, 1)
     assert amount_of(page) == "Refund 467 KRW?"
     assert refunded(order) == []
@@ -138,7 +138,7 @@ def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(clie
 
 def test_a_form_that_was_changed_or_does_not_have_what_was_shown_refunds_nothing(client, order):
     page = client.post(page_of(order, "refund"), choice(order, 1) | {"what": "all"})
-    assert "Either choose “These units:”" in page.text
+    assert "To refund these units, choose “These units:”" in page.text
     assert "preview" not in page.context
     unseen = client.post(page_of(order, "refund"), choice(order) | {"confirmed": "yes"})
     assert unseen.status_code == 200
@@ -222,9 +222,9 @@ def test_an_unpaid_order_is_not_refunded(client):
 def test_what_came_back_of_a_unit_is_refunded_alone(client):
     """It could be given back with another unit alone."""
     order = operating_pages.paid_order(units=3)
-    assert "besides the units" not in client.get(page_of(order, "refund")).text
+    assert "earlier refund that failed" not in client.get(page_of(order, "refund")).text
     fail(buying.refunded(order, order.lines.get().product))
-    assert "besides the units that are left: 500 KRW" in client.get(page_of(order, "refund")).text
+    assert "earlier refund that failed: 500 KRW" in client.get(page_of(order, "refund")).text
 
     page = shown(client, order, what="owed")
     assert amount_of(page) == "Refund 500 KRW?"

@@ -3,7 +3,6 @@ of the time that is lost, and how the shop agrees with them again.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from django.core.management import CommandError
@@ -12,7 +11,6 @@ from accounts.tests.clients import client_of
 from accounts.tokens import disabled_accounts
 from coupons import issuing
 from coupons.allocation.outcomes import Queued
-from coupons.models import Campaign
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import positions
@@ -40,7 +38,7 @@ Restore = Callable[[], None]
 
 
 @pytest.fixture
-def backup(tmp_path: Path) -> Callable[[], Restore]:
+def backup(tmp_path):
     """Backs the test's database up when called; what that returns restores it, as new processes find it."""
 
     def make() -> Restore:
@@ -59,7 +57,7 @@ def backup(tmp_path: Path) -> Callable[[], Restore]:
     return make
 
 
-def issue(campaign: Campaign, account_id: int) -> str:
+def issue(campaign, account_id: int) -> str:
     """The status of the account's request: `issued`, or the code of the refusal."""
     try:
         issuing.issue(campaign_id=campaign.pk, user_id=account_id)
@@ -68,7 +66,7 @@ def issue(campaign: Campaign, account_id: int) -> str:
     return "issued"
 
 
-def draw(campaign: Campaign, account_id: int) -> Queued:
+def draw(campaign, account_id: int) -> Queued:
     """The account's ticket."""
     queued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     assert isinstance(queued, Queued)

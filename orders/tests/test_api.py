@@ -3,14 +3,12 @@
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 
-from accounts.tests.clients import Api, client_of, faults, new_superuser, problem_of
+from accounts.tests.clients import client_of, faults, new_superuser, problem_of
 from coupons.models import Coupon
 from foundation.models import IdempotencyKey
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import AccountFactory, staff_member
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund
 from orders.saga import rows as saga_rows
@@ -147,18 +145,18 @@ ALL = {"reason": "It came broken."}
 
 
 @pytest.fixture
-def order(buyer: User, product: Product) -> Order:
+def order(buyer, product):
     """Three at 500: 300 by points, 1,200 by card."""
     return buying.buy(buyer, {product: 3}, points=300)
 
 
 @pytest.fixture
-def path(order: Order) -> str:
+def path(order):
     return f"/orders/{order.id}/refunds"
 
 
 @pytest.fixture
-def staff() -> Api:
+def staff():
     """Staff with the permission to refund only."""
     return client_of(staff_member("orders.add_refund", "orders.view_refund"))
 

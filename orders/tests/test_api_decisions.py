@@ -1,7 +1,6 @@
 """What the API answers about orders and money where the contract leaves it open."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -32,21 +31,21 @@ BROKEN = {"reason": "It came broken."}
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=9, price=333)
 
 
-def paid(buyer: Any, quantities: dict[Product, int], **wanted: Any) -> str:
+def paid(buyer, quantities: dict[Product, int], **wanted) -> str:
     """The path of the refunds of a paid order."""
     order = buying.buy(buyer, quantities, **wanted)
     return f"/orders/{order.id}/refunds"
 
 
-def amounts(refund: Any) -> tuple[int, int, int]:
+def amounts(refund) -> tuple[int, int, int]:
     return refund["amount"], refund["points_amount"], refund["card_amount"]
 
 
-def available(product: Product) -> int:
+def available(product) -> int:
     found: int = client_of().read(f"/products/{product.id}")["available"]
     return found
 
@@ -155,7 +154,7 @@ def test_staff_who_pay_another_accounts_order_get_404_and_the_owner_can_still_pa
     assert api.post("/payments", body, key="a").status_code == 202
 
 
-def ask(buyer: User, product: Product) -> PlacedOrder | Replay:
+def ask(buyer: User, product) -> PlacedOrder | Replay:
     """The same call each time."""
     return checkout.place(buying.order_request(buyer, product, token="tok_ok", key="same"))
 

@@ -1,7 +1,6 @@
 """Damage for all audits (shop/tests/test_scheduled_audit.py), and what the audit says of admissions."""
 
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -31,7 +30,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlawful")]
 
 
 @pytest.fixture
-def paid() -> Order:
+def paid():
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000, points=100)
     code = buying.coupon_code(buyer)
     placed = buying.place(buyer, product, coupon=code, points=50, token="tok_ok")
@@ -39,7 +38,7 @@ def paid() -> Order:
 
 
 @pytest.fixture
-def cancelled() -> Order:
+def cancelled():
     """An order whose card was declined after its points were held."""
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000, points=100)
     return buying.buy(buyer, product, points=50, token="tok_declined")
@@ -84,15 +83,15 @@ DAMAGE = [
 ]
 
 
-def _row(order: Order) -> QuerySet[Order]:
+def _row(order) -> QuerySet[Order]:
     return Order.objects.filter(id=order.id)
 
 
-def _wallet_entries(order: Order) -> QuerySet[Entry]:
+def _wallet_entries(order) -> QuerySet[Entry]:
     return Entry.objects.filter(transfer__order=order, transfer__kind="refund", account_id__gt=0)
 
 
-def _end_the_saga(order: Order) -> None:
+def _end_the_saga(order) -> None:
     rows = Saga.objects.filter(subject_id=order.refunds.get(status="pending").id)
     rows.update(state="done", ended_at=timezone.now(), next_attempt_at=None)
 
@@ -125,7 +124,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.fixture
-def order() -> Order:
+def order():
     """An order of an admitted account, beside one of another account and one of a product without a sale."""
     product, free = ProductFactory(on_hand=9), ProductFactory(on_hand=9)
     sale = factories.create_sale(product)
@@ -138,12 +137,12 @@ def order() -> Order:
     return buying.order_now(placed)
 
 
-def used_by(order: Order) -> Any:
+def used_by(order):
     """The entry that the order used, as rows that can be updated."""
     return SaleEntry.objects.filter(order=order)
 
 
-def _place_under_another_sale(order: Order) -> None:
+def _place_under_another_sale(order) -> None:
     """Its entry stays used for the other line."""
     other = factories.create_sale()
     OrderLine.objects.filter(order=order, sale=None).update(sale=other.pk)
@@ -193,7 +192,7 @@ def test_an_entry_stays_used_however_its_order_ends(order):
 
 
 @pytest.fixture
-def archived(paid: Order) -> Order:
+def archived(paid):
     """The paid order's journal, and all movements with those of a delivery, as release 2.0 archived them."""
     rows = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=70)]
     importing.receive(rows, delivery_id=uuid4(), reason="delivery")

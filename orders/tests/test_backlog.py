@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -28,7 +27,7 @@ from orders.tests import buying, stepping
 from orders.tests.buying import order_of
 
 
-def waiting(*, seconds: float, **more: Any) -> Saga:
+def waiting(*, seconds: float, **more) -> Saga:
     """A new saga that has waited for a worker for `seconds`."""
     row, lines = saga_rows.new_saga(kind="top_up", subject_id=uuid4())
     ago = timedelta(seconds=seconds)
@@ -45,9 +44,7 @@ def a_live_worker() -> None:
     waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)
 
 
-def back_pressure_of(
-    monkeypatch: pytest.MonkeyPatch, *, most_held: int, read: Callable[[], float]
-) -> BackPressure:
+def back_pressure_of(monkeypatch, *, most_held: int, read: Callable[[], float]) -> BackPressure:
     """One of its own, which holds so many requests, and measures so."""
     monkeypatch.setattr(backlog, "MOST_HELD", most_held)
     monkeypatch.setattr(backlog, "oldest_waiting_seconds", read)

@@ -101,7 +101,7 @@ def orders_refused(reason: str) -> Iterator[None]:
         ask(connection, "DROP TRIGGER order_refused")
 
 
-def noted_of(order: Order) -> list[str]:
+def noted_of(order) -> list[str]:
     lines = JournalLine.objects.filter(order_id=order.id, what="order.cannot_expire").order_by("id")
     return list(lines.values_list("detail", flat=True))
 
@@ -211,7 +211,7 @@ def placed_at_once(*wanted: tuple[int, Product, str]) -> tuple[list[Any], float]
     return race(orders), time.monotonic() - began_at
 
 
-def is_refused(outcome: Any) -> bool:
+def is_refused(outcome) -> bool:
     return isinstance(outcome, transactions.LockWaitTimeout)
 
 

@@ -9,11 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import urllib3
-from django.conf import LazySettings
 
 from accounts.tests.clients import client_of, problem_of
 from coupons.models import Coupon
@@ -107,11 +105,7 @@ class Shop(LiveShop):
 
 @pytest.fixture(scope="module")
 @boots("a worker and a gateway", in_first_circle=True)
-def started(
-    django_db_setup: None,
-    data_platform_process: tuple[Simulator, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-):
+def started(django_db_setup, data_platform_process, tmp_path_factory):
     """A web server, a worker, and a gateway that calls the shop."""
     folder, port = tmp_path_factory.mktemp("shop"), ports.free()
     own = {
@@ -131,7 +125,7 @@ def started(
 
 
 @pytest.fixture
-def without_beat(started: Shop, own_gateway: Simulator, settings: LazySettings):
+def without_beat(started, own_gateway, settings):
     """The running shop with an empty book."""
     empty_book(started.book)
     settings.GATEWAY_URL = f"http://{ports.HOST}:{started.simulator.port}"
@@ -141,7 +135,7 @@ def without_beat(started: Shop, own_gateway: Simulator, settings: LazySettings):
 
 
 @pytest.fixture
-def shop(without_beat: Shop):
+def shop(without_beat):
     """The same, with a thread that enqueues what is due for the worker as beat does, repeatedly."""
     is_over = threading.Event()
 
@@ -162,7 +156,7 @@ class Purchase:
     It is sent with one key.
     """
 
-    def __init__(self, shop: Shop, token: str) -> None:
+    def __init__(self, shop, token: str) -> None:
         self.shop, self.token, self.buyer = shop, token, buying.account(points=POINTS)
         self.product: Product = ProductFactory(on_hand=1, price=PRICE)
         self.coupon = buying.coupon_code(self.buyer, discount_value=DISCOUNT)
@@ -173,11 +167,11 @@ class Purchase:
         return self.shop.post(self.buyer, "/orders", body, **headers)
 
     @property
-    def order(self) -> Any:
+    def order(self):
         return self.shop.get(self.buyer, f"/orders/{Order.objects.get(account=self.buyer).id}")
 
     @property
-    def payment(self) -> Any:
+    def payment(self):
         return self.shop.get(self.buyer, f"/payments/{Payment.objects.get(account=self.buyer).id}")
 
     @property
@@ -203,7 +197,7 @@ def settled() -> None:
     wait_until(lambda: not WebhookEvent.objects.filter(handled_at=None).exists(), seconds=30)
 
 
-def assert_ended(purchase: Purchase, ending: Ending) -> None:
+def assert_ended(purchase, ending) -> None:
     """Assert the order, payment, charges and holdings that the card demands."""
     order, payment = purchase.order, purchase.payment
     is_paid = ending.order == "paid"
@@ -250,13 +244,13 @@ def test_an_order_ends_as_its_card_token_demands(shop, token):
     assert_answered(paid, later.payment, "payment")
 
 
-def seen_in_doubt(purchase: Purchase) -> tuple[str, str, int, tuple[int, int]]:
+def seen_in_doubt(purchase) -> tuple[str, str, int, tuple[int, int]]:
     """What is held while the outcome of the charge is unknown."""
     wait_until(lambda: Payment.objects.filter(account=purchase.buyer, status="in_doubt").exists())
     return purchase.order["status"], purchase.coupon_status, purchase.points, purchase.stock
 
 
-def assert_answered(response: urllib3.BaseHTTPResponse, shown: Any, name: str) -> None:
+def assert_answered(response: urllib3.BaseHTTPResponse, shown, name: str) -> None:
     """Assert the settled answer: the current body, or the refusal that names it."""
     body = response.json()
     if response.status == 201:

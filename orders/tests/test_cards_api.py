@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.tests.clients import Api, client_of, new_superuser, problem_of
+from accounts.tests.clients import client_of, new_superuser, problem_of
 from foundation.operations import dispatch
 from foundation.tests.racing import wait_until
 from foundation.tests.waiting import within
@@ -23,7 +23,7 @@ WAIT = "wait=20"
 
 
 @pytest.fixture
-def api(buyer: Any):
+def api(buyer):
     """The API of the buyer; waits for the worker before the tables are emptied."""
     yield client_of(buyer)
     for payment in Payment.objects.exclude(action_url=""):
@@ -40,7 +40,7 @@ def decide(address: str, decision: str) -> None:
     assert sent.status_code == 200
 
 
-def settled(api: Api, path: str) -> dict[str, Any]:
+def settled(api, path: str) -> dict[str, Any]:
     """The order or payment once it doesn't wait for its owner any more."""
 
     def is_settled() -> bool:

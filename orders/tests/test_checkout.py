@@ -105,13 +105,13 @@ def test_a_refused_order_leaves_the_coupon_to_the_next():
     assert second.order.discount_amount == 1_000
 
 
-def campaign_for(*products: Product, **terms: Any) -> Campaign:
+def campaign_for(*products: Product, **terms) -> Campaign:
     """A campaign whose discount counts over these products."""
     given: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 1_000} | terms
     return campaigns.create(products=[product.pk for product in products], **given)
 
 
-def code_for(products: list[Product], account_id: int, **terms: Any) -> str:
+def code_for(products: list[Product], account_id: int, **terms) -> str:
     """The code of the account's coupon of such a campaign."""
     campaign = campaign_for(*products, **terms)
     return issue(campaign, account_id).coupon.code

@@ -26,7 +26,6 @@ from orders.tests.listening import Killed
 from payments import ledger
 from payments.gateways import gateway
 from payments.models import Payment
-from scripts.tests.simulator import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,7 +77,7 @@ Remains = Callable[..., str]
 
 
 @pytest.fixture
-def remains(own_gateway: Simulator, own_data_platform: Simulator) -> Remains:
+def remains(own_gateway, own_data_platform):
     """What a crash of the saga now leaves."""
 
     def read(saga_id: UUID, *, is_overdue: bool = False) -> str:
@@ -94,7 +93,7 @@ def unforeseen(left: dict[str, str], crashes: dict[str, dict[str, str]]) -> dict
 
 
 @pytest.fixture(autouse=True)
-def _quick_gateway(settings: Any):
+def _quick_gateway(settings):
     """Shortens the wait for a gateway that never replies."""
     settings.GATEWAY_TIMEOUT_SECONDS = 1
 
@@ -108,7 +107,7 @@ def buy(token: str, *, points: int = 300, is_kept: bool = False) -> PlacedOrder:
     return buying.place(buyer, {first: 2, second: 1}, **paid)
 
 
-def buy_in(scenario: crash_points.Scenario, request: pytest.FixtureRequest) -> PlacedOrder:
+def buy_in(scenario, request: pytest.FixtureRequest) -> PlacedOrder:
     if scenario.is_transmitting:
         request.getfixturevalue("transmitting")
     return buy(scenario.token, is_kept=scenario.is_kept)
@@ -123,7 +122,7 @@ def act(placed: PlacedOrder, decision: str) -> None:
         owners.decide(payment, decision)
 
 
-def run_scenario(placed: PlacedOrder, scenario: crash_points.Scenario, settings: Any) -> None:
+def run_scenario(placed: PlacedOrder, scenario, settings) -> None:
     """Advance the order to its end in this scenario."""
     saga_id, gateway_url = placed.started.saga.id, settings.GATEWAY_URL
     if scenario.is_late_from_the_start:
@@ -205,7 +204,7 @@ def begin_refund(scenario: crash_points.RefundScenario) -> StartedRefund:
     return buying.refund(placed.order, None if scenario.is_whole else some)
 
 
-def execute_refund(started: StartedRefund, scenario: crash_points.RefundScenario, settings: Any) -> None:
+def execute_refund(started: StartedRefund, scenario: crash_points.RefundScenario, settings) -> None:
     """Advance the refund to its end in this scenario."""
     if scenario.is_late:
         Saga.objects.filter(id=started.saga_id).update(deadline_at=started.refund.created_at)

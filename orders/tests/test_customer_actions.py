@@ -2,7 +2,6 @@
 
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ENDS = {"approve": ("paid", "succeeded", 500), "refuse": ("payment_failed", "failed", 0)}
 
 
-def event_of(payment: Payment) -> WebhookEvent:
+def event_of(payment) -> WebhookEvent:
     """The gateway's webhook about the payment's charge, received."""
     return events.take(key=payment.charge_key)
 
@@ -201,7 +200,7 @@ def test_an_operator_s_retry_looks_it_up_and_leaves_it_to_its_owner(settings):
 class LosingAnswers:
     """The gateway while it makes charges, and none of its answers arrives."""
 
-    def charge(self, **asked: Any) -> GatewayResult:
+    def charge(self, **asked) -> GatewayResult:
         gateway().charge(**asked)
         return GatewayResult(status="unknown")
 

@@ -3,13 +3,10 @@
 Of the cards those that pass the most points: `orders/tests/test_crashes.py` audits what each crash leaves.
 """
 
-from typing import Any
-
 import pytest
 
 from orders.tests import acting, comparing, things
 from orders.tests.listening import Listener
-from orders.tests.model import Shop
 
 CARDS = ("tok_timeout_charged", "tok_refund_fails")
 DECISIONS = {"approved": "approve", "refused": "refuse", "not decided": ""}
@@ -18,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def listener(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Listener:
+def listener(monkeypatch, settings):
     """A listener that audits at every point."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
     made = Listener()
@@ -27,7 +24,7 @@ def listener(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Listener:
     return made
 
 
-def _placed(listener: Listener, token: str, *, is_kept: bool = False) -> things.Order:
+def _placed(listener, token: str, *, is_kept: bool = False) -> things.Order:
     """An order that uses everything, whose payment has advanced as far as possible."""
     shop = listener.shop
     acting.open_shop(shop)
@@ -71,7 +68,7 @@ def test_an_audit_at_any_point_of_a_payment_that_its_owner_decides_finds_nothing
     _refund_all(shop, order)
 
 
-def _refund_all(shop: Shop, order: things.Order) -> None:
+def _refund_all(shop, order) -> None:
     """Refund a piece, then the rest."""
     for wanted in ({shop.products[0]: 1}, None):
         acting.refund(shop, order, wanted, restock=True)

@@ -16,13 +16,12 @@ from orders.saga import rows as saga_rows
 from orders.saga.definitions import DO, LEASE_LOST, Event, StepResult
 from orders.saga.rows import SagaLogLine
 from orders.tests import at_stripe, buying, hanging
-from payments.tests.stripe_proxy import StripeProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def refused(own_stripe: StripeProxy) -> Saga:
+def refused(own_stripe):
     """The saga of a refund that the card has not taken, and which is stuck."""
     placed = at_stripe.order("pm_refund_not_taken")
     buying.advance(placed)

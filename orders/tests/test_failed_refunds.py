@@ -32,7 +32,7 @@ from payments.tests.stripe_proxy import StripeProxy
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def refund(placed: PlacedOrder, **wanted: Any) -> Refund:
+def refund(placed: PlacedOrder, **wanted) -> Refund:
     refunded = buying.refunded(placed.order, **wanted)
     assert refunded.status == "succeeded"
     return refunded
@@ -70,7 +70,7 @@ def handle(placed: PlacedOrder) -> WebhookEvent:
     return event
 
 
-def reconcile() -> Any:
+def reconcile():
     return reconciling.reconcile(fix=Fix.OURS)
 
 

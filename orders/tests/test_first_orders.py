@@ -10,7 +10,6 @@ from coupons.tests.factories import accounts
 from foundation.db import transactions
 from foundation.errors import Rejected
 from foundation.tests.racing import race, race_each
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.placement import checkout, decisions, rows as placement_rows
@@ -22,21 +21,21 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=1_000, price=5_000)
 
 
-def first_order_code(buyer: buying.Buyer) -> str:
+def first_order_code(buyer) -> str:
     """The code of a coupon that the account has of a new campaign for first orders."""
     return buying.coupon_code(buyer, first_order_only=True)
 
 
-def request_of(buyer: buying.Buyer, product: Product) -> OrderRequest:
+def request_of(buyer, product) -> OrderRequest:
     """An order by a coupon for first orders."""
     return buying.order_request(buyer, product, coupon=first_order_code(buyer))
 
 
-def is_refused(buyer: buying.Buyer, product: Product, code: str) -> bool:
+def is_refused(buyer, product, code: str) -> bool:
     """Whether the coupon is refused because the order is not the account's first."""
     try:
         buying.place(buyer, product, coupon=code)

@@ -27,7 +27,6 @@ from orders.saga.definitions import DO, LEASE_LOST
 from orders.saga.rows import SagaLogLine
 from orders.tests import buying, hanging, owners
 from orders.tests.buying import order_now, sell
-from orders.tests.hanging import Away
 from orders.tests.owners import charge_of, payment_of
 from payments import ledger
 from payments.gateways import gateway
@@ -37,7 +36,6 @@ from payments.reconciliation.reconciling import Fix
 from payments.schemas import payment_body
 from payments.tests import events
 from payments.tests.own_gateway import change_book, on_its_page
-from scripts.tests.simulator import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -56,7 +54,7 @@ def handle(placed: PlacedOrder, type: str = "charge.refunded") -> bool:
     return gateway_events.handle(hear(placed, type).id)
 
 
-def reconcile() -> Any:
+def reconcile():
     return reconciling.reconcile(fix=Fix.OURS)
 
 
@@ -80,7 +78,7 @@ def race_without_errors(racers: Sequence[Callable[[], Any]]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _books_agree_in_the_end(own_gateway: Simulator):
+def _books_agree_in_the_end(own_gateway):
     yield
     assert_books_agree()
 
@@ -200,7 +198,7 @@ def refund_unit(placed: PlacedOrder) -> Saga:
     return Saga.objects.get(id=buying.refund(placed.order, Product.objects.get()).saga_id)
 
 
-def get_stuck(away: Away, *rows: Saga) -> None:
+def get_stuck(away, *rows: Saga) -> None:
     """The gateway is away until the deadline of these sagas has passed."""
     away.take("GATEWAY_URL")
     for row in rows:
@@ -209,7 +207,7 @@ def get_stuck(away: Away, *rows: Saga) -> None:
 
 
 @pytest.fixture
-def stuck(away: Away) -> tuple[PlacedOrder, Saga]:
+def stuck(away):
     """An order of 1,500, and its refund of 500, which is stuck; the worker of an attempt is gone."""
     placed = sell(units=3)
     row = refund_unit(placed)
@@ -411,7 +409,7 @@ def test_a_charge_that_is_not_the_payments_is_refused_and_noted(change):
     assert handle(placed)
 
 
-def shown(placed: PlacedOrder) -> Any:
+def shown(placed: PlacedOrder):
     body = payment_body(payment_of(placed), disputes=payment_of(placed).disputes.all())["dispute"]
     return body and (body["status"], body["amount"])
 

@@ -1,6 +1,5 @@
 """Events of gateways make sagas query the gateway; the content of an event is never trusted."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,6 @@ from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from payments.tests.own_gateway import SimulatorBut, change_book, nobody_there, on_its_page, use
-from scripts.tests.simulator import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOCK_ORDER = "SELECT id FROM orders_order WHERE id = %s FOR UPDATE"
@@ -42,7 +40,7 @@ def failed() -> Payment:
 
 
 @pytest.fixture
-def late(gateway_process: tuple[Simulator, Path]) -> Payment:
+def late(gateway_process):
     """A payment that failed, and that the gateway charged after it had declined it."""
     payment = failed()
     statement = (

@@ -1,12 +1,10 @@
 """A charge whose outcome was unknown pays its order only if it is the payment's, and all of it is kept."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from foundation.tests.factories import reloaded
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
@@ -25,11 +23,11 @@ AMOUNT = 500
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=5, price=AMOUNT)
 
 
-def in_doubt(product: Product) -> PlacedOrder:
+def in_doubt(product) -> PlacedOrder:
     placed = buying.place_for_newcomer(product, token="tok_timeout_charged")
     assert buying.advance(placed).status == "paying"
     return placed
@@ -60,7 +58,7 @@ def test_a_charge_that_was_refunded_while_in_doubt_pays_no_order(product, amount
 class OtherAmount(SimulatorBut):
     """Answers look-ups with another amount or currency than was charged."""
 
-    def __init__(self, **changed: Any) -> None:
+    def __init__(self, **changed) -> None:
         self.changed = changed
 
     def find(self, *, key: str) -> GatewayResult:

@@ -2,13 +2,12 @@
 
 import threading
 from collections import Counter
-from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import IntegrityError, transaction
 
-from accounts.tests.clients import Api, client_of, new_customer, problem_of
+from accounts.tests.clients import client_of, new_customer, problem_of
 from coupons.models import Coupon
 from foundation import clock
 from foundation.db import bulk_sql
@@ -45,12 +44,12 @@ def pay(order_id: UUID, token: str, *, keep_on_decline: bool = True) -> UUID:
     return started.saga.id
 
 
-def pay_and_advance(order_id: UUID, token: str, **more: Any) -> str:
+def pay_and_advance(order_id: UUID, token: str, **more) -> str:
     stepping.advance(pay(order_id, token, **more))
     return buying.state_of(order_id)
 
 
-def kept(**wanted: Any) -> PlacedOrder:
+def kept(**wanted) -> PlacedOrder:
     """An order whose first card was refused, with a coupon and 100 of its account's 400 points."""
     buyer = buying.account(points=400)
     code = buying.coupon_code(buyer, discount_value=100)
@@ -69,7 +68,7 @@ def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(monk
     assert buying.refunded(placed.order).status == "succeeded"
 
 
-def new_payment(order: Order, *, number: int = 2) -> Payment:
+def new_payment(order, *, number: int = 2) -> Payment:
     return rows.new_payment(order=order, token="tok_ok", at=clock.now(), number=number)
 
 
@@ -232,11 +231,11 @@ def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not():
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=10, price=5_000)
 
 
-def buy(api: Api, product: Product, key: str = "a key", **more: Any) -> Any:
+def buy(api, product, key: str = "a key", **more):
     body = buying.order_of(product, "tok_ok", quantity=2, **more)
     return api.post("/orders", body, key=key, Prefer="wait=0")
 

@@ -1,10 +1,8 @@
 """How many cards an API key may try, whichever accounts it acts for."""
 
 from functools import partial
-from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 
 from accounts.tests.api_keys import KeyApi, make
@@ -12,7 +10,6 @@ from accounts.tests.clients import client_of
 from foundation.rates.rate import Rate
 from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import race
-from inventory.models import Product
 from orders.models import Saga
 from orders.tests import buying, stepping
 from orders.tests.buying import order_of
@@ -23,22 +20,22 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _four_declines_of_a_key(settings: LazySettings):
+def _four_declines_of_a_key(settings):
     settings.RATE_ORDERS = settings.RATE_PAYMENTS = settings.RATE_TOP_UPS = settings.RATE_API_KEYS = None
     settings.RATE_DECLINES = Rate(3, 60)
     settings.RATE_DECLINES_PER_KEY = Rate(4, 60)
 
 
 @pytest.fixture
-def secret() -> str:
+def secret():
     return make("orders:write", "payments:write", "wallet:write", "act").secret
 
 
-def order(secret: str, account: User, product: Product, token: str, key: str) -> Any:
+def order(secret: str, account: User, product, token: str, key: str):
     return KeyApi(secret, account=account).post("/orders", order_of(product, token), key=key)
 
 
-def top_up(secret: str, account: User, token: str, key: str) -> Any:
+def top_up(secret: str, account: User, token: str, key: str):
     body = {"amount": 100, "token": token}
     return KeyApi(secret, account=account).post("/wallet/top-ups", body, key=key, Prefer="wait=0")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -30,44 +29,44 @@ def lapse() -> None:
     Order.objects.update(expires_at=ago(seconds=1))
 
 
-def of_stock(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
+def of_stock(settings) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     product = ProductFactory(on_hand=3)
     placed = buying.place_for_newcomer(product, 2)
     return placed, partial(buying.place, buying.account(), {product: 3})
 
 
-def of_a_coupon(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
+def of_a_coupon(settings) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000)
     place = partial(buying.place, buyer, product, coupon=buying.coupon_code(buyer))
     return place(), place
 
 
-def of_a_shared_code(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
+def of_a_shared_code(settings) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000)
     CampaignFactory(code_source="shared", shared_code="WINTER")
     place = partial(buying.place, buyer, product, coupon="WINTER")
     return place(), place
 
 
-def of_the_first_order(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
+def of_the_first_order(settings) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000)
     coupon = buying.coupon_of(buyer, first_order_only=True)
     placed = buying.place(buyer, ProductFactory(on_hand=1))
     return placed, partial(buying.place, buyer, product, coupon=coupon.code)
 
 
-def of_a_products_limit(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
+def of_a_products_limit(settings) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     product, buyer = buying.product_and_buyer(on_hand=9, limit_per_account=2)
     return buying.place(buyer, product), partial(buying.place, buyer, {product: 2})
 
 
-def of_unpaid_units(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
+def of_unpaid_units(settings) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     settings.OPEN_UNITS_PER_ACCOUNT = 4
     product, buyer = buying.product_and_buyer(on_hand=9)
     return buying.place(buyer, {product: 4}), partial(buying.place, buyer, product)
 
 
-def of_unpaid_orders(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
+def of_unpaid_orders(settings) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     settings.OPEN_ORDERS_PER_ACCOUNT = 1
     buyer, (one, other) = buying.account(), ProductFactory.create_batch(2, on_hand=9)
     return buying.place(buyer, one), partial(buying.place, buyer, other)

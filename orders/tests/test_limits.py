@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.db import connection
 from uuid_utils.compat import uuid7
 
@@ -37,12 +36,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _patience(settings: LazySettings):
+def _patience(settings):
     """Raises the retries: all of these races compete for one row, where `optimistic` retries often."""
     settings.OPTIMISTIC_RETRIES = 500
 
 
-def refusal(buyer: buying.Buyer, wanted: buying.Wanted) -> FirstcomeError:
+def refusal(buyer, wanted) -> FirstcomeError:
     return buying.refusal_of(partial(checkout.place, buying.order_request(buyer, wanted)))
 
 

@@ -47,7 +47,7 @@ def products(number: int, *, on_hand: int = 99) -> Sequence[Product]:
     return ProductFactory.create_batch(number, on_hand=on_hand)
 
 
-def is_placed_soon(order: Order) -> bool:
+def is_placed_soon(order) -> bool:
     return isinstance(order.result(), PlacedOrder) and order.seconds < SOON
 
 

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -28,13 +27,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 REASONS = ("sold_out", "over_limit", "expired", "declined", "given_up")
 
 
-def refused(account: Any, product: Product, units: int = 1) -> str:
+def refused(account, product, units: int = 1) -> str:
     answer = client_of(account).post("/orders", buying.order_of(product, quantity=units), key=str(uuid4()))
     assert answer.status_code == 409, answer.content
     return str(answer.json()["code"])
 
 
-def lost(product: Product) -> tuple[int, int, dict[str, int]]:
+def lost(product) -> tuple[int, int, dict[str, int]]:
     """Once all is written, the units and their amount that were lost today, and accounts by reason."""
     lost_demand.write_waiting()
     assert not lost_demand._waiting

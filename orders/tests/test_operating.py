@@ -14,14 +14,13 @@ from foundation.models import JournalLine
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import reloaded, set_columns
 from foundation.tests.journal_lines import times_noted
-from inventory.models import Product
 from orders import selectors
 from orders.metrics import state
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.payment import charging
 from orders.saga.definitions import DO, UNDO, Event
 from orders.tests import buying, hanging, stepping
-from orders.tests.hanging import Away, product
+from orders.tests.hanging import product
 from orders.tests.test_unknown_outcomes import cannot_cancel
 from payments import ledger
 from payments.gateways import gateway, simulator
@@ -306,7 +305,7 @@ def test_a_local_step_or_undo_is_never_forced_nor_a_step_of_a_saga_that_is_compe
     assert hanging.refusal(hanging.complete, undone, reference="ch_1") == "saga_being_undone"
 
 
-def stuck_refund(product: Product, away: Away) -> Saga:
+def stuck_refund(product, away) -> Saga:
     """The saga of a refund that found the gateway away, and is stuck."""
     row = hanging.started(product)
     assert hanging.advance(row) == Saga.State.DONE

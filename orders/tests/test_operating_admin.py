@@ -81,7 +81,10 @@ def test_the_list_opens_with_the_sagas_that_need_an_operator(operator, stuck, un
 
 def test_a_stuck_saga_is_retried_by_a_worker(operator, stuck, broker_server):
     status, messages = press(signed_in(operator), stuck, "retry")
-    assert (status, messages) == (302, ["Recorded: it continues; the next free worker executes it."])
+    assert (status, messages) == (
+        302,
+        ["Done: it goes on within seconds. Load the page again to see how far it is."],
+    )
     line = journal_line("saga.retried")
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.id, "ada")
     assert line.detail == "it is back"
@@ -106,7 +109,7 @@ def test_what_can_not_be_asked_about_waits_for_another_operator(operator, stuck)
     _, [message] = press(signed_in(operator), stuck, "complete")
     asked = Approval.objects.get()
     assert message == (
-        f"Recorded: nothing is done yet, because another operator has to approve it (approval {asked.pk})."
+        f"Done: nothing happens yet. Another member of staff has to approve it (approval {asked.pk})."
     )
     assert (asked.asker_id, reloaded(stuck).state) == (operator.pk, "stuck")
 
@@ -138,7 +141,7 @@ def test_sagas_are_listed_for_people_and_for_programs(stuck):
 
 def test_one_saga_is_retried(stuck, away):
     code, output = commands.run("retry_saga", str(stuck.id), "--reason", "it is back", "--by", "ada")
-    said = f"purchase saga {stuck.id}: it continues; the next free worker executes it.\n"
+    said = f"purchase saga {stuck.id}: it goes on within seconds. Load the page again to see how far it is.\n"
     assert (code, output) == (0, said)
     line = journal_line("saga.retried")
     assert (line.actor_name, line.detail) == ("ada", "it is back")
@@ -187,7 +190,7 @@ def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(stuc
     _, output = commands.run("complete_saga", str(stuck.id), "--reason", "seen", "--by", "ada")
     asked = Approval.objects.get()
     assert output == (
-        f"purchase saga {stuck.id}: nothing is done yet, because another operator has to approve it "
+        f"purchase saga {stuck.id}: nothing happens yet. Another member of staff has to approve it "
         f"(approval {asked.pk}).\n"
     )
     assert (asked.asker_id, asked.asker_name) == (None, "ada")

@@ -23,13 +23,13 @@ from scripts.tests.simulator import Simulator
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def published(platform: Simulator, order: Order) -> list[tuple[str, dict[str, Any]]]:
+def published(platform: Simulator, order) -> list[tuple[str, dict[str, Any]]]:
     """The order's events at the data platform, in the order of arrival."""
     events = platform.get("/events", order=str(order.id))[1]["results"]
     return [(event["type"], event["data"]) for event in events]
 
 
-def line(what: str, **more: Any) -> JournalLine:
+def line(what: str, **more) -> JournalLine:
     return JournalLine.objects.get(what=what, **more)
 
 

@@ -32,7 +32,7 @@ TWENTY = {f"key {number}": "text" for number in range(20)}
 
 
 @pytest.fixture
-def order(api: Api, product) -> dict[str, Any]:
+def order(api, product):
     return api.post("/orders", order_of(product) | {"metadata": {"basket": "가방"}}, key="a").json()
 
 
@@ -40,7 +40,7 @@ def path(order: dict[str, Any]) -> str:
     return f"/orders/{order['id']}"
 
 
-def change(api: Api, order: dict[str, Any], metadata: Any) -> Any:
+def change(api, order: dict[str, Any], metadata):
     return api.patch(path(order), {"metadata": metadata})
 
 
@@ -152,7 +152,7 @@ def test_a_batch_of_the_largest_orders_fits_what_a_server_takes_at_once(buyer, s
     assert {type(placed) for placed in group_commit.place_batch(orders)} == {PlacedOrder}
 
 
-def erase_at_once(account: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def erase_at_once(account: User, monkeypatch) -> None:
     monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
     erasure.start(account_id=account.pk, reason="asked", forfeit_balance=True)
     erasure.erase(account_id=account.pk, reason="asked", forfeit_balance=True)

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -37,8 +36,7 @@ def force(order_id: UUID, status: str) -> None:
     Order.objects.filter(id=order_id).update(status=status, paid_at=paid_at)
 
 
-@pytest.mark.django_db
-def test_an_order_changes_status_only_as_the_table_allows(unlawful):
+def test_an_order_changes_status_only_as_the_table_allows(db, unlawful):
     order_id = started().order.id
     found, expected = {}, {}
     for source, target in itertools.product(ALL, ALL):
@@ -93,7 +91,7 @@ def execute_refund(placed: PlacedOrder) -> str:
     return "can't become" if "can't become" in row.last_error else ""
 
 
-def refusal(answer: Any) -> str:
+def refusal(answer) -> str:
     return "" if answer.status_code < 300 else answer.json()["code"]
 
 
@@ -137,9 +135,8 @@ CALLS = {
 STAYING = {("cancel", Status.CANCELLED), ("refund", Status.REFUNDING)}
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_changes_an_orders_status_only_as_the_table_allows(name, unlawful):
+def test_a_call_changes_an_orders_status_only_as_the_table_allows(transactional_db, name, unlawful):
     call, found, expected = CALLS[name], {}, {}
     for source in ALL:
         placed = call.order()

@@ -23,7 +23,6 @@ from foundation.tests.factories import AccountFactory
 from foundation.tests.instants import ago
 from foundation.tests.lost_replies import losing_reply_to_commit
 from foundation.tests.racing import race, wait_until
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order, Saga
 from orders.payment import purchase
@@ -43,12 +42,12 @@ POINT = "new sagas committed"
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=100, price=500)
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> stepping.SteppedExecutor:
+def own(monkeypatch):
     """This process's executor, with places for 4 sagas that it begins; tests step it."""
     executor = stepping.SteppedExecutor()
     executor.new_places = 4
@@ -57,7 +56,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> stepping.SteppedExecutor:
 
 
 @pytest.fixture
-def own_threads(monkeypatch: pytest.MonkeyPatch):
+def own_threads(monkeypatch):
     """The same with its threads."""
     executor = Executor(pools=ThreadPools(POOL_SIZES))
     executor.new_places = 4
@@ -68,14 +67,14 @@ def own_threads(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def told(monkeypatch):
     """The tasks that workers are told of."""
     tasks = list[Any]()
     monkeypatch.setattr(dispatch, "enqueue_shared", tasks.append)
     return tasks
 
 
-def place(product: Product, **more: Any) -> PlacedOrder:
+def place(product, **more) -> PlacedOrder:
     return buying.place(buying.account(points=500), product, **{"token": "tok_ok"} | more)
 
 
@@ -95,7 +94,7 @@ def charges() -> list[str]:
     return [charge.status for charge in gateway().charges()]
 
 
-def charged_once(product: Product, count: int = 1) -> None:
+def charged_once(product, count: int = 1) -> None:
     assert charges() == ["succeeded"] * count
     assert levels_of(product) == (100 - count, 0)
     assert set(Order.objects.values_list("status", flat=True)) == {"paid"}
@@ -284,7 +283,7 @@ class FrozenGateway(SimulatorBut):
         self.is_back, self.waiting, self.at_once = threading.Event(), 0, 0
         self._mutex = threading.Lock()
 
-    def charge(self, *, key: str, **more: Any) -> GatewayResult:
+    def charge(self, *, key: str, **more) -> GatewayResult:
         with self._mutex:
             self.waiting += 1
             self.at_once = max(self.at_once, self.waiting)
@@ -319,7 +318,7 @@ def test_a_web_process_shows_no_live_worker(own, product):
     buying.settle_everything()
 
 
-def answer_to(product: Product, wait: int) -> Answer:
+def answer_to(product, wait: int) -> Answer:
     """The answer to a new buyer's order, which waits for so many seconds."""
     headers = {"Idempotency-Key": "a", "Prefer": f"wait={wait}"}
     access, body = token_pairs.create_access_token(AccountFactory()), buying.order_of(product, "tok_ok")

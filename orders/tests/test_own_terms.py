@@ -1,7 +1,5 @@
 """Members of staff don't buy by their own campaigns' coupons, nor at prices that they have just set."""
 
-from typing import Any
-
 import pytest
 from django.contrib.auth.models import User
 
@@ -22,11 +20,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 _keys = iter(range(1_000))
 
 
-def acting(account: User) -> Any:
+def acting(account: User):
     return journal.acting(journal.ActorContext(journal.Actor.STAFF, account.pk, account.username))
 
 
-def campaign_of(account: User, code: str) -> Any:
+def campaign_of(account: User, code: str):
     with acting(account):
         return campaigns.create(
             name=code,
@@ -38,7 +36,7 @@ def campaign_of(account: User, code: str) -> Any:
         )
 
 
-def order(api: Any, product: Any, **more: Any) -> tuple[int, str]:
+def order(api, product, **more) -> tuple[int, str]:
     answer = api.post("/orders", buying.order_of(product, **more), key=f"own-terms-{next(_keys)}")
     return answer.status_code, answer.json().get("code", "")
 

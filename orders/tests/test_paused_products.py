@@ -6,7 +6,6 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.utils import timezone
 
 from accounts.tests.clients import client_of, new_customer, problem_of
@@ -19,7 +18,6 @@ from foundation.tests.racing import race, wait_until
 from foundation.tests.second_process import another_process, read_line, send, starts_another_process
 from foundation.tests.waiting import behind_a_pause
 from inventory import availability, mirror, rows as stock_rows
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of, pause, resume
 from orders import cancellation
 from orders.models import Order
@@ -55,11 +53,11 @@ while line := sys.stdin.readline():
 
 
 @pytest.fixture(autouse=True)
-def _many_open_orders(settings: LazySettings):
+def _many_open_orders(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
 
 
-def buy(product: Product) -> Any:
+def buy(product):
     return buying.place_for_newcomer(product)
 
 
@@ -129,11 +127,11 @@ def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy):
     assert buying.status_of(at_once) == "refunded"
 
 
-def requests_of(product: Product) -> list[OrderRequest]:
+def requests_of(product) -> list[OrderRequest]:
     return [buying.request_of_newcomer(product) for _ in range(REQUESTS)]
 
 
-def pausing_its_sale(product: Product) -> Callable[[], Any]:
+def pausing_its_sale(product) -> Callable[[], Any]:
     sale = factories.create_sale(product, admission="open")
     return partial(factories.pause, sale)
 

@@ -4,7 +4,6 @@ takes new payments; two simulators with two books.
 
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
@@ -15,7 +14,6 @@ from foundation.tests.racing import race, race_each
 from foundation.tests.samples import Increases
 from foundation.tests.second_connection import holding_row
 from foundation.tests.second_process import environment
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import doctor
 from orders.models import Order, Refund
@@ -44,7 +42,7 @@ SECRET = "only for tests of b"
 
 
 @pytest.fixture(autouse=True)
-def other(settings: LazySettings, tmp_path: Path):
+def other(settings, tmp_path):
     """The gateway `b` with a book of its own. New payments are not at it until `PAYMENT_GATEWAY` says so."""
     with serving("gateway", tmp_path, "--latency-ms", "0") as simulator:
         settings.PAYMENT_GATEWAYS = settings.PAYMENT_GATEWAYS | {"b": "simulator"}
@@ -55,11 +53,11 @@ def other(settings: LazySettings, tmp_path: Path):
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=100, price=PRICE)
 
 
-def buy(product: Product, token: str = "tok_ok") -> PlacedOrder:
+def buy(product, token: str = "tok_ok") -> PlacedOrder:
     placed = buying.place_for_newcomer(product, token=token)
     buying.advance(placed)
     return placed

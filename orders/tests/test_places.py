@@ -16,14 +16,13 @@ from foundation import clock
 from foundation.tests.racing import wait_until
 from foundation.tests.second_connection import holding, holding_row
 from foundation.tests.waiting import in_background, waiting_at
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
 from orders.tests import buying
 from orders.tests.buying import refusal_of
 from sales import rows
-from sales.models import Sale, SaleEntry
+from sales.models import SaleEntry
 from sales.order_checks import AdmittedEntry
 from sales.tests import factories
 from sales.tests.factories import admitted
@@ -35,27 +34,27 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=9)
 
 
 @pytest.fixture
-def sale(product: Product) -> Sale:
+def sale(product):
     return factories.create_sale(product)
 
 
-def buy(product: Product, account_id: int) -> Any:
+def buy(product, account_id: int):
     return buying.order(account_id, product)
 
 
 @contextmanager
-def kept(statement: str, *parameters: Any) -> Iterator[Callable[[], Any]]:
+def kept(statement: str, *parameters) -> Iterator[Callable[[], Any]]:
     """What the statement writes, not committed before the function is called."""
     with holding(statement, *parameters) as keeper:
         yield keeper.commit
 
 
-def join_while_its_order_commits(sale: Sale, product: Product, buyer: int) -> tuple[Any, Any]:
+def join_while_its_order_commits(sale, product, buyer: int) -> tuple[Any, Any]:
     """The entry that an order uses at the end of its time, and what a join finds that begins before."""
     entry = admitted(sale, buyer)
     order = buy(product, buyer)
@@ -70,7 +69,7 @@ def join_while_its_order_commits(sale: Sale, product: Product, buyer: int) -> tu
         return entry, joining.result(30)
 
 
-def join_while_its_payment_commits(sale: Sale, product: Product, buyer: int) -> tuple[Any, Any]:
+def join_while_its_payment_commits(sale, product, buyer: int) -> tuple[Any, Any]:
     """The entry of an order at the end of its time to pay, and what a join finds meanwhile."""
     entry = admitted(sale, buyer)
     order = buy(product, buyer)
@@ -85,7 +84,7 @@ def join_while_its_payment_commits(sale: Sale, product: Product, buyer: int) -> 
 JOINS = [join_while_its_order_commits, join_while_its_payment_commits]
 
 
-def end(order_id: Any) -> None:
+def end(order_id) -> None:
     """End the order, which is open without a payment."""
     Order.objects.filter(id=order_id).update(status="awaiting_payment", expires_at=clock.now() + MINUTE)
     cancellation.cancel(order_id=order_id, account_id=None)
@@ -104,7 +103,7 @@ def test_an_account_that_joins_while_its_order_or_payment_commits_keeps_its_plac
     assert factories.join(sale, buyer).id != entry.id
 
 
-def _look_naively(entry: CurrentEntry, sale: Sale, now: Any) -> bool:
+def _look_naively(entry: CurrentEntry, sale, now) -> bool:
     status = sale.status_of_entry(entry.status, entry.admitted_until, now)
     return status in (Status.EXPIRED, Status.OVER) or entry.lapsed_order_id(now) is not None
 

@@ -21,7 +21,7 @@ from foundation.tests.instants import ago
 from foundation.tests.racing import race
 from inventory import availability, rows as stock_rows, stock_levels
 from inventory.availability import Line
-from inventory.models import Product, ProductDay
+from inventory.models import ProductDay
 from inventory.tests.factories import ProductFactory
 from orders import product_days
 from orders.models import Order, Refund
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 Numbers = tuple[int, int, int, int]
 
 
-def stored(product: Product) -> dict[str, Numbers]:
+def stored(product) -> dict[str, Numbers]:
     """Units and amount that were sold and refunded, by the day."""
     columns = ("day", "units_sold", "sold_amount", "units_refunded", "refunded_amount")
     rows = ProductDay.objects.filter(product=product).order_by("day").values_list(*columns)
@@ -65,7 +65,7 @@ def assert_rebuilt_alike() -> None:
     assert rebuilt()["corrected"] == 0
 
 
-def sell(product: Product, units: int = 1, **more: Any) -> Order:
+def sell(product, units: int = 1, **more) -> Order:
     return buying.buy(buying.account(points=500), {product: units}, **more)
 
 

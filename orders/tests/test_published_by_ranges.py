@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def paid() -> list[Order]:
+def paid():
     """Four orders whose events were delivered: the first two by a range, one by a row, and one more pair."""
     product = ProductFactory(on_hand=9)
     orders = []
@@ -49,11 +49,11 @@ def offenders() -> set[str]:
     return set(whole)
 
 
-def place_of(order: Order) -> int:
+def place_of(order) -> int:
     return runs.with_positions().get(order_id=order.pk, type="order.paid").feed_position
 
 
-def range_of(order: Order) -> QuerySet[WebhookDelivery]:
+def range_of(order) -> QuerySet[WebhookDelivery]:
     place = place_of(order)
     return WebhookDelivery.objects.filter(first_position__lte=place, position__gte=place)
 
@@ -105,7 +105,7 @@ def give_away(rows: QuerySet[WebhookDelivery]) -> None:
     rows.update(endpoint=other)
 
 
-def give_up(order: Order) -> None:
+def give_up(order) -> None:
     event = FeedEvent.objects.get(order_id=order.pk, type="order.paid")
     dead(order_id=order.pk, event_id=event.event_id, position=place_of(order))
 

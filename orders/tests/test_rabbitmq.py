@@ -3,8 +3,6 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,7 +12,6 @@ from foundation.tests.beats import beat
 from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import wait_until
 from foundation.tests.second_process import another_process, read_line
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from lab.stack.rabbitmq import USER, RunningNode
 from orders.models import Order, Saga
@@ -23,7 +20,6 @@ from orders.tests.observed_stack import ObservedStack
 from orders.tests.rabbitmq import QUEUE, channel_of
 from scripts.stack import own_stack, ports
 from scripts.tests.circles import boots
-from scripts.tests.simulator import Simulator
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -63,7 +59,7 @@ class OwnRabbitMQ(RunningNode):
 
 
 @pytest.fixture(scope="module")
-def rabbitmq_process(tmp_path_factory: pytest.TempPathFactory):
+def rabbitmq_process(tmp_path_factory):
     """A RabbitMQ for all tests of a module, because it takes seconds to start and to stop."""
     server = OwnRabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
     try:
@@ -73,7 +69,7 @@ def rabbitmq_process(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def own_rabbitmq(rabbitmq_process: OwnRabbitMQ):
+def own_rabbitmq(rabbitmq_process):
     """A running RabbitMQ with an empty queue."""
     rabbitmq_process.empty()
     try:
@@ -98,31 +94,27 @@ sys.stdin.readline()
 
 @pytest.fixture
 @boots("RabbitMQ, a web server and workers")
-def stack_settings(
-    transactional_db: None, own_rabbitmq: OwnRabbitMQ, own_gateway: Simulator
-) -> dict[str, str]:
+def stack_settings(transactional_db, own_rabbitmq, own_gateway):
     """RabbitMQ as the broker, and no limits on how often an account calls."""
     gateway = f"http://{ports.HOST}:{own_gateway.port}"
     return {"GATEWAY_URL": gateway} | own_stack.NO_RATES | own_rabbitmq.settings
 
 
 @pytest.fixture
-def stack(
-    stack_settings: dict[str, str], own_gateway: Simulator, own_data_platform: Simulator, tmp_path: Path
-):
+def stack(stack_settings, own_gateway, own_data_platform, tmp_path):
     """A web server and a worker; nothing sweeps, unless the test starts beat."""
     with observed_stack.running(tmp_path, own_gateway, own_data_platform, **stack_settings) as found:
         yield found
 
 
 @pytest.fixture
-def web(stack_settings: dict[str, str], tmp_path: Path):
+def web(stack_settings, tmp_path):
     """A web server without a worker."""
     with observed_stack.web(tmp_path, **stack_settings) as found:
         yield found
 
 
-def buy(stack: ObservedStack, buyer: Any, product: Product, *, wait: int = 5) -> int:
+def buy(stack: ObservedStack, buyer, product, *, wait: int = 5) -> int:
     """Place an order with a payment, and wait for its end for so many seconds; the answer's status."""
     body = buying.order_of(product, "tok_ok")
     return stack.post(buyer, "/orders", body, key=str(uuid4()), Prefer=f"wait={wait}").status

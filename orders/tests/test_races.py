@@ -24,7 +24,6 @@ from foundation.tests.lost_replies import losing_reply_to_commit
 from foundation.tests.racing import race, race_each
 from foundation.tests.waiting import in_background
 from inventory import rows as stock_rows
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
 from orders.models import Order, Saga
@@ -40,7 +39,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 by_one_strategy = pytest.mark.parametrize("strategy", ["group_commit"], indirect=True)
 
 
-def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:
+def buyers_of(product, count: int) -> list[Callable[[], Any]]:
     order_requests = [buying.request_of_newcomer(product) for _ in range(count)]
     return [partial(checkout.place, order_request) for order_request in order_requests]
 
@@ -155,7 +154,7 @@ def _cancel_pay_expire(chance: random.Random) -> None:
     lapse = timedelta(seconds=chance.choice([-60, 0, 60]))
     buying.change_order(order, expires_at=timezone.now() + lapse)
 
-    def pay() -> Any:
+    def pay():
         keyed = buying.keyed(buyer, key="pay")
         return purchase.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
 

@@ -5,15 +5,13 @@ import re
 import threading
 from collections import Counter
 from functools import partial
-from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests import api_keys
-from accounts.tests.clients import Api, client_of, new_customer, problem_of
+from accounts.tests.clients import client_of, new_customer, problem_of
 from accounts.tokens import token_pairs
 from coupons.tests.factories import CampaignFactory
 from foundation import clock
@@ -24,7 +22,6 @@ from foundation.rates.rate import Rate
 from foundation.tests import asgi_client, servers
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.racing import race, race_each
-from inventory.models import Product
 from orders.limits import Payer
 from orders.models import Order, Saga
 from orders.payment import charging, rows as declined_rows
@@ -37,29 +34,29 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _three_a_minute(settings: LazySettings):
+def _three_a_minute(settings):
     for name in ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES"):
         setattr(settings, name, Rate(3, 60))
 
 
-def assert_throttled(answer: Any, *, seconds: int = 60) -> None:
+def assert_throttled(answer, *, seconds: int = 60) -> None:
     assert problem_of(answer) == (429, "throttled")
     assert 1 <= int(answer["Retry-After"]) <= seconds
 
 
-def _coupon(api: Api, product: Product, key: str) -> Any:
+def _coupon(api, product, key: str):
     return api.post("/coupons", {"campaign": CampaignFactory().id})
 
 
-def _order(api: Api, product: Product, key: str) -> Any:
+def _order(api, product, key: str):
     return api.post("/orders", order_of(product), key=key)
 
 
-def _payment(api: Api, product: Product, key: str) -> Any:
+def _payment(api, product, key: str):
     return api.post("/payments", {"order": str(Order.objects.latest("id").id), "token": "tok_ok"}, key=key)
 
 
-def _top_up(api: Api, product: Product, key: str) -> Any:
+def _top_up(api, product, key: str):
     return api.post("/wallet/top-ups", {"amount": 100, "token": "tok_ok"}, key=key, Prefer="wait=0")
 
 
@@ -75,7 +72,7 @@ def test_the_fourth_call_in_a_minute_is_throttled_and_other_accounts_and_staff_a
     assert {call(client_of(staff), product, key).status_code for key in "abcdef"} <= {201, 202, 409}
 
 
-def told(answer: Any, name: str) -> tuple[int, int]:
+def told(answer, name: str) -> tuple[int, int]:
     """The calls that are left, and the seconds, as the answer says."""
     assert answer["RateLimit-Policy"] == f'"{name}";q=3;w=60'
     found = re.fullmatch(rf'"{name}";r=(\d+);t=(\d+)', answer["RateLimit"])
@@ -156,7 +153,7 @@ def test_of_forty_repeats_at_once_none_counts_and_none_is_throttled(path, produc
     assert limit.read_usage(buyer.id).used == 1
 
 
-def decline(api: Api, product: Product, key: str) -> Any:
+def decline(api, product, key: str):
     """Place an order whose card is declined."""
     answer = api.post("/orders", order_of(product, "tok_declined"), key=key)
     stepping.advance(Saga.objects.latest("created_at").id)
@@ -228,7 +225,7 @@ def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(settin
     assert api.post("/orders", order_of(product, "tok_ok"), key="in the end").status_code == 202
 
 
-def start_top_up(payer: Payer) -> Any:
+def start_top_up(payer):
     """In a transaction of its own, as in another process."""
     return buying.start_top_up(payer.account_id, payer=payer)
 

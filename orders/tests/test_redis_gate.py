@@ -4,7 +4,6 @@ import time
 from functools import partial
 
 import pytest
-from django.conf import LazySettings
 
 from accounts.tests.clients import client_of, problem_of
 from foundation.models import IdempotencyKey
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _gate(settings: LazySettings):
+def _gate(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
 
 

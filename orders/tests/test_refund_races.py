@@ -11,7 +11,6 @@ from foundation.idempotency.recorded_answers import Replay
 from foundation.tests.factories import staff_member
 from foundation.tests.racing import race
 from inventory.availability import Line
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import schemas
 from orders.models import Order, Refund, RefundLine, Saga
@@ -26,23 +25,23 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=7, price=100)
 
 
 @pytest.fixture
-def order(product: Product) -> Order:
+def order(product):
     """Seven of a product, by points and card, with a coupon: 650, of which 200 are points."""
     buyer = buying.account(points=200)
     coupon = buying.coupon_code(buyer, discount_value=50)
     return buying.buy(buyer, {product: 7}, coupon=coupon, points=200)
 
 
-def promised(order: Order) -> int:
+def promised(order) -> int:
     return Refund.objects.filter(order=order).aggregate(total=Sum("amount"))["total"] or 0
 
 
-def assert_all_given_back(order: Order, product: Product) -> None:
+def assert_all_given_back(order, product) -> None:
     order.refresh_from_db()
     product.refresh_from_db()
     assert (order.status, order.refunded_amount) == (Order.Status.REFUNDED, 650)

@@ -58,7 +58,7 @@ class Sale:
 
 
 @pytest.fixture
-def sale() -> Sale:
+def sale():
     buyer = buying.account(points=1_000)
     first = ProductFactory(on_hand=5, price=500)
     second = ProductFactory(on_hand=5, price=300)
@@ -69,7 +69,7 @@ def sale() -> Sale:
     return Sale(order, first, second, coupon)
 
 
-def parts(refund: Refund) -> tuple[int, int, int]:
+def parts(refund) -> tuple[int, int, int]:
     return refund.amount, refund.points_amount, refund.card_amount
 
 

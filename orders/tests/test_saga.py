@@ -86,7 +86,7 @@ def lock_nothing(ids: Collection[UUID], skip_locked: bool) -> dict[UUID, None]:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world(monkeypatch):
     made = World()
     steps = (
         LocalStep("local", do=made.count(1), undo=made.count(-1)),
@@ -271,7 +271,7 @@ def test_a_saga_is_due_at_its_start_and_when_its_lease_has_lapsed(world):
 
 
 @pytest.fixture
-def forward_only(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def forward_only(world, monkeypatch):
     """A saga type whose first step has no undo: it can't be compensated."""
     steps = OutsideStep("outside", do=world.call("do")), LocalStep("local", do=world.count(1))
     never = {"on_compensated": lambda sagas: pytest.fail("it was undone")}

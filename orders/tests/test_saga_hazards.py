@@ -3,7 +3,6 @@
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,6 @@ from foundation.tests.instants import ago
 from foundation.tests.racing import wait_until
 from foundation.tests.second_connection import holding_row
 from foundation.tests.waiting import shifted, within
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
 from orders.placement.decisions import PlacedOrder
@@ -35,12 +33,12 @@ NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND,
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=1_000, price=500)
 
 
 @pytest.fixture
-def one_place(monkeypatch: pytest.MonkeyPatch):
+def one_place(monkeypatch):
     monkeypatch.setattr(run, "SHARES", {NEW: 1, AGAIN: 0, REFUND: 0, RECOVERY: 1})
 
 
@@ -58,23 +56,23 @@ class Gated(SimulatorBut):
         self._wait(key)
         return simulator.find(key=key)
 
-    def charge(self, *, key: str, **more: Any) -> GatewayResult:
+    def charge(self, *, key: str, **more) -> GatewayResult:
         self._wait(key)
         return simulator.charge(key=key, **more)
 
 
 @pytest.fixture
-def gated(monkeypatch: pytest.MonkeyPatch):
+def gated(monkeypatch):
     use(made := Gated(), monkeypatch)
     yield made
     made.go.set()
 
 
-def place(product: Product) -> PlacedOrder:
+def place(product) -> PlacedOrder:
     return buying.place_for_newcomer(product, token="tok_ok")
 
 
-def late_in_doubt(product: Product, *, seconds: float = 60) -> PlacedOrder:
+def late_in_doubt(product, *, seconds: float = 60) -> PlacedOrder:
     """A payment past its deadline whose worker died so long ago, after its call."""
     placed = place(product)
     past = ago(seconds=seconds)

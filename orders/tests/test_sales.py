@@ -5,10 +5,8 @@ import threading
 import time
 from collections import Counter
 from functools import partial
-from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from accounts.tests.clients import client_of, problem_of
 from coupons.tests.factories import accounts
@@ -20,7 +18,6 @@ from foundation.tests.instants import from_now
 from foundation.tests.racing import race, race_each, wait_until
 from foundation.tests.second_connection import holding
 from foundation.tests.waiting import behind_a_pause, shifted, within
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import order_states
 from orders.models import Order, OrderLine
@@ -41,12 +38,12 @@ ACCOUNTS, RACE_SECONDS = 1_500, 3
 
 
 @pytest.fixture(autouse=True)
-def _many_orders_at_once(settings: LazySettings):
+def _many_orders_at_once(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
     settings.OPTIMISTIC_RETRIES = 500
 
 
-def buy(product: Product, buyer: Any = None) -> Any:
+def buy(product, buyer=None):
     return buying.place(buyer or buying.account(), product)
 
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -24,7 +23,6 @@ from foundation.models import JournalLine
 from foundation.tests.factories import AccountFactory, set_columns
 from foundation.tests.instants import ago
 from foundation.tests.racing import race, race_each
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.placement import checkout, decisions
@@ -35,11 +33,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN"
 
 
-def shared_campaign(**terms: Any) -> Campaign:
+def shared_campaign(**terms) -> Campaign:
     return CampaignFactory(**{"code_source": "shared", "shared_code": CODE} | terms)
 
 
-def request_of(buyer: buying.Buyer, product: Product, code: str = CODE) -> OrderRequest:
+def request_of(buyer, product, code: str = CODE) -> OrderRequest:
     return buying.order_request(buyer, product, coupon=code)
 
 
@@ -48,7 +46,7 @@ def decide(requests: Sequence[OrderRequest], **locks: bool) -> list[PlacementRes
     return transactions.run(partial(decisions.decide, requests, **locks), transactions.KEYED)
 
 
-def reason(buyer: buying.Buyer, product: Product, code: str = CODE) -> str:
+def reason(buyer, product, code: str = CODE) -> str:
     return buying.coupon_refusal(buyer, product, code)
 
 
@@ -211,7 +209,7 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
     assert reason(buyer, product) == "not_found"
 
 
-def reasons_of_orders_and_requests(campaign: Campaign) -> tuple[Counter[str], Counter[str]]:
+def reasons_of_orders_and_requests(campaign) -> tuple[Counter[str], Counter[str]]:
     """What came of 40 orders with the code and of 40 requests for its coupon, all by 40 accounts at once."""
     product, buyers = ProductFactory(on_hand=100), accounts(40)
     orders = [partial(checkout.place, request_of(buyer, product)) for buyer in buyers]

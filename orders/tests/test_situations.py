@@ -33,7 +33,7 @@ def situation_of(row: Saga) -> situations.Situation:
 def test_a_charge_that_succeeded_finishes_the_sale(client, product, impatient):
     row = hanging.stuck_at_charge(product)
     situation = situation_of(row)
-    assert situation.happened.startswith("700 KRW were to be charged to the card, and the shop doesn't know")
+    assert situation.happened.startswith("The card was to be charged 700 KRW, and the shop doesn't know")
     assert situation.gateway.startswith("The gateway has charged 700 KRW (")
     assert situation.button == "Finish the sale: the card was charged"
     page = client.get(page_of(row.about_id)).text
@@ -55,7 +55,7 @@ def test_nothing_charged_frees_the_stock(client, product, impatient):
     set_columns(row, state=Saga.State.STUCK)
     situation = situation_of(row)
     assert situation.gateway == "The gateway has nothing under this payment's key so far."
-    assert situation.button == "Free the stock: no money is kept"
+    assert situation.button == "Free the stock: nothing was charged"
     press(client, situation.address)
     hanging.advance(row)
     assert buying.state_of(row.about_id) == "payment_failed"
@@ -64,7 +64,7 @@ def test_nothing_charged_frees_the_stock(client, product, impatient):
 def test_money_that_is_back_is_not_given_back_again(client, product, impatient):
     row = hanging.stuck_at_charge(product)
     hanging.refund_by_hand(row)
-    assert situation_of(row).button == "Free the stock: no money is kept"
+    assert situation_of(row).button == "Free the stock: nothing was charged"
 
 
 def test_a_payment_that_was_called_off_ends(client, product, away):
@@ -72,8 +72,8 @@ def test_a_payment_that_was_called_off_ends(client, product, away):
     assert situation_of(row).button == ""
     away.back()
     situation = situation_of(row)
-    assert "was called off" in situation.happened
-    assert situation.button == "Free the stock: no money is kept"
+    assert "was cancelled" in situation.happened
+    assert situation.button == "Free the stock: nothing was charged"
     press(client, situation.address)
     hanging.advance(row)
     assert reloaded(row).state == Saga.State.COMPENSATED
@@ -90,7 +90,7 @@ def test_a_gateway_without_an_answer_takes_a_second_at_most_and_nothing_is_recom
     taken = time.monotonic() - began
     own_gateway.call("DELETE", "/latency")
     assert taken < gateway_lookups.BRIEFLY_SECONDS + 0.5
-    assert situation.gateway == "The gateway did not answer within a second."
+    assert situation.gateway == "The gateway did not answer within a second. Load this page again."
     assert (situation.button, situation.address) == ("", "")
     assert "wait" in str(situation.advice)
 
@@ -104,7 +104,7 @@ def test_a_refund_that_the_gateway_does_not_answer_is_sent_again(client, own_gat
     set_columns(row, state=Saga.State.STUCK)
     away.back()
     situation = situation_of(row)
-    assert situation.happened.startswith("500 KRW were to go back to the card")
+    assert situation.happened.startswith("500 KRW was to go back to the card")
     assert situation.button == "Give the money back to the card"
     press(client, situation.address)
     hanging.advance(row)

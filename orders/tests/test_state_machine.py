@@ -10,7 +10,6 @@ import os
 import sys
 from typing import Any
 
-import pytest
 from django.core.management import call_command
 from hypothesis import HealthCheck, Phase, settings as bounds, strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -25,7 +24,6 @@ from orders.tests.things import ASKING, DECLINED, UNKNOWN_FOR_EVER, Order, TopUp
 from payments.gateways import calls
 from payments.models import WebhookEvent
 from payments.tests.own_gateway import empty_book
-from scripts.tests.simulator import Simulator
 
 NOWHERE = "http://127.0.0.1:1"
 # These settle later than this test waits.
@@ -49,7 +47,7 @@ BOUNDS = bounds(
 class Interleavings(RuleBasedStateMachine):
     """Two buyers, three operators, three products, one gateway, and all actions on them."""
 
-    def __init__(self, listener: Listener, simulator: Simulator, settings: Any) -> None:
+    def __init__(self, listener, simulator, settings) -> None:
         super().__init__()
         self.listener, self.simulator, self.settings = listener, simulator, settings
         self.gateway_url, self.platform_url = settings.GATEWAY_URL, settings.DATA_PLATFORM_URL
@@ -140,7 +138,7 @@ class Interleavings(RuleBasedStateMachine):
             getattr(self, f"_{name}")(order, parameter)
             self.everything_is_as_it_must_be()
 
-    def _have_a_refund_stuck(self, order: Order) -> None:
+    def _have_a_refund_stuck(self, order) -> None:
         """Its deadline passes while the gateway is away."""
         self._come_and_go((True, False))
         self._refund(order, (None, True))
@@ -164,57 +162,57 @@ class Interleavings(RuleBasedStateMachine):
             self.order_requests.append(order_request)
         return order if order_request else None
 
-    def _pay(self, order: Order, card: tuple[str, bool]) -> None:
+    def _pay(self, order, card: tuple[str, bool]) -> None:
         token, is_kept = card
         acting.pay(self.shop, order, token, is_kept=is_kept)
 
-    def _decide(self, order: Order, decision: str) -> None:
+    def _decide(self, order, decision: str) -> None:
         if order.payment_id:
             acting.decide(order, decision)
 
-    def _let_action_end(self, order: Order, _: None) -> None:
+    def _let_action_end(self, order, _: None) -> None:
         # What its owner refused in time is found at its end; by a gateway that is away, it is given up.
         if order.payment_id and not (order.is_kept and order.decision):
             acting.let_action_end(order)
 
-    def _cancel(self, order: Order, _: None) -> None:
+    def _cancel(self, order, _: None) -> None:
         acting.cancel(self.shop, order)
 
-    def _lapse(self, order: Order, _: None) -> None:
+    def _lapse(self, order, _: None) -> None:
         acting.lapse(order)
 
-    def _drive(self, order: Order, points: int | None) -> None:
+    def _drive(self, order, points: int | None) -> None:
         """Advance its sagas as far as possible, or until the executor crashes."""
         for one in choosing.sagas_of(order):
             acting.drive(self.listener, one, points=points)
 
-    def _give_up(self, order: Order, _: None) -> None:
+    def _give_up(self, order, _: None) -> None:
         """Whether a refused card or the deadline ends a payment decides whether its order is kept."""
         for one in choosing.sagas_of(order):
             if not (isinstance(one, Order) and one.is_kept and one.token in (*DECLINED, ASKING)):
                 acting.give_up(one)
 
-    def _force(self, order: Order, wanted: tuple[int, str]) -> None:
+    def _force(self, order, wanted: tuple[int, str]) -> None:
         """Whether a refused card or an operator ends a payment decides whether its order is kept."""
         operator, act = wanted
         for one in choosing.sagas_of(order):
             if not (isinstance(one, Order) and one.is_kept and one.token in (*DECLINED, ASKING)):
                 acting.force(self.shop, one, self.operators[operator], act)
 
-    def _give_back(self, order: Order, amount: int) -> None:
+    def _give_back(self, order, amount: int) -> None:
         if choosing.is_charged(order):
             with comparing.gateway_at(self.gateway_url):
                 acting.give_back(self.shop, self.simulator, order, amount)
 
-    def _dispute(self, order: Order, amount: int) -> None:
+    def _dispute(self, order, amount: int) -> None:
         if choosing.is_charged(order):
             with comparing.gateway_at(self.gateway_url):
                 acting.dispute(self.simulator, order, amount)
 
-    def _close_dispute(self, order: Order, end: str) -> None:
+    def _close_dispute(self, order, end: str) -> None:
         acting.close_dispute(self.simulator, order, end)
 
-    def _learn(self, order: Order, way: str) -> None:
+    def _learn(self, order, way: str) -> None:
         """Where the gateway answers, and no refund of the shop's is under way, all is booked then.
 
         A reconciliation need not find a dispute that was won before the shop knew of it: it takes nothing.
@@ -228,13 +226,13 @@ class Interleavings(RuleBasedStateMachine):
             if way != "reconciliation" and not (is_under_way or order.is_confirmed):
                 assert all(one.booked == one.status for one in order.disputes), f"{order} after the {way}"
 
-    def _refund(self, order: Order, wanted: tuple[tuple[int, int] | None, bool]) -> None:
+    def _refund(self, order, wanted: tuple[tuple[int, int] | None, bool]) -> None:
         """Refund units of one of its lines, or all that is left."""
         some_of_it, restock = wanted
         counts = some_of_it and {choosing.chosen(list(order.counts), some_of_it[0]): some_of_it[1]}
         acting.refund(self.shop, order, counts, restock=restock)
 
-    def _tell(self, order: Order, event: tuple[int, str]) -> None:
+    def _tell(self, order, event: tuple[int, str]) -> None:
         number, type = event
         if order.payment_id:
             acting.receive_event(order, number=number, type=type)
@@ -340,8 +338,9 @@ class Interleavings(RuleBasedStateMachine):
         return not (is_open or Saga.objects.filter(ended_at=None).exists() or unhandled.exists())
 
 
-@pytest.mark.django_db(transaction=True)
-def test_any_interleaving_matches_the_model(gateway_process, redis_server, monkeypatch, settings):
+def test_any_interleaving_matches_the_model(
+    transactional_db, gateway_process, redis_server, monkeypatch, settings
+):
     listener = Listener()
     listener.stand_by(monkeypatch)
     settings.GATEWAY_TIMEOUT_SECONDS = 0.2

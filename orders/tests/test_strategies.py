@@ -53,7 +53,7 @@ from orders.tests.waiting import somebody_waits_at_the_stock
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def refused(product_id: int, quantity: int, **wanted: Any) -> FirstcomeError:
+def refused(product_id: int, quantity: int, **wanted) -> FirstcomeError:
     order_request = buying.request_of_newcomer(Product(id=product_id), quantity, **wanted)
     return buying.refusal_of(partial(checkout.place, order_request))
 
@@ -148,7 +148,7 @@ def test_no_more_than_64_orders_wait_for_row_locks(monkeypatch):
             pytest.fail("there was a 65th permit")
 
 
-def place_while_somebody_reprices(product: Product, place: Callable[[], Any]) -> Any:
+def place_while_somebody_reprices(product, place: Callable[[], Any]):
     """The outcome of an order that reads the stock before its price changes, and writes after that."""
     reprice = "UPDATE inventory_product SET price = 900, version = version + 1 WHERE id = %s"
     with holding(reprice, product.id) as other:
@@ -281,28 +281,28 @@ class Case:
     movement: str = ""
 
 
-def place(product: Product) -> Callable[[], Any]:
+def place(product) -> Callable[[], Any]:
     order_request = buying.request_of_newcomer(product, 2)
     return lambda: checkout.place(order_request)
 
 
-def cancel(product: Product) -> Callable[[], Any]:
+def cancel(product) -> Callable[[], Any]:
     order = buying.place_for_newcomer(product, 2).order
     return lambda: cancellation.cancel(order_id=order.id, account_id=None)
 
 
-def expire(product: Product) -> Callable[[], Any]:
+def expire(product) -> Callable[[], Any]:
     order = buying.place_for_newcomer(product, 2).order
     buying.change_order(order, expires_at=timezone.now())
     return cancellation.expire_due
 
 
-def pay(product: Product, token: str = "tok_ok") -> Callable[[], Any]:
+def pay(product, token: str = "tok_ok") -> Callable[[], Any]:
     placed = buying.place_for_newcomer(product, 2, token=token)
     return lambda: buying.advance(placed)
 
 
-def put_back(product: Product) -> Callable[[], Any]:
+def put_back(product) -> Callable[[], Any]:
     order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
     lines = order_rows.read_lines([order.id])[order.id]
     return lambda: transactions.run(
@@ -310,7 +310,7 @@ def put_back(product: Product) -> Callable[[], Any]:
     )
 
 
-def bring_in(product: Product) -> Callable[[], Any]:
+def bring_in(product) -> Callable[[], Any]:
     row = StockRow(sku=product.sku, quantity=2)
     return lambda: importing.receive([row], delivery_id=uuid4(), reason="delivery")
 

@@ -3,10 +3,7 @@
 `payments/tests/stripe_proxy.py` describes what the proxy does in place of localstripe.
 """
 
-from typing import Any
-
 import pytest
-from django.conf import LazySettings
 
 from coupons.models import Coupon
 from foundation.tests.factories import reloaded
@@ -25,13 +22,12 @@ from payments.models import WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests.own_stripe import SECRET
-from payments.tests.stripe_proxy import StripeProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
+def stripe_book(own_stripe, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 2
     return own_stripe
 
@@ -119,7 +115,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
 
 
 @pytest.fixture
-def webhooks(stripe_book: StripeProxy, live_server: Any):
+def webhooks(stripe_book, live_server):
     """localstripe calls a running server a second after each charge; only its event types can be changed."""
     hook = {"url": live_server.url + PATH, "secret": SECRET, "events": ["payment_intent.succeeded"]}
     stripe_book.configure("webhooks/shop", hook)

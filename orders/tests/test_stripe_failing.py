@@ -7,7 +7,6 @@ nothing is charged or refunded twice, and every law holds.
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from foundation.tests.factories import set_columns
 from inventory.models import Product
@@ -29,7 +28,6 @@ from payments.tests.stripe_proxy import (
     REFUSED,
     REFUSED_AND_LOST,
     SERVER_ERROR,
-    StripeProxy,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,7 +44,7 @@ by_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 
 
 @pytest.fixture(autouse=True)
-def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
+def stripe_book(own_stripe, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 1
     return own_stripe
 

@@ -1,7 +1,6 @@
 """The timeline for each possible end of an order: what its owner reads, and what staff read in addition."""
 
 from datetime import datetime
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -86,7 +85,7 @@ ENDS = {
 }
 
 
-def timeline_of(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
+def timeline_of(placed: PlacedOrder, reader) -> list[dict[str, str]]:
     answer = client_of(reader).get(f"/orders/{placed.order.id}/timeline")
     assert answer.status_code == 200
     rows: list[dict[str, str]] = answer.json()["results"]

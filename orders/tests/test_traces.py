@@ -1,13 +1,10 @@
 """Traces of real processes: a paid order is one connected trace, from its request to its payment."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from django.utils import timezone
 
 from foundation.operations import dispatch
-from foundation.tests.collector import Collector, collecting
+from foundation.tests.collector import collecting
 from foundation.tests.racing import wait_until
 from orders import tasks
 from orders.models import Saga
@@ -16,7 +13,6 @@ from orders.tests.buying import order_of
 from orders.tests.conftest import start_worker
 from orders.tests.observed_stack import ObservedStack
 from scripts.stack import children
-from scripts.tests.simulator import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,23 +31,17 @@ def collector():
 
 
 @pytest.fixture
-def traced(
-    transactional_db: None,
-    tmp_path: Path,
-    own_gateway: Simulator,
-    own_data_platform: Simulator,
-    collector: Collector,
-):
+def traced(transactional_db, tmp_path, own_gateway, own_data_platform, collector):
     with observed_stack.running(tmp_path, own_gateway, own_data_platform, **settings_of(collector)) as stack:
         yield stack
 
 
-def settings_of(collector: Collector) -> dict[str, str]:
+def settings_of(collector) -> dict[str, str]:
     """The collector's address, and a short wait before spans are sent."""
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 
-def pay(stack: ObservedStack, *, wait: int = 20, **headers: str) -> Any:
+def pay(stack: ObservedStack, *, wait: int = 20, **headers: str):
     product, buyer = buying.product_and_buyer(on_hand=5, price=500)
     body = order_of(product, "tok_ok")
     headers = {"Idempotency-Key": "a", "Prefer": f"wait={wait}"} | headers

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.utils import timezone
 
 from accounts.tests.clients import client_of
@@ -45,7 +44,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def quick(settings: LazySettings):
+def quick(settings):
     """Shortens the time-outs."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
@@ -58,7 +57,7 @@ class CannotCancel(SimulatorBut):
 
 
 @pytest.fixture
-def cannot_cancel(monkeypatch: pytest.MonkeyPatch):
+def cannot_cancel(monkeypatch):
     use(CannotCancel(), monkeypatch)
 
 
@@ -124,7 +123,7 @@ def test_after_the_deadline_it_is_cancelled_by_key_and_nothing_is_kept(token, en
 
 
 @pytest.fixture
-def given_up(cannot_cancel: None, settings: LazySettings) -> PlacedOrder:
+def given_up(cannot_cancel, settings):
     """An order that is given up, whose charge the gateway, which was away, can't cancel."""
     placed = order("tok_ok")
     with nobody_there(settings):
@@ -234,7 +233,7 @@ def buyer():
     return buying.account(points=100)
 
 
-def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Callable[[], bool]) -> Any:
+def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Callable[[], bool]):
     """The answer to a call during which the database is lost, from `once()` until the answer."""
     with relayed(folder) as relay:
 
@@ -276,7 +275,7 @@ def test_a_call_whose_payment_is_under_way_is_answered_as_started(path, buyer, t
     assert ledger.balance_amount(buyer.id) == (600 if is_top_up else 100)
 
 
-def die_after_the_answer(placed: PlacedOrder, monkeypatch: pytest.MonkeyPatch) -> None:
+def die_after_the_answer(placed: PlacedOrder, monkeypatch) -> None:
     """Charge the card by a worker that records nothing of it, not even an attempt."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(stepping, "failpoint", stepping.at("charge_card do called", Killed))

@@ -3,16 +3,12 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import LazySettings
 
 from accounts.tokens import token_pairs
 from foundation.concurrency import event_loop
@@ -25,7 +21,6 @@ from foundation.tests.factories import AccountFactory
 from foundation.tests.live import Served, serving
 from foundation.tests.racing import wait_until
 from foundation.tests.waiting import within
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import payment_calls, selectors
 from orders.models import Order
@@ -37,18 +32,17 @@ from orders.tests.buying import order_of
 from orders.tests.observed_stack import HTTP, LiveShop
 from payments import rows
 from scripts.stack import ports
-from scripts.tests.simulator import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BUYERS = 300
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=1_000, price=1_000)
 
 
-async def post(access: str, path: str, body: Any, *, key: str = "a", **headers: str) -> Answer:
+async def post(access: str, path: str, body, *, key: str = "a", **headers: str) -> Answer:
     named = {"Idempotency-Key": key} | headers
     return await send_request("POST", f"/api/v1{path}", body, access=access, headers=named)
 
@@ -58,7 +52,7 @@ def access_of_buyers(count: int) -> list[str]:
 
 
 @pytest.fixture
-def few_threads(tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator):
+def few_threads(tmp_path, own_gateway, own_data_platform):
     """A server of one process with four threads, without workers."""
     with serving(
         tmp_path,
@@ -133,13 +127,13 @@ def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(product, mon
 
 
 @pytest.fixture
-def slow_decision(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Iterator[threading.Event]:
+def slow_decision(monkeypatch, settings):
     """Orders are decided once this is set, in a process of four threads without limits."""
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("few", threads=4, max_waiting=1_000))
     settings.RATE_ORDERS = None
     may_decide, together = threading.Event(), batching.place_batch
 
-    def decide(order_requests: Any) -> Any:
+    def decide(order_requests):
         may_decide.wait(20)
         return together(order_requests)
 

@@ -1,7 +1,6 @@
 """The webhook over HTTP: what is accepted, what is refused, and what becomes of it."""
 
 import time
-from typing import Any
 
 import pytest
 from django.test import Client
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/api/v1/webhooks/simulator"
 
 
-def post(body: bytes, headers: dict[str, str] | None = None, *, path: str = PATH) -> Any:
+def post(body: bytes, headers: dict[str, str] | None = None, *, path: str = PATH):
     signed = events.signed(body) if headers is None else headers
     client = Client(raise_request_exception=False)
     return client.generic("POST", path, body, content_type="application/json", headers=signed)

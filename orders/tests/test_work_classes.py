@@ -2,9 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import connection, connections
@@ -18,7 +16,6 @@ from foundation.tests.factories import reloaded, set_columns
 from foundation.tests.instants import ago, from_now
 from foundation.tests.racing import race_each, wait_until
 from foundation.tests.second_connection import holding
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import audit
 from orders.metrics import state
@@ -43,15 +40,15 @@ NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND,
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=1_000, price=500)
 
 
-def place(product: Product, buyer: int | None = None) -> PlacedOrder:
+def place(product, buyer: int | None = None) -> PlacedOrder:
     return buying.place(buyer or buying.account().id, product, token="tok_ok")
 
 
-def paid(product: Product, count: int) -> list[PlacedOrder]:
+def paid(product, count: int) -> list[PlacedOrder]:
     placed = [place(product) for _ in range(count)]
     assert {buying.advance(one).status for one in placed} == {"paid"}
     return placed
@@ -63,7 +60,7 @@ class SlowGateway(SimulatorBut):
     def __init__(self, seconds: float) -> None:
         self.seconds, self.charged, self.looked_up = seconds, 0, list[str]()
 
-    def charge(self, *, key: str, **more: Any) -> GatewayResult:
+    def charge(self, *, key: str, **more) -> GatewayResult:
         self.charged += 1
         time.sleep(self.seconds)
         return simulator.charge(key=key, **more)
@@ -76,7 +73,7 @@ class SlowGateway(SimulatorBut):
 # Buyers' new payments, and what is due again
 
 
-def in_doubt(product: Product) -> PlacedOrder:
+def in_doubt(product) -> PlacedOrder:
     """A payment whose worker died after its call."""
     placed = place(product)
     past = ago(seconds=30)
@@ -261,7 +258,7 @@ def test_a_saga_that_is_put_off_rests_without_a_lease_and_in_its_class(product):
 
 
 @pytest.fixture
-def looking(threaded: Executor) -> Iterator[Callable[[], None]]:
+def looking(threaded):
     """A worker that nobody wakes: neither a message nor beat."""
     works = RepeatedWork(threaded.watch, name="saga watch", pause=threaded.seconds_to_next_watch)
     threaded.polls = True

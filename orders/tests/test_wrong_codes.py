@@ -4,10 +4,8 @@ import threading
 from collections import Counter
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from accounts.tests import api_keys
 from accounts.tests.clients import Api, client_of
@@ -21,7 +19,6 @@ from foundation.tests.instants import from_now
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_connection import holding_row
 from foundation.tests.waiting import in_background
-from inventory.models import Product
 from orders.models import Order
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
@@ -31,7 +28,7 @@ CODE = "AUTUMN-2026"
 
 
 @pytest.fixture(autouse=True)
-def _without_other_rates(settings: LazySettings):
+def _without_other_rates(settings):
     """At the beginning of an hour, in which rates count."""
     settings.RATE_ORDERS = None
     settings.OPEN_ORDERS_PER_ACCOUNT = 100
@@ -39,11 +36,11 @@ def _without_other_rates(settings: LazySettings):
         yield
 
 
-def shared_campaign(**terms: Any) -> None:
+def shared_campaign(**terms) -> None:
     CampaignFactory(**{"code_source": "shared", "shared_code": CODE} | terms)
 
 
-def client_from(address: str, account: Any = None) -> Api:
+def client_from(address: str, account=None) -> Api:
     api = client_of(account or buying.account())
     api._client.defaults["REMOTE_ADDR"] = address
     return api
@@ -52,12 +49,12 @@ def client_from(address: str, account: Any = None) -> Api:
 _keys = iter(range(10_000))
 
 
-def order(api: Api, product: Product, code: str = "") -> Any:
+def order(api, product, code: str = ""):
     body = buying.order_of(product, **({"coupon": code} if code else {}))
     return api.post("/orders", body, key=f"wrong-codes-{next(_keys)}")
 
 
-def results(*answers: Any) -> list[tuple[int, str]]:
+def results(*answers) -> list[tuple[int, str]]:
     return [(each.status_code, each.json().get("reason", each.json().get("code", ""))) for each in answers]
 
 
@@ -83,7 +80,7 @@ class OfTwoProcesses:
     def __init__(self) -> None:
         self._limits = [RateLimit("wrong-codes") for _ in range(2)]
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str):
         return getattr(self._limits[int(threading.current_thread().name[-1]) % 2], name)
 
 

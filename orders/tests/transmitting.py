@@ -13,12 +13,12 @@ from events.models import FeedEvent
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
 from orders.payment import purchase
-from orders.saga.definitions import SAGA_TYPES, Call, Event, OutsideStep, Sagas, StepResult
+from orders.saga.definitions import SAGA_TYPES, Call, Event, OutsideStep, StepResult
 
 NAME = "transmit"
 
 
-def transmit(sagas: Sagas) -> list[Call]:
+def transmit(sagas) -> list[Call]:
     return [partial(_send, saga.about_id) for saga in sagas]
 
 
@@ -29,7 +29,7 @@ def _send(order_id: UUID | None) -> StepResult:
 
 
 @pytest.fixture
-def transmitting(monkeypatch: pytest.MonkeyPatch):
+def transmitting(monkeypatch):
     """Purchases have the step as their last one in this test."""
     usual = SAGA_TYPES[purchase.KIND]
     steps = (*usual.steps, OutsideStep(NAME, do=transmit))

@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from foundation import money
 from foundation.errors import Unavailable
 from foundation.lazy_texts import mark
+from foundation.values import GivenValues
 from payments.gateways.contract import (
     WITHOUT_NAME,
     BookedCharge,
@@ -51,7 +52,7 @@ class GatewayEntry:
     load: Callable[[], Gateway]
     webhook_header: str
     needs: str
-    check: Callable[[Mapping[str, Any], str], None] = lambda settings, name: None
+    check: Callable[[GivenValues, str], None] = lambda settings, name: None
     charge_page: Callable[[str], str] = lambda name: ""
 
 
@@ -74,7 +75,7 @@ def _stripe_charge_page(name: str) -> str:
     return f"https://dashboard.stripe.com{mode}/payments/{REFERENCE}"
 
 
-def check_stripe(settings: Mapping[str, Any], name: str = "stripe") -> None:
+def check_stripe(settings: GivenValues, name: str = "stripe") -> None:
     """Raise `ImproperlyConfigured` unless the shop can take payments through Stripe with these settings."""
     key = setting_of(name, "STRIPE_API_KEY")
     if not settings[key].startswith(("sk_", "rk_")):
@@ -116,7 +117,7 @@ GATEWAYS: dict[str, GatewayEntry] = {
 """The kinds of gateways."""
 
 
-def check(settings: Mapping[str, Any]) -> None:
+def check(settings: GivenValues) -> None:
     """Raise `ImproperlyConfigured` unless the gateway of new payments, and each that has settings of its own,
     can be called with these settings.
     """

@@ -18,6 +18,7 @@ from foundation.db import open_transaction
 from foundation.outbound import http_client
 from foundation.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 from foundation.outbound.http_client import NoResponse, Reply, ResponseTooLarge
+from foundation.values import GivenValues
 from payments.gateways.contract import called, own
 
 FAILURES_TO_OPEN = 10
@@ -80,7 +81,7 @@ def request_json(
     path: str,
     *,
     query: Mapping[str, str] | None = None,
-    body: Mapping[str, Any] | None = None,
+    body: GivenValues | None = None,
     headers: Mapping[str, str] | None = None,
     key: str | None = None,
 ) -> JsonReply:

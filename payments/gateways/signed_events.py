@@ -17,6 +17,7 @@ from django.conf import settings
 
 from foundation.errors import SignatureInvalid
 from foundation.lazy_texts import mark
+from foundation.values import Values
 from payments.gateways.contract import GatewayEvent
 
 Payload = Mapping[str, Any]
@@ -60,7 +61,7 @@ def _parse_header(signed: str) -> tuple[str, list[str]]:
     return times[0], [value for name, value in pairs if name == "v1"]
 
 
-def parse(body: bytes) -> dict[str, Any] | None:
+def parse(body: bytes) -> Values | None:
     """The event in the body: a JSON object with an id and a type. None for anything else."""
     try:
         payload = orjson.loads(body)

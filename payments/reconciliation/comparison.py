@@ -20,6 +20,7 @@ from structlog import get_logger
 
 from foundation import clock
 from foundation.errors import Unavailable
+from foundation.values import Values
 from payments import disputes, gateways, rows
 from payments.gateways.contract import BookedCharge, Books
 from payments.models import Dispute, Payment, Reconciliation
@@ -53,7 +54,7 @@ class Cause(NamedTuple):
 
     kind: Kind
     text: str
-    values: dict[str, Any]
+    values: Values
 
     @property
     def in_words(self) -> str:

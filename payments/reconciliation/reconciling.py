@@ -5,7 +5,7 @@ Orphaned charges landed after the shop gave their payments up: each is refunded 
 it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -22,6 +22,7 @@ from foundation.db import transactions
 from foundation.errors import NotFound, Rejected, Unavailable
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall
+from foundation.values import GivenValues
 from payments import charge_notes, gateways, rows
 from payments.gateways.contract import Books, GatewayResult
 from payments.models import Payment, Reconciliation
@@ -49,33 +50,33 @@ AGREES = "agrees"
 FINISHED = (*RESOLVED, AGREES)
 ADVICE = {
     Kind.UNKNOWN_CHARGE: _(
-        "No payment of this shop has the key. If another shop uses the same account at the gateway, the "
-        "charge may be its own: leave it. Otherwise refund it."
+        "This shop has no payment for this charge. If another shop uses the same account at the "
+        "gateway, it may be theirs: leave it. Otherwise refund it."
     ),
     Kind.CHARGED_TWICE: _(
-        "Compare the charges at the gateway with the payment's charge reference, and refund there those that "
-        "the payment doesn't name."
+        "Find the charges of this payment at the gateway. Keep the one with the payment's reference, "
+        "and refund the others there."
     ),
     Kind.WRONG_CHARGE: _(
         "The charge is for another order or amount than the payment. Find out at the gateway who changed it; "
         "then refund it there, and refund the order here if its customer has paid nothing."
     ),
     Kind.CHARGED_AFTER_END: _(
-        "The payment had ended when the charge arrived. The next comparison by schedule refunds it; it can "
-        "be refunded at once."
+        "The payment had ended when the charge arrived. The next comparison refunds it, or refund it now."
     ),
     Kind.NOT_CHARGED: _(
-        "The order was settled, and the gateway has no charge for it. Check that the gateway account and its "
-        "mode (live or test) are those of that time; then collect the amount, or refund the order."
+        "The order counts as paid, and the gateway has no charge for it. Check that the gateway "
+        "account and its mode (live or test) are those of that time. Then collect the amount, or "
+        "refund the order."
     ),
     Kind.WRONG_REFUNDS: _(
-        "A refund was made here and not at the gateway, or one that was made there is not booked yet: the "
-        "next comparison by schedule books it, or ask the gateway on the payment's page. Otherwise compare "
-        "the order's refunds with the charge's page, and retry a refund that is stuck."
+        "A refund was made here and not at the gateway, or one that was made there is not recorded "
+        "yet. The next comparison records it, or ask the gateway on the payment's page. If that "
+        "doesn't help, compare the order's refunds with the charge at the gateway."
     ),
     Kind.DISPUTED: _(
-        "The next comparison by schedule books the dispute, or ask the gateway on the payment's page. If one "
-        "stays, look at it at the gateway."
+        "The next comparison records the dispute, or ask the gateway on the payment's page. If the "
+        "difference stays, look at the charge at the gateway."
     ),
 }
 FIXABLE = (Kind.UNKNOWN_CHARGE, Kind.CHARGED_AFTER_END)
@@ -333,7 +334,7 @@ def finding_of(run: Reconciliation, key: str) -> Finding | None:
     return next(filter(is_fixable, found), found[0] if found else None)
 
 
-def books_of(finding: Mapping[str, Any]) -> Books:
+def books_of(finding: GivenValues) -> Books:
     """The books in which the difference was found; findings of the release before don't name them."""
     now = gateways.current_books()
     return Books(finding.get("gateway", now.gateway), finding.get("gateway_account", now.gateway_account))

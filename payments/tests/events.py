@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import time
-from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
@@ -15,7 +14,7 @@ from payments.models import WebhookEvent
 
 
 def body_of(
-    *, type: str = "charge.succeeded", key: str = "", id: str = "", created_at: str = "", **data: Any
+    *, type: str = "charge.succeeded", key: str = "", id: str = "", created_at: str = "", **data
 ) -> bytes:
     """The body of an event, with a new id and the present time unless others are given."""
     return dump(
@@ -36,7 +35,7 @@ def signed(body: bytes, *, secret: str = "", seconds_ago: int = 0) -> dict[str, 
     return {"Firstcome-Signature": f"t={seconds},v1={digest}"}
 
 
-def take(body: bytes | None = None, **claims: Any) -> WebhookEvent:
+def take(body: bytes | None = None, **claims) -> WebhookEvent:
     """Receive an event as the webhook call does."""
     sent = body_of(**claims) if body is None else body
     event = webhooks.receive(gateway="simulator", headers=signed(sent), body=sent)

@@ -21,12 +21,12 @@ from payments.gateways import calls, simulator
 from payments.gateways.contract import GatewayResult
 from scripts.stack import ports
 from scripts.tests.circles import once_a_session
-from scripts.tests.simulator import POOL, Simulator, running
+from scripts.tests.simulator import POOL, running
 
 
 @pytest.fixture(scope="session")
 @once_a_session
-def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
+def gateway_process(tmp_path_factory):
     """The process and the folder of its book."""
     folder = tmp_path_factory.mktemp("gateway")
     with running("gateway", folder, "--latency-ms", "0") as process:
@@ -34,7 +34,7 @@ def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 
 @pytest.fixture
-def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings) -> Simulator:
+def own_gateway(gateway_process, settings):
     """The run's own gateway, with an empty book, which the shop uses in this test."""
     process, folder = gateway_process
     empty_book(folder)
@@ -99,7 +99,7 @@ class AtGateway:
         self.server.post(f"/refunds/{reference}/fail", {})
 
 
-def on_its_page(path: str, **fields: Any) -> Any:
+def on_its_page(path: str, **fields):
     """Post what a clerk, the card's owner or their bank does at the gateway itself; returns its answer."""
     reply = calls.request_json("POST", path, body=fields, key=f"page-{uuid4()}")
     assert reply.status in (200, 201)
@@ -109,11 +109,11 @@ def on_its_page(path: str, **fields: Any) -> Any:
 class SimulatorBut:
     """The simulator, except for the functions that a test overrides."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str):
         return getattr(simulator, name)
 
 
-def use(other: SimulatorBut, monkeypatch: pytest.MonkeyPatch) -> None:
+def use(other: SimulatorBut, monkeypatch) -> None:
     """Make the shop call this gateway instead of the simulator."""
     entry = replace(gateways.GATEWAYS["simulator"], load=lambda: other)
     monkeypatch.setitem(gateways.GATEWAYS, "simulator", entry)

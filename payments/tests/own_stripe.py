@@ -4,7 +4,6 @@ import sys
 import threading
 
 import pytest
-from django.conf import LazySettings
 
 from payments.gateways import stripe_calls
 from payments.gateways.contract import GatewayResult
@@ -55,7 +54,7 @@ class AtStripe(AtGateway):
 
 @pytest.fixture(scope="session")
 @once_a_session
-def localstripe(tmp_path_factory: pytest.TempPathFactory):
+def localstripe(tmp_path_factory):
     """The address of the process itself, without the proxy."""
     port, log = ports.free(), tmp_path_factory.mktemp("localstripe") / "log"
     command = [sys.executable, "-c", PROGRAM, str(port)]
@@ -64,7 +63,7 @@ def localstripe(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def stripe_proxy(localstripe: str):
+def stripe_proxy(localstripe):
     with StripeProxy(localstripe) as proxy:
         threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield proxy
@@ -72,7 +71,7 @@ def stripe_proxy(localstripe: str):
 
 
 @pytest.fixture
-def own_stripe(stripe_proxy: StripeProxy, settings: LazySettings):
+def own_stripe(stripe_proxy, settings):
     """The run's own Stripe, with an empty book, which the shop uses in this test."""
     settings.PAYMENT_GATEWAY = "stripe"
     settings.STRIPE_API_KEY = "sk_test_only_for_tests"

@@ -24,7 +24,7 @@ class Names(dict[str, Any]):
         super().__init__()
         self._module = module
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str):
         if name in self._module or hasattr(builtins, name):
             raise KeyError(name)
         return getattr(stripe, name, getattr(typing, name, NeverFits))
@@ -40,7 +40,7 @@ def hints(described: type) -> dict[str, Any]:
     return get_type_hints(described, globalns=module, localns=Names(module))
 
 
-def members(hint: Any) -> Iterator[Any]:
+def members(hint) -> Iterator[Any]:
     """The types that a union or an optional type allows, without None."""
     if get_origin(hint) in (Union, UnionType):
         for inner in get_args(hint):
@@ -49,6 +49,6 @@ def members(hint: Any) -> Iterator[Any]:
         yield hint
 
 
-def literals(hint: Any) -> set[str]:
+def literals(hint) -> set[str]:
     """The values that the type lists; empty where it lists none."""
     return {value for one in members(hint) if get_origin(one) is Literal for value in get_args(one)}

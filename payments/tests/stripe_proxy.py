@@ -229,7 +229,7 @@ class StripeProxy(ThreadingHTTPServer):
         """The paths of the POSTs so far, with ids left out."""
         return [re.sub(r"/(pi|re)_\w+", "", one.path) for one in self.memory.calls if one.method == "POST"]
 
-    def payment_method(self, **fields: Any) -> str:
+    def payment_method(self, **fields) -> str:
         """A payment method of localstripe's own."""
         status, made = self.ask("POST", "/v1/payment_methods", json=fields)
         assert status == 200
@@ -259,12 +259,12 @@ class StripeProxy(ThreadingHTTPServer):
         self.memory.disputes.setdefault(intent_id, []).append(made)
         return made
 
-    def ask(self, method: str, path: str, **more: Any) -> tuple[int, Json]:
+    def ask(self, method: str, path: str, **more) -> tuple[int, Json]:
         headers = {"Authorization": "Bearer sk_test_proxy"} | more.pop("headers", {})
         response = self.pool.request(method, self.upstream + path, headers=headers, **more)
         return response.status, response.json()
 
-    def answered(self, call: Call) -> Answer:
+    def answered(self, call) -> Answer:
         memory = self.memory
         if call.version != API_VERSION:
             memory.violations.append(call)
@@ -294,7 +294,7 @@ class StripeProxy(ThreadingHTTPServer):
             faults = self.memory.faults.get(asked)
             return faults.pop(0) if faults else None
 
-    def _done(self, call: Call) -> Answer:
+    def _done(self, call) -> Answer:
         if call.asked == "create":
             return self._create(call)
         if call.asked == "confirm":
@@ -308,7 +308,7 @@ class StripeProxy(ThreadingHTTPServer):
             return self._refund(call)
         return self._forwarded(call)
 
-    def _create(self, call: Call) -> Answer:
+    def _create(self, call) -> Answer:
         card = CARDS.get(call.value("payment_method"), PLAIN)
         form = parse_qs(call.form)
         # The parameter's name in the versions before 2026-09-30, which localstripe speaks.
@@ -322,7 +322,7 @@ class StripeProxy(ThreadingHTTPServer):
             answer.content["error"] |= {"code": "resource_missing", "param": "payment_method"}
         return answer
 
-    def _confirm(self, call: Call) -> Answer:
+    def _confirm(self, call) -> Answer:
         card = self.memory.cards[call.intent_id]
         is_open = call.intent_id not in self.memory.cancelled
         if is_open and card.is_lost:
@@ -340,7 +340,7 @@ class StripeProxy(ThreadingHTTPServer):
             self.memory.events.append(("payment_intent.succeeded", answer.content))
         return replace(answer, is_lost=card.is_reply_lost)
 
-    def _refund(self, call: Call) -> Answer:
+    def _refund(self, call) -> Answer:
         intent_id = call.value("payment_intent")
         card = self.memory.cards.get(intent_id, PLAIN)
         if self._fails(f"refund {intent_id}", card.refund_failures):
@@ -366,14 +366,14 @@ class StripeProxy(ThreadingHTTPServer):
             self.memory.failed[name] = self.memory.failed.get(name, 0) + 1
             return self.memory.failed[name] <= times
 
-    def _forwarded(self, call: Call) -> Answer:
+    def _forwarded(self, call) -> Answer:
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": call.who}
         status, content = self.ask(call.method, call.path, body=call.form, headers=headers)
         content = self._reasoned(content, intent_id=call.path.split("/")[3] if "/pi_" in call.path else "")
         # `REFUSED`; a key of the account that is wrong is found before, as `INVALID` is.
         return Answer(status, content, is_kept=status != 401)
 
-    def _looked(self, call: Call) -> tuple[int, Json]:
+    def _looked(self, call) -> tuple[int, Json]:
         if call.path == "/v1/disputes":
             found = self.memory.disputes.get(call.value("payment_intent"), [])[::-1]
             return 200, {"object": "list", "url": call.path, "data": found, "has_more": False}
@@ -391,7 +391,7 @@ class StripeProxy(ThreadingHTTPServer):
             self._reasoned(refund)
         return status, self._reasoned(content)
 
-    def _listed(self, call: Call) -> Json:
+    def _listed(self, call) -> Json:
         """A page, newest first, as Stripe lists. docs.stripe.com/search: "For read-after-write flows that
         require immediate data availability, use the various list APIs".
         """
@@ -474,11 +474,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_) -> None:
         """The tests' own calls are recorded instead."""
 
 
-def _repeated(seen: Recorded, call: Call) -> Answer:
+def _repeated(seen: Recorded, call) -> Answer:
     """docs.stripe.com/api/idempotent_requests: "The idempotency layer compares incoming parameters to those
     of the original request and errors if they're not the same to prevent accidental misuse." The path is one,
     by the error that github.com/stripe/stripe-ruby/issues/598 quotes: "Keys for idempotent requests can only
@@ -495,7 +495,7 @@ def _repeated(seen: Recorded, call: Call) -> Answer:
     return replace(seen.answer, is_lost=False, is_replayed=True)
 
 
-def _failed(fault: Fault) -> Answer:
+def _failed(fault) -> Answer:
     made = _error(fault.status, fault.type, code=fault.code)
     return replace(made, is_kept=fault.is_kept, is_lost=fault.is_lost)
 

@@ -65,7 +65,7 @@ def answering(settings: LazySettings, *answers: bytes) -> AbstractContextManager
     return talking(lambda write: write(left.pop(0) if len(left) > 1 else left[0]), settings)
 
 
-def http(status: int, content: Any, *headers: bytes) -> bytes:
+def http(status: int, content, *headers: bytes) -> bytes:
     body = content if isinstance(content, bytes) else orjson.dumps(content)
     head = [b"HTTP/1.1 %d Whatever" % status, b"Content-Length: %d" % len(body), *headers]
     return b"\r\n".join([*head, b"", body])

@@ -37,7 +37,7 @@ def reading_staff() -> User:
     return staff_member("payments.view_payment")
 
 
-def assert_refused(response: Any, status: int, code: str) -> dict[str, Any]:
+def assert_refused(response, status: int, code: str) -> dict[str, Any]:
     assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json")
     body: dict[str, Any] = response.json()
     assert body["code"] == code
@@ -280,7 +280,7 @@ def test_only_events_that_were_handled_long_ago_are_deleted(monkeypatch):
     assert set(WebhookEvent.objects.values_list("id", flat=True)) == {unhandled.id, fresh.id}
 
 
-def post(staff: User, amount: int, *, to: User, key: str) -> Any:
+def post(staff: User, amount: int, *, to: User, key: str):
     body = {"user": to.pk, "amount": amount, "reason": "for waiting"}
     return client_of(staff).post("/wallet/grants", body, key=key)
 
@@ -331,8 +331,7 @@ def test_a_day_of_grants_begins_at_midnight_of_the_shops_time_zone(settings):
     assert grant("at midnight of UTC", midnight + timedelta(hours=14)) == "approval_required"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_grants_of_one_operator_that_race_never_exceed_the_day(settings):
+def test_grants_of_one_operator_that_race_never_exceed_the_day(transactional_db, settings):
     settings.GRANT_DAY_AMOUNT = 1_000
     staff, customers = granting_staff(), AccountFactory.create_batch(4)
 
@@ -349,8 +348,7 @@ def test_grants_of_one_operator_that_race_never_exceed_the_day(settings):
     assert GrantsOfDay.objects.get().amount == 900
 
 
-@pytest.mark.django_db(transaction=True)
-def test_calls_with_one_key_that_race_at_the_limit_have_one_answer(settings):
+def test_calls_with_one_key_that_race_at_the_limit_have_one_answer(transactional_db, settings):
     settings.GRANT_DAY_AMOUNT = 100
     staff, customer = granting_staff(), AccountFactory()
     wanted = {"user_id": customer.pk, "amount": 100, "reason": "once", "keyed": keyed(staff, "one")}

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -25,18 +24,17 @@ from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import SimulatorBut
 from payments.tests.sales import charge, settle
 from scripts.simulators.books import written
-from scripts.tests.simulator import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Use = Callable[[SimulatorBut], None]
 
 
 @pytest.fixture(autouse=True)
-def _own_book(own_gateway: Simulator):
+def _own_book(own_gateway):
     """A book with the charges of this test only."""
 
 
-def refund(payment: Payment, reference: str, amount: int | None = None) -> None:
+def refund(payment, reference: str, amount: int | None = None) -> None:
     refunded = gateway().refund(
         key=f"{payment.charge_key}:refund", charge_reference=reference, amount=amount or payment.card_amount
     )
@@ -135,12 +133,12 @@ class Moving(SimulatorBut):
     def __init__(self, before: list[BookedCharge]) -> None:
         self.before = before
 
-    def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
+    def charges(self, *, key: str | None = None, **period) -> Iterator[BookedCharge]:
         return iter(self.before) if key is None else simulator.charges(key=key)
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Use:
+def use(monkeypatch):
     """Make the shop call this gateway instead of the simulator."""
     return partial(own_gateway.use, monkeypatch=monkeypatch)
 
@@ -236,7 +234,7 @@ Dated = Callable[..., Payment]
 
 
 @pytest.fixture
-def backdate(gateway_process: tuple[Simulator, Path]) -> Backdate:
+def backdate(gateway_process):
     def change(key: str, at: datetime) -> None:
         statement = "UPDATE charges SET created_at = ? WHERE key = ?"
         own_gateway.change_book(gateway_process[1], statement, [written(at), key])
@@ -245,7 +243,7 @@ def backdate(gateway_process: tuple[Simulator, Path]) -> Backdate:
 
 
 @pytest.fixture
-def dated(backdate: Backdate) -> Dated:
+def dated(backdate):
     """A payment that began and was charged at these times (or was never charged), and succeeded."""
 
     def made(*, paid_at: datetime, charged_at: datetime | None) -> Payment:

@@ -3,10 +3,8 @@
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from django.conf import LazySettings
 
 from foundation.tests.racing import race, race_each, wait_until
 from payments.gateways import calls, gateway
@@ -21,7 +19,7 @@ PATIENCE = 0.3
 
 
 @pytest.fixture
-def mortal_gateway(tmp_path: Path, settings: LazySettings):
+def mortal_gateway(tmp_path, settings):
     """A gateway process that the test may freeze or kill."""
     settings.GATEWAY_TIMEOUT_SECONDS = PATIENCE
     with running("gateway", tmp_path, "--latency-ms", "0") as simulator:

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
-from django.conf import LazySettings, settings
+from django.conf import settings
 from django.db import transaction
 from structlog.testing import capture_logs
 
 from foundation.tests.racing import race, wait_until
 from payments import gateways
 from payments.gateways import simulator, stripe_api, stripe_calls
-from payments.gateways.contract import BookedCharge, Gateway, GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayResult
 from payments.tests.own_gateway import AtGateway
 from payments.tests.own_stripe import AtStripe
 from scripts.tests.simulator import POOL
@@ -28,7 +28,7 @@ OUTSIDE = {"simulator": AtGateway, "stripe": AtStripe}
 
 
 @pytest.fixture(params=OUTSIDE)
-def outside(request: pytest.FixtureRequest, settings: LazySettings) -> AtGateway:
+def outside(request, settings):
     """What is done at the gateway itself, whose process runs with an empty book."""
     at = OUTSIDE[request.param]
     server = request.getfixturevalue(at.fixture)
@@ -37,7 +37,7 @@ def outside(request: pytest.FixtureRequest, settings: LazySettings) -> AtGateway
 
 
 @pytest.fixture
-def gateway(outside: AtGateway, settings: LazySettings) -> Gateway:
+def gateway(outside, settings):
     return gateways.GATEWAYS[settings.PAYMENT_GATEWAY].load()
 
 
@@ -46,30 +46,30 @@ of_the_simulator = pytest.mark.parametrize("outside", ["simulator"], indirect=Tr
 
 
 @pytest.fixture(autouse=True)
-def _impatient(settings: LazySettings):
+def _impatient(settings):
     """A short time-out, for tests in which the reply never comes."""
     settings.GATEWAY_TIMEOUT_SECONDS = 3
 
 
 @pytest.fixture
-def return_page(settings: LazySettings):
+def return_page(settings):
     """An address to lead the card's owner back to, without which Stripe has no page for them."""
     settings.PAYMENT_RETURN_URL = "https://shop.example/orders/{order}"
 
 
 @pytest.fixture
-def asking(outside: AtGateway, return_page: None) -> str:
+def asking(outside, return_page):
     return outside.asking_card()
 
 
 def charge(
-    gateway: Gateway, token: str, *, key: str, order_id: UUID | None = None, amount: int = AMOUNT
+    gateway, token: str, *, key: str, order_id: UUID | None = None, amount: int = AMOUNT
 ) -> GatewayResult:
     own_token = OUTSIDE[settings.PAYMENT_GATEWAY].card(token)
     return gateway.charge(key=key, token=own_token, amount=amount, currency="KRW", order_id=order_id)
 
 
-def only_charge(gateway: Gateway, key: str) -> BookedCharge:
+def only_charge(gateway, key: str) -> BookedCharge:
     [booked] = gateway.charges(key=key)
     return booked
 
@@ -308,8 +308,7 @@ def test_the_book_of_a_period_begins_with_its_first_instant_and_ends_before_its_
     assert keys(key="middle", until=late.created_at) == ["middle"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_no_call_is_made_inside_a_transaction(gateway):
+def test_no_call_is_made_inside_a_transaction(transactional_db, gateway):
     calls = [
         lambda: charge(gateway, "tok_ok", key="one"),
         lambda: gateway.find(key="one"),

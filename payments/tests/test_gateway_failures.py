@@ -6,10 +6,8 @@ What the HTTP client makes of slow, cut and malformed replies: `foundation/tests
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from foundation.errors import Unavailable
 from foundation.outbound import http_client
@@ -52,7 +50,7 @@ STRIPES_REFUND = {
 }
 
 
-def listing(*objects: Any, has_more: bool = False) -> bytes:
+def listing(*objects, has_more: bool = False) -> bytes:
     page = {"object": "list", "url": "/v1/payment_intents", "data": objects, "has_more": has_more}
     return http(200, page)
 
@@ -71,7 +69,7 @@ def result_of_every_call(token: str = "tok_ok") -> list[GatewayResult]:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(settings: LazySettings):
+def _impatient(settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
     settings.STRIPE_API_KEY = "sk_test_only_for_tests"
 
@@ -280,7 +278,7 @@ def test_calls_in_a_row_share_a_connection_and_one_that_broke_is_not_used_again(
 
 
 @pytest.fixture
-def stripe(settings: LazySettings):
+def stripe(settings):
     settings.PAYMENT_GATEWAY = "stripe"
     # Its answers come at once, on a busy machine too.
     settings.GATEWAY_TIMEOUT_SECONDS = 20

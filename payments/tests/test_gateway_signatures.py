@@ -5,11 +5,9 @@ import hmac
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 import pytest
-from django.conf import LazySettings
 
 from foundation.errors import SignatureInvalid
 from payments import gateways
@@ -27,7 +25,7 @@ BODY = orjson.dumps(EVENT)
 
 
 @pytest.fixture(autouse=True)
-def _secret(settings: LazySettings):
+def _secret(settings):
     settings.WEBHOOK_SECRET_SIMULATOR = SECRET
 
 
@@ -47,7 +45,7 @@ def read_or_none(body: bytes, header: str, *, name: str = "Firstcome-Signature")
     return gateways.read_event("simulator", headers={"Host": "shop", name: header}, body=body, now=NOW)
 
 
-def read_signed(event: Any) -> GatewayEvent:
+def read_signed(event) -> GatewayEvent:
     body = orjson.dumps(event)
     return read(body, sign(body))
 

@@ -8,7 +8,6 @@ from uuid import uuid4
 import orjson
 import pytest
 import stripe
-from django.conf import LazySettings
 from uuid_utils.compat import uuid7
 
 from foundation.errors import SignatureInvalid, Unavailable
@@ -21,14 +20,14 @@ from payments.gateways.contract import GatewayEvent, GatewayResult
 from payments.gateways.stripe_calls import DISPUTE_STATUS
 from payments.tests import stripe_description
 from payments.tests.own_stripe import SECRET
-from payments.tests.stripe_proxy import HALF_DONE, LOST, SERVER_ERROR, StripeProxy
+from payments.tests.stripe_proxy import HALF_DONE, LOST, SERVER_ERROR
 
 AMOUNT = 700
 ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "2030", "cvc": "123"}
 
 
 @pytest.fixture(autouse=True)
-def _stripe(own_stripe: StripeProxy, settings: LazySettings):
+def _stripe(own_stripe, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 3
 
 
@@ -307,7 +306,7 @@ EVENT = {
 NOW = datetime.fromtimestamp(1_795_176_002, UTC)
 
 
-def signed(event: Any, *, at: datetime = NOW, secret: str = SECRET) -> tuple[dict[str, str], bytes]:
+def signed(event, *, at: datetime = NOW, secret: str = SECRET) -> tuple[dict[str, str], bytes]:
     body = orjson.dumps(event)
     header = stripe.WebhookSignature.generate_signature_header(
         body.decode(), secret, timestamp=int(at.timestamp())
@@ -315,7 +314,7 @@ def signed(event: Any, *, at: datetime = NOW, secret: str = SECRET) -> tuple[dic
     return {"stripe-signature": header}, body
 
 
-def read_signed(event: Any) -> GatewayEvent:
+def read_signed(event) -> GatewayEvent:
     headers, body = signed(event)
     read = gateways.read_event("stripe", headers=headers, body=body, now=NOW)
     assert read

@@ -104,14 +104,12 @@ def test_wallets_opened_in_bulk_have_a_grant_each_and_old_ones_keep_theirs():
     assert broken_laws() == []
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_shops_own_accounts_are_there_after_every_flush():
+def test_the_shops_own_accounts_are_there_after_every_flush(transactional_db):
     """All tables are emptied at the end of this test, and of each transactional test before it."""
     assert dict(LedgerAccount.objects.values_list("id", "kind")) == SHOP_ACCOUNTS
 
 
-@pytest.mark.django_db(transaction=True)
-def test_every_function_requires_a_transaction():
+def test_every_function_requires_a_transaction(transactional_db):
     user_id, order_id = factories.wallet(100), uuid7()
     sentences = [
         lambda: sales.hold_points(order_id=order_id, user_id=user_id, amount=0),
@@ -186,7 +184,7 @@ class Model:
     balances: dict[int, int]
     known: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def decide(self, proposal: Proposal) -> str:
+    def decide(self, proposal) -> str:
         name = (proposal.kind, proposal.reference)
         after = {id: self.balances.get(id, 0) + amount for id, amount in proposal.amounts.items()}
         if name in self.known:
@@ -369,8 +367,7 @@ def test_correct_books_are_clean_and_counted():
     assert ledger.balances([user_id, empty_id]) == {user_id: 60, empty_id: 0}
 
 
-@pytest.mark.django_db(transaction=True)
-def test_each_check_costs_the_same_few_queries_for_any_number(django_assert_num_queries):
+def test_each_check_costs_the_same_few_queries_for_any_number(transactional_db, django_assert_num_queries):
     with transaction.atomic():
         ledger.bulk_open_wallets([factories.wallet(10) for _ in range(30)], 10)
     with django_assert_num_queries(6):

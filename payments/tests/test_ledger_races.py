@@ -28,7 +28,7 @@ def kinds(outcomes: Iterable[Any]) -> Counter[str]:
     return Counter(type(outcome).__name__ for outcome in outcomes)
 
 
-def keyed(work: Callable[..., Any], **asked: Any) -> Callable[[], Any]:
+def keyed(work: Callable[..., Any], **asked) -> Callable[[], Any]:
     return lambda: transactions.run(lambda: work(**asked), transactions.KEYED)
 
 

@@ -5,9 +5,7 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.management import CommandError
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -30,13 +28,12 @@ from payments.reconciliation.reconciling import Fix
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
 from payments.tests.sales import charge, settle
-from scripts.tests.simulator import Simulator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _own_book(own_gateway: Simulator):
+def _own_book(own_gateway):
     """A book with the charges of this test only."""
 
 
@@ -265,12 +262,12 @@ VIEW, FIX = "payments.view_reconciliation", "payments.change_reconciliation"
 
 
 @pytest.fixture
-def ada() -> User:
+def ada():
     return staff_member(VIEW, FIX, "payments.view_payment", username="ada")
 
 
 @pytest.fixture
-def reported() -> tuple[str, Reconciliation]:
+def reported():
     """The key of an orphaned charge, and the reconciliation that found it."""
     return orphan(), reconciling.reconcile()
 
@@ -279,7 +276,7 @@ def page_of(run: Reconciliation, action: str = "change") -> str:
     return reverse(f"admin:payments_reconciliation_{action}", args=[run.pk])
 
 
-def fix(client: Client, run: Reconciliation, key: str) -> list[str]:
+def fix(client, run: Reconciliation, key: str) -> list[str]:
     fields = {"key": key, "reason": "it is ours", "form_id": str(uuid7())}
     return said(client, client.post(page_of(run, "fix"), fields))
 
@@ -293,7 +290,7 @@ def test_an_orphaned_charge_is_refunded_after_a_question(ada, make):
     key, client = make(), signed_in(ada)
     run = reconciling.reconcile()
     question = client.get(page_of(run, "fix"), {"key": key}).text
-    assert key in question and "It can't be undone" in question.replace("&#x27;", "'")
+    assert key in question and "This can't be undone" in question.replace("&#x27;", "'")
     assert refunded_amount(key) == 0
 
     assert fix(client, run, key) == [f"The charge of {key} is refunded."]
@@ -334,7 +331,7 @@ def test_a_difference_of_another_kind_is_not_refunded(ada):
     run = reconciling.reconcile()
     assert run.findings[0]["kind"] == "wrong_charge"
     client = signed_in(ada)
-    assert "This can't be done here" in client.get(
+    assert "This charge can't be refunded here" in client.get(
         page_of(run, "fix"), {"key": payment.charge_key}
     ).text.replace("&#x27;", "'")
     [message] = fix(client, run, payment.charge_key)
@@ -377,9 +374,9 @@ def test_a_comparison_is_requested_once_for_a_form(ada, broker_server):
     wait_until(lambda: broker_server.llen("celery") > 0)
     shown = client.get(reverse("admin:payments_reconciliation_changelist"))
     assert [str(message) for message in shown.context["messages"]] == [
-        "A worker compares the books now: reload to see what it finds.",
+        "The books are being compared. Load the page again to see what is found.",
         "This form was sent before; nothing was done again. "
-        "A worker compares the books now: reload to see what it finds.",
+        "The books are being compared. Load the page again to see what is found.",
     ]
     assert broker_server.llen("celery") == 1
     line = journal_line("reconciliation.requested")

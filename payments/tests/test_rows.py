@@ -95,8 +95,7 @@ def test_the_database_itself_refuses_payments_that_make_no_sense(name, wrong):
         PaymentFactory(**wrong)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_one_of_many_concurrent_endings_of_a_payment_wins():
+def test_one_of_many_concurrent_endings_of_a_payment_wins(transactional_db):
     """Thirty times, success against failure; the loser gets False."""
     for _ in range(30):
         payment = standing_at("in_doubt")
@@ -111,8 +110,7 @@ def test_one_of_many_concurrent_endings_of_a_payment_wins():
         assert payment.status == ("succeeded" if succeeded else "failed")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_payments_change_only_inside_a_transaction():
+def test_payments_change_only_inside_a_transaction(transactional_db):
     payment = standing_at("pending")
 
     for mark in MARKS.values():

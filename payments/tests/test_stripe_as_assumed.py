@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import stripe
-from django.conf import LazySettings
 from uuid_utils.compat import uuid7
 
 from foundation.tests.racing import wait_until
@@ -17,7 +16,7 @@ AMOUNT = 5_000
 
 
 @pytest.fixture(autouse=True, params=["proxy", "test mode"])
-def is_stripe(request: pytest.FixtureRequest, settings: LazySettings) -> bool:
+def is_stripe(request, settings):
     """Whether Stripe itself is asked, in its test mode alone."""
     if request.param == "proxy":
         request.getfixturevalue("own_stripe")
@@ -31,11 +30,11 @@ def is_stripe(request: pytest.FixtureRequest, settings: LazySettings) -> bool:
 
 
 @pytest.fixture
-def key() -> str:
+def key():
     return f"test-{uuid7()}"
 
 
-def create(key: str, *, amount: int = AMOUNT, token: str = "pm_card_visa", sent_as: str = "") -> Any:
+def create(key: str, *, amount: int = AMOUNT, token: str = "pm_card_visa", sent_as: str = ""):
     return stripe_calls._client().payment_intents.create(
         {
             "amount": amount,
@@ -48,7 +47,7 @@ def create(key: str, *, amount: int = AMOUNT, token: str = "pm_card_visa", sent_
     )
 
 
-def confirm(intent_id: str, own_key: str = "") -> Any:
+def confirm(intent_id: str, own_key: str = ""):
     options: Any = {"idempotency_key": own_key} if own_key else {}
     return stripe_calls._client().payment_intents.confirm(intent_id, {}, options)
 

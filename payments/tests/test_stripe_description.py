@@ -1,6 +1,6 @@
 """The Stripe adapter beside Stripe's own description: no parameter, field or value beside it."""
 
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 import stripe
 from pydantic import BaseModel
@@ -99,5 +99,5 @@ def test_the_version_that_is_sent_is_the_one_that_the_package_describes():
     assert stripe.api_version == stripe_calls.API_VERSION
 
 
-def _is_model(hint: Any) -> bool:
+def _is_model(hint) -> bool:
     return isinstance(hint, type) and issubclass(hint, BaseModel)

@@ -21,14 +21,14 @@ from foundation.tests.waiting import in_background, shifted, waiting_at
 from inventory import adjustments
 from inventory.tests.factories import ProductFactory
 from sales import audit, terms
-from sales.models import Sale, SaleEntry
+from sales.models import SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission, advancing, draw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def count(sale: Sale) -> Counter[str]:
+def count(sale) -> Counter[str]:
     return Counter(SaleEntry.objects.filter(sale=sale).values_list("status", flat=True))
 
 

@@ -20,7 +20,7 @@ from foundation.tests.second_process import another_process, starts_another_proc
 from foundation.tests.waiting import in_background, shifted
 from inventory.tests.factories import ProductFactory
 from sales import audit, terms
-from sales.models import Sale, SaleEntry
+from sales.models import SaleEntry
 from sales.tests import factories
 from sales.waiting_room import advancing
 
@@ -76,12 +76,12 @@ def processes(change: str = "") -> Iterator[Sequence["subprocess.Popen[str]"]]:
         yield [stack.enter_context(another_process(program)) for _ in range(PROCESSES)]
 
 
-def admitted(sale: Sale) -> dict[UUID, datetime]:
+def admitted(sale) -> dict[UUID, datetime]:
     found = SaleEntry.objects.filter(sale=sale, admitted_at__isnull=False)
     return dict(found.values_list("id", "admitted_at"))
 
 
-def most_in_a_minute(sale: Sale) -> int:
+def most_in_a_minute(sale) -> int:
     """The most that were admitted in any 60 s, both ends included; counted here, and not by the audit."""
     instants, minute = sorted(admitted(sale).values()), timedelta(seconds=60)
     return max(index + 1 - bisect_left(instants, at - minute) for index, at in enumerate(instants))
@@ -92,7 +92,7 @@ def broken_laws() -> list[str]:
 
 
 @contextmanager
-def watched(sale: Sale) -> Iterator[list[UUID]]:
+def watched(sale) -> Iterator[list[UUID]]:
     """The entries that were admitted once more while the block ran, by reading all of them all the time."""
     twice: list[UUID] = []
     first: dict[UUID, datetime] = {}
@@ -112,7 +112,7 @@ def watched(sale: Sale) -> Iterator[list[UUID]]:
         watching.result()
 
 
-def assert_in_order(sale: Sale) -> None:
+def assert_in_order(sale) -> None:
     """Positions follow one another without a gap in the order of the instants of admission."""
     found = SaleEntry.objects.filter(sale=sale, admitted_at__isnull=False).order_by("admitted_at", "position")
     positions = list(found.values_list("position", flat=True))

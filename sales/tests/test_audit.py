@@ -1,7 +1,6 @@
 """The audit names each damage of entries by the sale or the entry; constraints refuse what it can't see."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import DatabaseError, transaction
@@ -10,7 +9,7 @@ from django.db.models import F
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import AccountFactory, OrderFactory, set_columns
 from sales import audit
-from sales.models import Sale, SaleEntry
+from sales.models import SaleEntry
 from sales.tests import factories
 from sales.waiting_room import advancing
 
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def sale() -> Sale:
+def sale():
     """A sale whose first three entries of five are admitted, beside another one."""
     factories.create_sale()
     sale = factories.create_sale(rate_per_minute=90)
@@ -35,11 +34,11 @@ def offenders() -> list[str]:
     return [offender for report in broken for offender in report.offenders]
 
 
-def entry_at(sale: Sale, position: int) -> "Any":
+def entry_at(sale, position: int):
     return SaleEntry.objects.filter(sale=sale, position=position)
 
 
-def id_at(sale: Sale, position: int) -> str:
+def id_at(sale, position: int) -> str:
     return str(entry_at(sale, position).get().pk)
 
 
@@ -91,17 +90,17 @@ REFUSED = [
 ]
 
 
-def _order() -> Any:
+def _order():
     return OrderFactory(account=AccountFactory())
 
 
-def _hold_places_of_one_account(sale: Sale) -> None:
+def _hold_places_of_one_account(sale) -> None:
     account = entry_at(sale, 4).get().account
     entry_at(sale, 5).update(account=account, is_current=None, holds_place=True)
     entry_at(sale, 4).update(holds_place=True)
 
 
-def _use(sale: Sale, *positions: int) -> None:
+def _use(sale, *positions: int) -> None:
     order = _order()
     for position in positions:
         entry_at(sale, position).update(status="used", order=order)

@@ -5,7 +5,6 @@ import hmac
 import time
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -26,7 +25,7 @@ from foundation.tests.second_process import another_process, starts_another_proc
 from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import in_background, shifted, waiting_at
 from sales import terms
-from sales.models import Sale, SaleEntry
+from sales.models import SaleEntry
 from sales.tests import factories
 from sales.waiting_room import advancing, draw, joining, rows
 from sales.waiting_room.entries import JoinRequest
@@ -34,11 +33,11 @@ from sales.waiting_room.entries import JoinRequest
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def opened(seconds: float = 11) -> Any:
+def opened(seconds: float = 11):
     return shifted(seconds=seconds)
 
 
-def places(sale: Sale) -> list[str]:
+def places(sale) -> list[str]:
     found = SaleEntry.objects.filter(sale=sale).order_by("position").values_list("id", flat=True)
     return [str(id) for id in found]
 
@@ -164,7 +163,7 @@ advancing.advance(int(sys.argv[1]))
 """
 
 
-def close(sale: Sale) -> list[UUID]:
+def close(sale) -> list[UUID]:
     """Close the draw now; returns the ids of its entries in the order that it gives them."""
     set_columns(sale, opens_at=clock.now())
     transactions.run(lambda: draw.close(terms.lock(sale.pk), clock.now()), transactions.REPEATABLE)
@@ -173,7 +172,7 @@ def close(sale: Sale) -> list[UUID]:
     return draw.ordered(ids, seed=sale.seed, entries_hash=sale.entries_hash)
 
 
-def has_written(sale: Sale, number: int) -> bool:
+def has_written(sale, number: int) -> bool:
     return SaleEntry.objects.filter(sale=sale, position__isnull=False).count() == number
 
 

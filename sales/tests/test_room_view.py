@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import pytest
 
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TICK = 0.51
 
 
-def waiting_entry(**given: Any) -> tuple[Sale, Entry, Api]:
+def waiting_entry(**given) -> tuple[Sale, Entry, Api]:
     """An entry that waits behind an admitted one, and the client of its account."""
     sale, buyer = factories.create_sale(rate_per_minute=1, **given), AccountFactory()
     factories.join(sale)
@@ -160,7 +159,7 @@ def test_after_a_minute_the_estimate_is_within_a_fifth(granted, is_available, pa
         assert abs(seconds - actual) <= max(0.2 * actual, granted), f"{position}: {seconds} for {actual} s"
 
 
-def estimated(sale: Sale, positions: range) -> Iterator[tuple[int, datetime, int]]:
+def estimated(sale, positions: range) -> Iterator[tuple[int, datetime, int]]:
     """Of the entries at these positions that wait: the position, this instant, and the estimate."""
     found = SaleEntry.objects.filter(sale=sale, position__in=positions)
     for entry_id, position in found.values_list("id", "position"):
@@ -191,7 +190,7 @@ def test_from_the_opening_on_the_estimate_is_the_wait_within_two_ticks_and_its_r
         assert -granted <= seconds - actual <= granted + 1, f"{position}: {seconds} for {actual} s"
 
 
-def gauge(name: str, sale: Sale) -> float | None:
+def gauge(name: str, sale) -> float | None:
     return metrics.read_running()[name].get(str(sale.pk))
 
 

@@ -30,7 +30,7 @@ def moment(seconds: float) -> str:
     return (from_now(seconds=seconds)).isoformat()
 
 
-def body(**given: Any) -> dict[str, Any]:
+def body(**given) -> dict[str, Any]:
     times = {"opens_at": moment(60), "closes_at": moment(3_600), "admitted_for_seconds": 120}
     terms = {"name": "Drop", "products": [ProductFactory(on_hand=5).pk], "admission": "queue"}
     return times | terms | {"rate_per_minute": 60} | given

@@ -22,7 +22,7 @@ class Sent:
     raw: bytes
 
     @property
-    def body(self) -> Any:
+    def body(self):
         return json.loads(self.raw) if self.raw else None
 
 
@@ -104,14 +104,14 @@ def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
 
         do_GET = do_POST = do_PATCH = do_DELETE = handle_one  # noqa: N815 - names of the base class
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *_) -> None:
             """Say nothing."""
 
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         request_queue_size = 128
 
-        def handle_error(self, *_: object) -> None:
+        def handle_error(self, *_) -> None:
             """Say nothing of a connection that ended."""
 
     server = Server((host, port), Handler)

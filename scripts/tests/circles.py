@@ -78,7 +78,7 @@ def once_a_session(function: _Function) -> _Function:
     return function
 
 
-def circle_of(item: pytest.Item) -> str:
+def circle_of(item) -> str:
     """The group in which the test runs."""
     if item.get_closest_marker("long"):
         return "long"
@@ -86,7 +86,7 @@ def circle_of(item: pytest.Item) -> str:
     return "other" if marks and not any(mark.kwargs.get("in_first_circle") for mark in marks) else "first"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser) -> None:
     """The options behind `make test CIRCLE= PART=`."""
     group = parser.getgroup("circles")
     group.addoption("--circle", choices=CIRCLES, help="only tests of this group")
@@ -100,14 +100,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--write-list", action="store_true", help=f"write {LIST}, and run nothing")
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure(config) -> None:
     """Make the markers known, and watch for processes."""
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
     sys.addaudithook(_guard.see)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+def pytest_xdist_make_scheduler(config, log: Producer) -> LoadFileScheduling:
     """A module's tests stay together, and all those of the shared shop."""
     return _Scheduling(config, log)
 
@@ -117,7 +117,7 @@ class _Scheduling(LoadFileScheduling):
         return SHARED_SHOP if nodeid.startswith(SHARED_SHOP) else super()._split_scope(nodeid)
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+def pytest_ignore_collect(collection_path: Path, config) -> bool | None:
     """Leave modules alone that have no test of the first group: what they import may not be installed."""
     is_left_out = config.getoption("circle") == "first" and collection_path in _modules_left_out(
         config.rootpath
@@ -132,7 +132,7 @@ def _modules_left_out(project: Path) -> set[Path]:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config, items: list[pytest.Item]) -> None:
     """Mark the tests, choose the group and its part, and put the longest modules first."""
     for item in items:
         for definition in itertools.chain(*item._fixtureinfo.name2fixturedefs.values()):  # type: ignore[attr-defined]
@@ -172,7 +172,7 @@ def _touched(named: Sequence[str], chosen: Sequence[str], seconds: dict[str, flo
     return fitting
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+def pytest_collection_finish(session) -> None:
     """Have Python's garbage collector walk seldom over what tests leave, and not over what is collected now.
 
     It took a sixth of the time of tests that make many requests.
@@ -189,7 +189,7 @@ def _ordered(items: Sequence[pytest.Item], seconds: dict[str, float], seed: str)
     chance = random.Random(seed)
     ranks = {module: chance.random() for module in dict.fromkeys(map(_module, items))}
 
-    def place(item: pytest.Item) -> tuple[bool, float, float, str, float]:
+    def place(item) -> tuple[bool, float, float, str, float]:
         module = _module(item)
         if module.startswith(SHARED_SHOP):
             return False, 0, 0, module, 0
@@ -201,7 +201,7 @@ def _ordered(items: Sequence[pytest.Item], seconds: dict[str, float], seed: str)
     return sorted(items, key=place)
 
 
-def _module(item: pytest.Item) -> str:
+def _module(item) -> str:
     return item.nodeid.partition("::")[0]
 
 
@@ -229,7 +229,7 @@ def changed_rows(items: Sequence[pytest.Item], page: str) -> list[str]:
     return sorted(there.symmetric_difference(listed(items)))
 
 
-def _function(item: pytest.Item) -> str:
+def _function(item) -> str:
     return getattr(item, "originalname", item.name)
 
 
@@ -252,7 +252,7 @@ _guard = _Guard()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+def pytest_runtest_protocol(item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Guard the tests that start no process, in set-up and teardown too."""
     _guard.refused.clear()
     _guard.test = None if item.get_closest_marker("boots") else item.nodeid
@@ -290,7 +290,7 @@ class _Seconds:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.by_module[report.nodeid.partition("::")[0]] += report.duration
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self, session) -> None:
         known = json.loads(SECONDS.read_text()) | self.by_module
         taken = {module: round(known[module]) for module in sorted(known) if round(known[module]) > 1}
         SECONDS.write_text(json.dumps(taken, indent=0) + "\n")
@@ -299,7 +299,7 @@ class _Seconds:
 class _Failed:
     """Writes the names of the tests and modules that failed, which `make test` prints as its last lines."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path) -> None:
         self.path = path
         self.names = dict[str, None]()
 
@@ -311,11 +311,11 @@ class _Failed:
         if report.failed:
             self.names[report.nodeid] = None
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self, session) -> None:
         self.path.write_text("".join(f"{name}\n" for name in self.names))
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
+def pytest_sessionstart(session) -> None:
     config = session.config
     if hasattr(config, "workerinput"):
         return

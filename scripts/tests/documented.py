@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.stack import environment, places, ports
-from scripts.stack.instance import Instance
 
 FENCE = re.compile(r"^( *)```([\w-]*)(?: title=\"([^\"]+)\")?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 ANYTHING = "…"
@@ -61,7 +60,7 @@ def transcript(text: str) -> list[Shown]:
     return shown
 
 
-def addressed(lines: str, instance: Instance) -> str:
+def addressed(lines: str, instance) -> str:
     """Shell lines with the addresses of this instance in place of those of the default ports."""
     for offset in range(len(instance.ports)):
         lines = lines.replace(f"{ports.HOST}:{8000 + offset}", f"{ports.HOST}:{instance.port + offset}")
@@ -74,7 +73,7 @@ def is_shown_by(expected: str, output: str) -> bool:
     return re.fullmatch(pattern, output.strip(), flags=re.DOTALL) is not None
 
 
-def write_or_edit(folder: Path, block: Block) -> None:
+def write_or_edit(folder: Path, block) -> None:
     """Write the file that the block is, or change it as the block says, below the folder."""
     path = folder / block.title
     if block.language != "diff":

@@ -15,7 +15,7 @@ NAMES = (
 """The ends of those names."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure(config) -> None:
     config.addinivalue_line("markers", "each_server: runs on every kind of database server")
 
 

@@ -35,13 +35,11 @@ class Simulator:
     def get(self, path: str, **query: str | int) -> tuple[int, dict[str, Any]]:
         return self.call("GET", path, fields={name: str(value) for name, value in query.items()})
 
-    def post(
-        self, path: str, fields: Any, *, key: str | None = None, **more: Any
-    ) -> tuple[int, dict[str, Any]]:
+    def post(self, path: str, fields, *, key: str | None = None, **more) -> tuple[int, dict[str, Any]]:
         headers = {"Idempotency-Key": key} if key is not None else {}
         return self.call("POST", path, json=fields, headers=headers, **more)
 
-    def call(self, method: str, path: str, **more: Any) -> tuple[int, dict[str, Any]]:
+    def call(self, method: str, path: str, **more) -> tuple[int, dict[str, Any]]:
         """Status and JSON of any request. Every answer is JSON."""
         response = POOL.request(method, f"http://{ports.HOST}:{self.port}{path}", **more)
         assert response.headers["content-type"] == "application/json"
@@ -95,7 +93,7 @@ def serving(name: str, folder: Path, *options: str, port: int | None = None) -> 
         assert ended.is_set(), f"{name} does not end"
 
 
-def everything(simulator: Simulator, path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
+def everything(simulator, path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     query: dict[str, str | int] = {"limit": limit}
     while True:

@@ -1,7 +1,6 @@
 """Catalogs: what is extracted, and found missing."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ TEMPLATE = (
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch) -> Path:
+def project(tmp_path, monkeypatch):
     """A project of one app, without packages that need a catalog."""
     (tmp_path / "coupons" / "templates").mkdir(parents=True)
     (tmp_path / "coupons" / "refusing.py").write_text(SOURCE)

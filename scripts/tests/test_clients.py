@@ -19,7 +19,6 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +46,7 @@ from firstcome_client.generated.models import CardInput, ItemInput, PlaceOrderIn
 from scripts import clients
 from scripts.stack import SetupError, places
 from scripts.tests import canned_shop, own_client, programs
-from scripts.tests.canned_shop import LOST, Answer, CannedShop, Sent, problem
+from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
 from scripts.tests.circles import boots
 
 KEY = "Idempotency-Key"
@@ -70,7 +69,7 @@ def shop(server):
         yield shop
 
 
-def order(status: str, payment: Any = None) -> Answer:
+def order(status: str, payment=None) -> Answer:
     kinds = ("items", "discount", "points", "card", "total", "refunded")
     body = dict.fromkeys(("coupon", "paid_at", "failure")) | {f"{kind}_amount": 0 for kind in kinds}
     at = "2026-11-25T09:00:00Z"
@@ -233,7 +232,7 @@ class SignIns:
         self.number = 0
         self.refreshing: Answer | None = Answer(200, {})
 
-    def __call__(self, sent: Sent) -> Answer | None:
+    def __call__(self, sent) -> Answer | None:
         if sent.path.endswith("/auth/refresh") and (self.refreshing is LOST or self.refreshing.status != 200):
             return self.refreshing
         if "/auth/" in sent.path:
@@ -245,7 +244,7 @@ class SignIns:
 
 
 @pytest.fixture
-def sign_ins(server) -> SignIns:
+def sign_ins(server):
     server.answer = sign_ins = SignIns()
     return sign_ins
 
@@ -550,7 +549,7 @@ console.log(JSON.stringify(done));
 
 @pytest.fixture(scope="module")
 @boots("node")
-def command(tmp_path_factory) -> list[str]:
+def command(tmp_path_factory):
     folder = tmp_path_factory.mktemp("program")
     own_client.install_npm(folder)
     (folder / "program.ts").write_text(PROGRAM)
@@ -558,7 +557,7 @@ def command(tmp_path_factory) -> list[str]:
     return ["node", str(folder / "built" / "program.js")]
 
 
-def run(command: list[str], server: CannedShop, *steps: str, **settings: Any) -> list[Any]:
+def run(command: list[str], server: CannedShop, *steps: str, **settings) -> list[Any]:
     """What the steps of the program return or throw."""
     own = {name: json.dumps(value) for name, value in settings.items()}
     return json.loads(programs.run([*command, *steps], SHOP=server.address, **own))
@@ -685,7 +684,7 @@ paths:
 
 @pytest.fixture
 @boots("the generator of the client")
-def document(tmp_path) -> Path:
+def document(tmp_path):
     small = tmp_path / "openapi.yaml"
     small.write_text(DOCUMENT)
     return small

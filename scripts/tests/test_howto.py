@@ -25,9 +25,8 @@ TESTS = re.compile(r'^make test ARGS="(.+)"$', re.MULTILINE)
 
 
 @pytest.mark.boots("ruff and pytest in a copy of the project")
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("guide", GUIDES)
-def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(guide, tmp_path):
+def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(transactional_db, guide, tmp_path):
     copy = copy_project(tmp_path)
     blocks = documented.blocks(documented.page(f"howto/{guide}.md"))
     for block in blocks:
@@ -65,8 +64,7 @@ def copy_project(folder: Path) -> Path:
 
 
 @pytest.mark.boots("another process of the shop")
-@pytest.mark.django_db(transaction=True)
-def test_a_backup_is_restored_as_the_guide_says(tmp_path):
+def test_a_backup_is_restored_as_the_guide_says(transactional_db, tmp_path):
     restored = f"{connection.settings_dict['NAME']}_restored"
     campaign = CampaignFactory(name="Before the backup")
     text = documented.page("howto/restore-a-backup.md").partition("## MariaDB and MySQL")[2]

@@ -113,7 +113,7 @@ def server_options() -> dict[str, str]:
     return dict(re.findall(r"^(\w+)=(.+)$", cluster()["mycnf"], flags=re.MULTILINE))
 
 
-def validate(manifest: Manifest, version: str) -> None:
+def validate(manifest, version: str) -> None:
     """Raises `ValidationError` where the schema refuses the object, or doesn't have one of its fields."""
     own = _CUSTOM_RESOURCES / f"{manifest['kind']}.json"
     if own.exists():
@@ -325,14 +325,14 @@ def _variables(overlay: str, name: str) -> dict[str, Any]:
     return environment_of(overlay, container_of(of_the_shop(overlay)[name]))
 
 
-def _selected_by(policy: Any, overlay: str) -> set[str]:
+def _selected_by(policy, overlay: str) -> set[str]:
     """The processes of the shop that the policy is for."""
     selected = policy["spec"]["podSelector"]["matchLabels"].items()
     workloads = of_the_shop(overlay)
     return {name for name, one in workloads.items() if selected <= labels_of(one).items()}
 
 
-def _selectors(spec: Any) -> list[dict[str, str]]:
+def _selectors(spec) -> list[dict[str, str]]:
     """Every selector of pods in it: a Service's, and those of policies and budgets."""
     if isinstance(spec, list):
         return [selector for one in spec for selector in _selectors(one)]

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import Error, connections, migrations, models
@@ -47,7 +46,7 @@ def problems(loader: MigrationLoader, *, released: Collection[Name]) -> list[str
     return found
 
 
-def _apply(operation: Operation, app: str, database: ProjectState) -> None:
+def _apply(operation, app: str, database: ProjectState) -> None:
     """Do to the state what the operation does to the tables."""
     if isinstance(operation, migrations.SeparateDatabaseAndState):
         for each in operation.database_operations:
@@ -56,7 +55,7 @@ def _apply(operation: Operation, app: str, database: ProjectState) -> None:
         operation.state_forwards(app, database)
 
 
-def _long_transactions(migration: migrations.Migration) -> Iterator[str]:
+def _long_transactions(migration) -> Iterator[str]:
     for operation in migration.operations:
         if isinstance(operation, migrations.RunPython) and migration.atomic and operation.atomic is not False:
             yield "changes data in one transaction, whose locks hold up the shop: set `atomic = False`"
@@ -89,7 +88,7 @@ def _lost_columns(model: ModelState, now: ModelState) -> Iterator[str]:
 NEW = ("orders", "9999_new")
 
 
-def backfill(apps: object, schema_editor: object) -> None:
+def backfill(apps, schema_editor) -> None:
     """A data migration, of which only its transaction is looked at."""
 
 
@@ -184,7 +183,7 @@ class Change:
 
 
 @pytest.fixture
-def changes(django_db_setup, django_db_blocker) -> Iterator[list[Change]]:
+def changes(django_db_setup, django_db_blocker):
     """Every migration, applied to an empty database of the throwaway server."""
     with django_db_blocker.unblock(), new_database(DATABASE), another_connection() as own:
         own.settings_dict = connections["default"].settings_dict | {"NAME": DATABASE}
@@ -192,13 +191,13 @@ def changes(django_db_setup, django_db_blocker) -> Iterator[list[Change]]:
             yield _apply_all(own)
 
 
-def _apply_all(connection: Any) -> list[Change]:
+def _apply_all(connection) -> list[Change]:
     changes: list[Change] = []
     created_by: dict[str, tuple[str, str]] = {}
     migration = ("", "")
 
     class Editor(connection.SchemaEditorClass):
-        def execute(self, sql: Any, params: Any = ()) -> None:
+        def execute(self, sql, params=()) -> None:
             statement, execute = str(sql), partial(super().execute, params=params)
             if created := CREATED.match(statement):
                 created_by[created[1]] = migration
@@ -209,7 +208,7 @@ def _apply_all(connection: Any) -> list[Change]:
             if created_by.get(changed[1]) != migration and migration[0] in places.LABELS:
                 changes.append(Change(migration, statement, algorithm))
 
-    def note_progress(action: str, begun: Any = None, fake: bool = False) -> None:
+    def note_progress(action: str, begun=None, fake: bool = False) -> None:
         nonlocal migration
         if action == "apply_start":
             migration = (begun.app_label, begun.name)

@@ -15,7 +15,7 @@ from scripts import bootstrap, packages
 from scripts.packages import Result
 from scripts.stack import places, ports, system_packages
 from scripts.tests import canned_shop, programs
-from scripts.tests.canned_shop import Answer, CannedShop, Sent
+from scripts.tests.canned_shop import Answer, CannedShop
 
 PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
 FOUND = {
@@ -43,7 +43,7 @@ SERVED = (
 def osv():
     """An OSV that knows one vulnerability, of two 2.0."""
 
-    def answer(sent: Sent) -> Answer:
+    def answer(sent) -> Answer:
         is_hit = (sent.body["package"]["name"], sent.body["version"]) == ("two", "2.0")
         return Answer(200, {"vulns": [FOUND]} if is_hit else {})
 

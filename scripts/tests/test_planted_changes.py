@@ -48,7 +48,7 @@ def test_a_text_that_is_gone_is_found():
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copy(tmp_path_factory):
     return copy_project(tmp_path_factory.mktemp("planted"))
 
 
@@ -61,8 +61,7 @@ def run_tests(folder: Path, *tests: str) -> tuple[int, str]:
 
 
 @pytest.mark.boots("pytest in a copy of the project")
-@pytest.mark.django_db(transaction=True)
-def test_without_a_planted_change_these_tests_pass(copy):
+def test_without_a_planted_change_these_tests_pass(transactional_db, copy):
     code, printed = run_tests(copy, *dict.fromkeys(change.test for change in CHANGES))
     assert code == pytest.ExitCode.OK, printed
 

@@ -40,9 +40,7 @@ class OldStack:
     tokens: Mapping[str, Any]
     http: urllib3.PoolManager
 
-    def call(
-        self, status: int, method: str, path: str, body: Any = None, *, as_staff: bool = False, wait: int = 20
-    ) -> Any:
+    def call(self, status: int, method: str, path: str, body=None, *, as_staff: bool = False, wait: int = 20):
         """The answer, which has to have this status."""
         token = self.tokens["staff"] if as_staff else self.tokens["users"][0]["access"]
         headers = {"Authorization": f"Bearer {token}", "Prefer": f"wait={wait}"}
@@ -123,13 +121,13 @@ def issue(old: OldStack) -> None:
     assert old.call(201, "POST", "/api/v1/coupons", {"campaign": campaign["id"]})["position"] == 1
 
 
-def place(old: OldStack) -> Any:
+def place(old: OldStack):
     product = old.call(200, "GET", "/api/v1/products")["results"][0]["id"]
     wanted = {"items": [{"product": product, "quantity": 2}], "points_amount": 100}
     return old.call(201, "POST", "/api/v1/orders", wanted)
 
 
-def pay(old: OldStack) -> Any:
+def pay(old: OldStack):
     order = place(old)
     payment = {"order": order["id"], "token": "tok_ok"}
     assert old.call(201, "POST", "/api/v1/payments", payment, wait=10)["status"] == "succeeded"

@@ -59,7 +59,7 @@ def test_every_setting_is_read_by_the_shop_or_by_a_program_beside_it():
 
 
 @pytest.fixture
-def sqlite(tmp_path) -> Instance:
+def sqlite(tmp_path):
     return Instance(home=tmp_path, port=8000, database="sqlite")
 
 

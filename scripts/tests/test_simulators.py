@@ -37,11 +37,11 @@ def gateway(tmp_path_factory):
 
 
 @pytest.fixture
-def key() -> str:
+def key():
     return f"key-{uuid.uuid4()}"
 
 
-def charge(gateway: Simulator, key: str, token: str, **more: Any) -> tuple[int, dict[str, Any]]:
+def charge(gateway: Simulator, key: str, token: str, **more) -> tuple[int, dict[str, Any]]:
     asked = {"token": token, "amount": 1000, "currency": "KRW", "order": "order-1"} | more
     return gateway.post("/charges", asked, key=key)
 
@@ -113,7 +113,7 @@ def test_a_bad_query_is_refused_rather_than_listing_all(gateway):
 ENDS = {"approve": ("succeeded", 201), "refuse": ("declined", 402)}
 
 
-def press(url: str, decision: str) -> Any:
+def press(url: str, decision: str):
     return POOL.request("POST", url, fields={"decision": decision}, encode_multipart=False, redirect=False)
 
 
@@ -155,7 +155,7 @@ def nothing_inherited():
         yield
 
 
-def event(event_id: str | None = None, **more: Any) -> dict[str, Any]:
+def event(event_id: str | None = None, **more) -> dict[str, Any]:
     return {
         "id": event_id or str(uuid.uuid4()),
         "type": "order.paid",
@@ -228,7 +228,7 @@ def listening(port: int = 0) -> Iterator[CannedShop]:
         yield shop
 
 
-def calling(folder: Path, url: str, start: Any = serving) -> Any:
+def calling(folder: Path, url: str, start=serving):
     return start("gateway", folder, "--latency-ms", "0", "--webhook-url", url)
 
 

@@ -5,7 +5,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,14 +110,14 @@ with instances.held(instance):
 
 
 @pytest.fixture
-def empty(tmp_path) -> Instance:
+def empty(tmp_path):
     (tmp_path / "run").mkdir()
     return instances.choose(home=tmp_path, port="8123", database="")
 
 
 @pytest.fixture
 @boots("a process that holds the state")
-def holder(empty) -> Iterator[subprocess.Popen[str]]:
+def holder(empty):
     """Another process that holds the state until a line is written to it."""
     command = [sys.executable, "-c", HOLDER, str(empty.home)]
     with subprocess.Popen(

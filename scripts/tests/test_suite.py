@@ -98,8 +98,7 @@ def test_ci_goes_on_without_a_server_that_it_can_not_have_and_others_are_told(
         suite.main()
 
 
-@pytest.mark.django_db
-def test_the_database_keeps_what_it_commits_and_allows_what_races_need():
+def test_the_database_keeps_what_it_commits_and_allows_what_races_need(db):
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@innodb_flush_log_at_trx_commit, @@skip_networking, @@max_connections >= 500")
         assert cursor.fetchone() == (1, 1, 1)

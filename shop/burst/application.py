@@ -5,7 +5,6 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 
 from functools import partial
 from io import BytesIO
-from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
@@ -25,6 +24,7 @@ from foundation.http.pages.rendering import Scope, Send
 from foundation.http.request_body import Headers, Receive
 from foundation.observability import logs, request_metrics
 from foundation.rates import rate_limits, throttling
+from foundation.values import Values
 from shop.burst import lane, table
 
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
@@ -103,7 +103,7 @@ async def _answer_call(scope: Scope, path: str, fields: Headers, receive: Receiv
     await response.send(send, lane.PRIVATE_HEADERS if is_private else lane.PUBLIC_HEADERS)
 
 
-async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
+async def _thread_share(path: str, request: BurstRequest) -> Values:
     """The shares of the pool of threads that a call in Django's lane counts against, before it is let in.
 
     The shop's own programs make many calls at once: they may hold half of the threads, each account a

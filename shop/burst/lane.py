@@ -1,9 +1,7 @@
 """Answers the calls of `table` on the event loop: authentication, the view's coroutine, problems, metrics."""
 
 import time
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
@@ -18,6 +16,7 @@ from foundation.http import problems
 from foundation.http.messages import ANONYMOUS, BurstRequest, JSONResponse
 from foundation.http.views import require_few_values
 from foundation.observability import logs, request_metrics
+from foundation.values import GivenValues
 from shop.burst.table import Call
 
 # The most that is cached, because any client may send long ones.
@@ -34,7 +33,7 @@ if settings.HTTPS:
 PRIVATE_HEADERS = [*PUBLIC_HEADERS, (b"cache-control", b"no-store")]
 
 
-async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any]]) -> JSONResponse:
+async def answer_call(request: BurstRequest, found: tuple[Call, GivenValues]) -> JSONResponse:
     """Answer a call, with its request id in logs and its metrics counted. Raises nothing."""
     call, arguments = found
     began_at = time.perf_counter()
@@ -57,7 +56,7 @@ async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any
     return response
 
 
-async def _answer(request: BurstRequest, call: Call, arguments: Mapping[str, Any]) -> JSONResponse:
+async def _answer(request: BurstRequest, call: Call, arguments: GivenValues) -> JSONResponse:
     view = call.view()
     authorization = request.header("Authorization") or ""
     if (secret := key_memory.secret_in(authorization)) is not None:

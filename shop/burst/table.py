@@ -16,6 +16,7 @@ from coupons.api import Campaigns, Coupons, OneQueueTicket
 from events.api import Events
 from foundation.http.messages import JSONResponse
 from foundation.http.views import View
+from foundation.values import Values
 from inventory.api import Products
 from orders.api import OneOrder, Orders, Payments, TopUps
 from sales.api import OneSaleEntry, SaleEntries, Sales
@@ -49,7 +50,7 @@ def add(method: str, path: str, view: type[View]) -> None:
     CALLS[method, shape] = Call(view, name, handler, argument[2] if argument else "")
 
 
-def find(method: str, path: str) -> tuple[Call, dict[str, Any]] | None:
+def find(method: str, path: str) -> tuple[Call, Values] | None:
     """The call at this path below `/api/v1/`, and its arguments, as Django's resolver finds them."""
     method = "GET" if method == "HEAD" else method
     if call := CALLS.get((method, path)):

@@ -11,7 +11,7 @@ KEY = "Idempotency-Key"
 NEW_KEY = "newKey()"
 
 
-def of_call(method: str, path: str, operation: Any, example: dict[str, Any]) -> dict[str, str]:
+def of_call(method: str, path: str, operation, example: dict[str, Any]) -> dict[str, str]:
     """Samples of this example by language; `operation` is the document's, and `path` has no values yet."""
     return {
         "Shell": _curl(method, path, operation, example),
@@ -20,7 +20,7 @@ def of_call(method: str, path: str, operation: Any, example: dict[str, Any]) -> 
     }
 
 
-def _curl(method: str, path: str, operation: Any, example: dict[str, Any]) -> str:
+def _curl(method: str, path: str, operation, example: dict[str, Any]) -> str:
     query = urlencode(example.get("query", {}))
     lines = [f'curl "$SHOP{path.format_map(example.get("path", {}))}{query and "?"}{query}"']
     if method not in {"get", "post"}:
@@ -35,7 +35,7 @@ def _curl(method: str, path: str, operation: Any, example: dict[str, Any]) -> st
     return " \\\n  ".join(lines)
 
 
-def _python(operation: Any, example: dict[str, Any]) -> str:
+def _python(operation, example: dict[str, Any]) -> str:
     name = example["operation"]
     call = re.sub("([A-Z])", r"_\1", name).lower()
     package = re.sub(r"\W", "_", operation["tags"][0])
@@ -66,12 +66,12 @@ def _python(operation: Any, example: dict[str, Any]) -> str:
     return "\n".join([*imports, "", made])
 
 
-def _literal(body: Any) -> str:
+def _literal(body) -> str:
     names = {"true": "True", "false": "False", "null": "None"}
     return re.sub(r": (true|false|null)\b", lambda found: f": {names[found[1]]}", _json(body, 4))
 
 
-def _typescript(method: str, path: str, operation: Any, example: dict[str, Any]) -> str:
+def _typescript(method: str, path: str, operation, example: dict[str, Any]) -> str:
     parameters = {name: example[name] for name in ("path", "query") if name in example}
     own = [] if example["answer"] is None else ["checked"]
     if needs_key(operation):
@@ -87,10 +87,10 @@ def _typescript(method: str, path: str, operation: Any, example: dict[str, Any])
     return imports + (f"const answer = await checked({made});" if "checked" in own else f"await {made};")
 
 
-def needs_key(operation: Any) -> bool:
+def needs_key(operation) -> bool:
     parameters = operation.get("parameters", [])
     return any(one["name"] == KEY and one.get("required") for one in parameters)
 
 
-def _json(value: Any, spaces: int = 2) -> str:
+def _json(value, spaces: int = 2) -> str:
     return json.dumps(value, indent=spaces, ensure_ascii=False)

@@ -49,7 +49,7 @@ def created_from_dump() -> Iterator[None]:
     dump = _dump_path()
     create = connection.creation._create_test_db
 
-    def create_and_load(*arguments: object, **options: object) -> object:
+    def create_and_load(*arguments, **options):
         created = create(*arguments, **options)
         if dump.exists():
             _load(dump)

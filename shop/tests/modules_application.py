@@ -1,13 +1,12 @@
 """The shop's application, which also says at `/test/modules` which modules its process has imported."""
 
 import sys
-from typing import Any
 
 from foundation.http import serving
 from shop.asgi import application as shop
 
 
-async def _answer(scope: Any, receive: Any, send: Any) -> None:
+async def _answer(scope, receive, send) -> None:
     """`/test/modules` lists the imported modules, a line each; everything else is the shop's."""
     if scope.get("path") != "/test/modules":
         await shop(scope, receive, send)

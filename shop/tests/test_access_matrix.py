@@ -7,7 +7,6 @@ in Korean.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,7 +16,7 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 
 from accounts.models import ApiKey
-from accounts.tests.clients import Api, client_of
+from accounts.tests.clients import client_of
 from coupons.models import Campaign, Coupon, QueueTicket
 from events.models import WebhookEndpoint
 from events.webhooks import endpoints
@@ -48,7 +47,7 @@ def calls() -> Iterator[tuple[str, str, URLPattern]]:
                 yield f"{method.upper()} /{path}", method, route
 
 
-def access(api: Api, method: str, path: str) -> str:
+def access(api, method: str, path: str) -> str:
     """`open`, or the status that refuses the caller. Bodies are empty, so an open call changes little."""
     body = None if method == "get" else {}
     key = "" if method == "get" else uuid4().hex
@@ -61,7 +60,7 @@ def access(api: Api, method: str, path: str) -> str:
 
 
 @pytest.fixture
-def owners() -> Mapping[str, tuple[str, User | None]]:
+def owners():
     """By the name of a path's variable: a row, and its owner, None where it has none."""
     order, coupon, ticket = Order.objects.get(), Coupon.objects.get(), QueueTicket.objects.get()
     payment, entry = Payment.objects.get(), SaleEntry.objects.get()
@@ -107,19 +106,19 @@ def test_every_route_and_method_is_open_to_those_that_the_table_says(owners):
 
 
 @pytest.fixture
-def operator() -> Client:
+def operator():
     client = Client(headers=KOREAN)
     client.force_login(SuperuserFactory(username="Ada"))
     return client
 
 
-def text_of(answer: Any) -> str:
+def text_of(answer) -> str:
     # Read to its end, a response in parts frees its place.
     content = b"".join(answer.streaming_content) if answer.streaming else answer.content
     return content.decode()
 
 
-def leftovers(answer: Any, rows: Sequence[str] = ()) -> list[str]:
+def leftovers(answer, rows: Sequence[str] = ()) -> list[str]:
     """The English that the page still has; that it is not in Korean at all, if so."""
     page = text_of(answer)
     if not (answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html")):

@@ -3,11 +3,9 @@
 import re
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 from django.utils.html import strip_tags
 
@@ -34,7 +32,7 @@ from foundation.tests.factories import (
 )
 from foundation.tests.journal_lines import journal_lines, times_noted
 from foundation.tests.racing import race
-from inventory.models import Product, StockMovement
+from inventory.models import StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders.models import Order
 from orders.tests.buying import order_of
@@ -44,22 +42,22 @@ from payments.tests.factories import wallet
 
 pytestmark = pytest.mark.django_db
 SHOWN_BY = {
-    "orders.view_order": ["Limits", "Newest orders"],
+    "orders.view_order": ["Newest orders", "Limits"],
     "coupons.view_coupon": ["Newest coupons"],
     "coupons.view_queueticket": ["Newest queue tickets"],
     "payments.view_entry": ["Wallet: 500 KRW"],
     "accounts.view_signout": ["Signed out everywhere"],
-    "shop.view_journalline": ["Sign-ins, tokens and changes"],
+    "shop.view_journalline": ["Sign-ins and changes"],
 }
 
 
 @pytest.fixture
-def operator() -> Client:
+def operator():
     return signed_in(SuperuserFactory(username="olga"))
 
 
 @pytest.fixture
-def ada() -> User:
+def ada():
     return User.objects.get(pk=wallet(points=500))
 
 
@@ -71,12 +69,12 @@ def address_of(action: str, account: User) -> str:
     return reverse(f"account-{action}", args=[account.pk])
 
 
-def rows(page: Any, title: str) -> list[list[str]]:
+def rows(page, title: str) -> list[list[str]]:
     [section] = [section for section in page.context["sections"] if section["title"].startswith(title)]
     return [[str(cell) for cell in row] for row in section["table"]["rows"]]
 
 
-def buy(account: User, product: Product, quantity: int) -> str:
+def buy(account: User, product, quantity: int) -> str:
     body = order_of(product, quantity=quantity)
     answer = client_of(account).post("/orders", body, key=f"order {Order.objects.count()}")
     assert answer.status_code == 201, answer.json()
@@ -105,7 +103,7 @@ def test_the_page_shows_what_the_account_has_in_every_app_and_its_limits(operato
     assert coupon.code in rows(page, "Newest coupons")[0][0]
     assert rows(page, "Wallet: 500 KRW")[0][1:3] == ["+500", "500"]
     assert str(QueueTicket.objects.get().pk) in rows(page, "Newest queue tickets")[0][0]
-    assert page.text.count("<section") == len(page.context["sections"])
+    assert page.text.count("<section") == len(page.context["sections"]) - 1
     [limits] = [section["limits"] for section in page.context["sections"] if section["title"] == "Limits"]
     used = {(strip_tags(one["what"]), one["counted"]): (one["used"], one["most"]) for one in limits}
     assert used["unpaid orders", "now"] == (1, 20)
@@ -221,7 +219,7 @@ def test_points_are_granted_once_by_the_confirmation_with_amount_and_reason(oper
     assert ledger.balance_amount(ada.pk) == 500
 
     sent = dict(page.context["hidden"]) | {"confirmed": "yes"}
-    said = f"1,200 KRW granted to {ada.username}, whose balance is 1,700 KRW."
+    said = f"{ada.username} got 1,200 KRW in points. The balance is 1,700 KRW now."
     for expected in (said, f"This form was sent before; nothing was done again. {said}"):
         assert operator.post(address, sent)["Location"] == page_of(ada)
         assert message_of(operator, page_of(ada)) == expected
@@ -258,7 +256,7 @@ def test_signing_out_everywhere_refuses_the_tokens_once(operator, ada):
     assert lines("account.signed_out_everywhere") == [(f"account {ada.pk}", "olga", "The phone was stolen.")]
     page = operator.get(page_of(ada))
     assert dict(page.context["facts"])["Signed out everywhere at"] == f"{at:%Y-%m-%d %H:%M:%S}"
-    assert "account.signed_out_everywhere" in rows(page, "Sign-ins")[0][0]
+    assert "Signed out everywhere" in " ".join(rows(page, "Sign-ins")[0])
     [[instant, by, reason, ended]] = rows(page, "Signed out everywhere")
     assert instant == f"{JournalLine.objects.get(what='account.signed_out_everywhere').at:%Y-%m-%d %H:%M:%S}"
     assert (by.endswith(" olga"), reason, ended) == (True, "The phone was stolen.", "0")
@@ -269,7 +267,7 @@ def test_an_account_is_disabled_and_enabled_with_a_reason(operator, ada):
     sent = to_confirm(operator, disable, reason="fraud")
     operator.post(disable, sent)
     assert not reloaded(ada).is_active
-    buttons = {button.title for button in operator.get(page_of(ada)).context["buttons"]}
+    buttons = {button.title for button, _ in operator.get(page_of(ada)).context["buttons"]}
     assert buttons == {"Sign out everywhere", "Enable", "Export its data", "Erase"}
 
     confirmed(operator, enable, reason="a mistake")
@@ -332,15 +330,15 @@ def test_each_needs_its_permission_and_staff_are_for_superusers(action):
 
 
 @pytest.fixture
-def tea() -> Product:
+def tea():
     return ProductFactory(sku="TEA", name="Tea", on_hand=20)
 
 
-def page_of_product(product: Product) -> str:
+def page_of_product(product) -> str:
     return reverse("product-page", args=[product.pk])
 
 
-def sell(product: Product, units: int, **columns: Any) -> StockMovement:
+def sell(product, units: int, **columns) -> StockMovement:
     sold = {"kind": "sold", "delta": -units, "on_hand_after": 1}
     return StockMovementFactory(product=product, **sold, **columns)
 
@@ -355,7 +353,7 @@ def test_the_page_shows_the_stock_and_the_open_orders_that_hold_it(operator, tea
     page = operator.get(page_of_product(tea))
 
     facts = dict(page.context["facts"])
-    assert [facts[name] for name in ("On hand", "Reserved by open orders", "Available")] == ["20", "5", "15"]
+    assert [facts[name] for name in ("On hand", "Reserved by open orders")] == ["20", "5"]
     assert [text for _, text in page.context["legend"]] == ["15 available", "5 reserved"]
     assert '<rect class="fc-reserved" x="900" width="300"' in page.text
     [held] = rows(page, "Open orders that hold it: 1")
@@ -399,12 +397,11 @@ def test_each_part_of_a_product_is_shown_with_the_permission_to_view_it(tea):
     assert shown_to(view) == ([], False, [])
     assert shown_to(view, "inventory.view_stockmovement") == (["Movements"], True, [])
     assert shown_to(view, "orders.view_order") == (["Open orders that hold it: 0"], False, [])
-    assert shown_to(view, "inventory.add_stockmovement")[2] == ["Move stock"]
+    assert shown_to(view, "inventory.add_stockmovement")[2] == ["Receive or correct stock"]
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("what", ["points", "stock"])
-def test_a_form_that_is_sent_four_times_at_once_is_done_once(operator, ada, tea, what):
+def test_a_form_that_is_sent_four_times_at_once_is_done_once(transactional_db, operator, ada, tea, what):
     address = reverse("admin:inventory_product_move_stock", args=[tea.pk])
     values = {"kind": "received", "delta": 3}
     if what == "points":

@@ -65,7 +65,7 @@ def test_every_list_is_bounded_and_without_counts_and_no_row_of_this_project_can
             assert not pages.has_delete_permission(request), model
 
 
-def disable(client: Client, *chosen: User, **more: Any) -> Any:
+def disable(client, *chosen: User, **more):
     """Choose the accounts on the list; with `reason`, answer the page that asks for it."""
     form = {"action": "disable", "_selected_action": [account.pk for account in chosen]}
     form |= {"form_id": str(uuid7())} if "reason" in more else {}
@@ -79,13 +79,18 @@ def test_accounts_are_disabled_together_with_a_reason_except_the_operators_own()
     asked = disable(client, superuser, ada, bob)
 
     assert "Disable 3 accounts" in asked.text and "A disabled account" in asked.text
-    assert f"{superuser.username}: your own account: it is not changed" in asked.text
+    assert f"{superuser.username}: your own account: you can't disable it" in asked.text.replace(
+        "&#x27;", "'"
+    )
     assert "This field is required" in disable(client, ada, reason=" ").text
     assert User.objects.filter(is_active=True).count() == 3
     done = disable(client, superuser, ada, bob, reason="Stolen cards.")
     assert set(User.objects.filter(is_active=True)) == {superuser}
     messages = [str(message) for message in done.context["messages"]]
-    assert messages == ["1 not changed.", "2 disabled: their tokens are refused within five seconds."]
+    assert messages == [
+        "Accounts not changed: 1.",
+        "Accounts disabled: 2. They are signed out within five seconds.",
+    ]
     assert ada.pk in disabled_accounts.CACHED.get().ids
     lines = journal_lines("account.changed")
     assert [(line.subject, line.before, line.after, line.actor_id, line.detail) for line in lines] == [
@@ -100,7 +105,7 @@ def test_more_accounts_than_the_page_lists_are_not_disabled():
 
     done = disable(signed_in(superuser), superuser, select_across="1", reason="Stolen cards.")
 
-    assert "Nothing was done: select 100 at most" in done.text
+    assert "Select at most 100 at a time" in done.text
     assert not User.objects.filter(is_active=False).exists()
 
 
@@ -178,7 +183,7 @@ ODD_PAGES = [
 ]
 
 
-def request_of(account: Any, **query: str) -> HttpRequest:
+def request_of(account, **query: str) -> HttpRequest:
     request = RequestFactory().get("/?" + urlencode(query, errors="surrogatepass"))
     request.user = account
     request._messages = CookieStorage(request)  # type: ignore[attr-defined]
@@ -212,7 +217,7 @@ def test_no_list_and_no_export_takes_a_lookup_that_it_does_not_offer():
     assert taken == []
 
 
-def is_refused(read: Callable[..., Any], *given: Any) -> bool:
+def is_refused(read: Callable[..., Any], *given) -> bool:
     """Whether the list refuses the request; its page then leads to all rows, or is a 400."""
     try:
         read(*given)
@@ -284,8 +289,9 @@ def test_a_search_of_a_list_by_parts_of_words_has_five_at_most(operator):
 SLOW = {"where": ["SLEEP(30) = 0"]}
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_server_ends_a_statement_of_a_list_or_an_action_that_takes_too_long(operator, monkeypatch):
+def test_the_server_ends_a_statement_of_a_list_or_an_action_that_takes_too_long(
+    transactional_db, operator, monkeypatch
+):
     """The statement went on for as long as it took, after its page had long been given up."""
     PaymentFactory()
     assert operator.get(address_of(Payment)).status_code == 200
@@ -305,13 +311,12 @@ def test_the_server_ends_a_statement_of_a_list_or_an_action_that_takes_too_long(
     assert problem_of(refused) == (503, "unavailable")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(monkeypatch):
+def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(transactional_db, monkeypatch):
     OrderFactory()
     monkeypatch.setattr(actions, "LIST_SECONDS", 1)
     slow, post = Order.objects.extra(**SLOW), RequestFactory().post("/")
     action = actions.Action(title="", description="", submit="")
     with pytest.raises(OperationalError) as raised:
-        actions.run_for_selected(post, slow, "none", lambda rows: action)
+        actions.list_action()(lambda pages, request, rows: action)(None, post, slow)
     assert is_statement_ended(raised.value)
     assert servers.statement_limit_seconds() == 0

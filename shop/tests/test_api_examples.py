@@ -87,11 +87,11 @@ class Names:
         self._names: dict[tuple[str, Any], Any] = {}
         self._counts: Counter[str] = Counter()
 
-    def give(self, name: Any, value: Any, kind: str = "") -> None:
+    def give(self, name, value, kind: str = "") -> None:
         self._real[name] = value
         self._names[kind, value] = name
 
-    def named(self, value: Any, kind: str, field: str = "") -> Any:
+    def named(self, value, kind: str, field: str = ""):
         """An answer as an example; `kind` is what its `id` is the id of."""
         if isinstance(value, dict):
             kind = _kind(field) if _kind(field) in NAMED else kind
@@ -120,13 +120,13 @@ class Names:
         kind, number = found.groups()
         return f"{kind} {self._names.get((_kind(kind), int(number)), number)}"
 
-    def _name(self, value: Any, kind: str, name: Callable[[int], Any], *, count: str = "") -> Any:
+    def _name(self, value, kind: str, name: Callable[[int], Any], *, count: str = ""):
         if (kind, value) not in self._names:
             self._counts[count or kind] += 1
             self.give(name(self._counts[count or kind]), value, kind)
         return self._names[kind, value]
 
-    def real(self, value: Any, field: str = "") -> Any:
+    def real(self, value, field: str = ""):
         """What is sent for an example's body, or for a variable of its path."""
         if isinstance(value, dict):
             return {name: self.real(one, name) for name, one in value.items()}
@@ -153,7 +153,7 @@ def _written(instant: datetime) -> str:
     return f"{instant:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _hash(*parts: Any) -> str:
+def _hash(*parts) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -165,7 +165,7 @@ class Session:
         self.names.give("https://partner.example/webhooks", "https://127.0.0.1/webhooks")
         self.names.named({"account": SuperuserFactory(username="ada").pk}, "")
 
-    def send(self, example: dict[str, Any]) -> Any:
+    def send(self, example: dict[str, Any]):
         stepping.Delegate().wake()
         worker.serve_once()
         method, path, operation = CALLS[example["operation"]]
@@ -194,13 +194,13 @@ class Session:
         kind = _kind_of_ids(CALLS[example["operation"]][1])
         return answer.status_code, self.names.named(answer.json(), kind) if answer.content else None
 
-    def campaign(self, *, issued: int = 0, **columns: Any) -> None:
+    def campaign(self, *, issued: int = 0, **columns) -> None:
         campaign = CampaignFactory(**columns)
         self.names.named({"campaign": campaign.pk}, "")
         for _ in range(issued):
             coupon_of(campaign)
 
-    def product(self, **columns: Any) -> None:
+    def product(self, **columns) -> None:
         self.names.named({"product": ProductFactory(**columns).pk}, "")
 
     def order(self, *, declined: int = 0, buyer: str = "mina") -> None:
@@ -239,9 +239,8 @@ SETTLED = {
 """Examples of what a call answers once workers have done what it began."""
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("own_gateway")
-def test_every_example_is_what_the_shop_answers(monkeypatch, settings):
+def test_every_example_is_what_the_shop_answers(transactional_db, monkeypatch, settings):
     settings.WEBHOOK_PRIVATE_ADDRESSES, settings.DATA_PLATFORM_URL = True, ""
     monkeypatch.setattr(run, "process_executor", stepping.Delegate)
     session = Session()
@@ -262,7 +261,7 @@ def test_every_example_is_what_the_shop_answers(monkeypatch, settings):
     assert not wrong, "\n".join(wrong)
 
 
-def _at_any_time(example: Any) -> str:
+def _at_any_time(example) -> str:
     return INSTANT.sub("instant", json.dumps(example, sort_keys=True))
 
 

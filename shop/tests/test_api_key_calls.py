@@ -26,7 +26,7 @@ from foundation.tests.factories import AccountFactory, SuperuserFactory, set_col
 from foundation.tests.journal_lines import journal_line
 from foundation.tests.outages import database_away
 from foundation.tests.second_process import another_process, read_line, starts_another_process
-from inventory.models import Product, StockMovement
+from inventory.models import StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls("lab.urls")]
 """The null call needs an account and nothing else."""
 
 
-def order_of(product: Product) -> dict[str, Any]:
+def order_of(product) -> dict[str, Any]:
     return {"items": [{"product": product.pk, "quantity": 1}]}
 
 
@@ -109,13 +109,13 @@ class TestScopesOfTheUrlTable:
         assert needing_an_account == ABOUT_AN_ACCOUNT
 
 
-def _scope(route: Any, method: str) -> str:
+def _scope(route, method: str) -> str:
     view = route.callback.view_class
     assert view.resource is not None, f"{route.pattern}: say `resource = Resource.…`"
     return view.required_scopes(method.upper())
 
 
-def call(api: Api, method: str, path: str) -> Any:
+def call(api, method: str, path: str):
     return api._call(method.upper(), path, None if method == "get" else {}, f"{method} {path}", {})
 
 
@@ -424,7 +424,7 @@ print(accepted_at, flush=True)
 """
 
 
-def seconds_until_refused(process: Any, new: keys.NewSecret) -> float:
+def seconds_until_refused(process, new: keys.NewSecret) -> float:
     """From the revocation until the last call that the process still accepted."""
     keys.revoke(key_id=new.key.pk)
     revoked_at = time.monotonic()

@@ -5,7 +5,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.django_db
 LIST = reverse("admin:shop_approval_changelist")
 
 
-def press(client: Client, approval: Approval, button: str, reason: str = WHY) -> tuple[int, list[str]]:
+def press(client, approval, button: str, reason: str = WHY) -> tuple[int, list[str]]:
     address = reverse(f"admin:shop_approval_{button}", args=[approval.pk])
     sent = client.post(address, {"form_id": str(uuid7()), "reason": reason})
     return sent.status_code, [] if sent.status_code == 403 else said(client, sent)
@@ -121,8 +120,7 @@ def test_what_was_decided_stays_so():
     assert journal_line("approval.refused").detail == "No."
 
 
-@pytest.mark.django_db(transaction=True)
-def test_equal_grants_of_two_forms_are_two_and_a_form_that_is_sent_twice_at_once_is_one():
+def test_equal_grants_of_two_forms_are_two_and_a_form_that_is_sent_twice_at_once_is_one(transactional_db):
     """The second grant of an amount, for another reason, was taken for the first."""
     ada, customer = granter(), AccountFactory()
     forms = [{"reason": reason, "key": reason} for reason in ("late", "broken")] * 2
@@ -136,8 +134,7 @@ def test_equal_grants_of_two_forms_are_two_and_a_form_that_is_sent_twice_at_once
     assert (points(customer), approve(granter(), asked[0])) == (10_000_000, "approval_decided")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_two_operators_who_approve_at_once_one_does_it():
+def test_of_two_operators_who_approve_at_once_one_does_it(transactional_db):
     customer = AccountFactory()
     asked = asked_for(granter(), customer)
     operators = [granter() for _ in range(6)]
@@ -150,8 +147,7 @@ def test_of_two_operators_who_approve_at_once_one_does_it():
     assert times_noted("approval.approved") == 1
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_one_who_approves_and_one_who_refuses_at_once_one_decides():
+def test_of_one_who_approves_and_one_who_refuses_at_once_one_decides(transactional_db):
     customer, bob, eve = AccountFactory(), granter(), granter()
     for number in range(5):
         asked = asked_for(granter(), customer, amount=10**6)
@@ -172,7 +168,7 @@ def test_above_the_limit_the_account_page_asks_instead_of_granting(settings):
     sent = confirmed(client, address, amount=1_001, reason="late delivery")
 
     assert sent.status_code == 302
-    waits = f"another operator has to approve 1,001 KRW for {customer.username}."
+    waits = f"another member of staff has to approve 1,001 KRW for {customer.username}."
     assert message_of(client, LIST) == f"Nothing is granted yet: {waits}"
     [asked] = Approval.objects.all()
     assert (asked.asker_name, asked.reason, points(customer)) == ("ada", "late delivery", 0)

@@ -48,7 +48,7 @@ def rest(seconds: float) -> None:
 
 
 async def _ask_in_order(
-    path: str, body: Any, callers: list[User], *, rest_seconds: float, apart_seconds: float
+    path: str, body, callers: list[User], *, rest_seconds: float, apart_seconds: float
 ) -> list[int]:
     """The status of each caller's answer, the first one's before the rest."""
 

@@ -34,8 +34,7 @@ def test_reports_of_one_law_are_merged_and_sorted_in_the_laws_order():
     assert reports == [LawReport("L5", False, 4, ["7"]), LawReport("L10", True, 1, [])]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_audit_waits_longer_for_statements_than_a_request():
+def test_an_audit_waits_longer_for_statements_than_a_request(transactional_db):
     options = connection.settings_dict["OPTIONS"]
     usual = options["read_timeout"]
     connection.close()
@@ -94,7 +93,7 @@ def test_an_audit_that_fails_and_a_gateway_that_does_not_answer_leave_laws_unpro
 
 
 @pytest.fixture
-def broken() -> LawStatus:
+def broken():
     now = clock.now()
     return LawStatus.objects.create(
         law="L1",

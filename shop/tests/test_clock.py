@@ -58,7 +58,7 @@ def unstarted(monkeypatch):
     process_state.follow_host()
 
 
-def set_host_ahead(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
+def set_host_ahead(monkeypatch, by: timedelta) -> None:
     monkeypatch.setattr(clock, "_host_seconds", lambda: time.time() + by.total_seconds())
 
 
@@ -396,7 +396,7 @@ def test_the_api_accepts_and_returns_only_integers():
     assert "number" not in kinds
 
 
-def _types(part: Any) -> Iterator[Any]:
+def _types(part) -> Iterator[Any]:
     """Every `type` in the document, with the items of lists of types."""
     if isinstance(part, dict):
         kinds = part.get("type")

@@ -1,7 +1,6 @@
 """Larger answers to GET calls come in gzip to clients that take it; nothing with a secret does."""
 
 import gzip
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from inventory.tests.factories import ProductFactory
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def ask(method: str, path: str, body: Any = None, *, access: str = "", **headers: str) -> Answer:
+def ask(method: str, path: str, body=None, *, access: str = "", **headers: str) -> Answer:
     headers = {"Accept-Encoding": "gzip"} | headers
     return send_request_blocking(method, f"/api{path}", body, access=access, headers=headers)
 
@@ -76,3 +75,22 @@ def test_no_answer_with_a_secret_and_no_page_of_operators_is_compressed(monkeypa
         assert (answer.status in (200, 201), "content-encoding" in answer.headers) == (True, False)
     page = signed_in(staff).get("/admin/", headers={"Accept-Encoding": "gzip"})
     assert (page.status_code, "Content-Encoding" in page) == (200, False)
+
+
+def test_a_list_of_operators_is_compressed_and_its_length_tells_nothing():
+    Product.objects.bulk_create(ProductFactory.build_batch(50))
+    operator = signed_in(SuperuserFactory())
+
+    def page(**headers: str):
+        answer = operator.get("/admin/inventory/product/", headers=headers)
+        assert answer.status_code == 200
+        return answer
+
+    smaller = [page(Accept_Encoding="gzip") for _ in range(8)]
+    whole = page()
+
+    assert all(len(one.content) * 5 < len(whole.content) for one in smaller)
+    assert b"SKU" in gzip.decompress(smaller[0].content).upper()
+    # Besides the CSRF token, a name of up to a hundred random letters.
+    assert len({len(one.content) for one in smaller}) > 4
+    assert "Content-Encoding" not in whole

@@ -55,7 +55,7 @@ def ask(method: str, path: str, origin: str, **headers: str) -> Answer:
     return send_request_blocking(method, f"/api{path}", headers=by | headers)
 
 
-def shared(answer: Answer) -> dict[str, str]:
+def shared(answer) -> dict[str, str]:
     return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
 
 

@@ -1,7 +1,5 @@
 """Dates at the ends of the calendar: refused or answered, and never an error, in any time zone."""
 
-from typing import Any
-
 import pytest
 from django.contrib import admin
 from django.urls import reverse
@@ -21,7 +19,7 @@ ENDS = [
 ZONES = pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Adak"])
 
 
-def statuses(client: Any, addresses: list[str]) -> dict[str, int]:
+def statuses(client, addresses: list[str]) -> dict[str, int]:
     found = {}
     for address in addresses:
         response = client.get(address)

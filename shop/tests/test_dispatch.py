@@ -2,7 +2,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,12 +27,12 @@ def _no_outage_yet(monkeypatch):
 
 
 @pytest.fixture
-def ran() -> list[str]:
+def ran():
     return []
 
 
 @pytest.fixture
-def task_on(ran) -> Iterator[Callable[..., "Task[Any, Any]"]]:
+def task_on(ran):
     """A task of an app that is configured like the shop's, with the test's broker."""
     apps: list[Celery] = []
 

@@ -50,8 +50,9 @@ def levels(findings: Iterable[Finding]) -> dict[str, str]:
     return {finding.check: finding.level for finding in findings}
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_healthy_environment_exits_with_0_and_a_danger_is_reported_with_advice_and_exit_code_1(settings):
+def test_a_healthy_environment_exits_with_0_and_a_danger_is_reported_with_advice_and_exit_code_1(
+    transactional_db, settings
+):
     settings.EVENT_SECRET = "known to the data platform"
     code, output = run_json("doctor")
 
@@ -70,7 +71,6 @@ def test_a_healthy_environment_exits_with_0_and_a_danger_is_reported_with_advice
     assert "ok       isolation level: READ-COMMITTED\n" in output
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("variable", "wrong", "right", "check"),
     [
@@ -80,7 +80,9 @@ def test_a_healthy_environment_exits_with_0_and_a_danger_is_reported_with_advice
         ("default_storage_engine =", "MyISAM", "InnoDB", "constraints"),
     ],
 )
-def test_wrong_session_variables_of_our_connections_are_reported(variable, wrong, right, check):
+def test_wrong_session_variables_of_our_connections_are_reported(
+    transactional_db, variable, wrong, right, check
+):
     if "check_constraint_checks" in variable and not servers.is_mariadb():
         pytest.skip("MySQL has no variable that turns all checks off.")
     assert levels(checks.database())[check] == "ok"
@@ -165,8 +167,7 @@ def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(broker, setting
     assert levels(checks.clocks()) == {"database clock": "ok"}
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_unavailable_database_is_a_danger():
+def test_an_unavailable_database_is_a_danger(transactional_db):
     with database_away():
         assert levels(checks.database()) == {"database": "danger"}
         assert checks.migrations().level == "danger"
@@ -277,8 +278,7 @@ def _columns_of_products() -> list[tuple[Any, ...]]:
     )
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_mend_it():
+def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_mend_it(transactional_db):
     variables, before = {"version": ask(connection, "SELECT VERSION()")[0][0]}, _columns_of_products()
     assert checks.collation(variables).level == "ok"
     alter = "ALTER TABLE inventory_product MODIFY name varchar(255) COLLATE %s NOT NULL"

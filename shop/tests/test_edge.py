@@ -40,7 +40,6 @@ from foundation.tests.racing import wait_until
 from foundation.tests.second_connection import another_connection, ask, holding_row
 from foundation.tests.second_process import another_process, read_line
 from foundation.tests.waiting import within
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import api as orders_api, schemas
 from orders.tests import buying
@@ -57,13 +56,13 @@ class Caller:
         self.account = account
         self._access = token_pairs.create_access_token(account)
 
-    async def post(self, path: str, body: Any = None, *, key: str | None = "", **headers: str) -> Answer:
+    async def post(self, path: str, body=None, *, key: str | None = "", **headers: str) -> Answer:
         """A call with this key, with one of its own, or with None without one."""
         named = {} if key is None else {"Idempotency-Key": key or f"key-{next(keys)}"}
         named |= headers
         return await send_request("POST", f"/api/v1{path}", body, access=self._access, headers=named)
 
-    async def result_of(self, path: str, body: Any) -> tuple[int, str]:
+    async def result_of(self, path: str, body) -> tuple[int, str]:
         return status_and_code(await self.post(path, body))
 
     async def get(self, path: str, **headers: str) -> Answer:
@@ -71,21 +70,21 @@ class Caller:
         return await send_request("GET", f"/api/v1{path}", access=self._access, headers=headers)
 
 
-def json_of(answer: Answer) -> Any:
+def json_of(answer):
     return answer.json()
 
 
-def status_and_code(answer: Answer) -> tuple[int, str]:
+def status_and_code(answer) -> tuple[int, str]:
     return answer.status, json_of(answer).get("code", "") if answer.status >= 400 else ""
 
 
 @pytest.fixture
-def caller() -> Caller:
+def caller():
     return Caller(buying.account(points=500))
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(on_hand=1_000, price=1_000)
 
 
@@ -255,10 +254,10 @@ def test_polls_and_repeats_of_one_account_leave_places_for_others(caller, produc
 class AtOnce:
     """A batcher whose outcome is known already."""
 
-    def __init__(self, outcome: Any) -> None:
+    def __init__(self, outcome) -> None:
         self._outcome = outcome
 
-    def enter(self, request: Any, on_result: Callable[[Any], None]) -> None:
+    def enter(self, request, on_result: Callable[[Any], None]) -> None:
         on_result(self._outcome)
 
 
@@ -324,7 +323,7 @@ async def slowest(*calls: Callable[[], Awaitable[Answer]], until: "asyncio.Futur
 
 
 def results_beside_other_calls(
-    stuck: Campaign, caller: Caller, product: Product, *, number: int, at_end: Callable[[], None]
+    stuck: Campaign, caller, product, *, number: int, at_end: Callable[[], None]
 ) -> set[tuple[int, str]]:
     """The results of so many coupon calls that are stuck until `at_end`, while others take less than 2 s."""
     free, others = CampaignFactory(), [Caller(one) for one in AccountFactory.create_batch(number)]

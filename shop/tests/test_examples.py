@@ -52,16 +52,14 @@ KEEP_OLD_PURCHASE = """
 
 
 @pytest.fixture(scope="module")
-def origin() -> str:
+def origin():
     """Where the storefront's page is."""
     return f"http://{ports.HOST}:{ports.free()}"
 
 
 @pytest.fixture(scope="module")
 @boots("a shop")
-def processes(
-    django_db_setup, gateway_process, data_platform_process, origin, tmp_path_factory
-) -> Iterator[ObservedStack]:
+def processes(django_db_setup, gateway_process, data_platform_process, origin, tmp_path_factory):
     simulators = gateway_process[0], data_platform_process[0]
     own = {"CORS_ALLOWED_ORIGINS": origin, "PAYMENT_RETURN_URL": f"{origin}/"}
     with observed_stack.running(tmp_path_factory.mktemp("shop"), *simulators, **own) as stack:
@@ -69,13 +67,13 @@ def processes(
 
 
 @pytest.fixture
-def shop(transactional_db, own_gateway, own_data_platform, processes) -> ObservedStack:
+def shop(transactional_db, own_gateway, own_data_platform, processes):
     return processes
 
 
 @pytest.fixture(scope="module")
 @boots("the build of the client")
-def installed(tmp_path_factory) -> dict[str, str]:
+def installed(tmp_path_factory):
     """The environment with the Python client."""
     return own_client.install_wheel(tmp_path_factory.mktemp("client"))
 
@@ -112,7 +110,7 @@ def buy(shop: ObservedStack, *, quantity: int = 1) -> Order:
     return Order.objects.get(id=placed.json()["id"])
 
 
-def refund_one(shop: ObservedStack, order: Order) -> None:
+def refund_one(shop: ObservedStack, order) -> None:
     [line] = order.lines.all()
     wanted = {"reason": "It came late.", "items": [{"product": line.product_id, "quantity": 1}]}
     assert shop.post(SuperuserFactory(), f"/orders/{order.pk}/refunds", wanted).status == 202
@@ -166,7 +164,7 @@ def test_a_warehouse_ships_what_refunds_left_of_each_paid_order_once_wherever_it
 
 @pytest.fixture
 @boots("RabbitMQ")
-def node(tmp_path) -> Iterator[RunningNode]:
+def node(tmp_path):
     node = RunningNode(tmp_path / "rabbitmq")
     try:
         yield node
@@ -214,7 +212,7 @@ def test_a_bridge_that_is_killed_or_loses_its_broker_loses_no_event(shop, instal
 
 
 @pytest.fixture
-def stack(shop, origin) -> Stack:
+def stack(shop, origin):
     """Where the browser opens pages."""
     return Stack(origin, {})
 
@@ -301,7 +299,7 @@ def test_a_storefront_on_another_origin_buys_once_and_says_how_it_goes(page, sho
     assert len(own_gateway.get("/charges")[1]["results"]) == 2
 
 
-def press(page: Any, name: str) -> None:
+def press(page, name: str) -> None:
     """By the keyboard."""
     button = page.get_by_role("button", name=name)
     button.focus()

@@ -32,7 +32,7 @@ OTHER_KEY = SigningKey("first")
 """Of another provider, by the id that ours has."""
 
 
-def own_account(raw: str) -> Any:
+def own_account(raw: str):
     """What Django's lane says of the caller."""
     return Api(access=raw).read("/users/me")
 
@@ -47,7 +47,7 @@ def refusal(raw: str) -> tuple[int, str]:
     return answers.pop()
 
 
-def coupon_call(raw: str, *, campaign: int) -> Any:
+def coupon_call(raw: str, *, campaign: int):
     """The burst lane's answer to a request for a coupon."""
     fields = {
         b"authorization": f"Bearer {raw}".encode(),
@@ -60,7 +60,7 @@ def coupon_call(raw: str, *, campaign: int) -> Any:
     return run_blocking(lane.answer_call(call, found))
 
 
-def test_both_lanes_accept_a_token_and_know_the_same_account(identity_provider: IdentityProvider):
+def test_both_lanes_accept_a_token_and_know_the_same_account(identity_provider):
     raw = identity_provider.token(
         "sub-1", preferred_username="ada", email="ada@example.org", email_verified=True
     )
@@ -77,7 +77,7 @@ def test_both_lanes_accept_a_token_and_know_the_same_account(identity_provider: 
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_each_algorithm_is_accepted(identity_provider: IdentityProvider, algorithm: str):
+def test_each_algorithm_is_accepted(identity_provider, algorithm: str):
     key = SigningKey(f"of {algorithm}", algorithm)
     identity_provider.have(key, FIRST)
 
@@ -85,9 +85,7 @@ def test_each_algorithm_is_accepted(identity_provider: IdentityProvider, algorit
 
 
 @pytest.mark.parametrize("email_verified", [None, False, "true", 1])
-def test_an_address_that_is_not_verified_is_not_kept(
-    identity_provider: IdentityProvider, email_verified: Any
-):
+def test_an_address_that_is_not_verified_is_not_kept(identity_provider, email_verified):
     raw = identity_provider.token("sub-1", email="ada@example.org", email_verified=email_verified)
 
     assert own_account(raw)["email"] == ""
@@ -111,9 +109,7 @@ def test_an_address_that_is_not_verified_is_not_kept(
         "ada",
     ],
 )
-def test_a_name_that_is_taken_or_none_is_replaced_by_the_number(
-    identity_provider: IdentityProvider, name: Any
-):
+def test_a_name_that_is_taken_or_none_is_replaced_by_the_number(identity_provider, name):
     AccountFactory(username="ada")
 
     account = own_account(identity_provider.token("sub-1", preferred_username=name))
@@ -121,7 +117,7 @@ def test_a_name_that_is_taken_or_none_is_replaced_by_the_number(
     assert account["username"] == f"oidc-{account['id']}"
 
 
-def test_a_number_whose_name_is_taken_leaves_the_account_a_random_name(identity_provider: IdentityProvider):
+def test_a_number_whose_name_is_taken_leaves_the_account_a_random_name(identity_provider):
     first = own_account(identity_provider.token("sub-1"))["id"]
     for number in range(first, first + 5):
         AccountFactory(username=f"oidc-{first + 5 + number - first + 1}")
@@ -132,9 +128,7 @@ def test_a_number_whose_name_is_taken_leaves_the_account_a_random_name(identity_
     assert all(name.startswith("oidc-") for name in names)
 
 
-def test_an_account_is_looked_up_again_after_a_minute(
-    identity_provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_account_is_looked_up_again_after_a_minute(identity_provider, monkeypatch):
     raw, other = identity_provider.token("sub-1"), AccountFactory()
     first = own_account(raw)["id"]
     # As after a failover that lost the commit, and gave the number to another person.
@@ -148,7 +142,7 @@ def test_an_account_is_looked_up_again_after_a_minute(
     assert own_account(raw)["id"] == own_account(raw)["id"] == other.pk
 
 
-def test_a_new_key_is_503_while_the_provider_is_away(identity_provider: IdentityProvider, settings: Any):
+def test_a_new_key_is_503_while_the_provider_is_away(identity_provider, settings):
     assert own_account(identity_provider.token("sub-1"))["id"]
     settings.IDENTITY_JWKS_URL = "http://127.0.0.1:9/jwks"
     pass_seconds(provider_keys.PAUSE_SECONDS)
@@ -156,7 +150,7 @@ def test_a_new_key_is_503_while_the_provider_is_away(identity_provider: Identity
     assert refusal(SigningKey("second").sign(identity_provider.claims("sub-1"))) == (503, "unavailable")
 
 
-def test_nobody_registers_a_name_like_those(identity_provider: IdentityProvider):
+def test_nobody_registers_a_name_like_those(identity_provider):
     given = {"username": "oidc-12", "email": "ada@example.org", "password": "harbour-and-tide-9"}
 
     answer = Api().post("/users", given)
@@ -164,7 +158,7 @@ def test_nobody_registers_a_name_like_those(identity_provider: IdentityProvider)
     assert answer.status_code == 400 and answer.json()["errors"][0]["code"] == "taken"
 
 
-def test_no_claim_makes_staff_and_no_external_token_has_rights_of_staff(identity_provider: IdentityProvider):
+def test_no_claim_makes_staff_and_no_external_token_has_rights_of_staff(identity_provider):
     claims = {"is_staff": True, "staff": True, "is_superuser": True, "roles": ["admin"], "groups": ["admin"]}
     raw = identity_provider.token("sub-1", **claims)
     account = User.objects.get(pk=own_account(raw)["id"])
@@ -177,7 +171,7 @@ def test_no_claim_makes_staff_and_no_external_token_has_rights_of_staff(identity
     assert client_of(account).get(f"/users/{account.pk}").status_code == 200
 
 
-def test_the_provider_signs_in_to_no_account_that_was_registered_here(identity_provider: IdentityProvider):
+def test_the_provider_signs_in_to_no_account_that_was_registered_here(identity_provider):
     ada = AccountFactory(username="ada", email="ada@example.org")
 
     account = own_account(
@@ -255,15 +249,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
-def test_what_is_not_a_good_token_of_the_provider_makes_no_account(
-    identity_provider: IdentityProvider, make: Any
-):
+def test_what_is_not_a_good_token_of_the_provider_makes_no_account(identity_provider, make):
     assert refusal(make(identity_provider)) == (401, "token_invalid")
 
     assert not ExternalIdentity.objects.exists()
 
 
-def test_several_audiences_may_have_ours_among_them(identity_provider: IdentityProvider):
+def test_several_audiences_may_have_ours_among_them(identity_provider):
     raw = identity_provider.keys[0].sign(identity_provider.claims("sub-1", aud=["account", AUDIENCE]))
 
     assert own_account(raw)["id"]
@@ -273,23 +265,21 @@ def test_several_audiences_may_have_ours_among_them(identity_provider: IdentityP
     ("claim", "seconds", "is_accepted"),
     [("exp", -59, True), ("exp", -120, False), ("nbf", 59, True), ("nbf", 120, False), ("iat", 120, True)],
 )
-def test_clocks_may_differ_by_a_minute(
-    identity_provider: IdentityProvider, claim: str, seconds: int, is_accepted: bool
-):
+def test_clocks_may_differ_by_a_minute(identity_provider, claim: str, seconds: int, is_accepted: bool):
     instant = int(clock.seconds()) + seconds
     raw = identity_provider.keys[0].sign(identity_provider.claims("sub-1", **{claim: instant}))
 
     assert (Api(access=raw).get("/users/me").status_code == 200) is is_accepted
 
 
-def test_a_shop_without_a_provider_accepts_none(identity_provider: IdentityProvider, settings: Any):
+def test_a_shop_without_a_provider_accepts_none(identity_provider, settings):
     raw = identity_provider.token("sub-1")
     settings.IDENTITY_ISSUER = ""
 
     assert refusal(raw) == (401, "token_invalid")
 
 
-def test_our_own_tokens_are_accepted_beside_the_providers(identity_provider: IdentityProvider):
+def test_our_own_tokens_are_accepted_beside_the_providers(identity_provider):
     ada = AccountFactory()
 
     before = identity_provider.times_asked()
@@ -297,7 +287,7 @@ def test_our_own_tokens_are_accepted_beside_the_providers(identity_provider: Ide
     assert identity_provider.times_asked() == before
 
 
-def test_a_disabled_account_is_refused_until_it_is_enabled(identity_provider: IdentityProvider):
+def test_a_disabled_account_is_refused_until_it_is_enabled(identity_provider):
     raw = identity_provider.token("sub-1")
     account_id = own_account(raw)["id"]
 
@@ -313,7 +303,7 @@ def test_a_disabled_account_is_refused_until_it_is_enabled(identity_provider: Id
     assert own_account(later)["id"] == account_id
 
 
-def test_an_account_that_was_signed_out_everywhere_needs_a_later_token(identity_provider: IdentityProvider):
+def test_an_account_that_was_signed_out_everywhere_needs_a_later_token(identity_provider):
     raw = identity_provider.keys[0].sign(identity_provider.claims("sub-1", iat=int(clock.seconds()) - 5))
     account_id = own_account(raw)["id"]
 
@@ -327,7 +317,7 @@ def test_an_account_that_was_signed_out_everywhere_needs_a_later_token(identity_
     assert own_account(later)["id"] == account_id
 
 
-def test_an_erased_person_who_comes_again_gets_a_new_account(identity_provider: IdentityProvider):
+def test_an_erased_person_who_comes_again_gets_a_new_account(identity_provider):
     raw = identity_provider.token(
         "sub-1", preferred_username="ada", email="ada@example.org", email_verified=True
     )
@@ -353,7 +343,7 @@ def test_an_erased_person_who_comes_again_gets_a_new_account(identity_provider: 
     assert User.objects.get(pk=first).username == f"erased-{first}"
 
 
-def test_twenty_calls_at_once_by_one_person_make_one_account(identity_provider: IdentityProvider):
+def test_twenty_calls_at_once_by_one_person_make_one_account(identity_provider):
     raw = identity_provider.token("sub-1", preferred_username="ada")
 
     answers = race([lambda: own_account(raw)["id"]] * 20)
@@ -362,7 +352,7 @@ def test_twenty_calls_at_once_by_one_person_make_one_account(identity_provider: 
     assert User.objects.count() == ExternalIdentity.objects.count() == 1
 
 
-def test_an_operator_finds_the_account_by_the_providers_name(identity_provider: IdentityProvider):
+def test_an_operator_finds_the_account_by_the_providers_name(identity_provider):
     account_id = own_account(identity_provider.token("auth0|9f2"))["id"]
 
     assert accounts.find_ids("auth0|9f2", most=5) == {account_id}
@@ -371,7 +361,7 @@ def test_an_operator_finds_the_account_by_the_providers_name(identity_provider: 
 # The provider's keys
 
 
-def test_a_rotated_key_is_fetched_when_a_token_names_it(identity_provider: IdentityProvider):
+def test_a_rotated_key_is_fetched_when_a_token_names_it(identity_provider):
     old = identity_provider.token("sub-1")
     assert own_account(old)["id"]
     identity_provider.have(SigningKey("second"), FIRST)
@@ -382,7 +372,7 @@ def test_a_rotated_key_is_fetched_when_a_token_names_it(identity_provider: Ident
     assert own_account(identity_provider.token("sub-2"))["id"] != own_account(old)["id"]
 
 
-def test_unknown_keys_have_the_provider_asked_once_in_ten_seconds(identity_provider: IdentityProvider):
+def test_unknown_keys_have_the_provider_asked_once_in_ten_seconds(identity_provider):
     before = identity_provider.times_asked()
     for number in range(20):
         raw = OTHER_KEY.sign(identity_provider.claims("sub-1"), kid=f"unknown {number}")
@@ -391,7 +381,7 @@ def test_unknown_keys_have_the_provider_asked_once_in_ten_seconds(identity_provi
     assert identity_provider.times_asked() == before + 1
 
 
-def test_keys_are_kept_while_the_provider_is_away(identity_provider: IdentityProvider, settings: Any):
+def test_keys_are_kept_while_the_provider_is_away(identity_provider, settings):
     raw = identity_provider.token("sub-1")
     assert own_account(raw)["id"]
     settings.IDENTITY_JWKS_URL = "http://127.0.0.1:9/jwks"
@@ -404,7 +394,7 @@ def test_keys_are_kept_while_the_provider_is_away(identity_provider: IdentityPro
     assert time.monotonic() - began_at < provider_keys.FETCH_SECONDS
 
 
-def test_a_withdrawn_key_is_accepted_for_an_hour_at_most(identity_provider: IdentityProvider):
+def test_a_withdrawn_key_is_accepted_for_an_hour_at_most(identity_provider):
     raw = identity_provider.token("sub-1")
     assert own_account(raw)["id"]
     identity_provider.have(SigningKey("second"))
@@ -418,9 +408,7 @@ def test_a_withdrawn_key_is_accepted_for_an_hour_at_most(identity_provider: Iden
     assert refusal(raw) == (401, "token_invalid")
 
 
-def test_before_the_keys_are_known_nobody_is_refused_for_good(
-    identity_provider: IdentityProvider, settings: Any
-):
+def test_before_the_keys_are_known_nobody_is_refused_for_good(identity_provider, settings):
     settings.IDENTITY_JWKS_URL = "http://127.0.0.1:9/jwks"
     provider_keys.KEYS.forget()
 
@@ -460,7 +448,7 @@ def test_keys_of_other_kinds_are_left_out():
 
 
 @pytest.mark.parametrize("document", [[], {}, {"keys": None}, "text", None])
-def test_what_is_no_set_of_keys_is_refused(document: Any):
+def test_what_is_no_set_of_keys_is_refused(document):
     with pytest.raises(ValueError, match="not a set of keys"):
         provider_keys.usable_keys(document)
 
@@ -468,7 +456,7 @@ def test_what_is_no_set_of_keys_is_refused(document: Any):
 # REGISTRATION=off
 
 
-def test_customers_neither_register_nor_sign_in_by_password_if_registration_is_off(settings: Any):
+def test_customers_neither_register_nor_sign_in_by_password_if_registration_is_off(settings):
     buyer, staff = AccountFactory(), AccountFactory(is_staff=True)
     for account in (buyer, staff):
         account.set_password("harbour-and-tide-9")
@@ -483,12 +471,12 @@ def test_customers_neither_register_nor_sign_in_by_password_if_registration_is_o
     assert not User.objects.filter(username="eve").exists()
 
 
-def sign_in(account: User) -> Any:
+def sign_in(account: User):
     return Api().post("/auth/token", {"username": account.username, "password": "harbour-and-tide-9"})
 
 
 @pytest.mark.parametrize("lacking", ["IDENTITY_ISSUER", "IDENTITY_AUDIENCE", "IDENTITY_JWKS_URL"])
-def test_the_three_settings_belong_together(monkeypatch: pytest.MonkeyPatch, lacking: str):
+def test_the_three_settings_belong_together(monkeypatch, lacking: str):
     names = ("IDENTITY_ISSUER", "IDENTITY_AUDIENCE", "IDENTITY_JWKS_URL")
     for name in names:
         monkeypatch.setenv(name, "" if name == lacking else "https://id.example/")

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import urllib3
@@ -30,7 +29,7 @@ KEY = SigningKey("es", "ES256")
 
 
 @pytest.fixture
-def provider(tmp_path: Path):
+def provider(tmp_path):
     folder = tmp_path / "provider"
     folder.mkdir()
     with own_identity_provider.running(folder) as running:
@@ -38,7 +37,7 @@ def provider(tmp_path: Path):
         yield running
 
 
-def shop(folder: Path, provider: IdentityProvider) -> Any:
+def shop(folder: Path, provider: IdentityProvider):
     settings = {
         "IDENTITY_ISSUER": provider.issuer,
         "IDENTITY_AUDIENCE": AUDIENCE,
@@ -54,7 +53,7 @@ class Crowd:
         self._address = address
         self._pool = urllib3.PoolManager(maxsize=CONNECTIONS, block=True, retries=False, timeout=60)
 
-    def coupon(self, raw: str, campaign: int) -> Any:
+    def coupon(self, raw: str, campaign: int):
         """The coupon that the bearer gets, asked for again after each 503."""
         while True:
             answer = self._pool.request(
@@ -112,9 +111,7 @@ def _tokens(provider: IdentityProvider, *keys: SigningKey) -> Sequence[str]:
     return [key.sign(provider.claims(f"person {number}")) for number in range(50) for key in keys]
 
 
-def _load(
-    threads: ThreadPoolExecutor, crowd: Crowd, tokens: Sequence[str], *, seconds: float
-) -> Counter[int]:
+def _load(threads: ThreadPoolExecutor, crowd, tokens: Sequence[str], *, seconds: float) -> Counter[int]:
     """The statuses of calls by these tokens for so long."""
     ends_at = time.monotonic() + seconds
     seen: Counter[int] = Counter()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +51,7 @@ async def exported(
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    async def send(message: Message) -> None:
+    async def send(message) -> None:
         messages.append(message)
         await on_message(message)
 
@@ -130,7 +129,7 @@ def test_a_response_has_its_length(cookie, path):
 
 
 @pytest.fixture
-def collected(tmp_path, settings) -> Path:
+def collected(tmp_path, settings):
     settings.STATIC_ROOT = str(tmp_path / "static")
     folder = tmp_path / "static" / "admin"
     folder.mkdir(parents=True)
@@ -149,8 +148,7 @@ def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(collect
     assert response.getvalue() == (b"body {}" if method == "get" else b"")
 
 
-@pytest.mark.django_db
-def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path):
+def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(db, tmp_path):
     """A slow reader would keep a copy of a large file in memory."""
     path = tmp_path / "large.js"
     path.write_bytes(b"x" * (rendering.CHUNK_BYTES + 1))
@@ -167,8 +165,7 @@ def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path):
 
 
 @pytest.mark.boots("a web server")
-@pytest.mark.django_db(transaction=True)
-def test_large_files_their_parts_and_empty_responses_have_a_length(collected, tmp_path):
+def test_large_files_their_parts_and_empty_responses_have_a_length(transactional_db, collected, tmp_path):
     content = bytes(range(256)) * 8_000
     (collected / "large.bin").write_bytes(content)
     requests = [

@@ -1,10 +1,9 @@
 """The groups of staff: their rights, which come from the database, and what those see who lack one."""
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -80,8 +79,7 @@ def test_creating_the_groups_again_keeps_what_operators_changed_and_groups_of_th
     assert Group.objects.filter(name__in=NAMES).count() == len(NAMES)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_flushed_database_has_the_permission_and_one_row_of_it():
+def test_a_flushed_database_has_the_permission_and_one_row_of_it(transactional_db):
     call_command("flush", interactive=False, verbosity=0)
 
     assert Permission.objects.filter(codename="disable_user").count() == 1
@@ -90,11 +88,11 @@ def test_a_flushed_database_has_the_permission_and_one_row_of_it():
 PERMISSION = "coupons.change_campaign"
 
 
-def request_of(user: User) -> Any:
+def request_of(user):
     return SimpleNamespace(user=authentication.verify_access_token(token_pairs.create_access_token(user)))
 
 
-def is_refused(request: Any) -> bool:
+def is_refused(request) -> bool:
     with pytest.raises(NotAllowed):
         permissions.require_staff_permission(request, PERMISSION)
     return not permissions.has_staff_permission(request, PERMISSION)

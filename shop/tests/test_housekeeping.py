@@ -42,8 +42,7 @@ def test_sessions_of_operators_were_never_deleted_and_are_swept_once_they_have_e
     assert list(Session.objects.values_list("session_key", flat=True)) == ["valid"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_failed_sweep_of_keys_does_not_prevent_the_others():
+def test_a_failed_sweep_of_keys_does_not_prevent_the_others(transactional_db):
     leave_something_to_sweep()
     CommittedTransaction.objects.update(at=timezone.now() - 2 * commit_marks.RETENTION)
     assert CommittedTransaction.objects.exists()

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -42,7 +41,7 @@ def noted() -> list[str]:
     return list(JournalLine.objects.order_by("id").values_list("what", flat=True))
 
 
-def note(what: str = "test.noted", **more: Any) -> None:
+def note(what: str = "test.noted", **more) -> None:
     journal.note(what=what, subject="test", **more)
 
 
@@ -229,7 +228,7 @@ def test_nothing_is_noted_or_counted_outside_a_transaction():
 
 
 @pytest.fixture
-def operator(db) -> User:
+def operator(db):
     """The operator, with lines to search."""
     operator = SuperuserFactory(username="olga")
     ada = AccountFactory(username="ada")
@@ -248,7 +247,7 @@ def operator(db) -> User:
     return operator
 
 
-def found(operator: User, **filters: object) -> list[str]:
+def found(operator: User, **filters) -> list[str]:
     page = reverse("admin:shop_journalline_changelist")
     answer = signed_in(operator).get(f"{page}?{urlencode(filters)}")
     assert answer.status_code == 200
@@ -265,8 +264,8 @@ def test_the_journal_is_searched_by_actor_what_happened_and_date(operator):
             ({"by": "root"}, [3]),
         ),
         *(({"by": "9" * 30}, []), ({"happened": "product.changed"}, [0, 3]), ({"happened": "account."}, [2])),
-        *(({"happened": "%"}, []), ({"since": day}, [0, 2]), ({"before": f"{day} 12:30"}, [1, 3])),
-        ({"since": f"{day}T00:00:00Z", "by": "olga"}, [0]),
+        *(({"happened": "%"}, []), ({"at_from": day}, [0, 2]), ({"at_to": day}, [1, 3])),
+        ({"at_from": day, "by": "olga"}, [0]),
     ):
         assert found(operator, **filters) == [f"line {number}" for number in numbers], filters
 

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from redis import Redis
 
-from accounts.tests.clients import Api, client_of, new_customer, problem_of
+from accounts.tests.clients import client_of, new_customer, problem_of
 from foundation.account import Account
 from foundation.errors import Rejected
 from foundation.http import keyed_calls
@@ -35,7 +35,7 @@ REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 
 
 @pytest.fixture(params=["up", "down", "flushed"])
-def meanwhile(request, own_redis) -> Callable[[], None]:
+def meanwhile(request, own_redis):
     """What happens to Redis between two calls; with `down` it is unavailable from the start."""
     if request.param == "down":
         own_redis.stop()
@@ -50,12 +50,12 @@ def flush(server: OwnRedis) -> None:
 
 
 @pytest.fixture
-def account(counting) -> User:
+def account(counting):
     return AccountFactory()
 
 
 @pytest.fixture
-def api(tally_tables, db) -> Api:
+def api(tally_tables, db):
     tally.reset()
     return new_customer()
 
@@ -214,7 +214,7 @@ def call_of(account: User, key: str = "key") -> KeyedCall:
     return KeyedCall(account.id, recorded_answers.key_hash(key), "body", counted)
 
 
-def perform(call: KeyedCall, name: str = "here") -> Any:
+def perform(call: KeyedCall, name: str = "here"):
     return keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, lambda: count(name)))
 
 
@@ -246,7 +246,7 @@ def test_100_calls_at_once_with_one_key_have_one_effect(account, meanwhile):
 
 
 @pytest.fixture
-def first_call(account) -> Iterator[Callable[..., threading.Event]]:
+def first_call(account):
     """Start a first call, which claims its key and stays in flight until its event is set."""
     events: list[threading.Event] = []
     threads: list[threading.Thread] = []
@@ -254,7 +254,7 @@ def first_call(account) -> Iterator[Callable[..., threading.Event]]:
     def start(work: Callable[[], Any]) -> threading.Event:
         is_claimed, may_end = threading.Event(), threading.Event()
 
-        def work_until_event() -> Any:
+        def work_until_event():
             outcome = work()
             is_claimed.set()
             assert may_end.wait(30)

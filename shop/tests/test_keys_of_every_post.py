@@ -93,7 +93,7 @@ def make_world() -> dict[str, Any]:
     }
 
 
-def filled(body: Any, world: dict[str, Any]) -> Any:
+def filled(body, world: dict[str, Any]):
     if isinstance(body, dict):
         return {name: filled(value, world) for name, value in body.items()}
     if isinstance(body, list):
@@ -101,7 +101,7 @@ def filled(body: Any, world: dict[str, Any]) -> Any:
     return world.get(body, body)
 
 
-def call(world: dict[str, Any], route: str, key: str) -> Any:
+def call(world: dict[str, Any], route: str, key: str):
     path = re.sub(r"<\w+:(\w+)>", lambda variable: str(world[variable[1]]), route)
     return client_of(world["staff"]).post(f"/{path}", filled(BODIES[route], world), key=key)
 
@@ -117,8 +117,7 @@ def test_the_table_has_every_post_of_the_shop():
     assert posts - NO_KEYS - REQUIRED == BODIES.keys()
 
 
-@pytest.mark.django_db
-def test_a_repeat_of_every_post_has_no_effect_and_the_recorded_answer(settings):
+def test_a_repeat_of_every_post_has_no_effect_and_the_recorded_answer(db, settings):
     settings.WEBHOOK_PRIVATE_ADDRESSES = True
     world = make_world()
     for route in BODIES:
@@ -140,8 +139,7 @@ def test_a_repeat_of_every_post_has_no_effect_and_the_recorded_answer(settings):
             assert not IdempotencyKey.objects.filter(body__contains=first.json()["secret"]).exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_two_keys_are_none_in_both_lanes_and_one_with_a_comma_is_one():
+def test_two_keys_are_none_in_both_lanes_and_one_with_a_comma_is_one(transactional_db):
     access = token_pairs.create_access_token(SuperuserFactory())
 
     def code_of(path, *keys):
@@ -156,8 +154,9 @@ def test_two_keys_are_none_in_both_lanes_and_one_with_a_comma_is_one():
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES.keys() - {"unsafe"}))
-@pytest.mark.django_db(transaction=True)
-def test_a_coupon_of_every_strategy_is_replayed_as_it_was_issued_and_counts_once(strategy, settings):
+def test_a_coupon_of_every_strategy_is_replayed_as_it_was_issued_and_counts_once(
+    transactional_db, strategy, settings
+):
     settings.RATE_COUPONS = Rate(1, 3_600)
     body = {"campaign": campaign_with_strategy(strategy).pk}
     another = {"campaign": CampaignFactory().pk}
@@ -173,8 +172,7 @@ def test_a_coupon_of_every_strategy_is_replayed_as_it_was_issued_and_counts_once
     assert api.post("/coupons", another, key="key").status_code == 422
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_queue_ticket_is_replayed_as_it_stands_now():
+def test_a_queue_ticket_is_replayed_as_it_stands_now(transactional_db):
     campaign, api = CampaignFactory(strategy="queue"), new_customer()
     ask = partial(api.post, "/coupons", {"campaign": campaign.pk}, key="key")
     first = ask()
@@ -187,9 +185,8 @@ def test_a_queue_ticket_is_replayed_as_it_stands_now():
     assert again["Idempotency-Replayed"] == "true" and "Retry-After" not in again
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("is_down", [False, True], ids=["redis up", "redis down"])
-def test_calls_that_race_with_one_key_have_one_effect_and_one_answer(own_redis, is_down):
+def test_calls_that_race_with_one_key_have_one_effect_and_one_answer(transactional_db, own_redis, is_down):
     if is_down:
         own_redis.stop()
     api, campaign = new_superuser(), CampaignFactory()
@@ -205,8 +202,7 @@ def test_calls_that_race_with_one_key_have_one_effect_and_one_answer(own_redis, 
     assert (Product.objects.count(), Coupon.objects.count(), PoolCode.objects.count()) == (1, 1, 57)
 
 
-@pytest.mark.django_db
-def test_codes_of_a_call_that_died_half_way_are_made_once():
+def test_codes_of_a_call_that_died_half_way_are_made_once(db):
     staff, campaign = SuperuserFactory(), campaign_with_codes("pool", codes=1)
     address = f"/api/v1/campaigns/{campaign.pk}/codes"
     fields = {b"content-type": b"application/json", b"idempotency-key": b"key"}
@@ -221,8 +217,7 @@ def test_codes_of_a_call_that_died_half_way_are_made_once():
     assert PoolCode.objects.count() == 1_501
 
 
-@pytest.mark.django_db
-def test_a_key_belongs_to_the_account_that_is_acted_for_or_to_the_keys_maker():
+def test_a_key_belongs_to_the_account_that_is_acted_for_or_to_the_keys_maker(db):
     maker, buyer = SuperuserFactory(), AccountFactory()
     acting = api_keys.client_with("act", "coupons:write", maker=maker, account=buyer)
     alone = api_keys.client_with("products:write", maker=maker)
@@ -236,8 +231,7 @@ def test_a_key_belongs_to_the_account_that_is_acted_for_or_to_the_keys_maker():
         assert (again.content, again["Idempotency-Replayed"]) == (first.content, "true")
 
 
-@pytest.mark.django_db
-def test_a_refused_call_records_nothing_nor_does_signing_out():
+def test_a_refused_call_records_nothing_nor_does_signing_out(db):
     staff = SuperuserFactory()
     for path, body, status in (
         ("/coupons", {"campaign": CampaignFactory(scheduled=True).pk}, 409),

@@ -203,7 +203,7 @@ ODD_HEADERS = [
 ]
 
 
-def asked(world: World, method: str, path: str, who: str, body: bytes, headers: dict[str, str]) -> Answer:
+def asked(world, method: str, path: str, who: str, body: bytes, headers: dict[str, str]) -> Answer:
     where, _mark, query = (path % world.names).partition("?")
     filled = body
     if b"%(" in body:
@@ -224,7 +224,7 @@ def asked(world: World, method: str, path: str, who: str, body: bytes, headers: 
     return answer
 
 
-def masked(answer: Answer, world: World) -> tuple[int, dict[str, str], str]:
+def masked(answer, world) -> tuple[int, dict[str, str], str]:
     """The answer without what differs between two runs of the same call."""
     text = orjson.dumps(answer.json(), option=orjson.OPT_SORT_KEYS).decode() if answer.body else ""
     headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
@@ -349,12 +349,12 @@ def test_webhooks_of_gateways_may_have_any_query_parameters():
 # What an engineer adds
 
 
-def added_middleware(handler: Any) -> Any:
+def added_middleware(handler):
     return lambda request: HttpResponse(status=418) if "X-Added" in request.headers else handler(request)
 
 
 class AddedThrottle(BaseThrottle):
-    def allow_request(self, request: Any, view: Any) -> bool:
+    def allow_request(self, request, view) -> bool:
         return False
 
     def wait(self) -> float:
@@ -362,19 +362,19 @@ class AddedThrottle(BaseThrottle):
 
 
 class AddedPermission(BasePermission):
-    def has_permission(self, request: Any, view: Any) -> bool:
+    def has_permission(self, request, view) -> bool:
         return False
 
 
 class AddedParser(BaseParser):
     media_type = "text/order"
 
-    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+    def parse(self, stream, media_type=None, parser_context=None):
         return {"items": [{"product": 987654321, "quantity": len(stream.read())}]}
 
 
 @pytest.fixture
-def buyer() -> str:
+def buyer():
     return token_pairs.create_access_token(AccountFactory())
 
 
@@ -579,7 +579,7 @@ def test_half_of_the_threads_wait_in_djangos_lane_and_others_are_answered_at_onc
 NULL = "/api/v1/lab/null"
 
 
-def null(access: str, **about: Any) -> Answer:
+def null(access: str, **about) -> Answer:
     return send_request_blocking("POST", NULL, {"campaign": 7}, access=access, **about)
 
 

@@ -18,6 +18,7 @@ from foundation.http.pages import middleware
 from foundation.http.preferences import wait_seconds
 from foundation.http.validation import Input, Query
 from foundation.lazy_texts import mark, render, translate_stored
+from foundation.tests.factories import SuperuserFactory
 from orders.saga import definitions
 from scripts.stack import places
 from shop.tests.test_literals import shapes
@@ -49,8 +50,7 @@ def test_the_language_is_the_one_that_accept_language_prefers(header, language):
     assert preferences.choose_language(header) == language
 
 
-@pytest.mark.django_db
-def test_only_the_texts_of_a_problem_are_translated():
+def test_only_the_texts_of_a_problem_are_translated(db):
     api, path = new_customer(), "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
     named = {"X-Request-ID": "one"}
     english = api.get(path, **named)
@@ -100,10 +100,31 @@ def test_a_page_is_in_the_language_until_its_response():
     assert translation.gettext(LOST) == LOST, "the thread makes other responses next"
 
 
+@pytest.mark.django_db
+def test_a_member_of_staff_chooses_the_language_of_the_admin(client):
+    client.force_login(SuperuserFactory())
+    chosen = client.post("/admin/language/", {"language": "ko", "next": "https://example.com/"})
+    assert (chosen.status_code, chosen["Location"]) == (302, "/")
+
+    page = client.get("/admin/", headers={"Accept-Language": "en"})
+    assert page["Content-Language"] == "ko" and "Cookie" in page["Vary"]
+    assert client.get("/api/docs/", headers={"Accept-Language": "en"})["Content-Language"] == "en"
+    client.post("/admin/language/", {"language": "none"})
+    assert client.get("/admin/")["Content-Language"] == "ko"
+
+
 WRONG = [
     None, True, -1, 0, 10**30, 1.5, "", " ", "\0", "x" * 5_000, "2026-01-01", "2026-01-01T00:00:00",
     "not-a-uuid", "\udcff", [], [1], [1] * 100, {}, {"extra": 1}, {"product": 1, "quantity": 0},
 ]  # fmt: skip
+
+
+def test_djangos_korean_that_reads_wrongly_is_replaced():
+    """It has "save as another name" on a button, and "history" for what changed."""
+    with translation.override("ko"):
+        assert translation.gettext("Save and add another") == "저장하고 하나 더 추가"
+        assert translation.gettext("History") == "변경 이력"
+        assert translation.gettext("Delete") == "삭제"
 
 
 def test_every_error_of_every_body_is_described_in_korean():

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from accounts.tests.api_keys import client_with
-from accounts.tests.clients import Api, client_of, faults, new_superuser, problem_of, signed_in
+from accounts.tests.clients import client_of, faults, new_superuser, problem_of, signed_in
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock
@@ -67,7 +67,7 @@ def at(expression: str) -> str:
     return f"TIMESTAMP('{NOON:%Y-%m-%d %H:%M:%S}') + INTERVAL {expression} SECOND"
 
 
-def reads_of(api: Api, path: str) -> tuple[list[Any], int]:
+def reads_of(api, path: str) -> tuple[list[Any], int]:
     """The rows of a page, and how many rows of tables the server read for them."""
     ask(connection, "FLUSH STATUS")
     answer = api.get(path)
@@ -76,7 +76,7 @@ def reads_of(api: Api, path: str) -> tuple[list[Any], int]:
     return answer.json()["results"], sum(map(int, counts.values()))
 
 
-def check(api: Api, path: str, cases: dict[str, int], *, most: int = PAGE_READS) -> None:
+def check(api, path: str, cases: dict[str, int], *, most: int = PAGE_READS) -> None:
     """The list by each query has so many rows on its page, and reads no more than a page's rows."""
     wrong = []
     for query, expected in cases.items():
@@ -86,7 +86,23 @@ def check(api: Api, path: str, cases: dict[str, int], *, most: int = PAGE_READS)
     assert not wrong, "\n".join(wrong)
 
 
-def all_rows(api: Api, path: str | None) -> Iterator[Any]:
+def check_pages(path: str) -> None:
+    """The operators' list by each choice of its filters, and its last page, read a part of its table."""
+    operator = signed_in(SuperuserFactory())
+    shown = operator.get(path).context["cl"]
+    choices = [choice for one in shown.filter_specs for choice in one.choices(shown)]
+    queries = dict.fromkeys(["?", "?p=last", *(choice.get("query_string", "?") for choice in choices)])
+    wrong = []
+    for query in queries:
+        ask(connection, "FLUSH STATUS")
+        answer = operator.get(f"{path}{query}")
+        counts = dict(ask(connection, "SHOW SESSION STATUS LIKE 'Handler\\_read\\_%%'"))
+        if answer.status_code != 200 or (reads := sum(map(int, counts.values()))) > BOUNDED_READS:
+            wrong.append(f"{path}{query}: {answer.status_code}, {reads} read")
+    assert not wrong, "\n".join(wrong)
+
+
+def all_rows(api, path: str | None) -> Iterator[Any]:
     """The rows of this page and of those that follow it."""
     while path:
         page = api.read(path)
@@ -95,7 +111,7 @@ def all_rows(api: Api, path: str | None) -> Iterator[Any]:
 
 
 @pytest.fixture
-def accounts(staff) -> list[int]:
+def accounts(staff):
     return [AccountFactory().pk for _ in range(ACCOUNTS)]
 
 
@@ -287,6 +303,8 @@ def test_coupons_of_each_filter_are_read_by_an_index(staff, rows):
     # A page looks at so many issued ones, and the next one goes on: of the 60 that have expired one is void.
     check(staff, "/coupons?", {"status=issued": 50, "status=expired": 0}, most=BOUNDED_READS)
     assert len([*all_rows(staff, "/coupons?status=expired")]) == 59
+    check_pages("/admin/coupons/coupon/")
+    check_pages("/admin/auth/user/")
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -326,6 +344,7 @@ def test_payments_of_each_filter_are_read_by_an_index(accounts, staff, rows):
     check(staff, "/payments?", filters)
     own = {"status=requires_action": 1, "status=succeeded": 50}
     check(staff, f"/payments?account={accounts[7]}&", own, most=PAGE_READS + 4 * rows // ACCOUNTS)
+    check_pages("/admin/payments/payment/")
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -392,10 +411,10 @@ def test_products_are_read_by_their_sku_and_by_availability_in_pages_of_so_many(
     bounded = {"availability=sold_out": 50, "availability=available": 0}
     check(staff, "/products?", bounded, most=BOUNDED_READS)
     assert len([*all_rows(staff, "/products?availability=available")]) == 10
+    check_pages("/admin/inventory/product/")
 
 
-@pytest.mark.django_db
-def test_the_status_that_a_campaign_and_a_sale_show_is_the_one_by_which_they_are_found(staff):
+def test_the_status_that_a_campaign_and_a_sale_show_is_the_one_by_which_they_are_found(db, staff):
     past, later = ago(hours=1), from_now(hours=1)
     pool = {"code_source": "pool"}
     for terms in (
@@ -426,9 +445,8 @@ def test_the_status_that_a_campaign_and_a_sale_show_is_the_one_by_which_they_are
         assert set(every.values()) == set(statuses)
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/orders", "/coupons", "/payments"])
-def test_staff_alone_choose_the_account_of_a_list_by_one_name(path):
+def test_staff_alone_choose_the_account_of_a_list_by_one_name(db, path):
     account = AccountFactory()
     powerless = staff_member()
     acting = client_with("act", f"{path[1:]}:read", account=account, maker=SuperuserFactory())
@@ -440,8 +458,7 @@ def test_staff_alone_choose_the_account_of_a_list_by_one_name(path):
     assert faults(staff.get(f"{path}?user={account.pk}&account={account.pk}")) == [("user", "account_given")]
 
 
-@pytest.mark.django_db
-def test_orders_are_found_by_product_coupon_and_when_they_were_placed(staff):
+def test_orders_are_found_by_product_coupon_and_when_they_were_placed(db, staff):
     tea, cup = ProductFactory(on_hand=9), ProductFactory(on_hand=9)
     buyer = AccountFactory()
     coupon = coupon_of(CampaignFactory(), buyer)

@@ -40,7 +40,7 @@ CURSORS = [
 
 
 @pytest.fixture
-def api() -> Api:
+def api():
     return new_customer()
 
 
@@ -161,8 +161,9 @@ def test_the_newest_of_all_coupons_are_read_by_their_key():
     assert not any("filesort" in step["Extra"] for step in steps)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_others_there_are():
+def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_others_there_are(
+    transactional_db,
+):
     account = AccountFactory()
     for _ in range(3):
         coupon_of(CampaignFactory(), account)
@@ -191,12 +192,12 @@ LONG = 60.0
 
 
 @pytest.fixture
-def readings(transactional_db, monkeypatch) -> list[dict[str, Any]]:
+def readings(transactional_db, monkeypatch):
     """What products were looked for, once for each reading of the list."""
     found: list[dict[str, Any]] = []
     find = products.find
 
-    def counting(**arguments: Any) -> Any:
+    def counting(**arguments):
         found.append(arguments)
         return find(**arguments)
 
@@ -215,16 +216,16 @@ def kept_for_long(monkeypatch, burst):
     monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", LONG)
 
 
-def get(path: str = PATH, **about: Any) -> Answer:
+def get(path: str = PATH, **about) -> Answer:
     return asyncio.run(send_request("GET", path, **about))
 
 
-def names_in(answer: Answer) -> list[str]:
+def names_in(answer) -> list[str]:
     assert answer.status == 200, answer.body
     return [row["name"] for row in answer.json()["results"]]
 
 
-def rename(product: Product, name: str) -> None:
+def rename(product, name: str) -> None:
     """Change the row as another process would: nothing in this one knows."""
     set_columns(product, name=name)
 
@@ -269,8 +270,7 @@ def test_a_change_of_another_process_shows_within_a_second(burst, readings):
     assert len(readings) >= 2
 
 
-@pytest.mark.django_db(transaction=True)
-def test_without_a_burst_each_client_sees_the_list_as_it_is_now(monkeypatch):
+def test_without_a_burst_each_client_sees_the_list_as_it_is_now(transactional_db, monkeypatch):
     monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", LONG)
     product = ProductFactory(name="0")
     for number in range(1, cached_lists.BURST_REQUESTS):

@@ -74,7 +74,7 @@ def shapes(of: type[Any]) -> Iterator[type[Any]]:
         yield from shapes(each)
 
 
-def types_of(annotation: Any) -> set[Any]:
+def types_of(annotation) -> set[Any]:
     inner = typing.get_args(annotation)
     return set().union(*map(types_of, inner)) if inner else {annotation}
 
@@ -90,7 +90,7 @@ ALONE = {
 }
 
 
-def is_refused(shape: type[Any], name: str, value: object) -> bool:
+def is_refused(shape: type[Any], name: str, value) -> bool:
     with pytest.raises(ValidationError) as refusal:
         shape.model_validate({name: value, "no such field": 1})
     return any(error["loc"][0] == name for error in refusal.value.errors())
@@ -159,7 +159,7 @@ def test_no_page_has_a_number_or_an_instant_that_django_reads():
     assert [found for found in fields if not isinstance(found[2], STRICT_FIELDS)] == []
 
 
-def refuses(field: forms.Field, value: object) -> bool:
+def refuses(field, value) -> bool:
     try:
         field.clean(value)
     except forms.ValidationError:

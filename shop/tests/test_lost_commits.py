@@ -7,7 +7,6 @@ from django.contrib.auth.models import User
 
 from accounts import accounts
 from accounts.tokens import token_pairs
-from events.models import WebhookDelivery
 from events.tests.delivering import dead
 from events.webhooks import deliveries
 from foundation.db import commit_marks
@@ -20,12 +19,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def account() -> User:
+def account():
     return AccountFactory()
 
 
 @pytest.fixture
-def dead_event() -> WebhookDelivery:
+def dead_event():
     return dead()
 
 

@@ -70,7 +70,7 @@ def _migrated_database():
 
 
 @pytest.fixture
-def migrated(database, _migrated_database) -> Connection:
+def migrated(database, _migrated_database):
     """A connection to a database of the test's own with the migrations of `BEFORE`: a copy."""
     ask(database, "SET foreign_key_checks = 0")
     for [table] in ask(database, f"SHOW TABLES FROM {MIGRATED}"):
@@ -110,7 +110,7 @@ def new_database(name: str) -> Iterator[None]:
             ask(server, f"DROP DATABASE {name}")
 
 
-def ask(connection: Connection, statement: str) -> list[Any]:
+def ask(connection, statement: str) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return list(cursor.fetchall()) if cursor.description else []

@@ -19,7 +19,7 @@ from foundation.tests.factories import AccountFactory
 from shop.burst import application
 
 
-def request(peer: str, **headers: str) -> object:
+def request(peer: str, **headers: str):
     return RequestFactory().get("/", REMOTE_ADDR=peer, headers=headers)
 
 
@@ -61,8 +61,7 @@ def test_a_call_with_missing_or_unreadable_hops_is_refused(settings, proxies, fo
         client_address.from_request(request("192.0.2.1", **{"X-Forwarded-For": forwarded}))  # type: ignore[arg-type]
 
 
-@pytest.mark.django_db
-def test_a_sign_in_without_an_address_is_a_400_and_an_operators_shows_the_reason(settings):
+def test_a_sign_in_without_an_address_is_a_400_and_an_operators_shows_the_reason(db, settings):
     settings.TRUSTED_PROXIES = 1
     given = {"username": "ada", "password": "x"}
     answer = Client().post("/api/v1/auth/token", given, content_type="application/json")

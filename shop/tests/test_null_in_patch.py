@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from accounts.tests.clients import Api, new_superuser
+from accounts.tests.clients import new_superuser
 from coupons.models import CampaignProduct
 from coupons.tests.factories import CampaignFactory, add_codes
 from events.models import WebhookEndpoint
@@ -36,7 +36,7 @@ NOT_SHOWN = {"low_stock_threshold"}
 
 
 @pytest.fixture
-def resources() -> dict[str, str]:
+def resources():
     """The path of an object of each kind, in which everything is set that null could empty."""
     product = ProductFactory(on_hand=1, limit_per_account=2, low_stock_threshold=3)
     campaign = CampaignFactory(
@@ -87,13 +87,13 @@ def null_at(field: str) -> dict[str, Any]:
     return {first: null_at(rest) if rest else None}
 
 
-def value_at(body: Any, field: str) -> Any:
+def value_at(body, field: str):
     for name in field.split("."):
         body = body[name]
     return body
 
 
-def patch(api: Api, path: str, body: dict[str, Any]) -> Any:
+def patch(api, path: str, body: dict[str, Any]):
     with rolled_back():
         return api.patch(path, body)
 

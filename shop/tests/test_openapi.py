@@ -89,7 +89,7 @@ def _connections_stay_open():
 CALLERS = {"superuser": SuperuserFactory.create, "user": lambda: buying.account(points=1_000)}
 
 
-def calls(document: Any) -> dict[str, Any]:
+def calls(document) -> dict[str, Any]:
     return {
         f"{method.upper()} {path.removeprefix('/api/v1')}": operation
         for path, item in document["paths"].items()
@@ -113,11 +113,10 @@ def test_the_keyed_calls_are_those_of_the_contract(document):
     assert keyed == KEYED
 
 
-@pytest.mark.django_db
 @pytest.mark.usefixtures("_connections_stay_open")
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("examples", [4, pytest.param(30, marks=pytest.mark.long)])
-def test_every_response_is_described_by_the_document(api, document, redis_server, caller, examples):
+def test_every_response_is_described_by_the_document(db, api, document, redis_server, caller, examples):
     account = CALLERS[caller]()
     existing = existing_objects(account)
     free_order = free_order_of(account, existing["product"])
@@ -134,20 +133,20 @@ def test_every_response_is_described_by_the_document(api, document, redis_server
     assert not undescribed, "\n".join(undescribed)
 
 
-def conforms(operation: Any, account: User, existing: dict[str, Any], examples: int) -> None:
+def conforms(operation, account: User, existing: dict[str, Any], examples: int) -> None:
     access = token_pairs.create_access_token(account)
     # Its client would take gzip, and reads none.
     headers = {"Authorization": f"Bearer {access}", "Accept-Encoding": "identity"}
 
     @bounds(BOUNDS, max_examples=examples)
     @given(case=some.one_of(cases(operation, existing)))
-    def is_described(case: Case) -> None:
+    def is_described(case) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)
 
     is_described()
 
 
-def cases(operation: Any, existing: dict[str, Any]) -> list[Any]:
+def cases(operation, existing: dict[str, Any]) -> list[Any]:
     """Requests that conform to the document, with existing and with arbitrary ids; and others that don't."""
     named = {name: value for name, value in existing.items() if f"{{{name}}}" in operation.path}
     return [
@@ -160,13 +159,13 @@ def cases(operation: Any, existing: dict[str, Any]) -> list[Any]:
     ]
 
 
-def about(case: Case, existing: dict[str, Any]) -> Case:
+def about(case, existing: dict[str, Any]) -> Case:
     if not isinstance(case.body, NotSet):
         case.body = put_into(case.body, existing)
     return case
 
 
-def put_into(body: Any, existing: dict[str, Any]) -> Any:
+def put_into(body, existing: dict[str, Any]):
     """The body with existing ids in the fields of their names."""
     if isinstance(body, dict):
         return {
@@ -228,7 +227,7 @@ def document():
     return answer.json()
 
 
-def codes(operation: Any, status: int) -> set[str]:
+def codes(operation, status: int) -> set[str]:
     content = operation["responses"][str(status)]["content"]["application/problem+json"]
     return set(content["schema"]["properties"]["code"]["enum"])
 
@@ -252,7 +251,7 @@ def test_errors_of_every_call_are_described_for_every_call(document):
             assert {"invalid", "malformed_json"} <= codes(operation, 400), name
 
 
-def responses(document: Any) -> list[tuple[str, str, Any]]:
+def responses(document) -> list[tuple[str, str, Any]]:
     return [
         (name, status, response)
         for name, operation in calls(document).items()
@@ -260,7 +259,7 @@ def responses(document: Any) -> list[tuple[str, str, Any]]:
     ]
 
 
-def parts(document: Any) -> Iterator[tuple[str, Any]]:
+def parts(document) -> Iterator[tuple[str, Any]]:
     """What has to be described, each by its address in the document."""
     yield from ((f"tag {tag['name']}", tag) for tag in document["tags"])
     yield from document["components"]["schemas"].items()
@@ -275,7 +274,7 @@ def parts(document: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"{address}/{name}", field) for name, field in node.items())
 
 
-def nodes(node: Any, address: str = "") -> Iterator[tuple[str, Any]]:
+def nodes(node, address: str = "") -> Iterator[tuple[str, Any]]:
     yield address, node
     if isinstance(node, dict | list):
         for name, inner in node.items() if isinstance(node, dict) else enumerate(node):

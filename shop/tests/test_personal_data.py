@@ -59,11 +59,11 @@ def _no_wait(monkeypatch):
 
 
 @pytest.fixture
-def ada() -> User:
+def ada():
     return AccountFactory(username=NAME, email=EMAIL, first_name="Augusta", last_name="Lovelace")
 
 
-def erase(account: User, **options: Any) -> erasure.Erased:
+def erase(account: User, **options) -> erasure.Erased:
     erasure.start(account_id=account.pk, reason=WHY, **options)
     return erasure.erase(account_id=account.pk, reason=WHY, **options)
 
@@ -268,7 +268,7 @@ class Buyer:
                 self.client.post(f"/orders/{answer.json()['id']}/cancel", key=f"{key}-cancel")
 
 
-def orders_placed_after_the_erasure(ada: User, monkeypatch: pytest.MonkeyPatch, settling: timedelta) -> int:
+def orders_placed_after_the_erasure(ada: User, monkeypatch, settling: timedelta) -> int:
     """Erase the account while two clients place orders with its tokens, and return how many came later."""
     monkeypatch.setattr(erasure, "SETTLING", settling)
     disabled_accounts.CACHED.forget()
@@ -320,7 +320,7 @@ def test_without_the_wait_orders_are_placed_for_an_erased_account(ada, monkeypat
 OLGA = ActorContext(Actor.STAFF, 4711, "olga")
 
 
-def exported(account_id: int) -> Any:
+def exported(account_id: int):
     with journal.acting(OLGA):
         return json.loads(registry.export(account_id=account_id, reason=WHY))
 

@@ -16,13 +16,13 @@ from django.test import Client
 from rest_framework import exceptions
 from rest_framework.permissions import AllowAny
 
-from accounts.tests.clients import Api, client_of, faults, new_customer, new_superuser
+from accounts.tests.clients import client_of, faults, new_customer, new_superuser
 from accounts.tokens import token_pairs
 from foundation.concurrency import event_loop
 from foundation.errors import Invalid
 from foundation.http import keyed_calls, problems, request_body
 from foundation.http.messages import BurstRequest
-from foundation.http.views import Request, View
+from foundation.http.views import View
 from foundation.idempotency.recorded_answers import Answer
 from foundation.scopes import Resource
 from foundation.tests import openapi_document
@@ -46,11 +46,11 @@ class Failing(View):
     resource = Resource.NONE
     permission_classes = [AllowAny]
 
-    def get(self, request: Request, work: Exception | str) -> HttpResponse:
+    def get(self, request, work: Exception | str) -> HttpResponse:
         return plain(request, work)
 
 
-def plain(request: Any, work: Exception | str) -> HttpResponse:
+def plain(request, work: Exception | str) -> HttpResponse:
     """A view outside REST framework that raises the error, or sends the statement to the database."""
     if isinstance(work, Exception):
         raise work
@@ -71,11 +71,11 @@ urlpatterns = [
 
 
 @pytest.fixture
-def api(db) -> Api:
+def api(db):
     return new_customer()
 
 
-def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
+def assert_problem(response, status: int, code: str) -> dict[str, Any]:
     assert response.status_code == status, response.content
     assert response.headers["Content-Type"] == "application/problem+json"
     problem: dict[str, Any] = orjson.loads(response.content)
@@ -155,8 +155,7 @@ def test_64_kib_are_accepted_and_a_byte_more_is_too_large(api):
     assert_problem(api.post(NULL, body_of(64 * 1024 + 1)), 413, "too_large")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch):
+def test_the_total_size_of_unfinished_bodies_is_bounded(transactional_db, monkeypatch):
     """The sum is bounded, because each body may have 64 KiB; refused and broken bodies no longer count."""
     monkeypatch.setattr(request_body, "MAX_UNFINISHED_BYTES", 100_000)
     part = b" " * 30_000
@@ -325,9 +324,8 @@ TEXT_FIELDS = [
 ]
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("control", ["\0", "\x07", "\x1b", "\x7f"], ids=ascii)
-def test_control_characters_are_refused_in_text_fields(control):
+def test_control_characters_are_refused_in_text_fields(db, control):
     staff = new_superuser()
     product = ProductFactory()
     for path, body, field in TEXT_FIELDS:
@@ -335,9 +333,8 @@ def test_control_characters_are_refused_in_text_fields(control):
         assert faults(refused) == [(field, "control_character")], path
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("name", ["a\0b", "\0", "a\x1b"], ids=ascii)
-def test_control_characters_are_no_part_of_an_accounts_names(name):
+def test_control_characters_are_no_part_of_an_accounts_names(db, name):
     body = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
     refused = client_of().post("/users", body)
     assert {field for field, _ in faults(refused)} == {"username", "email"}
@@ -376,8 +373,7 @@ def bodies(properties: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.django_db(transaction=True)
-def test_any_answer_to_a_wrong_body_is_small():
+def test_any_answer_to_a_wrong_body_is_small(transactional_db):
     document = openapi_document.read()
     staff, anybody = new_superuser(), client_of()
     wrong, count = [], 0

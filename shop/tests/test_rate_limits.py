@@ -422,12 +422,11 @@ def test_a_subscriber_of_ipv6_is_one_whatever_the_address(address, network):
     assert throttling.network_of_address(address) == network
 
 
-def register(name: str) -> Any:
+def register(name: str):
     return client_of().post("/users", {"username": name, "email": "ada@example.com", "password": PASSWORD})
 
 
-@pytest.mark.django_db
-def test_a_429_has_retry_after_in_seconds_and_then_the_call_is_accepted(monkeypatch):
+def test_a_429_has_retry_after_in_seconds_and_then_the_call_is_accepted(db, monkeypatch):
     monkeypatch.setattr(throttling, "REGISTRATIONS", Limit("registrations-of-a-test", times=1, seconds=2))
     assert register("ada").status_code == 201
 

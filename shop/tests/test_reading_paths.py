@@ -43,7 +43,7 @@ class ReadingPath:
         self.back: set[tuple[str, str]] = set()
         self._stack: list[str | None] = []
 
-    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+    def __call__(self, frame: FrameType, event: str, _) -> None:
         if event == "call":
             module = _module(frame)
             callers = [name for name in self._stack if name]

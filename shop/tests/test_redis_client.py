@@ -28,17 +28,17 @@ def _forget_outages():
     redis_client.reset()
 
 
-def count(client: Redis) -> Any:
+def count(client: Redis):
     return client.incr("count")
 
 
-def timed(call: Any) -> tuple[Any, float]:
+def timed(call) -> tuple[Any, float]:
     started_at = time.monotonic()
     return call(), time.monotonic() - started_at
 
 
 @contextmanager
-def server_that(does: Any, settings: LazySettings) -> Iterator[None]:
+def server_that(does, settings: LazySettings) -> Iterator[None]:
     """A server for the shop's Redis client that calls `does(connection)` for each connection."""
     with serving(does) as address:
         settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": f"redis://{address}/0"}}
@@ -115,7 +115,7 @@ def server(folder: Path, name: str, port: int, *lines: str, mode: str = "") -> I
 
 @pytest.fixture
 @boots("a Redis server")
-def primary(tmp_path, settings, monkeypatch) -> Iterator["Popen[bytes]"]:
+def primary(tmp_path, settings, monkeypatch):
     """The primary of a pair under three Sentinels, which the shop uses in this test."""
     first, second, *sentinels = (ports.free() for _ in range(5))
     # Of its own, because django-redis keeps a pool for each name.

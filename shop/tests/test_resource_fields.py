@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from accounts.tests.clients import Api, client_of, new_superuser, signed_in
+from accounts.tests.clients import client_of, new_superuser, signed_in
 from coupons import issuing
 from coupons.codes import pool
 from coupons.tests.factories import CampaignFactory
@@ -43,8 +43,7 @@ def test_each_resource_has_its_account_or_its_times_and_each_amount_a_currency()
         assert [other for other in shown_in if "currency" in bodies[other]] in ([name], shown_in[1:]), name
 
 
-@pytest.mark.django_db(transaction=True)
-def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff():
+def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff(transactional_db):
     owner, product = buying.account(points=1_000), ProductFactory(on_hand=9, price=500)
     queued = CampaignFactory(strategy="queue")
     own, staff = client_of(owner), new_superuser()
@@ -67,15 +66,15 @@ def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff():
     assert {row["account"] for row in own.rows("/wallet/entries")} == {owner.pk}
 
 
-def changed_by_api(api: Api, path: str) -> None:
+def changed_by_api(api, path: str) -> None:
     assert api.patch(path, {"name": "New"}).status_code == 200
 
 
-def paused(api: Api, path: str) -> None:
+def paused(api, path: str) -> None:
     assert api.post(f"{path}/pause", WHY).status_code == 200
 
 
-def changed_on_the_page(api: Api, path: str) -> None:
+def changed_on_the_page(api, path: str) -> None:
     app = {"products": "inventory/product", "campaigns": "coupons/campaign", "sales": "sales/sale"}
     _, kind, number = path.split("/")
     page, browser = f"/admin/{app[kind]}/{number}/change/", signed_in(User.objects.get(is_superuser=True))
@@ -84,30 +83,30 @@ def changed_on_the_page(api: Api, path: str) -> None:
     assert answer.status_code == 302, answer.text
 
 
-def imported(api: Api, path: str) -> None:
+def imported(api, path: str) -> None:
     sku = Product.objects.get(pk=path.split("/")[2]).sku
     call_command("seed_stock", sku=sku, name="New", quantity=1)
 
 
-def not_changed_by_the_same(api: Api, path: str) -> None:
+def not_changed_by_the_same(api, path: str) -> None:
     name = api.read(path)["name"]
     assert api.patch(path, {"name": name}).status_code == 200
 
 
-def sold_and_moved(api: Api, path: str) -> None:
+def sold_and_moved(api, path: str) -> None:
     product = Product.objects.get(pk=path.split("/")[2])
     buying.place(AccountFactory(), product)
     moved = api.post(f"{path}/stock-adjustments", {"delta": 1} | WHY, key="move")
     assert moved.status_code == 201
 
 
-def issued_and_given_codes(api: Api, path: str) -> None:
+def issued_and_given_codes(api, path: str) -> None:
     number = int(path.split("/")[2])
     issuing.issue(campaign_id=number, user_id=AccountFactory().pk)
     pool.generate(campaign_id=number, count=1)
 
 
-def joined(api: Api, path: str) -> None:
+def joined(api, path: str) -> None:
     join(Sale.objects.get(pk=path.split("/")[2]))
 
 
@@ -130,9 +129,8 @@ def make(kind: str) -> str:
     return f"/campaigns/{campaign.pk}"
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("kind", CASES)
-def test_updated_at_is_when_staff_changed_it_last_and_nothing_else_moves_it(kind):
+def test_updated_at_is_when_staff_changed_it_last_and_nothing_else_moves_it(transactional_db, kind):
     api = new_superuser()
 
     def age_after(change):

@@ -20,14 +20,12 @@ from django.test import Client
 
 from accounts.signing_in import second_factor
 from accounts.tests import clients
-from accounts.tests.clients import Api
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from events.feed.reading import READ_EVENTS
 from events.models import WebhookDelivery
 from foundation.models import JournalLine
 from foundation.tests import admin_addresses, openapi_document, reference_tables
-from foundation.tests.admin_addresses import Address
 from foundation.tests.factories import AccountFactory
 from foundation.tests.rolled_back import rolled_back
 from foundation.tests.staff_groups import NAMES, member_of
@@ -58,7 +56,7 @@ TRICKS = "_popup=1&_to_field=id&_changelist_filters=q%3D1&e=1&action=disable&sel
 class StatusClient(Client):
     """A client that reads each file to its end, which frees the place of a large response."""
 
-    def request(self, **request: Any) -> Any:
+    def request(self, **request):
         answer = super().request(**request)
         if isinstance(answer, FileResponse):
             list(answer)
@@ -72,13 +70,13 @@ def client_of(account: User | None) -> Client:
     return client
 
 
-def is_refused(answer: Any) -> bool:
+def is_refused(answer) -> bool:
     location = answer.headers.get("Location", "")
     leads_away = answer.status_code == 302 and (location.startswith(LOGIN) or location == FRONT)
     return answer.status_code in REFUSED or leads_away
 
 
-def right(client: Client, address: Address, shown: Any = None) -> str:
+def right(client, address, shown=None) -> str:
     """`-` if every method is refused, `see` if it shows and changes nothing, and `do` otherwise.
 
     `shown` is the answer to a GET of the address, if there is one.
@@ -100,7 +98,7 @@ def right(client: Client, address: Address, shown: Any = None) -> str:
     return "do"
 
 
-def action_rights(client: Client) -> dict[str, str]:
+def action_rights(client) -> dict[str, str]:
     """Of each action on a list: `do` if its list offers it, and `-` if it is refused."""
     request: HttpRequest = client.get(FRONT).wsgi_request
     seen = {action.path: not is_refused(client.get(action.path)) for action in admin_addresses.actions()}
@@ -129,7 +127,7 @@ def links_of(html: str, page: str) -> set[str]:
     }
 
 
-def status_of(client: Client, path: str) -> int:
+def status_of(client, path: str) -> int:
     """The status of the page, after the redirects within the admin."""
     for _ in range(MOST_REDIRECTS):
         answer = client.get(path)
@@ -236,7 +234,7 @@ BODIES = {
 
 
 @pytest.fixture
-def calls(owners) -> Mapping[str, Call]:
+def calls(owners):
     """Every row of the table, about rows of other accounts, with bodies that change nothing."""
     closed = CampaignFactory(opens_at="2020-01-01T00:00:00Z", closes_at="2020-01-02T00:00:00Z")
     inactive, other = ProductFactory(is_active=False), AccountFactory()
@@ -267,7 +265,7 @@ def calls(owners) -> Mapping[str, Call]:
     return found
 
 
-def is_allowed(api: Api, name: str, call: Call) -> bool:
+def is_allowed(api, name: str, call) -> bool:
     method = name.partition(" ")[0].lower()
     key = "" if method == "get" else f"{name} {id(api)}"
     answer = api._call(method.upper(), call.path, call.body, key, {})

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import os
-from typing import Any
 
 import MySQLdb
 import pytest
@@ -55,13 +54,13 @@ def test_a_receiver_may_change_to_the_new_secret_of_events_when_it_likes(setting
     assert signature == hmac.new(b"new", f"{seconds}.events".encode(), hashlib.sha256).hexdigest()
 
 
-def as_account(name: str, password: str) -> Any:
+def as_account(name: str, password: str):
     known = connection.get_connection_params()
     chosen = {key: known[key] for key in ("host", "port", "unix_socket", "database") if key in known}
     return MySQLdb.connect(**chosen, user=name, password=password)
 
 
-def count_orders(account: Any) -> int:
+def count_orders(account) -> int:
     with account.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM orders_order")
         return int(cursor.fetchone()[0])

@@ -203,8 +203,7 @@ def count_reads(result: str) -> float:
     return float(secondary.READS.labels(result)._value.get())
 
 
-@pytest.mark.django_db(transaction=True)
-def test_without_a_secondary_all_is_read_from_the_primary_by_the_same_rules_and_not_counted():
+def test_without_a_secondary_all_is_read_from_the_primary_by_the_same_rules_and_not_counted(transactional_db):
     before = [count_reads(result) for result in ("secondary", "lagging", "unreachable")]
     assert secondary.read(lambda alias: alias) == "default"
     assert [count_reads(result) for result in ("secondary", "lagging", "unreachable")] == before
@@ -215,9 +214,8 @@ def test_without_a_secondary_all_is_read_from_the_primary_by_the_same_rules_and_
 
 
 # The mark has pytest-django make the test's database, whose tables the two servers get.
-@pytest.mark.django_db
 @pytest.mark.boots("a database server")
-def test_it_reads_from_the_secondary_what_was_committed_just_before(pair):
+def test_it_reads_from_the_secondary_what_was_committed_just_before(db, pair):
     for number in range(100):
         account = AccountFactory()
         servers_and_rows = secondary.read(
@@ -323,7 +321,6 @@ def test_nothing_is_decided_while_it_is_read(pair):
     transactions.run(lambda: None, transactions.REPEATABLE)
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     "statement",
     [
@@ -332,7 +329,7 @@ def test_nothing_is_decided_while_it_is_read(pair):
         *("SELECT id FROM auth_user FOR SHARE", "SET GLOBAL read_only = OFF"),
     ],
 )
-def test_statements_that_write_or_lock_never_leave_the_process(statement):
+def test_statements_that_write_or_lock_never_leave_the_process(db, statement):
     with connection.execute_wrapper(plain_reads.refuse_writes), connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         with pytest.raises(NotSupportedError):

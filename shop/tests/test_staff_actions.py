@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models import Model
-from django.test import Client, override_settings
+from django.test import override_settings
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
@@ -67,13 +67,14 @@ WITHOUT = {
     "/admin/events/webhookendpoint/<id>/test/": "a test, which changes nothing; the line says whose it was",
     "/admin/auth/group/<id>/delete/": "a page of Django's; the line has all that the group was",
     "/admin/auth/group/ delete_selected": "likewise",
+    "/admin/language/": "a cookie of this browser, which changes nothing in the shop",
     "/admin/orders/order/<id>/note/": "its text stays with the order, to be erased with the customer",
 }
 Prepared = tuple[Model | None, dict[str, Any]]
 Prepare = Callable[[], Prepared]
 
 
-def row(make: Callable[..., Any], *, columns: dict[str, Any] | None = None, **values: Any) -> Prepare:
+def row(make: Callable[..., Any], *, columns: dict[str, Any] | None = None, **values) -> Prepare:
     """A new row with these columns, and the values for the action's form."""
     return lambda: (make(**columns or {}), values)
 
@@ -112,7 +113,7 @@ def key_of_olga() -> ApiKey:
     return reloaded(api_keys.make("orders:read", maker=User.objects.get(username="olga")).key)
 
 
-def endpoint(**columns: Any) -> WebhookEndpoint:
+def endpoint(**columns) -> WebhookEndpoint:
     given = {"url": "https://receiver.example/", "events": ["*"], "secret": signatures.new_secret()}
     return WebhookEndpoint.objects.create(**given, created_at=clock.now(), **columns)
 
@@ -178,6 +179,7 @@ ACTIONS = {
     "/admin/coupons/campaign/<id>/resume/": row(CAMPAIGN, columns=PAUSED),
     "/admin/coupons/campaign/<id>/schedule/": row(CAMPAIGN, columns=SCHEDULED, opens_at=LATER),
     "/admin/coupons/campaign/<id>/duplicate/": row(CAMPAIGN, opens_at=LATER),
+    "/admin/coupons/campaign/<id>/raise_quantity/": row(CAMPAIGN, quantity=1_000),
     "/admin/coupons/campaign/<id>/add_codes/": row(CAMPAIGN, columns={"code_source": "pool"}, count=2),
     "/admin/coupons/campaign/<id>/upload_codes/": partial(uploading, "A1\n"),
     "/admin/coupons/campaign/<id>/list_accounts/": listing,
@@ -226,10 +228,9 @@ def test_every_form_and_action_that_changes_something_is_asked_for_its_reason_or
     assert sorted((ACTIONS.keys() | WITHOUT.keys()) - changing) == []
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_empty_books", "_stepped_executor")
 @pytest.mark.parametrize("written", ACTIONS)
-def test_the_journal_has_the_reason(written):
+def test_the_journal_has_the_reason(transactional_db, written):
     client = signed_in(SuperuserFactory(username="olga"))
     chosen, values = ACTIONS[written]()
 
@@ -239,7 +240,7 @@ def test_the_journal_has_the_reason(written):
     assert [line.actor_name for line in lines[:1]] == ["olga"], written
 
 
-def send(client: Client, written: str, chosen: Model | None, values: dict[str, Any]) -> Any:
+def send(client, written: str, chosen: Model | None, values: dict[str, Any]):
     """What a browser sends for the action, the form as it is shown and then its confirmation; the answer."""
     address, _, list_action = written.partition(" ")
     address = re.sub(r"<\w+>", str(getattr(chosen, "pk", "")), address)
@@ -263,7 +264,7 @@ WITHOUT_BENEFICIARY = re.compile(
 
 
 @pytest.fixture
-def ada() -> User:
+def ada():
     """An operator with every right, and a wallet."""
     account: User = SuperuserFactory(username="ada")
     ledger.open_wallet(account.pk)
@@ -332,10 +333,9 @@ def test_what_a_buyer_may_do_takes_no_right_of_staff_and_the_own_page_has_no_but
     assert paid_order(ada).status == "paid"
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_empty_books", "_stepped_executor")
 @pytest.mark.parametrize("written", [page for page in ACTIONS if not WITHOUT_BENEFICIARY.search(page)])
-def test_every_action_of_the_admin_for_the_own_account_is_refused(written, ada):
+def test_every_action_of_the_admin_for_the_own_account_is_refused(transactional_db, written, ada):
     chosen, values = ACTIONS[written]()
     for model in (Order, Payment, Coupon, Approval):
         model.objects.update(account_id=ada.pk)

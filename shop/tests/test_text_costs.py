@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from typing import Any
 from unicodedata import combining, normalize
 from urllib.parse import quote
 
@@ -69,7 +68,7 @@ def milliseconds(work: Callable[[], object]) -> float:
     return best
 
 
-async def fastest(*call: Any, **about: Any) -> float:
+async def fastest(*call, **about) -> float:
     """The same, of a call that is refused, each time with another key."""
     best = float("inf")
     for attempt in range(ATTEMPTS):
@@ -144,8 +143,7 @@ def bodies_of(repeated: str) -> Iterator[bytes]:
     yield json.dumps({"username": repeated * (5_000 // len(repeated))}).encode()
 
 
-@pytest.mark.django_db
-def test_no_body_of_one_repeated_character_takes_the_event_loop_five_milliseconds(settings):
+def test_no_body_of_one_repeated_character_takes_the_event_loop_five_milliseconds(db, settings):
     settings.RATE_ANONYMOUS = None
     access = token_pairs.create_access_token(AccountFactory())
 
@@ -171,8 +169,7 @@ def form_request(user, data: bytes, path: str = "/admin/inventory/product/add/",
     return request
 
 
-@pytest.mark.django_db
-def test_no_form_of_one_repeated_character_takes_five_milliseconds_but_for_its_parsing():
+def test_no_form_of_one_repeated_character_takes_five_milliseconds_but_for_its_parsing(db):
     operator = SuperuserFactory()
     answered = middleware.guard_operators_pages(lambda request: HttpResponse(request.POST.get("name", "")))
     slow = []
@@ -206,8 +203,7 @@ def test_a_form_of_an_account_that_did_not_sign_in_is_not_read(content_type):
     assert (answered(short).status_code, reached) == (200, [short])
 
 
-@pytest.mark.django_db
-def test_no_query_of_one_repeated_character_takes_the_event_loop_five_milliseconds():
+def test_no_query_of_one_repeated_character_takes_the_event_loop_five_milliseconds(db):
     async def slow_queries():
         slow = []
         for repeated in REPEATED:
@@ -320,4 +316,4 @@ def test_no_file_of_32_mib_takes_a_thread_two_seconds(tmp_path, text):
     upload, path = adding.upload(CampaignFactory(), adding.Codes), tmp_path / "codes"
     for data in (lines.encode(), lines.encode("utf-16"), lines.replace("\n", "").encode("utf-16")):
         path.write_bytes(data)
-        assert seconds(lambda: upload.preview({"path": path})) <= MOST_SECONDS
+        assert seconds(lambda: upload.preview({"path": path, "column": None})) <= MOST_SECONDS

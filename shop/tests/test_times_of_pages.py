@@ -39,7 +39,7 @@ def test_ten_oclock_in_seoul_is_when_a_campaign_and_a_sale_open(operator):
         row = model.objects.get()
         assert row.opens_at == datetime(2099, 1, 1, 1, tzinfo=UTC)
         change = operator.get(reverse(f"admin:{kind}_change", args=[row.pk])).text
-        assert 'value="2099-01-01T10:00:00"' in change
+        assert 'value="2099-01-01T10:00"' in change
 
 
 def test_a_page_that_is_saved_as_it_is_shown_keeps_the_instants(operator):
@@ -69,10 +69,9 @@ def test_days_of_the_journals_filters_are_the_shops_on_the_page_and_in_the_expor
     JournalLine.objects.create(at=at, actor="system", what="test.noted", subject="x", detail="Early there.")
 
     def shows(**filters: str) -> bool:
+        filters["actor__exact"] = "everything"
         answer = operator.get(f"/admin/shop/journalline/{address}", filters)
         return b"Early there." in b"".join(answer)
 
-    assert shows(since="2026-03-02", before="2026-03-03")
-    assert shows(since="2026-03-02 05:00") and not shows(since="2026-03-02 05:01")
-    assert not shows(before="2026-03-02")
-    assert shows(since="2026-03-01T20:00:00Z") and not shows(since="2026-03-01T20:00:01Z")
+    assert shows(at_from="2026-03-02", at_to="2026-03-02")
+    assert not shows(at_to="2026-03-01") and not shows(at_from="2026-03-03")

@@ -5,14 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import pytest
 import urllib3
 from django.contrib.auth.models import User
 
 from accounts.tokens import token_pairs
-from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.own_issuer import OwnIssuer
 from foundation.tests.collector import collecting
@@ -46,7 +44,7 @@ def away() -> Iterator[str]:
     yield nowhere()
 
 
-def issue(address: str, campaign: Campaign, user_id: int, **headers: str) -> Any:
+def issue(address: str, campaign, user_id: int, **headers: str):
     access = token_pairs.create_access_token(User.objects.get(pk=user_id))
     return HTTP.request(
         "POST",

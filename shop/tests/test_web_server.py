@@ -426,7 +426,7 @@ def outcome_on(connection: socket.socket) -> tuple[int, str]:
     return answer.status, orjson.loads(answer.body)["code"] if is_problem else ""
 
 
-def session_of(user: User) -> str:
+def session_of(user) -> str:
     return f"sessionid={signed_in(user).cookies['sessionid'].value}"
 
 

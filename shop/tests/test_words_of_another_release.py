@@ -1,7 +1,6 @@
 """Rows whose words another release wrote: pages and calls show them, and this release doesn't act on them."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.apps import apps
@@ -65,14 +64,13 @@ def shown(address: str) -> str:
     return str(signed_in(SuperuserFactory()).get(address, follow=True).text)
 
 
-def as_staff(work: Any) -> Any:
+def as_staff(work):
     staff = SuperuserFactory()
     with journal.acting(ActorContext(actor=Actor.STAFF, id=staff.pk, name=staff.username)):
         return work()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_saga_of_a_type_that_this_release_lacks_is_shown_as_such_and_left_alone():
+def test_a_saga_of_a_type_that_this_release_lacks_is_shown_as_such_and_left_alone(transactional_db):
     fill_all_models()
     Saga.objects.update(kind="gift_card", state="stuck", deadline_at="2026-01-01T00:00:00Z")
     [saga] = Saga.objects.all()
@@ -89,8 +87,7 @@ def test_a_saga_of_a_type_that_this_release_lacks_is_shown_as_such_and_left_alon
     assert (after.state, after.attempts, after.next_attempt_at) == ("stuck", 0, saga.next_attempt_at)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_act_that_this_release_lacks_is_shown_as_such_and_refused_but_never_approved():
+def test_an_act_that_this_release_lacks_is_shown_as_such_and_refused_but_never_approved(transactional_db):
     fill_all_models()
     Approval.objects.update(kind="prices.halve", arguments={"product": 7}, status="waiting")
     [approval] = Approval.objects.all()

@@ -1,7 +1,6 @@
 """A campaign's state and limits, by values alone."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -98,7 +97,7 @@ def test_the_status_of_a_campaign(state, status):
         ),
     ],
 )
-def test_a_campaign_that_issues_nothing_says_why(state: Any, code: str, text: str):
+def test_a_campaign_that_issues_nothing_says_why(state, code: str, text: str):
     refused = eligibility.refusal_of_campaign(campaign(**state), NOW)
 
     assert refused is not None

@@ -4,7 +4,6 @@ Its migrations can be run again after an interruption.
 """
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from django.db import Error as DatabaseFailure, models
@@ -13,6 +12,7 @@ from MySQLdb.connections import Connection
 from structlog import get_logger
 
 from foundation.db.mysql import watch
+from foundation.values import GivenValues
 
 log = get_logger(__name__)
 IDLE_SECONDS_BEFORE_PING = 1.0
@@ -72,7 +72,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _used_at = 0.0
     _watch: watch.Watch
 
-    def get_new_connection(self, conn_params: Mapping[str, Any]) -> Connection:
+    def get_new_connection(self, conn_params: GivenValues) -> Connection:
         """A watched connection. Raises an error of lost connections at once while the server hangs."""
         self._watch = watch.get_watch(conn_params)
         self._watch.refuse_while_hung()

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
@@ -19,6 +19,7 @@ from MySQLdb.connections import Connection
 from structlog import get_logger
 
 from foundation.repeated_work import RepeatedWork
+from foundation.values import GivenValues
 
 log = get_logger(__name__)
 PERIOD_SECONDS = 1.0
@@ -37,7 +38,7 @@ _mutex = threading.Lock()
 _watches: "dict[tuple[Any, ...], Watch]" = {}
 
 
-def get_watch(parameters: Mapping[str, Any]) -> "Watch":
+def get_watch(parameters: GivenValues) -> "Watch":
     """This process's watch of the server to which these connection parameters lead."""
     address = tuple(parameters.get(name) for name in ("host", "port", "unix_socket"))
     with _mutex:
@@ -47,7 +48,7 @@ def get_watch(parameters: Mapping[str, Any]) -> "Watch":
 class Watch:
     """Pings one server every second, in a thread of its own, while this process has connections to it."""
 
-    def __init__(self, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, parameters: GivenValues) -> None:
         ours = {name: value for name, value in parameters.items() if name not in ("database", "init_command")}
         self._parameters = ours
         self._mutex = threading.Lock()

@@ -76,17 +76,22 @@ def request_id(handler: Handler) -> Handler:
 
 
 def choose_language(handler: Handler) -> Handler:
-    """Render pages, and problems outside the API, in the language that the request prefers.
+    """Render pages, and problems outside the API, in the language that the request prefers, and the admin's
+    in the one that was chosen there.
 
     Only until the response: a thread of the pool makes responses in other languages, and what is stored.
     """
 
     def localized(request: HttpRequest) -> HttpResponse:
-        with translation.override(preferences.choose_language(request.META.get("HTTP_ACCEPT_LANGUAGE"))):
+        chosen = (
+            request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME) if request.path.startswith("/admin/") else ""
+        )
+        preferred = chosen or request.META.get("HTTP_ACCEPT_LANGUAGE")
+        with translation.override(preferences.choose_language(preferred)):
             response = _as_problem(request, handler(request))
             if response.get("Content-Type", "").startswith("text/html"):
                 response.headers.setdefault("Content-Language", translation.get_language())
-                patch_vary_headers(response, ["Accept-Language"])
+                patch_vary_headers(response, ["Accept-Language", *(["Cookie"] if chosen else [])])
         return response
 
     return localized

@@ -25,6 +25,7 @@ from foundation.http.json_format import TooLarge, require_utf_8
 from foundation.http.pages import middleware
 from foundation.http.request_body import UPLOAD_KEY, Headers, Message, Receive, Upload
 from foundation.lazy_texts import mark
+from foundation.values import GivenValues, Values
 
 Scope = Mapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -76,7 +77,7 @@ async def send_page(page: PageResponse, send: Send) -> None:
         await send({"type": "http.response.body", "body": b""})
 
 
-def thread_share(scope: Scope) -> dict[str, Any]:
+def thread_share(scope: Scope) -> Values:
     """The group of an address' pages in the pool of threads, and its member: operators, or all others.
 
     Behind a proxy all clients share an address. So only a session that a page of this process has verified
@@ -118,7 +119,7 @@ def _deferred_upload(scope: Scope, fields: Headers, receive: Receive) -> Upload 
 
 
 def render(
-    scope: Scope, fields: Headers, body: Any, about: Mapping[str, Any] = MappingProxyType({})
+    scope: Scope, fields: Headers, body: Any, about: GivenValues = MappingProxyType({})
 ) -> PageResponse:
     """Have Django answer the request; `about` is added to its `META`. Raises `UnsupportedMediaType`."""
     require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))

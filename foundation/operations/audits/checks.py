@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Manager, Q, QuerySet
 
 OFFENDERS_REPORTED = 100
 """Per check, so that a report stays readable when a million rows break a law."""
@@ -76,7 +76,7 @@ def within(name: str, rows: Chosen) -> Q:
     return Q(**{f"{name}__in": rows})
 
 
-def count(table: "QuerySet[Any]", rows: Chosen) -> int:
+def count(table: "QuerySet[Any] | Manager[Any]", rows: Chosen) -> int:
     """How many rows a check looks at; of a range, how many there may be."""
     return table.count() if rows is None else len(rows)
 

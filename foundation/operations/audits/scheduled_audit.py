@@ -26,6 +26,7 @@ from foundation.models import AuditState, LawStatus
 from foundation.operations.audits import law_status, laws
 from foundation.operations.audits.checks import Chosen, NotChecked, Subject, WholeCheck, is_ahead
 from foundation.operations.audits.law_status import Findings
+from foundation.values import Values
 
 log = get_logger(__name__)
 ROW = 1
@@ -224,7 +225,7 @@ class _Audit:
                     if subject.name == name:
                         self.check(subject, rows, only=status.law)
 
-    def check_new(self, subject: Subject, marks: dict[str, Any]) -> None:
+    def check_new(self, subject: Subject, marks: Values) -> None:
         """Check the subject's current rows, and those after the mark of the audit before the last.
 
         So each new row is checked twice: also once its work has ended, or its transaction was committed late.

@@ -36,13 +36,13 @@ DANGERS = {
     "open payments": "No process starts, as nothing can settle them: let PAYMENT_GATEWAYS name that gateway "
     "with the settings that it had, until they are settled.",
     "clock": "Let every machine follow the same time server (chrony, or systemd-timesyncd).",
-    "laws": "The admin lists the offenders (Law statuses), as does `manage.py audit`; docs/operations.md, 'A "
-    "law is broken', says what to do. The next audit finds out whether it is repaired.",
+    "laws": "The admin lists the offenders (Law statuses), as does `manage.py audit`; docs/runbook.md, "
+    "LawBroken, says what to do. The next audit finds out whether it is repaired.",
 }
 """Of problems that break a promise, what to do: by the check, unless it has problems of several kinds."""
 WARNINGS = {
     "TOKEN_SIGNING_KEYS": "Give tokens a key of their own, which can be changed without signing accounts "
-    "out: docs/operations.md, Tokens and their keys, has the steps.",
+    "out: docs/sign-in.md, Tokens and their keys, has the steps.",
     "webhook secret": "No webhook is accepted, so late payment results are noticed late: set it on both "
     "sides.",
     "ALLOWED_HOSTS": "Name the hosts: a forged Host header would end up in the links of responses.",

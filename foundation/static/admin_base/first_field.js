@@ -1,4 +1,5 @@
-// Focuses the field that a form begins with. Chromium's own autofocus comes to nothing while styles load.
+// Focuses the first refused field, or the one that a form begins with. Chromium's own autofocus comes to nothing while
+// styles load.
 "use strict";
 
-document.querySelector("[aria-invalid=true], form [autofocus]")?.focus();
+(document.querySelector("[aria-invalid=true]") ?? document.querySelector("form [autofocus]"))?.focus();

@@ -22,7 +22,7 @@ document.addEventListener("DOMContentLoaded", () => {
       button.type = "button";
       button.textContent = label;
       button.addEventListener("click", () => {
-        input.value = wallTime(choose(), zone);
+        input.value = wallTime(Math.floor(choose() / 60000) * 60000, zone).slice(0, 16);
         input.dispatchEvent(new Event("input", { bubbles: true }));
       });
       buttons.append(button);

@@ -21,6 +21,9 @@ document.addEventListener("DOMContentLoaded", () => {
     if (control && !hasName(control)) control.ariaLabel = nameOf(control);
     if (control !== icon) icon.ariaHidden = "true";
   }
+  document.querySelectorAll("#result_list .data-row .action-select").forEach((box, index) => {
+    box.ariaLabel += ` ${index + 1}: ${box.closest(".data-row").querySelector("th")?.textContent.trim() ?? ""}`;
+  });
   for (const control of document.querySelectorAll("[x-on\\:click]:not(a[href], button, input)")) {
     if (getComputedStyle(control).cursor !== "pointer") continue;
     control.tabIndex = 0;
@@ -31,4 +34,15 @@ document.addEventListener("DOMContentLoaded", () => {
       control.click();
     });
   }
+  const content = document.getElementById("content");
+  if (content && words.skipWord) {
+    const skip = document.createElement("a");
+    skip.className = "fc-skip";
+    skip.href = "#content";
+    skip.textContent = words.skipWord;
+    content.tabIndex = -1;
+    document.body.prepend(skip);
+  }
+  // Unfold hides the page while it loads, and what is hidden can't take the focus.
+  setTimeout(() => document.querySelector("[data-next-step]")?.focus());
 });

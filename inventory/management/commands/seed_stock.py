@@ -14,6 +14,7 @@ from foundation.errors import FirstcomeError, Invalid, Unavailable
 from foundation.management import shell
 from foundation.management.progress import progress_bar
 from foundation.normalization import normalized
+from foundation.values import Values
 from inventory.imports import importing, stock_files
 from inventory.imports.stock_files import StockRow
 
@@ -108,7 +109,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{before}{importing.summary(imported)}")
 
 
-def _error_line(error: dict[str, Any]) -> str:
+def _error_line(error: Values) -> str:
     parts = [f"line {error['line']}" if error["line"] else "", error["field"], error["detail"]]
     return ": ".join(part for part in parts if part)
 
@@ -118,6 +119,6 @@ def _receipt_line(receipt: importing.Receipt) -> str:
     changes = [f"{field} {before!r} -> {after!r}" for field, (before, after) in receipt.changes.items()]
     parts = ["new"] if receipt.is_new else changes
     if row.quantity:
-        parts.append(f"{row.quantity} received, {receipt.on_hand_after} on hand afterwards")
+        parts.append(f"{row.quantity} received, {receipt.on_hand[1]} on hand afterwards")
     where = f"line {row.line}: " if row.line else ""
     return f"{where}{row.sku}: {', '.join(parts) or 'stays as it is'}"

@@ -12,6 +12,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let asked = 0;
 
   live.hidden = false;
+  submit.textContent = live.dataset.submit;
   for (const button of form.querySelectorAll("[data-step]")) {
     button.hidden = false;
     button.addEventListener("click", () => {
@@ -30,6 +31,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   form.addEventListener("submit", () => setTimeout(() => (submit.disabled = true)));
   show();
+  form.querySelector("[aria-invalid=true], [data-step='1']")?.focus();
 
   // What is to be refunded follows the units that are typed.
   function follow() {

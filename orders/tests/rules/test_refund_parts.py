@@ -10,7 +10,7 @@ TEA = 1
 CUP = 2
 
 
-def line(**changes: object) -> RefundLine:
+def line(**changes) -> RefundLine:
     """A line of tea that a refund of 500, of which 100 in points, gave back; but for these changes."""
     usual = RefundLine(
         product_id=TEA,

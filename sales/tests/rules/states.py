@@ -1,7 +1,6 @@
 """Sales as rules read them, for tests of rules: each opened a minute ago and closes in an hour."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sales.sale_states import SaleState
 
@@ -11,7 +10,7 @@ MINUTE = timedelta(minutes=1)
 SALE_ID = 7
 
 
-def sale(**changes: Any) -> SaleState:
+def sale(**changes) -> SaleState:
     """A sale with a waiting room in which nobody waits, and that admits one entry a second."""
     return SaleState(
         id=SALE_ID,

@@ -18,7 +18,6 @@ from accounts.tokens import token_pairs
 from foundation import clock
 from foundation.tests.factories import AccountFactory
 from foundation.tests.racing import wait_until
-from inventory.models import Product
 from orders.models import Order, Saga
 from orders.tests import buying
 from payments.gateways import gateway
@@ -30,14 +29,12 @@ SETTLE_SECONDS = 30
 Response = urllib3.BaseHTTPResponse
 
 
-def purchase(product: Product, token: str = "tok_ok", **more: Any) -> dict[str, Any]:
+def purchase(product, token: str = "tok_ok", **more) -> dict[str, Any]:
     """The body of an order of one unit, paid by a card."""
     return {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": token}} | more
 
 
-def buy(
-    shop: RunningShop, buyer: User, product: Product, token: str = "tok_ok", *, wait: int = 10
-) -> Response:
+def buy(shop: RunningShop, buyer: User, product, token: str = "tok_ok", *, wait: int = 10) -> Response:
     """A call with a key of its own, which waits for the end of the payment."""
     body, key = purchase(product, token), str(uuid4())
     return shop.call(buyer, "POST", "/orders", body, key=key, Prefer=f"wait={wait}")
@@ -51,7 +48,7 @@ class Connections(ThreadPoolExecutor):
         self._shop = shop
 
     def soon(
-        self, account: User, method: str, path: str, body: Any = None, *, key: str = "", **headers: str
+        self, account: User, method: str, path: str, body=None, *, key: str = "", **headers: str
     ) -> "Future[Response]":
         """The future answer, whose client doesn't try again."""
         headers |= {"Authorization": f"Bearer {token_pairs.create_access_token(account)}"}
@@ -60,14 +57,12 @@ class Connections(ThreadPoolExecutor):
         return self.submit(_request, method, address, body, headers)
 
 
-def _request(method: str, address: str, body: Any, headers: dict[str, str]) -> Response:
+def _request(method: str, address: str, body, headers: dict[str, str]) -> Response:
     with urllib3.PoolManager(maxsize=1, retries=False, timeout=30) as pool:
         return pool.request(method, address, json=body, headers=headers)
 
 
-def at_once(
-    shop: RunningShop, buyers: Sequence[User], path: str, body: Any, *, key: str = ""
-) -> list[Response]:
+def at_once(shop: RunningShop, buyers: Sequence[User], path: str, body, *, key: str = "") -> list[Response]:
     """The answers to the same body from all buyers at once, each by a key of its own unless one is given."""
     with Connections(shop, len(buyers)) as calls:
         made = [calls.soon(buyer, "POST", path, body, key=key or str(uuid4())) for buyer in buyers]
@@ -92,7 +87,7 @@ def begun_at_both(
     shop: RunningShop,
     begin: "Callable[[Sequence[User]], Sequence[Future[Response]]]",
     buyers: Sequence[User],
-    product: Product,
+    product,
 ) -> "list[Future[Response]]":
     """Begin the orders of half of the buyers at each web process, while the other stands still; those of the
     second half are at the one with the greater id.
@@ -129,7 +124,7 @@ def until_both_answer(shop: RunningShop, view: str, *, attempts: int = 10) -> It
     raise AssertionError((before, after))
 
 
-def refusals_of_both(shop: RunningShop, view: str, path: str, body: Any) -> set[tuple[int, str]]:
+def refusals_of_both(shop: RunningShop, view: str, path: str, body) -> set[tuple[int, str]]:
     """The statuses and codes that both web processes answer buyers with, who come until both have."""
     refused = set()
     for _ in until_both_answer(shop, view):
@@ -139,7 +134,7 @@ def refusals_of_both(shop: RunningShop, view: str, path: str, body: Any) -> set[
 
 
 @contextmanager
-def buyers_going_on(shop: RunningShop, product: Product, *, count: int) -> Iterator[list[Any]]:
+def buyers_going_on(shop: RunningShop, product, *, count: int) -> Iterator[list[Any]]:
     """Buyers order one after the other meanwhile; the list has each answer's status, or the error."""
     ended, answers = threading.Event(), list[Any]()
 
@@ -162,26 +157,26 @@ def buyers_going_on(shop: RunningShop, product: Product, *, count: int) -> Itera
             one.result()
 
 
-def orders_of(product: Product, **columns: Any) -> Any:
+def orders_of(product, **columns):
     return Order.objects.filter(lines__product=product, **columns)
 
 
-def wait_until_settled(product: Product) -> None:
+def wait_until_settled(product) -> None:
     """Return once no saga of an order of the product is under way: the worker has ended all of them."""
     eventually(lambda: not _unfinished(product).exists())
 
 
-def let_leases_end(product: Product) -> None:
+def let_leases_end(product) -> None:
     """What a killed process was to do is due now, rather than once its lease lapses in some seconds."""
     _unfinished(product).update(leased_until=None, next_attempt_at=clock.now())
 
 
-def _unfinished(product: Product) -> Any:
+def _unfinished(product):
     orders = orders_of(product).values_list("id", flat=True)
     return Saga.objects.filter(about_id__in=list(orders), ended_at=None)
 
 
-def charges_of(product: Product) -> Counter[str]:
+def charges_of(product) -> Counter[str]:
     """How many charges that succeeded the gateway has for each order of the product."""
     found = Counter[str]()
     for payment in Payment.objects.filter(order__lines__product=product):
@@ -190,7 +185,7 @@ def charges_of(product: Product) -> Counter[str]:
     return found
 
 
-def count_paid_once(product: Product) -> int:
+def count_paid_once(product) -> int:
     """How many orders of the product there are, which all end paid, each by one charge, and by every law."""
     wait_until_settled(product)
     paid = orders_of(product, status="paid").count()

@@ -39,6 +39,6 @@ def running_shop(booted_shop, django_db_blocker, settings, monkeypatch):
 
 
 @pytest.fixture
-def stack(running_shop) -> Stack:
+def stack(running_shop):
     """Where the pages of browser tests are."""
     return Stack(running_shop.address, running_shop.environment)

@@ -212,7 +212,7 @@ class RunningShop:
         return answer.json()["down"]
 
     def call(
-        self, account: User | None, method: str, path: str, body: Any = None, *, key: str = "", **headers: str
+        self, account: User | None, method: str, path: str, body=None, *, key: str = "", **headers: str
     ) -> urllib3.BaseHTTPResponse:
         """A call of the API, signed in as the account."""
         if account:

@@ -126,7 +126,7 @@ def lines(shop: RunningShop, process: str, **wanted: str) -> list[dict[str, Any]
     return [line for line in found if all(line.get(key) == value for key, value in wanted.items())]
 
 
-def buy_with_coupon(shop: RunningShop, buyer: User, token: str) -> Any:
+def buy_with_coupon(shop: RunningShop, buyer: User, token: str):
     """A purchase with a coupon, of a product with a telling name; the card's token is in the request's id."""
     product = ProductFactory(on_hand=5, price=5_000, name="Confidential present")
     body = order_of(product, token, coupon=buying.coupon_of(buyer.id).code)

@@ -34,7 +34,7 @@ def _restart_web(shop: RunningShop, *, payments: str) -> None:
         pass
 
 
-def buy_all(callers: calls.Connections, buyers: list, product: object) -> "list[Future[calls.Response]]":
+def buy_all(callers: calls.Connections, buyers: list, product) -> "list[Future[calls.Response]]":
     body = calls.purchase(product)
     return [callers.soon(one, "POST", "/orders", body, key="a", Prefer="wait=25") for one in buyers]
 

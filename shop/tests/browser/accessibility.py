@@ -1,9 +1,13 @@
-"""What axe-core and a phone's width find on a page."""
+"""What axe-core, the names that are read aloud and a phone's width show to be wrong with a page."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from axe_playwright_python.base import AXE_SCRIPT
+
+from shop.tests.test_plain_words import NOT_SAID
 
 SEVERE = ("serious", "critical")
 PHONE = {"width": 390, "height": 844}
@@ -43,6 +47,26 @@ ICONS_WITH_NAMES = """() => [...document.querySelectorAll(".material-symbols-out
     .map(one => (one.closest("a, button") ?? one).outerHTML.slice(0, 160))"""
 
 
+# A line of an aria snapshot: a role, and the name that is read aloud.
+NAMED = re.compile(r"""\s*- '?(\w+)(?: "((?:[^"\\]|\\.)*)")?""")
+FIELDS = {"textbox", "searchbox", "spinbutton", "combobox", "listbox", "checkbox", "radio", "switch"}
+NEED_NAMES = FIELDS | {"link", "button", "heading", "img", "dialog", "tab"}
+
+
+def wrong_names(page: Any) -> list[str]:
+    """What needs a name and has none, is named by a code or an icon, or as another field of the page."""
+    lines = page.locator("body").aria_snapshot().splitlines()
+    named = [match.groups() for line in lines if (match := NAMED.match(line))]
+    counts = Counter(name for role, name in named if role in FIELDS)
+    return [
+        f"a name: {role} {name!r}"
+        for role, name in named
+        if (role in NEED_NAMES and not (name or "").strip())
+        or NOT_SAID.search(name or "")
+        or (role in FIELDS and counts[name] > 1)
+    ]
+
+
 def findings(page: Any, options: Mapping[str, Any] = EVERYTHING) -> list[str]:
     """The serious and critical findings of axe-core on the page as it is now."""
     # Half a megabyte, which a page keeps until it is left.
@@ -65,6 +89,7 @@ def findings_in_both_themes_and_on_a_phone(page: Any, *, opens_again: bool = Fal
     found = findings(page)
     found += [f"for the mouse alone: {one}" for one in page.evaluate(FOR_MOUSE_ALONE)]
     found += [f"an icon with a name: {one}" for one in page.evaluate(ICONS_WITH_NAMES)]
+    found += wrong_names(page)
     page.emulate_media(color_scheme="dark")
     if opens_again:
         page.reload()

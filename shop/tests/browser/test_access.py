@@ -77,26 +77,26 @@ def test_an_endpoint_takes_four_clicks_and_is_tested_rotated_disabled_and_enable
         assert presses(admin) <= 4
         assert copied_secret(admin).startswith("whsec_")
 
-        admin.get_by_role("link", name="I have kept it").click()
+        admin.get_by_role("link", name="I have saved it").click()
         admin.get_by_role("link", name="127.0.0.1").click()
-        for status in (204, 500):
+        for status, said in ((204, "It works: the program answered 204."), (500, "the answer was 500.")):
             receiver.answer = lambda request, status=status: status
             admin.get_by_role("link", name="Send a test").click()
             admin.get_by_role("button", name="Send the test").click()
-            expect(admin.get_by_text(f"The answer to the test: {status}.")).to_be_visible()
+            expect(admin.get_by_text(said)).to_be_visible()
         assert {one.body["type"] for one in receiver.requests} == {"webhook.test"}
 
         former = WebhookEndpoint.objects.exclude(pk=BUILT_IN).get().secret
-        admin.get_by_role("link", name="Rotate the secret").click()
+        admin.get_by_role("link", name="New secret").click()
         admin.get_by_label("Reason").fill("A laptop was lost.")
-        admin.get_by_role("button", name="Rotate").click()
+        admin.get_by_role("button", name="Make a new secret").click()
         assert copied_secret(admin) not in ("", former)
-        admin.get_by_role("link", name="I have kept it").click()
+        admin.get_by_role("link", name="I have saved it").click()
         for act, state in (("Disable", "disabled"), ("Enable", "active")):
             admin.get_by_role("link", name=act).click()
             admin.get_by_label("Reason").fill("The warehouse moves.")
             admin.get_by_role("button", name=act, exact=True).click()
-            expect(admin.get_by_text("It was changed: 127.0.0.1.")).to_be_visible()
+            expect(admin.get_by_text("The endpoint was changed: 127.0.0.1.")).to_be_visible()
             expect(admin.get_by_text(state, exact=True)).to_be_visible()
         assert accessibility.findings_in_both_themes_and_on_a_phone(admin) == []
 

@@ -23,7 +23,10 @@ from shop.tests.browser.browser_thread import PATIENCE_SECONDS, expect
 
 MAKES: dict[str, tuple[str, Callable[[], Any]]] = {
     "Campaigns": ("coupons/campaign", lambda: CampaignFactory(name="Spring", quantity=60)),
-    "Sales": ("sales/sale", lambda: create_sale(ProductFactory(on_hand=60), name="Spring", admission="open")),
+    "Sale events": (
+        "sales/sale",
+        lambda: create_sale(ProductFactory(on_hand=60), name="Spring", admission="open"),
+    ),
     "Products": ("inventory/product", lambda: ProductFactory(name="Spring", on_hand=60)),
 }
 
@@ -69,7 +72,7 @@ def test_one_press_pauses_and_the_bar_undoes_it_or_takes_the_reason(open_page, s
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     assert reloaded(row).paused_at is None
     if kind == "Products":
-        page.get_by_role("link", name="Name, price and threshold").click()
+        page.get_by_role("link", name="Edit").click()
     page.locator(f"a[href$='/{path}/{row.pk}/history/']").first.click()
     expect(page.locator(".fc-table")).to_contain_text("A wrong price.")
     assert set(JournalLine.objects.filter(what__contains="pause").values_list("actor_name", flat=True)) == {
@@ -100,12 +103,42 @@ def test_a_campaign_by_a_template_takes_four_clicks(open_page, stack, clicks):
     clicks(page.locator("a[href$='/campaign/add/']").first)
     clicks(page.get_by_role("link", name=re.compile("Percent off")))
     page.get_by_label("Name").fill("Welcome")
-    page.locator("#id_opens_at").fill("2099-01-01T10:00:00")
 
     clicks(page.get_by_role("button", name="Save", exact=True))
 
-    expect(page.locator(".fc-checks")).to_contain_text("Opens 2099-01-01 10:00")
+    tomorrow = clock.local(clock.day_bounds(clock.today())[1])
+    expect(page.locator(".fc-checks")).to_contain_text(f"Opens {tomorrow:%Y-%m-%d} 10:00")
     assert (clicks.count, Campaign.objects.get().name) == (4, "Welcome")
+
+
+def test_a_refused_form_names_what_is_missing_and_focuses_it(open_page, stack):
+    CampaignFactory(name="Spring", quantity=60)
+    page = open_page("/admin/", account=SuperuserFactory())
+    menu(page, "Campaigns").click()
+    page.locator("#result_list").get_by_role("link", name="Spring").click()
+    page.locator("#id_quantity").fill("90")
+
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.get_by_role("link", name="Reason is missing.")).to_be_visible()
+    expect(page.locator("#id_reason")).to_be_focused()
+    expect(page.locator(".fc-head")).to_contain_text("60 left")
+
+
+def test_a_year_takes_four_digits_and_the_page_of_the_dates_names_zones(open_page, stack):
+    opens_at = clock.now().replace(hour=3, minute=0, second=0, microsecond=0) + timedelta(days=2)
+    CampaignFactory(name="Spring", opens_at=opens_at, closes_at=None)
+    page = open_page("/admin/", account=SuperuserFactory())
+    menu(page, "Campaigns").click()
+    page.locator("#result_list").get_by_role("link", name="Spring").click()
+    page.get_by_role("link", name="Change dates").click()
+    field = page.locator("#id_opens_at")
+    field.focus()
+    field.press_sequentially("120220991000AM")
+
+    expect(field).to_have_value("2099-12-02T10:00")
+    expect(page.locator("#id_opens_at_elsewhere")).to_contain_text("2099-12-02 10:00 UTC")
+    expect(page.get_by_role("button", name="Next full hour").first).to_be_visible()
 
 
 def test_a_pool_with_its_codes_takes_five_clicks(open_page, stack, clicks):
@@ -113,30 +146,34 @@ def test_a_pool_with_its_codes_takes_five_clicks(open_page, stack, clicks):
     clicks(menu(page, "Campaigns"))
     clicks(page.get_by_role("link", name="Codes of a partner"))
     page.get_by_label("Name").fill("Partner")
-    page.locator("#id_opens_at").fill("2099-01-01T10:00:00")
+    page.get_by_label("Quantity").fill("2")
     clicks(page.get_by_role("button", name="Save", exact=True))
-    file = {"name": "codes.csv", "mimeType": "text/csv", "buffer": b"code\nMUG-0001\nMUG-0002\n"}
+    file = {
+        "name": "codes.csv",
+        "mimeType": "text/csv",
+        "buffer": "쿠폰번호,비고\nMUG-0001,\nMUG-0002,1차\n".encode("cp949"),
+    }
     page.locator("[type=file]").set_input_files(file)
     page.locator("[name=reason]").fill("From the partner.")
 
     clicks(page.get_by_role("button", name="Continue"))
     clicks(page.locator("[name=confirmed]"))
 
-    expect(page.locator(".fc-checks")).to_contain_text("2 codes are there")
+    expect(page.locator(".fc-checks")).to_contain_text("Codes in the pool: 2 of 2")
     assert (clicks.count, PoolCode.objects.count()) == (5, 2)
 
 
 def test_a_file_as_people_have_it_is_imported_by_three_clicks(open_page, stack, clicks):
     page = open_page("/admin/", account=SuperuserFactory())
     clicks(menu(page, "Products"))
-    clicks(page.get_by_role("link", name="Import"))
+    clicks(page.get_by_role("link", name="Import products and stock"))
     text = '상품코드,상품명,판매가,수량,비고\nMUG-1,머그,₩9000,"12,000",new\n'
     file = {"name": "stock.csv", "mimeType": "text/csv", "buffer": text.encode()}
     page.locator("[type=file]").set_input_files(file)
     page.locator("[name=reason]").fill("A delivery.")
     clicks(page.get_by_role("button", name="Continue"))
-    expect(page.locator("#main")).to_contain_text("They are added to what is on hand.")
-    expect(page.locator("#main")).to_contain_text("Columns that were not read: 비고.")
+    expect(page.locator("#main")).to_contain_text("Units added to the stock:")
+    expect(page.locator("#main")).to_contain_text("These columns were ignored: 비고.")
 
     page.keyboard.press("Enter")
 
@@ -157,7 +194,7 @@ def test_a_quantity_is_raised_by_two_clicks(open_page, stack, clicks):
     assert (clicks.count, reloaded(campaign).quantity) == (2, 90)
 
 
-@pytest.mark.parametrize("kind", ["Campaigns", "Sales"])
+@pytest.mark.parametrize("kind", ["Campaigns", "Sale events"])
 def test_the_home_page_and_a_list_pause_what_runs_by_one_press(open_page, stack, clicks, kind):
     row = MAKES[kind][1]()
     page = open_page("/admin/", account=SuperuserFactory())
@@ -178,7 +215,7 @@ def test_a_sale_of_tomorrow_at_ten_in_seoul_takes_four_clicks(open_page, stack, 
     with live.serving(tmp_path, workers=1, **stack.settings, TIME_ZONE="Asia/Seoul") as seoul:
         olga = SuperuserFactory()
         page = open_page("/admin/", account=olga, address=seoul.address, timezone_id="America/New_York")
-        clicks(menu(page, "Sales"))
+        clicks(menu(page, "Sale events"))
         clicks(page.locator("a[href$='/sale/add/']").first)
         clicks(page.get_by_role("link", name=re.compile("Open to all")))
         page.get_by_label("Name").fill("Tomorrow")
@@ -216,7 +253,7 @@ def test_tab_reaches_every_action_of_the_page(open_page, stack, kind):
     page = open_page(f"/admin/{path}/{row.pk}/change/", account=SuperuserFactory())
     actions = page.evaluate(ACTIONS)
     assert any("Pause" in name for name in actions)
-    assert kind != "Campaigns" or any("Upload codes" in name for name in actions)
+    assert kind != "Campaigns" or any("Raise the quantity" in name for name in actions)
     reached = set()
     for _ in range(150):
         page.keyboard.press("Tab")
@@ -227,7 +264,7 @@ def test_tab_reaches_every_action_of_the_page(open_page, stack, kind):
 
 def test_the_buttons_of_an_instant_and_what_it_is_elsewhere(open_page, stack):
     page = open_page("/admin/sales/sale/add/", account=SuperuserFactory(), timezone_id="Asia/Seoul")
-    page.locator("#id_opens_at").fill("2099-01-01T10:00:00")
+    page.locator("#id_opens_at").fill("2099-01-01T10:00")
     elsewhere = page.locator("#id_opens_at_elsewhere")
     expect(elsewhere).to_have_text(
         re.compile(r"2099-01-01 10:00 UTC · 2099-01-01 19:00 Asia/Seoul \(this browser\) · in \d+ d \d+ h")

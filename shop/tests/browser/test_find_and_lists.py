@@ -1,7 +1,5 @@
 """An operator finds things by one box, and reads lists at every width: each task starts from /admin/."""
 
-from typing import Any
-
 import pytest
 
 from coupons.tests.factories import CampaignFactory
@@ -11,8 +9,6 @@ from orders.models import Order
 from orders.tests import operating_pages
 from shop.tests.browser import accessibility
 from shop.tests.browser.browser_thread import expect
-
-PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture
@@ -80,27 +76,6 @@ def test_an_orders_number_is_copied_from_the_list_and_from_its_page(open_page, s
         if not page.url.endswith("/change/"):
             page.get_by_role("link", name="K7QM-42XD").click()
             page.wait_for_url(f"**{change_page(order)}")
-
-
-def rows_on_the_screen(page: Any) -> int:
-    count: int = page.evaluate(
-        """() => [...document.querySelectorAll("#result_list .data-row")]
-            .filter(row => row.getBoundingClientRect().bottom <= window.innerHeight).length"""
-    )
-    return count
-
-
-def test_a_phone_shows_ten_orders_a_screen_each_as_one_thing(open_page, stack, order):
-    for _ in range(12):
-        operating_pages.unpaid_order()
-    page = open_page("/admin/", account=SuperuserFactory(), width=390)
-    page.set_viewport_size(PHONE)
-    page.get_by_role("link", name="Orders", exact=True).last.click()
-    page.wait_for_url("**/admin/orders/order/")
-    expect(page.locator("#result_list .data-row").first).to_be_visible()
-    assert rows_on_the_screen(page) >= 10
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert page.locator("#result_list time").first.get_attribute("title").endswith(" UTC")
 
 
 def test_the_number_is_printed_large_and_nothing_that_is_pressed(open_page, stack, order):

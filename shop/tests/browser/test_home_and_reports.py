@@ -48,11 +48,18 @@ def test_last_months_report_is_one_click_from_home_and_both_are_readable(open_pa
     expect(page.get_by_text("Today so far")).to_be_visible()
     assert findings(page) == []
 
+    resume = page.locator("#campaigns .fc-press").bounding_box()
+    assert width > PHONE or (
+        resume["height"] >= 44 and resume["y"] < page.locator(".fc-menu").bounding_box()["y"]
+    )
+
     page.get_by_role("link", name="Last month's report").click()
 
     first = (clock.today().replace(day=1) - timedelta(days=1)).replace(day=1)
     expect(page.locator("[name=since]")).to_have_value(f"{first}")
     expect(page.get_by_role("heading", name="Losses by cause")).to_be_visible()
+    before = page.locator(".fc-stack td:nth-child(3)").first
+    assert before.evaluate("cell => cell.getBoundingClientRect().right <= innerWidth")
     assert page.locator("svg[role=img] rect").count() == 1
     assert "61 KRW" in page.get_by_role("region", name="Summary").inner_text()
     assert findings(page) == []

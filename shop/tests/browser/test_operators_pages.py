@@ -256,6 +256,18 @@ def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack):
     assert reloaded(order).status == "cancelled"
 
 
+def test_the_first_key_leads_past_the_menu_and_after_a_pause_the_next_to_undo(open_page, stack, campaign):
+    page = open_page(f"/admin/coupons/campaign/{campaign.pk}/change/", account=SuperuserFactory())
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.getElementById('content').contains(document.activeElement)")
+
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_focused()
+
+
 def test_filters_and_the_menu_of_a_phone_are_opened_by_keys(open_page, stack):
     page = open_page("/admin/orders/order/", account=SuperuserFactory(), width=390)
     shown = page.locator("#changelist-filter")
@@ -291,8 +303,8 @@ def test_a_file_with_a_bad_row_is_shown_and_adds_nothing(open_page):
     expect(page.get_by_text("SPRING-1, SPRING-2")).to_be_visible()
     assert accessibility.findings(page) == []
     assert not PoolCode.objects.exists()
-    page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_text("2 added, 0 skipped, 2 in all.")).to_be_visible()
+    page.get_by_role("button", name="Add codes", exact=True).click()
+    expect(page.get_by_text("Added: 2. Skipped: 0. In all: 2.")).to_be_visible()
     assert set(PoolCode.objects.values_list("code", flat=True)) == {"SPRING-1", "SPRING-2"}
 
 
@@ -311,12 +323,12 @@ def test_a_late_answer_for_an_earlier_term_is_not_shown(open_page, stack, browse
     page.keyboard.press("Backspace")
     page.keyboard.type("n")
     options = page.locator(f"{HITS} [role=option]")
-    expect(options).to_have_text([re.compile("marie.noether"), "All that is found"])
+    expect(options).to_have_text([re.compile("marie.noether"), "Show all"])
 
     browser_thread.call(held[0].continue_)
     page.evaluate("fetch('/admin/search/hits/?q=marie').then(answer => answer.json())")
 
-    expect(options).to_have_text([re.compile("marie.noether"), "All that is found"])
+    expect(options).to_have_text([re.compile("marie.noether"), "Show all"])
     page.keyboard.press("Escape")
     expect(page.locator(HITS)).to_be_hidden()
     expect(page.locator("#sidebar-search")).to_be_focused()

@@ -27,7 +27,7 @@ export class Actions {
     this.form.reset();
     setText(byId("confirm-title"), text(`${action}.title`, { name: row.name }));
     setText(byId("confirm-text"), text(`${action}.text`));
-    setText(byId("submit"), text(action));
+    setText(byId("submit"), text(`${action}.submit`));
     setText(byId("confirm-error"), "");
     setHidden(byId("quantity-field"), action !== "quantity");
     const quantity = byId("quantity");

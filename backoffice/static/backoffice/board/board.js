@@ -24,7 +24,7 @@ const pausing = (may) =>
         { action: "explain", label: text("explain"), isShown: (row) => row.paused_at, press: ask },
       ]
     : [];
-const raising = { action: "quantity", label: text("quantity"), isShown: (row) => row.quantity !== null, press: ask };
+const raising = { action: "quantity", label: text("quantity"), isShown: (row) => row.quantity !== null && row.status !== "awaiting_codes", press: ask };
 const campaigns = new Cards(byId("campaigns"), byId("campaigns-empty"), "campaign", [
   ...pausing(options.mayChangeCampaigns),
   ...(options.mayChangeCampaigns ? [raising] : []),
@@ -173,3 +173,11 @@ window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () 
   for (const plot of allPlots()) plot.repaint();
 });
 document.addEventListener("visibilitychange", show);
+// As in board.css: a wall screen has nobody to open it.
+const wall = window.matchMedia("(min-width: 100rem)");
+const unfoldOnWall = () => {
+  byId("machine").open = wall.matches;
+};
+wall.addEventListener("change", unfoldOnWall);
+unfoldOnWall();
+byId("machine").addEventListener("toggle", show);

@@ -11,6 +11,13 @@ const STATUS_TEXTS = { scheduled: "status.scheduled", inactive: "status.inactive
 // Statuses in which nothing that is left means no end.
 const WAITING = ["paused", "scheduled", "awaiting_codes"];
 
+// A card keeps its place for so long, so that it doesn't jump from under a finger.
+const SORT_SECONDS = 10;
+
+// What goes fastest first, what has nothing left last; otherwise as the server has them.
+const isEmpty = (row) => row.left !== null && row.left <= 0;
+const byBusiness = (one, other) => isEmpty(one) - isEmpty(other) || (other.rate ?? 0) - (one.rate ?? 0);
+
 // Of a sale's entries, in the order of a card.
 const ENTRIES = ["waiting", "admitted", "used", "expired"];
 
@@ -85,7 +92,7 @@ class Card {
     setHidden(this.meter, isEndless);
     setHidden(this.plot.root, isEndless);
     this.meter.firstChild.style.width = `${total ? Math.max(0, Math.min(100, (100 * row.left) / total)) : 0}%`;
-    setText(this.rate, row.rate === null ? UNKNOWN : perSecond(row.rate));
+    setText(this.rate, perSecond(row.rate));
     this.showEnd(row, now);
     setHidden(this.queueBox, !row.waiting);
     if (row.waiting) setText(this.queue, text("queue.wait", { count: count(row.waiting), time: duration(row.wait_seconds) }));
@@ -122,7 +129,7 @@ class Card {
       return;
     }
     setText(this.endsLabel, text("gone_in"));
-    const end = row.left !== null && row.left <= 0 ? words(row.status === "awaiting_codes" ? row.status : "sold_out") : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
+    const end = isEmpty(row) ? words(row.status === "awaiting_codes" ? row.status : "sold_out") : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
     setText(this.ends, end);
   }
 
@@ -135,7 +142,7 @@ class Card {
 
 export class Cards {
   constructor(container, empty, kind, buttons) {
-    Object.assign(this, { container, empty, kind, buttons });
+    Object.assign(this, { container, empty, kind, buttons, sortedAt: 0 });
     this.byId = new Map();
   }
 
@@ -151,20 +158,23 @@ export class Cards {
     }
     rows.forEach((row) => {
       if (!this.byId.has(row.id)) {
+        this.sortedAt = 0;
         const card = new Card(this.kind, row, this.buttons);
         this.byId.set(row.id, card);
         this.container.append(card.root);
       }
     });
-    this.sort(rows);
+    this.sort(rows, now);
     for (const row of rows) this.byId.get(row.id).update(row, store, windowSeconds, now);
   }
 
-  // Not while a card has the focus: moving it would take the focus away.
-  sort(rows) {
-    const wanted = rows.map((row) => this.byId.get(row.id).root);
-    const isSorted = wanted.every((root, index) => this.container.children[index] === root);
-    if (!isSorted && !this.container.contains(document.activeElement)) this.container.append(...wanted);
+  // Not while a card has the focus or the pointer: moving it would take it away.
+  sort(rows, now) {
+    const isHeld = this.container.contains(document.activeElement) || this.container.matches(":hover");
+    if (isHeld || Math.abs(now - this.sortedAt) < SORT_SECONDS) return;
+    this.sortedAt = now;
+    const wanted = [...rows].sort(byBusiness).map((row) => this.byId.get(row.id).root);
+    if (wanted.some((root, index) => this.container.children[index] !== root)) this.container.append(...wanted);
   }
 
   plots() {

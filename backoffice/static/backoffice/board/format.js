@@ -28,7 +28,7 @@ export function rate(value) {
 }
 
 export function perSecond(value) {
-  return text("unit.per_second", { rate: rate(value) });
+  return isKnown(value) ? text("unit.per_second", { rate: rate(value) }) : UNKNOWN;
 }
 
 export function duration(seconds) {

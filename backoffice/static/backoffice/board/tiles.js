@@ -8,7 +8,7 @@ const WARN = "warn";
 const BAD = "bad";
 const level = (value, warn, bad) => (value >= bad ? BAD : value >= warn ? WARN : "");
 
-// Each returns [figure, a line below it, level].
+// Each returns [figure, a line below it, level]. Those of the machine are shown to all once they are bad.
 const TILES = [
   [text("tile.requests"), ({ requests }) => [perSecond(requests.rate), text("tile.requests.note"), ""]],
   [
@@ -18,6 +18,7 @@ const TILES = [
       text("tile.times.note", { time: milliseconds(requests.p50) }),
       level(requests.p95 ?? 0, 0.5, 2),
     ],
+    "machine",
   ],
   [
     text("tile.refused"),
@@ -59,15 +60,16 @@ const TILES = [
       if (broken.length) return [broken.join(" "), text("tile.laws.broken"), BAD];
       return [`${laws.length - unknown}`, unknown ? text("tile.laws.some", { count: unknown }) : text("tile.laws.all"), ""];
     },
+    "machine",
   ],
 ];
 
 export class Tiles {
   constructor(container) {
-    this.tiles = TILES.map(([label, read]) => {
+    this.tiles = TILES.map(([label, read, of]) => {
       const figure = element("span", { class: "big" });
       const note = element("span", { class: "note" });
-      const root = element("div", { class: "tile" }, element("dt", { text: label }), element("dd", {}, figure, note));
+      const root = element("div", { class: "tile", "data-of": of }, element("dt", { text: label }), element("dd", {}, figure, note));
       container.append(root);
       return { figure, note, root, read };
     });

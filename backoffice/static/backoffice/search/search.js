@@ -94,8 +94,8 @@ document.addEventListener("DOMContentLoaded", () => {
       if (!hits.length) return say(form.dataset.none);
       const all = { title: form.dataset.all, address: `${form.action}?${new URLSearchParams({ q: term })}` };
       list.replaceChildren(...[...hits, all].flatMap(optionBelowKind));
-      choose(-1);
       expand();
+      choose(-1);
       status.textContent = hits.length;
     }
 

@@ -5,7 +5,6 @@ After each round trip a thread waits for the interpreter, with its rows locked. 
 public interfaces of Django and mysqlclient is held by `foundation/tests/test_pipelining.py`.
 """
 
-from collections.abc import Mapping
 from contextlib import closing, suppress
 from typing import Any
 
@@ -17,6 +16,7 @@ from MySQLdb.connections import Connection
 from MySQLdb.cursors import Cursor
 
 from foundation.db.mysql import base
+from foundation.values import GivenValues
 
 BEGIN = b"BEGIN"
 # Past it what waits is sent by itself: a server takes packets of a few megabytes at least.
@@ -58,7 +58,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().__init__(*arguments, **named)
         self._deferred: list[bytes] = []
 
-    def get_new_connection(self, conn_params: Mapping[str, Any]) -> Connection:
+    def get_new_connection(self, conn_params: GivenValues) -> Connection:
         self._deferred.clear()
         return super().get_new_connection(conn_params)
 

@@ -1,0 +1,1 @@
+"""How pages write instants, by language: as times of the shop, whose zone is named."""
