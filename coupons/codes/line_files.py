@@ -101,6 +101,8 @@ def pieces(file: BinaryIO, *, kind: Kind, column: int | None = None) -> Iterator
     """Read a file of any size, some whole lines at a time; of `column`, or the one that is found. Raises
     `Invalid` for one that is no text, and one whose column is unknown.
     """
+    # Of another encoding it is decoded once.
+    file = _text(file)
     layout = find_layout(file, kind)
     layout = layout if column is None else layout._replace(column=column)
     if layout.column is None:

@@ -29,7 +29,7 @@ from django.views.decorators.gzip import gzip_page
 from unfold.views import ChangeList
 
 from foundation import form_fields, journal
-from foundation.admin_base.display import Context, admin_page, field_text, shown_column
+from foundation.admin_base.display import AMOUNTS, Context, admin_page, field_text, shown_column
 from foundation.db import secondary
 from foundation.db.mysql.patience import is_statement_ended, statement_limit
 from foundation.errors import FirstcomeError, KeyReused, NeedsApproval, Unavailable
@@ -364,7 +364,7 @@ class ReadOnlyMixin(ListMixin):
             )
             for field in self.model._meta.fields  # type: ignore[attr-defined]
             if isinstance(field, BooleanField)
-            or field.name.endswith(("amount", "price"))
+            or field.name.endswith(AMOUNTS)
             or (
                 field.related_model
                 and not request.user.has_perm(field.related_model._meta.label_lower.replace(".", ".view_"))

@@ -57,6 +57,8 @@ OF_DISPUTES = COLOURS | {"open": "warning", "won": "success"}
 PAGE_OF_A_MODEL = re.compile(r"(\w+?)_(\w+)_(changelist|add|change|delete|history)")
 """The names of the admin's addresses: the app, the model, and what the page does."""
 PLANNED = ("opens_at", "closes_at")
+AMOUNTS = ("amount", "price")
+"""How the names of columns end that have amounts."""
 RIGHT_OF_A_PAGE = {"changelist": "view", "history": "view"}
 
 
@@ -166,7 +168,7 @@ def shown_column(model: type[Model], name: Any) -> Any:
         value = getattr(row, name)
         if is_instant or value is None:
             return time_tag(value, is_planned=name in PLANNED)
-        return format_number(value) if name.endswith(("amount", "price")) else f"{value:,}"
+        return format_number(value) if name.endswith(AMOUNTS) else f"{value:,}"
 
     # The stylesheet has figures at the right, by the names of their columns.
     shown.__name__ = name if is_instant else f"{name}_figure"
@@ -178,7 +180,7 @@ def field_text(row: Any, name: str) -> Any:
     value = getattr(row, name)
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
-    if isinstance(value, int) and name.endswith(("amount", "price")):
+    if isinstance(value, int) and name.endswith(AMOUNTS):
         return format_amount(value, getattr(row, "currency", ""))
     return value if value not in (None, "") else "-"
 

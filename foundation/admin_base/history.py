@@ -6,6 +6,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from django.contrib import admin
@@ -13,6 +14,7 @@ from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.utils import translation
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_noop
 
@@ -32,7 +34,13 @@ SAID = ("reason", "paused_at", "ids", "order", "number", "account", "currency")
 
 
 def words() -> dict[str, str]:
-    """The words of what happened, by what the journal calls it."""
+    """The words of what happened in the page's language, by what the journal calls it."""
+    return _words_in(translation.get_language())
+
+
+@lru_cache
+def _words_in(language: str | None) -> dict[str, str]:
+    """Rendered once for each language: a list asks for a word a row."""
     lines = render_to_string("admin_base/journal_words.html").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
