@@ -1,6 +1,8 @@
 """What the pages of the documentation show: blocks of code, transcripts of shells, and edits of files."""
 
+import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,36 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
+def prose(path: Path) -> str:
+    """What a page says, or the docstrings and comments of a module."""
+    source = path.read_text()
+    if path.suffix != ".py":
+        return source
+    docstrings = [
+        node.value.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    comments = re.findall(r"^(?: *# .*\n)+|(?<=  )# .*$", source, flags=re.MULTILINE)
+    return "\n\n".join([*map(str, docstrings), *(re.sub(r"(?m)^ *# ", "", one) for one in comments)])
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The sentences of Markdown, without blocks of code and targets of links; a span of code is a word."""
+    text = FENCE.sub("\n\n", text)
+    text = re.sub(r"(?<=\])\([^)]*\)", "", text)
+    text = re.sub(r"`[^`]*`", lambda found: "_".join(found[0].split()), text)
+    for part in re.split(r"\n\s*\n|\n(?= *(?:[-*]|\d+\.|#+) )|\|", text):
+        for sentence in re.split(r"(?<=[.!?])[)*\"]*\s+(?=[^a-z\s])", part):
+            words = [word for word in sentence.split() if re.search(r"\w", word)]
+            if words:
+                yield " ".join(words)
+
+
+def functions(protocol: type) -> list[str]:
+    return [name for name, value in vars(protocol).items() if callable(value) and name[0] != "_"]
+
+
 def transcript(text: str) -> list[Shown]:
     """The shell blocks of a page, each with the block of text that follows it, if one does."""
     found = blocks(text)
@@ -73,7 +105,7 @@ def is_shown_by(expected: str, output: str) -> bool:
     return re.fullmatch(pattern, output.strip(), flags=re.DOTALL) is not None
 
 
-def write_or_edit(folder: Path, block) -> None:
+def write_or_edit(folder: Path, block):
     """Write the file that the block is, or change it as the block says, below the folder."""
     path = folder / block.title
     if block.language != "diff":

@@ -9,18 +9,24 @@ import tomllib
 from collections.abc import Callable, Iterable
 from functools import cache, reduce
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import yaml
 from django.apps import apps
 from django.core.management import get_commands
 
+from coupons import issuing
+from coupons.partners.contract import Partner
+from coupons.tests.under_load import NEED_NO_REDIS
 from events.feed import catalogue
 from foundation.operations.audits import laws
 from foundation.tests import reference_tables
+from payments.gateways.contract import Gateway
 from scripts import docs_site, reference
 from scripts.stack import SetupError, places, ports
 from scripts.tests import documented
+from shop.burst import table
 
 DOCS = places.PROJECT / "docs"
 PAGES = sorted(
@@ -34,7 +40,7 @@ ARGUMENTS = re.compile(r'make test ARGS="([^"]+)"')
 SETTINGS_OF_A_ROW = re.compile(r"`([A-Z]+_[A-Z_]+)`")
 
 
-def refuse(found: Callable[[Path], Iterable[str]], *, in_history: bool = False) -> None:
+def refuse(found: Callable[[Path], Iterable[object]], *, in_history=False):
     """Fail with all that the rule finds on any page; what CHANGELOG names may be gone since."""
     pages = [page for page in PAGES if in_history or page.name != "CHANGELOG.md"]
     assert pages
@@ -88,7 +94,7 @@ def test_every_make_target_command_and_module_is_there():
         yield from {f"make {one}" for one in re.findall(r"\bmake ([a-z-]+)", code)} - {
             f"make {one}" for one in targets
         }
-        yield from set(re.findall(r"(?:manage\.py |manage ARGS=\"?)([a-z_]+)", code)) - commands
+        yield from set(re.findall(r"\bmanage(?:\.py)? (?:ARGS=\"?)?([a-z_]+)", code)) - commands
         for module in set(MODULE.findall(code)):
             path = places.PROJECT / module.replace(".", "/")
             if not (path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()):
@@ -120,6 +126,9 @@ def test_what_is_not_there_is_found(tmp_path, monkeypatch):
     ):
         with pytest.raises(AssertionError):
             rule()
+    page.write_text("| Nine laws. |")
+    with pytest.raises(AssertionError, match=f"{len(laws.LAWS)} laws: Nine laws."):
+        test_what_is_counted_in_words_is_counted_by_the_code_too()
 
 
 def test_every_law_and_constraint_is_listed():
@@ -144,6 +153,80 @@ def test_every_setting_is_listed_with_its_default_and_changes_name_no_other(tmp_
     assert dict(rows) == settings
     rows_of_changes = re.findall(r"^\| [^|]+\| ([^|]+) \|", (DOCS / "changing.md").read_text(), re.MULTILINE)
     assert {one for row in rows_of_changes for one in SETTINGS_OF_A_ROW.findall(row)} <= settings.keys()
+
+
+NUMBERS = re.findall(
+    r"\w+",
+    "no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen",
+)
+NUMBER = re.compile(rf"\b(\d+|{'|'.join(NUMBERS)}) ([a-z]+)\b", re.IGNORECASE)
+# How many there are of a noun, in a sentence with that word.
+COUNTED = {
+    ("laws", ""): len(laws.LAWS),
+    ("calls", "crowd"): len(table.CALLS),
+    ("ways", "campaign"): len(issuing.STRATEGIES),
+    ("strategies", "coupons"): len(issuing.STRATEGIES) - len(NEED_NO_REDIS),
+    ("functions", "`payments.gateways"): len(documented.functions(Gateway)),
+    ("functions", "`coupons.partners"): len(documented.functions(Partner)),
+    ("apps", "project"): len(places.APPS) - 2,
+    ("operations", "budget"): len(tomllib.loads((places.PROJECT / "lab/bench/budget.toml").read_text())),
+}
+
+
+def test_what_is_counted_in_words_is_counted_by_the_code_too():
+    """But in what was measured once, of which the page names the commit. Each noun is found somewhere."""
+    met = set()
+
+    def found(page):
+        if {"lab", "bench"} & set(page.parts):
+            return
+        for sentence in documented.sentences(page.read_text()):
+            for number, noun in NUMBER.findall(sentence):
+                count = int(number) if number.isdigit() else NUMBERS.index(number.lower())
+                for key, expected in COUNTED.items():
+                    if noun == key[0] and key[1] in sentence:
+                        met.add(key)
+                        if count != expected:
+                            yield f"{expected} {noun}: {sentence}"
+
+    refuse(found)
+    assert met == COUNTED.keys()
+
+
+def test_releases_and_servers_are_those_of_the_changelog_and_the_compose_file():
+    releases = set(re.findall(r"(?m)^## \[(\d+\.\d+)", (places.PROJECT / "CHANGELOG.md").read_text()))
+    compose = (places.PROJECT / "docker-compose.yml").read_text()
+    servers = dict(re.findall(r"image: (mysql|redis|rabbitmq):(\d+\.\d+)", compose))
+
+    def found(page):
+        text = page.read_text()
+        yield from set(re.findall(r"\b[Rr]elease (\d\.\d)", text)) - releases
+        for line in text.splitlines():
+            if "compose" in line or line.startswith("| `mysql`"):
+                named = re.findall(r"\b(MySQL|Redis|RabbitMQ) (\d+\.\d+)", line)
+                yield from (one for one in named if servers[one[0].lower()] != one[1])
+
+    refuse(found)
+
+
+READ_MOST = re.findall(
+    r"\S+",
+    "README.md CONTRIBUTING.md docs/tutorial.md docs/integrate.md docs/architecture.md docs/operations.md "
+    "coupons/issuing.py coupons/eligibility.py coupons/allocation/allocating.py coupons/gate.py "
+    "orders/placement/decisions.py orders/payment/purchase.py orders/saga/run.py inventory/stock_levels.py "
+    "inventory/availability.py foundation/concurrency/batching.py foundation/idempotency/recorded_answers.py "
+    "foundation/operations/audits/scheduled_audit.py lab/compare/cases.py",
+)
+
+
+@pytest.mark.parametrize("name", READ_MOST)
+def test_sentences_of_what_is_read_most_are_short(name):
+    prose = documented.prose(places.PROJECT / name)
+    longest = max(documented.sentences(prose), key=lambda one: len(one.split()))
+    assert len(longest.split()) <= (50 if name == "docs/operations.md" else 35), longest
+    # Cells and headings would make the mean small.
+    without = re.sub(r"(?m)^ *(?:\||#+ ).*$", "", prose)
+    assert mean(len(one.split()) for one in documented.sentences(without)) <= 18
 
 
 READ = {
@@ -171,19 +254,19 @@ def test_every_block_of_code_can_be_read():
 
 
 @cache
-def _code(page: Path) -> list[str]:
+def _code(page):
     text = page.read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     return [*(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)), *blocks]
 
 
-def _is_there(folder: Path, path: str) -> bool:
+def _is_there(folder, path):
     """Decisions may be named by their number alone."""
     return (folder / path).exists() or bool(re.search(r"adr/\d+$", path) and [*folder.glob(f"{path}-*.md")])
 
 
-def _resolves(name: str) -> bool:
+def _resolves(name):
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:
@@ -197,14 +280,14 @@ def _resolves(name: str) -> bool:
     return False
 
 
-def _defines(path: str, symbol: str) -> bool:
+def _defines(path, symbol):
     """Whether the file is there, and has each part of the symbol: functions, classes and what is assigned."""
     file = places.PROJECT / path
     return file.exists() and (not symbol or set(re.split(r"::|\.", symbol)) <= _names(file))
 
 
 @cache
-def _names(file: Path) -> set[str]:
+def _names(file):
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         match node:
@@ -223,7 +306,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert "A drop in ten minutes" in html or "a drop in ten minutes" in html
     assert 'href="../howto/run-a-launch/"' in html
     threads = (site / "threads" / "index.html").read_text()
-    assert 'href="../project/CONTRIBUTING/#adding-a-call-of-the-api"' in threads
+    assert 'href="../api-calls/#adding-a-call-of-the-api"' in threads
     hosts = set(re.findall(r"(?:src|href)=\"?(?:https?:)?//([\w.-]+)", html))
     assert hosts <= {"zensical.org", ports.HOST}, "a page loads nothing from other hosts"
 
