@@ -38,7 +38,7 @@ NEEDS = {
     "tests": "mariadb redis rabbitmq libfaketime prometheus npm chromium haproxy nftables",
 }
 # What only some of it needs: a user who may not install it runs the rest.
-NEEDS_OF_ROOT = {"campaign": "rabbitmq libfaketime haproxy", "check": "prometheus"}
+NEEDS_OF_ROOT = {"campaign": "rabbitmq libfaketime haproxy", "check": "prometheus", "tests": "debootstrap"}
 
 
 def main() -> None:

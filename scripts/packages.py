@@ -1,8 +1,9 @@
-"""`make packages`: the CycloneDX bill of materials of what the shop runs on, then known vulnerabilities.
+"""`make packages`: the CycloneDX bill of materials of what the shop runs on, then known vulnerabilities, and
+servers that get no fixes any more.
 
-The exit code is 0 when every package was looked up and nothing is wrong, 1 for a vulnerability that
-`accepted_vulnerabilities.toml` does not accept (or an exception without a use), and 2 when a package could
-not be looked up: a source that is unreachable, or doesn't know the package, is no clean result.
+The exit code is 0 when every package was looked up and nothing is wrong, 1 for a vulnerability or a server
+that `accepted_vulnerabilities.toml` does not accept (or an exception without a use), and 2 when a package
+could not be looked up: a source that is unreachable, or doesn't know the package, is no clean result.
 """
 
 import datetime
@@ -22,6 +23,8 @@ from scripts.stack.children import say
 from scripts.stack.system_packages import NPM_PINS as NPM
 
 ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
+SERVERS = places.PROJECT / "ops/servers.toml"
+NOTICE = datetime.timedelta(days=180)
 LOCK_FILES = [
     "requirements.txt",
     "lab/requirements.txt",
@@ -49,8 +52,9 @@ class Vulnerability:
     advice: str
 
 
-OF_REDIS = frozenset(tomllib.loads(ACCEPTED.read_text())["of_redis"])
-REDIS = Vulnerability("redis", "6.2.14", OF_REDIS, "fixed in 6.2.20")
+REDIS = Vulnerability(
+    "redis", "6.2.14", frozenset(tomllib.loads(ACCEPTED.read_text())["of_redis"]), "fixed in 6.2.20"
+)
 
 
 @dataclass
@@ -70,19 +74,18 @@ def main() -> int:
     write_sbom(out)
     print(out)
     results = {"Python": audit_python(read_pins(*LOCK_FILES)), "npm": audit_npm()}
-    return report(results | {"bundled": Result(1, [REDIS])}, read_accepted())
+    results |= {"bundled": Result(1, [REDIS]), "servers": audit_servers(datetime.date.today())}
+    return report(results, read_accepted())
 
 
 def write_sbom(out: Path) -> None:
     """The packages of requirements.txt, and what of other projects is served or bundled without a pin of its
     own. Raises SetupError with what cyclonedx-py says."""
-    lock = places.PROJECT / "requirements.txt"
-    project = places.PROJECT / "pyproject.toml"
     command = [
         str(Path(sys.executable).with_name("cyclonedx-py")),
         "requirements",
-        str(lock),
-        f"--pyproject={project}",
+        str(places.PROJECT / "requirements.txt"),
+        f"--pyproject={places.PROJECT / 'pyproject.toml'}",
         "--mc-type=application",
         "--spec-version=1.6",
         "--output-format=JSON",
@@ -101,11 +104,12 @@ def components() -> list[Json]:
     found: list[Json] = []
     for name in SERVED:
         pinned = packages[f"node_modules/{name}"]
-        more = {"licenses": [{"license": {"id": pinned["license"]}}]}
-        found.append({"type": "library"} | _named("npm", name, pinned["version"]) | more)
-    said = f"Inside {' '.join(BUNDLED)}, for `make run` without a Redis or Valkey of 7.2 or later."
-    redis = _named("generic", REDIS.package, REDIS.version)
-    return [*found, {"type": "application"} | redis | {"description": said}]
+        licenses = [{"license": {"id": pinned["license"]}}]
+        named = _named("npm", name, pinned["version"])
+        found.append({"type": "library", "licenses": licenses} | named)
+    said = f"Inside {' '.join(BUNDLED)}, for `make run` where the system has no Redis or Valkey."
+    redis = {"type": "application", "description": said} | _named("generic", REDIS.package, REDIS.version)
+    return [*found, redis]
 
 
 def _named(kind: str, name: str, version: str) -> Json:
@@ -165,10 +169,13 @@ def audit_python(pinned: Iterable[Pin]) -> Result:
         result.looked_up += len(part) - len(missing)
         for package in packages:
             for found in package.get("vulns", ()):
-                advice = f"fixed in {', '.join(found['fix_versions']) or 'no version yet'}"
-                names = frozenset({found["id"], *found["aliases"]})
                 result.vulnerabilities.append(
-                    Vulnerability(package["name"], package["version"], names, advice)
+                    Vulnerability(
+                        package["name"],
+                        package["version"],
+                        frozenset({found["id"], *found["aliases"]}),
+                        f"fixed in {', '.join(found['fix_versions']) or 'no version yet'}",
+                    )
                 )
     return result
 
@@ -187,10 +194,27 @@ def audit_npm() -> Result:
     for package, one in answer["vulnerabilities"].items():
         for via in one["via"]:
             if isinstance(via, dict):  # a text names another package of this list
-                names = frozenset({str(via["url"]).rpartition("/")[2]})
                 result.vulnerabilities.append(
-                    Vulnerability(package, one["range"], names, f"affects {via['range']}")
+                    Vulnerability(
+                        package,
+                        one["range"],
+                        frozenset({str(via["url"]).rpartition("/")[2]}),
+                        f"affects {via['range']}",
+                    )
                 )
+    return result
+
+
+def audit_servers(today: datetime.date) -> Result:
+    """The releases that have ended; it says which end soon."""
+    servers = tomllib.loads(SERVERS.read_text())
+    result = Result(len(servers))
+    for name, one in servers.items():
+        ends = f"no fixes after {one['end']}"
+        if one["end"] < today:
+            result.vulnerabilities.append(Vulnerability(name, "release", frozenset({ends}), one["source"]))
+        elif one["end"] < today + NOTICE:
+            print(f"ENDS SOON  {name} release: {ends}: {one['source']}")
     return result
 
 
@@ -221,9 +245,7 @@ def report(results: Mapping[str, Result], accepted: Mapping[Pin, str]) -> int:
     if unchecked and not findings:
         print("packages: NOT CHECKED: this is no clean result", file=sys.stderr, flush=True)
         return 2
-    if findings:
-        return 1
-    return 0
+    return int(findings > 0)
 
 
 def _run(*command: str, folder: Path = places.PROJECT) -> tuple[str, str]:

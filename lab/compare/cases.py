@@ -1,5 +1,5 @@
-"""The cases of the scenarios, and one from its campaign to its row of the report: its load, perhaps in steps;
-in `crash` the faults meanwhile; what it runs into; and its wrong rows."""
+"""The cases of the scenarios, each from its campaign to its row of the report. A case has a load, perhaps in
+steps, in `crash` faults meanwhile, a wall that it runs into, and wrong rows."""
 
 import json
 import re
@@ -27,8 +27,8 @@ from scripts.stack.places import PROJECT
 
 UNSAFE = "unsafe"
 DEFAULT_INVENTORY = "group_commit"
-# For callers to finish what they began: longer than their patience and one more request. A coupon of a caller
-# that was cut off would be missing in the count of answers.
+# Callers finish in this time what they began: it is longer than their patience and one more request. A coupon
+# of a caller that was cut off would be missing in the count of answers.
 FINISH_SECONDS = 170
 START_SECONDS = 180  # for k6 to read its accounts and to make its callers
 CONFIRM_SECONDS = 60  # for the sweeper to get the answer of a partner that hadn't answered
@@ -112,8 +112,8 @@ class Case:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Of the stack. No account is throttled: callers that are refused retry without a pause, for limits
-        aren't compared."""
+        """Settings of the stack. No account is throttled, because callers that are refused retry without a
+        pause and limits aren't compared."""
         own = {"INVENTORY_STRATEGY": self.inventory, **self.load.settings}
         return {**own, **stages.SETTINGS, **own_stack.NO_RATES}
 
@@ -157,8 +157,8 @@ def run(stage: Stage, case: Case) -> Row:
 
 
 def measure(stage: Stage, case: Case, settings: Settings) -> Row:
-    """With these settings of k6, until the shop is ready again: callers that left would slow the next
-    case down, and this one's rows would go on growing."""
+    """Run k6 with these settings until the shop is ready again. Callers that left would slow the next case
+    down, and this case's rows would go on growing."""
     instance = stage.instance
     database.wait_until_worked_off(instance)
     before = database.counters(instance)

@@ -29,13 +29,13 @@ HERE = Path(__file__).parent
 LEFT_OUT = {
     "grafana": "its image is had from an image registry only; dashboards are held to metrics by other tests"
 }
-# Debian's package of each image of docker-compose.yml that has a stand-in, in the folder of its name.
+# Debian's package of each image that stands in for one of docker-compose.yml, in the folder of its name.
 STAND_INS = {
-    "mysql:8.4": "mysql-server-core",
-    "redis:7.4-alpine": "redis-server",
-    "rabbitmq:4.1-alpine": "rabbitmq-server",
-    "prom/prometheus:v3.5.0": "prometheus",
-    "haproxy:3.2-alpine": "haproxy",
+    "mysql:stand-in": "mysql-server-core",
+    "redis:stand-in": "redis-server",
+    "rabbitmq:stand-in": "rabbitmq-server",
+    "prometheus:stand-in": "prometheus",
+    "haproxy:stand-in": "haproxy",
 }
 SHOP = ("web", "worker", "beat", "issuer")
 STORES = ("redis", "rabbitmq", "mysql")
@@ -212,7 +212,7 @@ class Containers:
         for name, package in {**STAND_INS, BASE: "python3"}.items():
             if name in STAND_INS:
                 # In the project's copy, because the engine's root has no other of this machine's folders.
-                folder = name.partition(":")[0].rpartition("/")[2]
+                folder = name.partition(":")[0]
                 self.docker(f"build --quiet --network host --tag {name} lab/containers/images/{folder}")
             shown = f"run --rm --network=none --entrypoint=dpkg-query {name} --show {package}"
             versions.append(f"{name} is Debian's {self.docker(shown)}")

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,7 +44,7 @@ EXCHANGES = ("__init__", "set_character_set", "autocommit", "query", "commit", "
 class Meter:
     """Counts what is done from its opening on; `metering` opens it."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         # By thread, so that none loses what another counts.
         self._calls: Counter[int] = Counter()
         self._sent: Cost = Counter()
@@ -68,29 +68,29 @@ class Meter:
         after = self._read()
         return Counter({figure: after[figure] - before[figure] for figure in FIGURES})
 
-    async def _await(self, step: Coroutine[Any, Any, object]) -> None:
+    async def _await(self, step):
         with self._profiled():
             await step
 
     @contextmanager
-    def _profiled(self) -> Iterator[None]:
+    def _profiled(self):
         sys.setprofile(self._see)
         try:
             yield
         finally:
             sys.setprofile(None)
 
-    def _see(self, frame: FrameType, event: str, _) -> None:
+    def _see(self, frame, event, _):
         if event == "call":
             self._calls[threading.get_ident()] += "/tests/" not in frame.f_code.co_filename
 
-    def _read(self) -> Cost:
+    def _read(self):
         total = Counter(self._sent, python_calls=self._calls.total())
         for connection in list(self._asked):
             total.update(self._status(connection))
         return total
 
-    def _status(self, connection) -> dict[str, int]:
+    def _status(self, connection):
         """What the session of this connection, which no thread uses now, has done so far."""
         self._asked[connection] += 1
         _mysql.connection.query(connection, STATUS)
@@ -98,7 +98,7 @@ class Meter:
         statements = found.pop("Questions") - self._asked[connection]
         return {"statements": statements, "rows_written": sum(found.values())}
 
-    def _note(self, connection: Connection | None = None, **sent: int) -> None:
+    def _note(self, connection=None, **sent):
         """Note what this thread sends, if it is counted."""
         if threading.get_ident() in self._calls:
             with self._mutex:
@@ -106,13 +106,13 @@ class Meter:
                 if connection is not None:
                     self._asked.setdefault(connection, 0)
 
-    def _note_close(self, connection) -> None:
+    def _note_close(self, connection):
         if connection in self._asked:
             self._note(**self._status(connection))
             del self._asked[connection]
 
-    def _watch(self, patch: pytest.MonkeyPatch) -> None:
-        def before(kind: type, name: str, note: Callable[..., object]) -> None:
+    def _watch(self, patch):
+        def before(kind, name, note):
             original = getattr(kind, name)
 
             def noted(connection, *given, **named):
@@ -154,7 +154,7 @@ def metering() -> Iterator[Meter]:
             process_state.renew_threads()
 
 
-async def at_once(calls: Sequence[Coroutine[Any, Any, object]]) -> None:
+async def at_once(calls: Sequence[Coroutine[Any, Any, object]]):
     """Answer these calls, which share a batch: its leader starts once all of them wait, and what they
     leave to other threads once all are answered.
     """
@@ -168,7 +168,7 @@ async def at_once(calls: Sequence[Coroutine[Any, Any, object]]) -> None:
 
 
 @contextmanager
-def _held(place, name: str) -> Iterator[None]:
+def _held(place, name):
     """Have this function start what it is given at the end of the block."""
     held: list[Callable[[], object]] = []
     with pytest.MonkeyPatch.context() as patch:

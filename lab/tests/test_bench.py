@@ -28,7 +28,7 @@ def test_a_ratio_below_its_goal_and_a_finding_fail_the_command():
     assert failures(broken) == ["L1 is broken: [7]"]
 
 
-def figures(succeeded: int, failed: int = 0, **counted: int) -> Figures:
+def figures(succeeded: int, failed=0, **counted: int) -> Figures:
     metrics: Any = {name: {"count": count} for name, count in counted.items()}
     metrics["http_req_failed"] = {"passes": failed, "fails": succeeded}
     return Figures(metrics=metrics, seconds=10)

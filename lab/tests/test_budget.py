@@ -65,7 +65,7 @@ Operation = Callable[[], Sequence[Step]]
 class Buyers:
     """New accounts: each call is of another one, as those of a crowd are."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number):
         self.ids = accounts(number)
         users = User.objects.in_bulk(self.ids)
         self._access = {id: token_pairs.create_access_token(users[id]) for id in self.ids}
@@ -74,7 +74,7 @@ class Buyers:
     def next(self) -> int:
         return next(self._turns)
 
-    async def call(self, method: str, path: str, body=None, *, expect: int, id: int = 0) -> None:
+    async def call(self, method: str, path: str, body=None, *, expect: int, id=0):
         caller = id or self.next()
         # Coupons need no key, and a crowd sends none.
         headers = {} if path == "/coupons" else {"Idempotency-Key": f"key-{caller}"}
@@ -98,7 +98,7 @@ def refusal(buyers) -> Operation:
     return lambda: [buyers.call("POST", "/coupons", body, expect=409)]
 
 
-def order(buyers, *, expect: int = 201, **more) -> Operation:
+def order(buyers, *, expect=201, **more) -> Operation:
     products = ProductFactory.create_batch(3, on_hand=1_000, price=1_000)
     body = {"items": [{"product": product.pk, "quantity": 1} for product in products]} | more
     return lambda: [buyers.call("POST", "/orders", body, expect=expect)]
@@ -110,7 +110,7 @@ def order_with_coupon_and_points(buyers) -> Operation:
     with transaction.atomic():
         ledger.bulk_open_wallets(buyers.ids, 500)
 
-    def prepare() -> Sequence[Step]:
+    def prepare():
         id = buyers.next()
         code = issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code
         body = {"items": items, "coupon": code, "points_amount": 100}
@@ -123,11 +123,11 @@ def paid_order(buyers) -> Operation:
     place = order(buyers, expect=202, payment={"token": "tok_ok"})
     executor: Any = run.process_executor()
 
-    def advance() -> None:
+    def advance():
         while executor.pools.step():
             pass
 
-    def prepare() -> Sequence[Step]:
+    def prepare():
         assert not Order.objects.exclude(status="paid").exists()
         return [*place(), advance]
 
@@ -141,7 +141,7 @@ def room_poll(buyers) -> Operation:
     entries = dict(SaleEntry.objects.filter(status="waiting").values_list("account_id", "id"))
     waiting = iter(entries)
 
-    def prepare() -> Sequence[Step]:
+    def prepare():
         room_view.refresh()
         id = next(waiting)
         return [buyers.call("GET", f"/sale-entries/{entries[id]}", expect=200, id=id)]
@@ -156,7 +156,7 @@ def cold_call(buyers) -> Operation:
 def event_delivery(_: Buyers) -> Operation:
     """A worker's pass over so many events, which the data platform takes by one request."""
 
-    def prepare() -> Sequence[Step]:
+    def prepare():
         delivering.note(*["coupon.issued"] * AT_ONCE)
         return [delivering.deliver_due]
 
@@ -170,7 +170,7 @@ def idle_second(_: Buyers) -> Operation:
     looked_for = [task for task in (app.tasks[entry.task] for entry in schedule) if hasattr(task, "is_due")]
     assert looked_for
 
-    def look() -> None:
+    def look():
         assert [beat.has_work(task) for task in looked_for] == [False] * len(looked_for)
 
     lease, issuer = beat.BeatLease("budget"), worker._Issuer(threading.Event())
@@ -195,7 +195,7 @@ def staff_home(_: Buyers) -> Operation:
 def burst_of(operation: Callable[[Buyers], Operation]) -> Callable[[Buyers], Operation]:
     """So many of these calls at once."""
 
-    def burst(buyers) -> Operation:
+    def burst(buyers):
         prepare = operation(buyers)
         return lambda: [at_once([call for _ in range(AT_ONCE) for call in prepare()])]
 
@@ -250,7 +250,7 @@ def exceeded(name: str, cost) -> dict[str, str]:
     }
 
 
-def write(name: str, cost) -> None:
+def write(name: str, cost):
     """Replace the operation's line, or add it; comments stay."""
     figures = ", ".join(f"{figure} = {cost[figure]}" for figure in FIGURES)
     line, text = f"{name} = {{ {figures} }}\n", BUDGET.read_text()

@@ -38,7 +38,7 @@ def test_an_answer_that_must_not_be_is_a_finding_even_if_a_repeat_works(answer, 
 class Books:
     """What the shop shows in the end, in place of a real one."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.connection = self
         self.placed: dict[str, Any] = {"o1": ORDER}
         self.issued: dict[str, Any] = {"C1": COUPON}
@@ -64,7 +64,7 @@ class Books:
     def top_ups(self, account) -> set[str]:
         return self.paid_top_ups
 
-    def get(self, path: str, token: str = ""):
+    def get(self, path: str, token=""):
         return {"on_hand": self.on_hand, "reserved": 0}
 
     def gateway(self, path: str):
@@ -74,7 +74,7 @@ class Books:
         return [{"type": kind, "data": {"order": "o1"}} for kind in self.delivered]
 
 
-def require(found: list[str], says: str) -> None:
+def require(found: list[str], says: str):
     """One of the findings says that, or there is none where nothing is to be said."""
     assert any(says in finding for finding in found) if says else found == []
 

@@ -87,7 +87,7 @@ MOMENT, LOST_AT = 100.0, 106.0
 NOTHING = {kind: set[str]() for kind in comparison.TABLES}
 
 
-def order(order_id: str, answered_at: float, *, key: str = "a-key") -> RecordedCall:
+def order(order_id: str, answered_at: float, *, key="a-key") -> RecordedCall:
     call = Call("POST", "/orders", "token", {"items": []}, key)
     return RecordedCall("order", call, Answer(201, {"id": order_id}), answered_at)
 
@@ -143,7 +143,7 @@ class Idle(Run):
     def stack(self, settings) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def set_up(self) -> None:
+    def set_up(self):
         self.setup, self.before = setup(), NOTHING
 
     def load(self) -> float:
@@ -155,7 +155,7 @@ class Idle(Run):
     def rows(self, statement: str, *values) -> list[tuple[str]]:
         return []
 
-    def check(self) -> None:
+    def check(self):
         pass
 
 
@@ -173,7 +173,7 @@ def test_what_was_found_is_said_though_something_fails(capsys):
     assert "FINDING twice" in capsys.readouterr().out
 
 
-def request(began: float, result: str = "201", *, seconds: float = 0.1, path: str = "/orders") -> Request:
+def request(began: float, result="201", *, seconds=0.1, path="/orders") -> Request:
     return Request(began, began + seconds, "POST", path, result)
 
 

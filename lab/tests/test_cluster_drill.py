@@ -19,11 +19,7 @@ ALLOWED = {"201": 300, "503": 12, "409": 3, "no answer": 2}
 
 
 def failures(
-    statuses: dict[str, int],
-    *,
-    name: str = "kill mysql-primary",
-    outage: float = 6.44,
-    acknowledged: int = 290,
+    statuses: dict[str, int], *, name="kill mysql-primary", outage=6.44, acknowledged=290
 ) -> list[str]:
     fault = faults.draw(name, seed="7")
     return [*fault.failures(ALLOWED | statuses, outage_seconds=outage, acknowledged=acknowledged)]
@@ -126,11 +122,11 @@ def test_a_table_with_another_content_on_one_member_is_named():
     assert comparison.unequal({"mysql-1": missing, "mysql-2": missing})
 
 
-def outside(received: str = "", state: str = "OFFLINE") -> View:
+def outside(received="", state="OFFLINE") -> View:
     return View(state=state, received=received)
 
 
-def inside(role: str = "SECONDARY", has_majority: bool = True) -> View:
+def inside(role="SECONDARY", has_majority=True) -> View:
     return View("ONLINE", role, has_majority=has_majority)
 
 

@@ -81,7 +81,7 @@ def front(running):
     return running
 
 
-def _status(front) -> int | None:
+def _status(front):
     with closing(front.client()) as client:
         try:
             client.request("GET", "/")

@@ -28,7 +28,7 @@ def kinds(findings) -> list[str]:
     return [one.partition(": ")[0] for one in findings.findings]
 
 
-def send_to(port: int, monkeypatch, kind: str = "bodies") -> list[str]:
+def send_to(port: int, monkeypatch, kind="bodies") -> list[str]:
     """The findings of one whole request, where nothing is waited for longer than a second."""
     monkeypatch.setattr(raw, "ANSWER_SECONDS", 1.0)
     findings = Findings()

@@ -55,7 +55,7 @@ def emptied(stack):
         database.rows(stack, f"TRUNCATE {table}")
 
 
-def insert(instance, table: str, **values) -> None:
+def insert(instance, table: str, **values):
     marks = ", ".join(["%s"] * len(values))
     statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
     database.rows(instance, statement, *values.values())

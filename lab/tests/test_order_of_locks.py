@@ -37,7 +37,7 @@ RECORDED = 3
 def admission(buyers) -> Operation:
     sale = create_sale(rate_per_minute=60_000)
 
-    def prepare() -> list[Callable[[], object]]:
+    def prepare():
         join_accounts(sale, [buyers.next()])
         return [ticking.tick]
 
@@ -47,7 +47,7 @@ def admission(buyers) -> Operation:
 def refund(_: Buyers) -> Operation:
     executor: Any = run.process_executor()
 
-    def prepare() -> list[Callable[[], object]]:
+    def prepare():
         sold = buying.place_for_newcomer(ProductFactory(on_hand=5), token="tok_ok")
         while executor.pools.step():
             pass
@@ -112,7 +112,7 @@ def row_of(name: str) -> str:
     return f"| {name} | {'; then '.join(transactions(sent))} |\n"
 
 
-def write(name: str, row: str) -> None:
+def write(name: str, row: str):
     """Replace the row of the page, or add it."""
     text, number = re.subn(rf"^\| {name} \| .*\n", row, PAGE.read_text(), flags=re.MULTILINE)
     PAGE.write_text(text if number else text.replace(HEAD, HEAD + row))

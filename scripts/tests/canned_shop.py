@@ -48,7 +48,7 @@ class CannedShop:
     One that does not keep its connections closes them after an answer, and does not say so before.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address):
         self.address = address
         self.port = int(address.rpartition(":")[2])
         self.sent: list[Sent] = []
@@ -56,14 +56,14 @@ class CannedShop:
         self.keeps_connections = True
         self.answer: Callable[[Sent], Answer | None] = lambda sent: problem(404, "not_found")
 
-    def queue(self, *answers: Answer | None) -> None:
+    def queue(self, *answers: Answer | None):
         """Answer one after the other, the last one for ever."""
         left = list(answers)
         self.answer = lambda sent: left.pop(0) if len(left) > 1 else left[0]
 
 
 @contextmanager
-def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
+def running(port=0, host="127.0.0.1") -> Iterator[CannedShop]:
     """The server, until the block ends, on a port of its own unless one is given.
 
     Its connections end with it: a client may keep one, and a later server may be given the same port.
@@ -73,12 +73,12 @@ def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def setup(self) -> None:
+        def setup(self):
             super().setup()
             shop.connections.append(self.client_address)
             sockets.append(self.connection)
 
-        def handle_one(self) -> None:
+        def handle_one(self):
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             sent = Sent(self.command, self.path, self.headers, raw)
             shop.sent.append(sent)
@@ -104,14 +104,14 @@ def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
 
         do_GET = do_POST = do_PATCH = do_DELETE = handle_one  # noqa: N815 - names of the base class
 
-        def log_message(self, *_) -> None:
+        def log_message(self, *_):
             """Say nothing."""
 
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         request_queue_size = 128
 
-        def handle_error(self, *_) -> None:
+        def handle_error(self, *_):
             """Say nothing of a connection that ended."""
 
     server = Server((host, port), Handler)

@@ -17,7 +17,7 @@ import os
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,11 +58,11 @@ _MARKS = (
 )
 
 
-def boots(what: str, *, in_first_circle: bool = False) -> Callable[[_Function], _Function]:
+def boots(what: str, *, in_first_circle=False) -> Callable[[_Function], _Function]:
     """Decorate a fixture's function: each test that uses the fixture is marked so."""
     mark = pytest.mark.boots(what, in_first_circle=in_first_circle)
 
-    def decorate(function: _Function) -> _Function:
+    def decorate(function):
         function.circle_mark = mark  # type: ignore[attr-defined]
         return function
 
@@ -86,7 +86,7 @@ def circle_of(item) -> str:
     return "other" if marks and not any(mark.kwargs.get("in_first_circle") for mark in marks) else "first"
 
 
-def pytest_addoption(parser) -> None:
+def pytest_addoption(parser):
     """The options behind `make test CIRCLE= PART=`."""
     group = parser.getgroup("circles")
     group.addoption("--circle", choices=CIRCLES, help="only tests of this group")
@@ -100,7 +100,7 @@ def pytest_addoption(parser) -> None:
     group.addoption("--write-list", action="store_true", help=f"write {LIST}, and run nothing")
 
 
-def pytest_configure(config) -> None:
+def pytest_configure(config):
     """Make the markers known, and watch for processes."""
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
@@ -113,7 +113,7 @@ def pytest_xdist_make_scheduler(config, log: Producer) -> LoadFileScheduling:
 
 
 class _Scheduling(LoadFileScheduling):
-    def _split_scope(self, nodeid: str) -> str:
+    def _split_scope(self, nodeid):
         return SHARED_SHOP if nodeid.startswith(SHARED_SHOP) else super()._split_scope(nodeid)
 
 
@@ -126,13 +126,13 @@ def pytest_ignore_collect(collection_path: Path, config) -> bool | None:
 
 
 @cache
-def _modules_left_out(project: Path) -> set[Path]:
+def _modules_left_out(project):
     rows = [row.split(" | ") for row in (project / LIST).read_text().splitlines() if row.startswith("| ")]
     return {project / module.removeprefix("| ") for module, names, *_ in rows if names == "all"}
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config, items: list[pytest.Item]):
     """Mark the tests, choose the group and its part, and put the longest modules first."""
     for item in items:
         for definition in itertools.chain(*item._fixtureinfo.name2fixturedefs.values()):  # type: ignore[attr-defined]
@@ -161,7 +161,7 @@ def pytest_collection_modifyitems(config, items: list[pytest.Item]) -> None:
     items[:] = chosen
 
 
-def _touched(named: Sequence[str], chosen: Sequence[str], seconds: dict[str, float], since: str) -> list[str]:
+def _touched(named, chosen, seconds, since):
     """More modules, which the commits since then touch: the nearest ones that fit into the time for them."""
     touched = [module for module in changes.nearest(named, since) if module not in chosen]
     # A module that starts processes and has no time of its own yet takes some ten seconds.
@@ -172,7 +172,7 @@ def _touched(named: Sequence[str], chosen: Sequence[str], seconds: dict[str, flo
     return fitting
 
 
-def pytest_collection_finish(session) -> None:
+def pytest_collection_finish(session):
     """Have Python's garbage collector walk seldom over what tests leave, and not over what is collected now.
 
     It took a sixth of the time of tests that make many requests.
@@ -181,7 +181,7 @@ def pytest_collection_finish(session) -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _ordered(items: Sequence[pytest.Item], seconds: dict[str, float], seed: str) -> list[pytest.Item]:
+def _ordered(items, seconds, seed):
     """The longest modules first. A seed shuffles modules of about the same length, and the tests of each.
 
     The tests of the shared shop stay in their order: each leaves its rows to the next.
@@ -189,7 +189,7 @@ def _ordered(items: Sequence[pytest.Item], seconds: dict[str, float], seed: str)
     chance = random.Random(seed)
     ranks = {module: chance.random() for module in dict.fromkeys(map(_module, items))}
 
-    def place(item) -> tuple[bool, float, float, str, float]:
+    def place(item):
         module = _module(item)
         if module.startswith(SHARED_SHOP):
             return False, 0, 0, module, 0
@@ -201,7 +201,7 @@ def _ordered(items: Sequence[pytest.Item], seconds: dict[str, float], seed: str)
     return sorted(items, key=place)
 
 
-def _module(item) -> str:
+def _module(item):
     return item.nodeid.partition("::")[0]
 
 
@@ -229,18 +229,18 @@ def changed_rows(items: Sequence[pytest.Item], page: str) -> list[str]:
     return sorted(there.symmetric_difference(listed(items)))
 
 
-def _function(item) -> str:
+def _function(item):
     return getattr(item, "originalname", item.name)
 
 
 class _Guard:
     """Refuses to start a process while a test runs that isn't marked `boots`."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.test: str | None = None
         self.refused: list[str] = []
 
-    def see(self, event: str, arguments: tuple[object, ...]) -> None:
+    def see(self, event: str, arguments: tuple[object, ...]):
         """The audit hook, which CPython calls in every thread."""
         if self.test is not None and event in STARTS:
             what = str(arguments[1] if event == "subprocess.Popen" else event)[:200]
@@ -252,7 +252,7 @@ _guard = _Guard()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item, nextitem: pytest.Item | None) -> Iterator[None]:
+def pytest_runtest_protocol(item, nextitem: pytest.Item | None):
     """Guard the tests that start no process, in set-up and teardown too."""
     _guard.refused.clear()
     _guard.test = None if item.get_closest_marker("boots") else item.nodeid
@@ -263,7 +263,7 @@ def pytest_runtest_protocol(item, nextitem: pytest.Item | None) -> Iterator[None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]):
     """Don't guard the set-up of processes that all tests share."""
     test = _guard.test
     if getattr(fixturedef.func, "is_shared_process", False):
@@ -284,13 +284,13 @@ def _no_process():
 class _Seconds:
     """Sums the seconds of each module, in the process that hears of all tests."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.by_module: dict[str, float] = defaultdict(float)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def pytest_runtest_logreport(self, report: pytest.TestReport):
         self.by_module[report.nodeid.partition("::")[0]] += report.duration
 
-    def pytest_sessionfinish(self, session) -> None:
+    def pytest_sessionfinish(self, session):
         known = json.loads(SECONDS.read_text()) | self.by_module
         taken = {module: round(known[module]) for module in sorted(known) if round(known[module]) > 1}
         SECONDS.write_text(json.dumps(taken, indent=0) + "\n")
@@ -299,23 +299,23 @@ class _Seconds:
 class _Failed:
     """Writes the names of the tests and modules that failed, which `make test` prints as its last lines."""
 
-    def __init__(self, path) -> None:
+    def __init__(self, path):
         self.path = path
         self.names = dict[str, None]()
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def pytest_runtest_logreport(self, report: pytest.TestReport):
         if report.failed:
             self.names[report.nodeid] = None
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+    def pytest_collectreport(self, report: pytest.CollectReport):
         if report.failed:
             self.names[report.nodeid] = None
 
-    def pytest_sessionfinish(self, session) -> None:
+    def pytest_sessionfinish(self, session):
         self.path.write_text("".join(f"{name}\n" for name in self.names))
 
 
-def pytest_sessionstart(session) -> None:
+def pytest_sessionstart(session):
     config = session.config
     if hasattr(config, "workerinput"):
         return

@@ -15,11 +15,11 @@ NAMES = (
 """The ends of those names."""
 
 
-def pytest_configure(config) -> None:
+def pytest_configure(config):
     config.addinivalue_line("markers", "each_server: runs on every kind of database server")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]):
     for item in items:
         if Path(item.path).stem.endswith(tuple(f"_{name}" for name in NAMES.split())):
             item.add_marker(pytest.mark.each_server)

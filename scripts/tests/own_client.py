@@ -13,7 +13,7 @@ MYPY = f"{sys.executable} -m mypy --strict --follow-imports=silent --config-file
 PIP = f"{sys.executable} -m pip --quiet --disable-pip-version-check"
 
 
-def install_npm(folder: Path) -> None:
+def install_npm(folder: Path):
     """Install the tarball in the folder, beside the npm packages that it and its programs need."""
     modules = folder / "node_modules"
     modules.mkdir()
@@ -37,7 +37,7 @@ def page(language: str) -> str:
     return (places.PROJECT / "clients" / language / "README.md").read_text()
 
 
-def run_python(folder: Path, **settings: str) -> None:
+def run_python(folder: Path, **settings: str):
     """Run the programs of the client's page in an empty folder, and check the types of all that it shows."""
     own = install_wheel(folder)
     for program, output in write_programs(folder, "python", ".py"):
@@ -46,7 +46,7 @@ def run_python(folder: Path, **settings: str) -> None:
     programs.run_lines(f"{MYPY} *.py", folder, **own)
 
 
-def run_typescript(folder: Path, **settings: str) -> None:
+def run_typescript(folder: Path, **settings: str):
     """The same of the page of the client for TypeScript."""
     install_npm(folder)
     shown = write_programs(folder, "typescript", ".ts")

@@ -32,7 +32,7 @@ class PlantedChange:
         return source.replace(definition, definition.replace(self.text, self.planted))
 
 
-def _definition(source: str, symbol: str) -> str:
+def _definition(source, symbol):
     """The text of the function or constant of this name, or nothing."""
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -50,7 +50,7 @@ def _definition(source: str, symbol: str) -> str:
 CHANGES: list[PlantedChange] = []
 
 
-def _plant(row: str, place: str, text: str, planted: str, test: str) -> None:
+def _plant(row, place, text, planted, test):
     """Add the mistake at this place, `file.py::symbol`."""
     path, _, symbol = place.partition("::")
     CHANGES.append(PlantedChange(row, path, symbol, text, planted, test))

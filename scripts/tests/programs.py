@@ -9,7 +9,7 @@ from scripts.stack import places
 
 
 def end(
-    command: Sequence[str], folder: Path = places.PROJECT, *, seconds: int = 120, **settings: str
+    command: Sequence[str], folder: Path = places.PROJECT, *, seconds=120, **settings: str
 ) -> "subprocess.CompletedProcess[str]":
     """How the program ends, and what it prints; `settings` are environment variables."""
     # A process of its own, not one of this run's workers.
@@ -25,7 +25,7 @@ def end(
     )
 
 
-def run(command: Sequence[str], folder: Path = places.PROJECT, *, seconds: int = 120, **settings: str) -> str:
+def run(command: Sequence[str], folder: Path = places.PROJECT, *, seconds=120, **settings: str) -> str:
     """What the program prints. Fails with all of it if it fails."""
     ran = end(command, folder, seconds=seconds, **settings)
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-8_000:]

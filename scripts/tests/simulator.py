@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -67,11 +66,11 @@ def serving(name: str, folder: Path, *options: str, port: int | None = None) -> 
     ready, ended = threading.Event(), threading.Event()
 
     class InThread(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        async def startup(self, sockets=None):
             await super().startup(sockets)
             ready.set()
 
-    def serve() -> None:
+    def serve():
         nonlocal server
         app, asked = importlib.import_module(f"scripts.simulators.{name}").build(words)
         own = process.OPTIONS | {"log_config": None, "log_level": "error"}
@@ -93,7 +92,7 @@ def serving(name: str, folder: Path, *options: str, port: int | None = None) -> 
         assert ended.is_set(), f"{name} does not end"
 
 
-def everything(simulator, path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
+def everything(simulator, path: str, *, limit=10_000) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     query: dict[str, str | int] = {"limit": limit}
     while True:

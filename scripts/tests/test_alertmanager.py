@@ -82,7 +82,7 @@ def test_what_another_alert_explains_is_not_sent(alertmanager, cause, explained,
     send(alertmanager, mark, cause, explained, not_explained, is_over=True)
 
 
-def send(url: str, mark: str, *alerts: str, is_over: bool = False) -> None:
+def send(url: str, mark: str, *alerts: str, is_over=False):
     """Each alert is a name, perhaps with a job."""
     over = {"endsAt": datetime.now(UTC).isoformat()} if is_over else {}
     named = [dict(zip(("alertname", "job"), alert.split(), strict=False)) for alert in alerts]

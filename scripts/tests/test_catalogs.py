@@ -28,7 +28,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def fill(**translations: str) -> None:
+def fill(**translations: str):
     """Translate texts of the catalog, by the first word of each."""
     path = catalogs.po_path("coupons", "ko")
     text = path.read_text()

@@ -14,7 +14,7 @@ IMPORTERS = {"a.py": {"b.py"}, "b.py": {"c.py", "d.py"}, "c.py": {"a.py", "d.py"
 def changed(monkeypatch):
     """A function that has the given files be those that differ from any commit."""
 
-    def change(*paths: str) -> None:
+    def change(*paths):
         monkeypatch.setattr(changes, "changed_paths", lambda since: frozenset(paths))
 
     return change

@@ -95,7 +95,7 @@ INTENT = [
 ONCE = {"attempts": 1, "seconds": 60}
 
 
-def check_intents(server: CannedShop, kept: list[bool]) -> None:
+def check_intents(server: CannedShop, kept: list[bool]):
     """The key is kept as INTENT says, and until the one that is paid is forgotten; a later one is another."""
     keys = [sent.headers[KEY] for sent in server.sent]
     assert kept == [is_kept for _, is_kept in INTENT]
@@ -228,11 +228,11 @@ def test_a_server_that_never_answers_is_given_up_at_the_deadline(server):
 class SignIns:
     """Answers sign-ins, refreshes and calls as the shop does, with one access token good at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.number = 0
         self.refreshing: Answer | None = Answer(200, {})
 
-    def __call__(self, sent) -> Answer | None:
+    def __call__(self, sent):
         if sent.path.endswith("/auth/refresh") and (self.refreshing is LOST or self.refreshing.status != 200):
             return self.refreshing
         if "/auth/" in sent.path:
@@ -341,7 +341,7 @@ EVENT = json.dumps({"id": str(ORDER_ID), "type": "order.paid", "at": "2026-11-25
 SECRET = "whsec_" + base64.b64encode(b"a secret of an endpoint").decode()
 
 
-def delivery(seconds_ago: int = 0, *, body: str = EVENT, **changes: str) -> dict[str, Any]:
+def delivery(seconds_ago=0, *, body: str = EVENT, **changes: str) -> dict[str, Any]:
     """A request with two signatures, as after a rotation; the other one is of another secret."""
     at = str(int(time.time()) - seconds_ago)
     digest = hmac.new(b"a secret of an endpoint", f"e-1.{at}.{EVENT}".encode(), hashlib.sha256).digest()

@@ -2,7 +2,6 @@
 
 import re
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from scripts.tests.documented import Shown
 class Stack:
     """A `make run` of the tests' own, which they may stop and start again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home):
         self.instance = Instance(home=home, port=ports.free(instances.PORTS), database="sqlite")
         self._running = ExitStack()
 
@@ -26,13 +25,13 @@ class Stack:
         gateway = f"http://{ports.HOST}:{self.instance.gateway_port}"
         return {"SHOP": self.instance.url, "GATEWAY": gateway}
 
-    def start(self) -> None:
+    def start(self):
         self._running.enter_context(own_stack.running(self.instance))
 
-    def stop(self) -> None:
+    def stop(self):
         self._running.close()
 
-    def paste(self, shown: list[Shown]) -> None:
+    def paste(self, shown: list[Shown]):
         """Paste the blocks into one shell; each has to print what its page shows."""
         ends = [f"printf '\\n@@ %s\\n' {number}\n" for number in range(len(shown))]
         lines = "".join(block.lines + end for block, end in zip(shown, ends, strict=True))

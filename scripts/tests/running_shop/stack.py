@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
@@ -74,7 +74,7 @@ HTTP = urllib3.PoolManager(maxsize=64, retries=False, timeout=30)
 class RunningShop:
     """A private database server, Redis, a broker, two web processes, a worker, beat, and the simulators."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home):
         port, (server, root) = ports.free(instances.PORTS), throwaway.DATABASES[os.environ[throwaway.KIND]]
         self.instance = Instance(home=home, port=port, database="mariadb", server=server, root=root)
         self.address = self.instance.url
@@ -90,7 +90,7 @@ class RunningShop:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self._worker_log_began_at = 0
 
-    def boot(self) -> None:
+    def boot(self):
         with ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(self.instance.mariadb().prepare)
             for name in ("redis", "broker", *SIMULATORS):
@@ -108,13 +108,13 @@ class RunningShop:
             self.launch(name)
         self.wait_until_ready()
 
-    def end(self) -> None:
+    def end(self):
         for name in reversed(self.children):
             self.children[name].send_signal(signal.SIGTERM if name in SHOP else signal.SIGKILL)
         for child in self.children.values():
             children.stop(child, number=0)
 
-    def launch(self, name: str) -> None:
+    def launch(self, name: str):
         if name == "worker" and self.log(name).exists():
             self._worker_log_began_at = self.log(name).stat().st_size
         child = children.start(
@@ -124,24 +124,24 @@ class RunningShop:
         )
         self.children[name] = child
 
-    def start(self, name: str) -> None:
+    def start(self, name: str):
         """Start the process; returns once it answers."""
         self.launch(name)
         self.wait_until_up(name)
 
-    def wait_until_up(self, name: str) -> None:
+    def wait_until_up(self, name: str):
         child, log = self.children[name], self.log(name)
         children.wait_until(
             self._answers(name), name=name, child=child, log=log, within_seconds=START_SECONDS
         )
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str):
         """End the process like a crash; returns once it is gone."""
         self.children[name].kill()
         self.children[name].wait()
 
     @contextmanager
-    def frozen(self, name: str) -> Iterator[None]:
+    def frozen(self, name: str):
         """The process stands still until the block ends."""
         self.children[name].send_signal(signal.SIGSTOP)
         try:
@@ -150,7 +150,7 @@ class RunningShop:
             self.children[name].send_signal(signal.SIGCONT)
 
     @contextmanager
-    def away(self, name: str) -> Iterator[None]:
+    def away(self, name: str):
         """The process is killed, and started again at the end of the block, until the shop is ready."""
         self.kill(name)
         try:
@@ -175,13 +175,13 @@ class RunningShop:
         found = Path(f"/proc/{self.children['web'].pid}/task/{self.children['web'].pid}/children")
         return {int(word) for word in found.read_text().split()}
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self):
         """Return once `/readyz` answers 200, both web processes answer, and the worker takes tasks."""
         wait_until(lambda: self.down() == [], seconds=START_SECONDS)
         with ExitStack() as opened:
             answering = set[int]()
 
-            def both_answer() -> bool:
+            def both_answer():
                 # It stays open: a new connection goes to the process that has fewer.
                 client = HTTPConnection(ports.HOST, self.instance.port, timeout=20)
                 opened.callback(client.close)
@@ -212,7 +212,7 @@ class RunningShop:
         return answer.json()["down"]
 
     def call(
-        self, account: User | None, method: str, path: str, body=None, *, key: str = "", **headers: str
+        self, account: User | None, method: str, path: str, body=None, *, key="", **headers: str
     ) -> urllib3.BaseHTTPResponse:
         """A call of the API, signed in as the account."""
         if account:
@@ -230,13 +230,13 @@ class RunningShop:
         url = f"{self.environment['DATA_PLATFORM_URL']}/events?order={order_id}"
         return [event["type"] for event in HTTP.request("GET", url).json()["results"]]
 
-    def _command(self, name: str) -> list[str]:
+    def _command(self, name):
         if name != "broker":
             return processes.command(name, self.instance, self.environment)
         options = {"bind": ports.HOST, "port": self._broker, "save": "", "dir": self.instance.run}
         return [system_packages.program("redis-server"), *processes.words(options)]
 
-    def _answers(self, name: str) -> Callable[[], bool] | ports.Address:
+    def _answers(self, name):
         if name == "worker":
             return lambda: b" ready." in self.log(name).read_bytes()[self._worker_log_began_at :]
         first = self.instance.port
@@ -254,9 +254,7 @@ class RunningShop:
 
 
 @contextmanager
-def used_by_this_process(
-    shop: RunningShop, settings: LazySettings, patched: pytest.MonkeyPatch
-) -> Iterator[None]:
+def used_by_this_process(shop: RunningShop, settings: LazySettings, patched: pytest.MonkeyPatch):
     """Rows, Redis and outside systems of this process, and of others that it starts, are the shop's."""
     for name in ("DATABASE_URL", "REDIS_URL", "BROKER_URL", *OUTSIDE):
         patched.setenv(name, shop.environment[name])
@@ -274,7 +272,7 @@ def used_by_this_process(
             redis_client.reset()
 
 
-def _dump() -> str:
+def _dump():
     """The tables of the test's database with the rows of migrations, which is faster than to migrate again.
 
     Empty where no other test of the run needs that database, or its server is MySQL.
@@ -292,11 +290,11 @@ def client_command(program: str, used: Mapping[str, Any], *options: str) -> list
     return [program, *(f"--{name}={word}" for name, word in words.items()), *options, used["NAME"]]
 
 
-def _port(address: str) -> int:
+def _port(address):
     return int(address.partition(":")[2], 16)
 
 
-def _open_files(process: int) -> set[str]:
+def _open_files(process):
     with suppress(OSError):
         return {str(path.readlink()) for path in Path(f"/proc/{process}/fd").iterdir()}
     return set()

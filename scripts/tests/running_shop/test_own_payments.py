@@ -14,7 +14,6 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.saga.definitions import LEASE_SECONDS, OF_WEB
 from scripts.tests.running_shop import calls
-from scripts.tests.running_shop.stack import RunningShop
 
 BUYERS = 40
 SETTLED_SECONDS = 15.0
@@ -28,7 +27,7 @@ def _own_payments(booted_shop):
     _restart_web(booted_shop, payments="0")
 
 
-def _restart_web(shop: RunningShop, *, payments: str) -> None:
+def _restart_web(shop, *, payments):
     shop.environment["WEB_PAYMENTS"] = payments
     with shop.away("web"):
         pass
