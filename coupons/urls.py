@@ -1,19 +1,20 @@
 """The app's addresses under /api/v1."""
 
-from django.urls import path
-
 from coupons import api
+from foundation.http.views import routes
 
-urlpatterns = [
-    path("campaigns", api.Campaigns.as_view()),
-    path("campaigns/<int:campaign_id>", api.OneCampaign.as_view()),
-    path("campaigns/<int:campaign_id>/pause", api.PauseCampaign.as_view()),
-    path("campaigns/<int:campaign_id>/resume", api.ResumeCampaign.as_view()),
-    path("campaigns/<int:campaign_id>/codes", api.CampaignCodes.as_view()),
-    path("campaigns/<int:campaign_id>/codes/<str:code>", api.OneCampaignCode.as_view()),
-    path("campaigns/<int:campaign_id>/eligible-accounts", api.CampaignEligibleAccounts.as_view()),
-    path("coupons", api.Coupons.as_view()),
-    path("coupons/<str:code>", api.OneCoupon.as_view()),
-    path("coupons/<str:code>/void", api.VoidCoupon.as_view()),
-    path("queue-tickets/<uuid:ticket_id>", api.OneQueueTicket.as_view(), name="queue-ticket"),
-]
+urlpatterns = routes(
+    {
+        "campaigns": api.Campaigns,
+        "campaigns/<int:campaign_id>": api.OneCampaign,
+        "campaigns/<int:campaign_id>/pause": api.PauseCampaign,
+        "campaigns/<int:campaign_id>/resume": api.ResumeCampaign,
+        "campaigns/<int:campaign_id>/codes": api.CampaignCodes,
+        "campaigns/<int:campaign_id>/codes/<str:code>": api.OneCampaignCode,
+        "campaigns/<int:campaign_id>/eligible-accounts": api.CampaignEligibleAccounts,
+        "coupons": api.Coupons,
+        "coupons/<str:code>": api.OneCoupon,
+        "coupons/<str:code>/void": api.VoidCoupon,
+        "queue-tickets/<uuid:ticket_id>": api.OneQueueTicket,
+    }
+)

@@ -165,6 +165,7 @@ UNFOLD = {
 # The admin has the only sign-in page.
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
+LOGOUT_REDIRECT_URL = LOGIN_URL
 # Whether staff need one-time codes to sign in; an account that has set them up needs them in any case.
 STAFF_OTP_REQUIRED = flag("STAFF_OTP_REQUIRED", str(int(not DEBUG)))
 OTP_TOTP_ISSUER = "Firstcome"

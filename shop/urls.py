@@ -37,7 +37,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="shop.operations.health.readyz"),
     path(middleware.METRICS_PATH[1:], metrics.metrics, name="shop.operations.metrics.metrics"),
     path("admin/login/", sign_in_page.sign_in),
-    path("admin/language/", admin.site.admin_view(set_language), name="set_language"),
+    path("admin/language/", set_language, name="set_language"),
     path("admin/one-time-codes/", sign_in_page.set_up, name="operator_otp_setup"),
     path("admin/password_change/", admin.site.admin_view(sign_in_page.change_own_password, cacheable=True)),
     path("admin/", include("backoffice.urls")),

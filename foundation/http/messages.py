@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import rest_framework.request
 from django.conf import settings
@@ -28,32 +28,10 @@ NOT_READ = object()
 ANONYMOUS = AnonymousUser()
 
 
-class Request(Protocol):
-    """What both lanes know of a call, `APIRequest` in Django's and `BurstRequest` in the other.
-
-    `data` is the JSON value of the body, `{}` without one; it and `query_params` raise `FirstcomeError`.
-    """
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def user(self) -> Account | AnonymousUser: ...
-    @property
-    def data(self) -> Any: ...
-    @property
-    def query_params(self) -> Mapping[str, str]: ...
-    @property
-    def language(self) -> str: ...
-    @property
-    def peer(self) -> str: ...
-    def header(self, name: str) -> str | None: ...
-    def build_absolute_uri(self) -> str: ...
-
-
 class APIRequest(rest_framework.request.Request):
     """A call in Django's lane."""
+
+    method: str
 
     @property
     def language(self) -> str:
@@ -112,6 +90,12 @@ class BurstRequest:
         query = f"?{iri_to_uri(self.query.decode(errors='replace'))}" if self.query else ""
         scheme = "https" if is_forwarded else self.scheme
         return f"{scheme}://{self.header('Host')}{escape_uri_path(self.path)}{query}"
+
+
+Request = APIRequest | BurstRequest
+"""A call in either lane. `data` is the JSON value of the body, `{}` without one; it and `query_params` raise
+`FirstcomeError`.
+"""
 
 
 def caller_id(request: Request) -> int:

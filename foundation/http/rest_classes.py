@@ -4,7 +4,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.http import HttpResponse
-from rest_framework.exceptions import MethodNotAllowed, NotAcceptable
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -41,18 +41,10 @@ class JSONRenderer(BaseRenderer):
 
 
 class LenientNegotiation(DefaultContentNegotiation):
-    """JSON for a client that accepts nothing that is there, as the contract says; a body of a type that no
-    parser takes is refused by the last one, in the words of the contract.
-    """
+    """A body of a type that no parser takes is refused by the last one, in the words of the contract."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         return super().select_parser(request, parsers) or parsers[-1]
-
-    def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
-        try:
-            return super().select_renderer(request, renderers, format_suffix)
-        except (NotAcceptable, TypeError):  # the latter of parameters that no parser knows
-            return renderers[0], renderers[0].media_type
 
 
 def handle_exception(error: Exception, context: GivenValues) -> HttpResponse | None:

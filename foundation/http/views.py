@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from functools import partial, wraps
 from typing import Any
 
+from django.urls import URLPattern, path
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -15,7 +16,7 @@ from foundation.http.messages import APIRequest, JSONResponse, Request
 from foundation.rates.rate_limits import RateLimit
 from foundation.scopes import Resource, required_scope
 
-__all__ = ["JSONResponse", "Request", "Response", "View", "burst"]
+__all__ = ["JSONResponse", "Request", "Response", "View", "burst", "routes"]
 API_PREFIX = "/api/v1/"
 PUBLIC_METHODS = {"GET", "HEAD"}
 WITHOUT_KEYS = (f"{API_PREFIX}auth/", f"{API_PREFIX}users/me/password")
@@ -53,6 +54,8 @@ class View(APIView):
     resource = Resource.NONE
     # The scopes that its calls by a method need besides.
     further_scopes: Mapping[str, str] = {}
+    # By which its address is looked up.
+    address_name: str | None = None
     # Whether its calls may have parameters that they don't read.
     ignores_query = False
     # The limit of an account that its POST counts against, and tells.
@@ -93,6 +96,10 @@ class View(APIView):
         """Respond with the methods that the view has."""
         return Response(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
+    def perform_content_negotiation(self, request: Any, force: bool = False) -> Any:
+        """JSON for a client that accepts nothing that is there, as the contract says."""
+        return super().perform_content_negotiation(request, force=True)
+
     def initialize_request(self, request: Any, *arguments: Any, **named: Any) -> APIRequest:
         return APIRequest(
             request,
@@ -128,3 +135,8 @@ class View(APIView):
         if hasattr(request, "_user"):
             self.add_limit(request, response.headers)
         return super().finalize_response(request, response, *arguments, **named)
+
+
+def routes(views: Mapping[str, type[View]]) -> list[URLPattern]:
+    """An app's part of the URLs, by the addresses of its views below `/api/v1/`."""
+    return [path(address, view.as_view(), name=view.address_name) for address, view in views.items()]

@@ -18,9 +18,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from django.conf import settings
 from drf_spectacular import utils
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from foundation import scopes
 from foundation.http.messages import PROBLEM
 from foundation.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 from foundation.http.validation import FROM_TEXT, Query
@@ -93,28 +92,6 @@ def describe_fields(schema_name: str, fields: Schema) -> None:
         field["description"] = f"{texts[name]}{says}" if name in texts else ""
 
 
-class FieldError(BaseModel):
-    """One wrong field of a request."""
-
-    field: str
-    code: str
-    detail: str
-
-
-class Problem(BaseModel):
-    """An error (RFC 9457). Programs branch on `code`; some problems have further members."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-    errors: list[FieldError] | None = None
-
-
 class Page(BaseModel, Generic[Row]):
     """One page of a list: `Page[CouponBody]` is named `CouponBodyPage` in the document."""
 
@@ -141,56 +118,24 @@ class PageQuery(SizedQuery):
 
 STAFF_ONLY = {403: ["permission_denied"]}
 """What calls refuse that are for staff alone."""
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    {"type": "string", "pattern": r'^(?!""$)[!-~]([ -~]{0,253}[!-~])?$'},
-    OpenApiParameter.HEADER,
-    required=True,
-    description="1 to 255 printable ASCII characters, bare or quoted; a request is done once per key.",
-)
-OPTIONAL_KEY = {
-    "in": "header",
-    "name": "Idempotency-Key",
-    "schema": IDEMPOTENCY_KEY.type,
-    "description": "With one the request is done once per key; a repeat gets the recorded answer, with null "
-    "for a `secret`.",
-}
-FIRSTCOME_ACCOUNT = {
-    "in": "header",
-    "name": scopes.ACCOUNT_HEADER,
-    "schema": {"type": "string"},
-    "description": "For API keys with the scope `act`: the number of the account that the key acts for; "
-    "without a key it is ignored.",
-}
-PREFER_WAIT = OpenApiParameter(
-    "Prefer",
-    str,
-    OpenApiParameter.HEADER,
-    description="`wait=N` (N up to 30): respond when it has settled, or after N seconds.",
-)
-
-LOCATION = OpenApiParameter(
-    "Location",
-    str,
-    OpenApiParameter.HEADER,
-    response=[201],
-    description="The address of the created resource.",
-)
 
 
+def header(name: str) -> OpenApiParameter:
+    """The header that `settings.OPENAPI_TEXTS` describes by this name, of calls or of their answers."""
+    return OpenApiParameter(
+        location=OpenApiParameter.HEADER, **settings.OPENAPI_TEXTS["header_parameters"][name]
+    )
+
+
+IDEMPOTENCY_KEY = header("IDEMPOTENCY_KEY")
+PREFER_WAIT = header("PREFER_WAIT")
+LOCATION = header("LOCATION")
 CACHED_LIST = (
     "What customers and anonymous clients are shown is at most a second old when their request arrives, and "
     "has an `ETag`: with it in `If-None-Match` a list that has not changed is 304, without a body."
 )
-IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description="The `ETag` of the list as it was read before; or several, separated by commas.",
-)
-ETAG = OpenApiParameter(
-    "ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Changes with the list."
-)
+IF_NONE_MATCH = header("IF_NONE_MATCH")
+ETAG = header("ETAG")
 NOT_MODIFIED = OpenApiResponse(description="The list is as it was with that `ETag`.")
 
 

@@ -3,6 +3,7 @@
 """
 
 import re
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -14,12 +15,6 @@ from foundation.http.openapi import api_doc
 from foundation.http.openapi.api_doc import Schema
 from foundation.http.views import WITHOUT_KEYS
 
-REFUSALS_OF_KEYS = {
-    400: ["account_required", "invalid"],
-    403: ["account_refused", "scope_missing"],
-    429: ["throttled"],
-}
-
 
 class Operations(AutoSchema):
     """What a view says of its calls beside what drf-spectacular reads."""
@@ -29,12 +24,11 @@ class Operations(AutoSchema):
         return [parameter for shape in query for parameter in api_doc.query_parameters(shape)]
 
     def get_operation(self, *where: Any) -> Any:
-        operation = super().get_operation(*where)
-        required_scopes = getattr(self.view, "required_scopes", None)
-        if operation is not None and required_scopes and (scope := required_scopes(self.method.upper())):
+        operation: Any = super().get_operation(*where)
+        view: Any = self.view
+        if scope := view.required_scopes(self.method.upper()):
             operation["x-scope"] = scope
-        if operation is not None and getattr(self.view, "limit", None) and self.method == "POST":
-            operation["x-limit"] = True
+        operation["x-limit"] = view.limit and self.method == "POST"
         return operation
 
 
@@ -46,9 +40,7 @@ def complete_document(result: Any, generator: Any, request: Any, public: bool) -
     security at all.
     """
     schemas = result["components"].setdefault("schemas", {})
-    schemas["FieldError"] = api_doc.FieldError.model_json_schema()
-    schemas["Problem"] = api_doc.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas["Problem"].pop("$defs", None)
+    schemas |= deepcopy(settings.OPENAPI_TEXTS["schemas"])
     for name, schema in schemas.items():
         schema.setdefault("description", "One page of a list.")
         api_doc.describe_fields(name, schema.get("properties", {}))
@@ -64,20 +56,52 @@ def complete_document(result: Any, generator: Any, request: Any, public: bool) -
 
 
 def _complete_operation(method: str, path: str, operation: Any) -> None:
+    parameters = operation.setdefault("parameters", [])
+    added = settings.OPENAPI_TEXTS["added_parameters"]
+    has_key = any(one["name"] == "Idempotency-Key" for one in parameters)
     is_of_account = {"bearer": []} in operation.get("security", [])
-    if method == "post" and is_of_account and not (_key_of(operation) or path.startswith(WITHOUT_KEYS)):
-        operation.setdefault("parameters", []).append(api_doc.OPTIONAL_KEY)
-    refusals = [*_generic_refusals(path, operation).items()]
+    if method == "post" and is_of_account and not (has_key or path.startswith(WITHOUT_KEYS)):
+        parameters.append(added["OPTIONAL_KEY"])
     if "x-scope" in operation:
         operation["security"].insert(1, {"api_key": []})
-        operation.setdefault("parameters", []).append(api_doc.FIRSTCOME_ACCOUNT)
-        refusals = [*REFUSALS_OF_KEYS.items(), *refusals]
-    for status, codes in refusals:
-        _add_refusals(operation["responses"], status, codes)
-    _add_headers(operation)
-    operation.pop("x-limit", None)
+        parameters.append(added["FIRSTCOME_ACCOUNT"])
+    kinds = _kinds_of(path, operation)
+    for refusals in settings.OPENAPI_TEXTS["refusals"]:
+        if refusals["of"] in kinds:
+            _add_refusals(operation["responses"], refusals["status"], refusals["codes"])
+    for header in settings.OPENAPI_TEXTS["headers"]:
+        for status, response in operation["responses"].items():
+            if header["of"] in kinds and status in header["statuses"]:
+                response.setdefault("headers", {})[header["name"]] = header["is"]
+    if not parameters:
+        del operation["parameters"]
     if operation.get("security") == [{}]:
         operation["security"] = []
+
+
+def _kinds_of(path: str, operation: Any) -> set[str]:
+    """What `settings.OPENAPI_TEXTS` tells calls apart by."""
+    security = operation.get("security", [])
+    parameters = {one["name"]: one for one in operation["parameters"]}
+    key = parameters.get("Idempotency-Key", {})
+    # A body that is signed is read as raw bytes.
+    is_signed = any(name.endswith("-Signature") for name in parameters)
+    is_of_account = {"bearer": []} in security
+    kinds = {
+        "any": True,
+        "signed": is_signed,
+        "unsigned": not is_signed,
+        "account": is_of_account,
+        "signed in": is_of_account and {} not in security,
+        "path": "{" in path,
+        "body": "requestBody" in operation,
+        "json": "requestBody" in operation and not is_signed,
+        "key": key,
+        "required key": key.get("required"),
+        "scope": "x-scope" in operation,
+        "limit": operation.pop("x-limit"),
+    }
+    return {kind for kind, is_one in kinds.items() if is_one}
 
 
 def _add_examples(paths: Any) -> None:
@@ -96,31 +120,8 @@ def _add_examples(paths: Any) -> None:
                 content.setdefault("examples", {})[name] = {"value": value}
 
 
-def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
-    # Of a query parameter that the call doesn't have, at least.
-    codes: dict[int, list[str]] = {400: ["invalid"], 503: ["unavailable"]}
-    security = operation.get("security", [])
-    if {"bearer": []} in security:
-        codes[401] = ["token_invalid"] if {} in security else ["not_authenticated", "token_invalid"]
-    if "{" in path:
-        codes[404] = ["not_found"]
-    if "requestBody" in operation:
-        codes |= {408: ["request_timeout"], 503: ["overloaded", "unavailable"]}
-    # A body that is signed is read as raw bytes.
-    if any(parameter["name"].endswith("-Signature") for parameter in operation.get("parameters", [])):
-        codes[413] = ["too_large"]
-        del codes[400]
-    elif "requestBody" in operation:
-        codes |= {400: ["invalid", "malformed_json"], 413: ["too_large"], 415: ["unsupported_media_type"]}
-    if key := _key_of(operation):
-        missing = ["idempotency_key_missing"] if key.get("required") else []
-        codes.setdefault(400, []).extend(["idempotency_key_invalid", *missing])
-        codes |= {409: ["idempotency_key_in_flight"], 422: ["idempotency_key_reused"]}
-    return codes
-
-
-def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
-    response = responses.setdefault(str(status), {})
+def _add_refusals(responses: Any, status: str, codes: list[str]) -> None:
+    response = responses.setdefault(status, {})
     content = response.setdefault("content", {})
     known = content.get(PROBLEM, {}).get("schema", {}).get("properties", {}).get("code", {})
     all_codes = sorted({*known.get("enum", []), *codes})
@@ -145,35 +146,3 @@ def _describe(operation: Any, schemas: Schema, meanings: dict[str, str]) -> None
         names = [operation["operationId"], *["API_KEYS"] * ("x-scope" in operation)]
         limits = "; ".join([texts["limits"][name] for name in names if name in texts["limits"]])
         operation["responses"]["429"]["description"] += f"\n\nBy default: {limits}."
-
-
-def _add_headers(operation: Any) -> None:
-    for status, response in operation["responses"].items():
-        headers = response.get("headers", {})
-        if status in {"429", "503"}:
-            headers["Retry-After"] = _header("integer", "Seconds to wait before a retry.", required=True)
-        if status == "409":
-            says = "Seconds to wait before a retry, if the conflict is temporary."
-            headers["Retry-After"] = _header("integer", says)
-        if status == "401":
-            headers["WWW-Authenticate"] = _header("string", "`Bearer`")
-        if _key_of(operation) and status in {"200", "201", "202", "402"}:
-            replayed = _header("string", "This is the recorded answer of an earlier call with the key.")
-            replayed["schema"]["enum"] = ["true"]
-            headers["Idempotency-Replayed"] = replayed
-            headers["Location"] = _header("string", "The address of the created resource.")
-        if "x-limit" in operation and status in {"200", "201", "202", "402", "409", "429"}:
-            headers["RateLimit-Policy"] = _header("string", "The account's limit: so many calls in a window.")
-            headers["RateLimit"] = _header("string", "The calls that are left, and for how many seconds.")
-        if headers:
-            response["headers"] = headers
-
-
-def _header(kind: str, description: str, **more: bool) -> Schema:
-    return {"schema": {"type": kind}, "description": description, **more}
-
-
-def _key_of(operation: Any) -> Any:
-    """The parameter of the idempotency key; None for a call without one."""
-    found = (one for one in operation.get("parameters", []) if one["name"] == "Idempotency-Key")
-    return next(found, None)
