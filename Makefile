@@ -64,7 +64,7 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 	$(LOCK) $(UPGRADE) --group lab -c requirements-embedded.txt -c requirements-dev.txt -o lab/requirements.txt
 	$(LOCK) $(UPGRADE) --group django-6-1 -o requirements-django-6.1.txt
 
-packages: ## the CycloneDX bill of materials of requirements.txt, then known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: OUT=var/sbom.cdx.json, PIP_AUDIT_OSV_URL=
+packages: ## the CycloneDX bill of materials of requirements.txt, then known vulnerabilities of every pinned package, and servers past their end (ops/servers.toml); exit code 2 where they can't be looked up: OUT=var/sbom.cdx.json, PIP_AUDIT_OSV_URL=
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.packages --out "$(OUT)"
 

@@ -75,10 +75,10 @@ def valid_account(*, username: str, email: str, password: str) -> User:
     password = normalized(password)
     user = User(username=User.normalize_username(username), email=User.objects.normalize_email(email))
     errors = [
-        *_field_errors("username", lambda: User.username_validator(user.username)),
+        *field_errors("username", lambda: User.username_validator(user.username)),
         *([{"field": "username", "code": "taken", "detail": TAKEN}] if is_reserved(user.username) else []),
-        *_field_errors("email", lambda: check_email(user.email)),
-        *_field_errors("password", lambda: validate_password(password, user)),
+        *field_errors("email", lambda: check_email(user.email)),
+        *field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
         raise Invalid(mark("The account is not valid."), errors=errors)
@@ -109,12 +109,6 @@ def authenticate(account: User | None, *, password: str) -> User:
     elif account.check_password(password) and account.is_active:
         return account
     raise InvalidCredentials
-
-
-def require_valid_password(password: str, user: User) -> None:
-    """Raise `Invalid` with an entry for each of Django's validators that refuses the new password."""
-    if errors := _field_errors("new", lambda: validate_password(normalized(password), user)):
-        raise Invalid(mark("The password is not valid."), errors=errors)
 
 
 def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "") -> int:
@@ -195,7 +189,7 @@ def journal_subject(account_id: int) -> str:
     return f"account {account_id}"
 
 
-def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, Text]]:
+def field_errors(field: str, check: Callable[[], None]) -> list[dict[str, Text]]:
     """Return one entry for each error that Django's validators find."""
 
     def errors() -> list[ValidationError]:

@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin, UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
@@ -194,10 +195,9 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
                 (_("E-mail address"), made.account.email),
                 (_("Sign-in"), request.build_absolute_uri(reverse("admin:login"))),
             ],
-            use=_(
-                "Give this password to the member. At the first sign-in the member sets up one-time "
-                "codes, and then changes the password."
-            ),
+            use=_("Give this password to the member, who sets up one-time codes at the first sign-in.")
+            if settings.STAFF_OTP_REQUIRED
+            else _("Give this password to the member."),
             back=reverse("admin:auth_user_changelist") + "?is_staff__exact=1",
         )
 
@@ -334,8 +334,14 @@ class MakeKeyForm(NewForm):
 
     def clean_scopes(self) -> list[str]:
         chosen = self.cleaned_data["scopes"]
-        also = [one for one in scopes.ALL if READ_ONLY in chosen and one.endswith(":read")]
-        return [one for one in scopes.ALL if one in chosen or one in also]
+        reads_all = READ_ONLY in chosen
+        return [one for one in scopes.ALL if one in chosen or (reads_all and one.endswith(":read"))]
+
+
+def _what_it_may(key: ApiKey) -> str:
+    what = " ".join(str(SCOPES.get(scope, scope)) for scope in key.scopes)
+    reads = all(scope.endswith(":read") for scope in key.scopes)
+    return f"{gettext('Read only')}: {what}" if reads else what
 
 
 @admin.register(ApiKey)
@@ -371,9 +377,7 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
     shown_name = column(_("name"), str)
     scope_list = column(_("scopes"), lambda key: ", ".join(key.scopes))
-    may = column(
-        _("what it may do"), lambda key: " ".join(str(SCOPES.get(scope, scope)) for scope in key.scopes)
-    )
+    may = column(_("what it may do"), _what_it_may)
 
     @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> StatusLabel:
@@ -406,7 +410,7 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     @button(description=_("New secret"), icon="autorenew", permissions=[CHANGE_KEY])
     def rotate(self, request: HttpRequest, key: ApiKey) -> Action:
         return Action(
-            title=gettext("New secret for the API key %(prefix)s") % {"prefix": key.prefix},
+            title=gettext("New secret for the API key “%(name)s”") % {"name": key.name},
             description=gettext(
                 "The key gets a new secret, which is shown once, on the next page. The old one works "
                 "for another 24 hours. If others may have it, revoke the key instead."

@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import CheckConstraint, UniqueConstraint
+from django.db.models import CheckConstraint, F, Q, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _
 
 from foundation.fields import ExactCharField, account_key, optional_instant
@@ -92,7 +92,7 @@ class ApiKey(models.Model):
         permissions = [("act_apikey", "Can have API keys act for accounts")]
         constraints = [
             CheckConstraint(
-                condition=models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=models.F("created_at")),
+                condition=Q(expires_at__isnull=True) | Q(expires_at__gt=F("created_at")),
                 name="accounts_apikey_expires_after_its_creation",
             )
         ]
@@ -120,8 +120,8 @@ class ApiKeySecret(models.Model):
             UniqueConstraint(fields=["key", "is_current"], name="accounts_apikeysecret_one_current_per_key"),
             CheckConstraint(
                 # A comparison with NULL alone would be unknown, which a CHECK lets pass.
-                condition=models.Q(is_current__isnull=False, is_current=True, valid_until__isnull=True)
-                | models.Q(is_current__isnull=True, valid_until__isnull=False),
+                condition=Q(is_current__isnull=False, is_current=True, valid_until__isnull=True)
+                | Q(is_current__isnull=True, valid_until__isnull=False),
                 name="accounts_apikeysecret_former_ones_end",
             ),
         ]

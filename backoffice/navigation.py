@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import reverse
+from django.urls import resolve, reverse
 from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_lazy as _
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_GET
 
 from backoffice import accounting_exports, sales_report
 from backoffice.board import page as board_page
+from foundation import literals
 from foundation.admin_base.display import admin_page, view_of
 
 Link = dict[str, Any]
@@ -26,8 +28,6 @@ ENGINE_ROOM = {
 FOR_ENGINEERS = {
     "orders.saga": _("Payments and refunds step by step, with those that are late."),
     "orders.sagalog": _("What each step did, and what it was answered."),
-    "orders.orderline": _("The products of all orders."),
-    "orders.refundline": _("The products of all refunds."),
     "coupons.queueticket": _("Who waits for a coupon."),
     "coupons.confirmation": _("What partners were asked to confirm."),
     "payments.reconciliation": _("Comparisons with the gateway's book."),
@@ -39,7 +39,6 @@ FOR_ENGINEERS = {
     "events.feedevent": _("Everything that happened, in the order in which programs read it."),
     "shop.idempotencykey": _("Calls that may be repeated, with their first answers."),
     "shop.lawstatus": _("The shop's own checks of money, stock and coupons."),
-    "shop.auditstate": _("How far these checks have come."),
     "shop.committedtransaction": _("Marks by which a lost answer of the database is resolved."),
 }
 """The lists that no task needs, by their labels, with what is in them."""
@@ -54,6 +53,8 @@ class Line(NamedTuple):
     page: str = ""
     permissions: Sequence[str] = ()
     query: str = ""
+    views: str = ""
+    """How the names of its pages begin that are below none of its addresses."""
 
 
 MENU = {
@@ -66,9 +67,16 @@ MENU = {
         Line(_("Customers"), "person", "auth.user"),
     ),
     _("Selling"): (
-        Line(_("Campaigns"), "campaign", "coupons.campaign coupons.coupon coupons.poolcode"),
+        Line(
+            _("Campaigns"), "campaign", "coupons.campaign coupons.coupon coupons.poolcode", views="campaign-"
+        ),
         Line(_("Sale events"), "storefront", "sales.sale sales.saleentry"),
-        Line(_("Products"), "inventory_2", "inventory.product inventory.stockmovement inventory.delivery"),
+        Line(
+            _("Products"),
+            "inventory_2",
+            "inventory.product inventory.stockmovement inventory.delivery",
+            views="product-",
+        ),
     ),
     _("Money"): (
         Line(_("Sales report"), "query_stats", page="report-sales", permissions=sales_report.PERMISSIONS),
@@ -92,12 +100,12 @@ MENU = {
 
 def sidebar(request: HttpRequest) -> list[Link]:
     """The lines beside each page that the account may open, in their groups."""
-    lists = _lists(request)
+    lists, is_of_members = _lists(request), _is_of_members(request)
     return [
         {
             "title": title,
             "separator": number > 0,
-            "items": [item for line in lines for item in _items(request, line, lists)],
+            "items": [item for line in lines for item in _items(request, line, lists, is_of_members)],
         }
         for number, (title, lines) in enumerate(MENU.items())
     ]
@@ -138,15 +146,36 @@ def engine_room(request: HttpRequest) -> HttpResponseBase:
     return admin_page(request, "backoffice/engine_room.html", shown)
 
 
-def _items(request: HttpRequest, line: Line, lists: dict[str, Link]) -> Iterator[Link]:
+def _items(
+    request: HttpRequest, line: Line, lists: dict[str, Link], is_of_members: bool | None
+) -> Iterator[Link]:
     found = [lists[label]["link"] for label in line.lists.split() if label in lists]
     if (line.lists and not found) or not request.user.has_perms(line.permissions):
         return
     address = reverse(line.page) if line.page else found[0]
     item: Link = {"title": line.title, "icon": line.icon, "link": address}
     if line.query:
-        item |= {"link": f"{address}?{line.query}", "active": line.query in request.META["QUERY_STRING"]}
+        item |= {"link": f"{address}?{line.query}", "active": is_of_members is True}
+    elif line.lists == "auth.user":
+        item["active"] = is_of_members is False
+    else:
+        is_home = address == reverse("admin:index")
+        at = resolve(request.path).url_name or ""
+        is_below = request.path.startswith((address, *found)) and not is_home
+        item["active"] = request.path == address or is_below or bool(line.views and at.startswith(line.views))
     yield item
+
+
+def _is_of_members(request: HttpRequest) -> bool | None:
+    """Whether a page of accounts is of members of staff; None of other pages."""
+    match = request.resolver_match
+    if not match or not (match.url_name or "").startswith(("auth_user_", "account-")):
+        return None
+    is_theirs = (
+        match.url_name == "auth_user_add_member" or "is_staff__exact=1" in request.META["QUERY_STRING"]
+    )
+    keys = [literals.row_number(str(key)) or 0 for key in match.kwargs.values()]
+    return is_theirs or User.objects.filter(pk__in=keys, is_staff=True).exists()
 
 
 def _actions(request: HttpRequest, label: str) -> list[Link]:

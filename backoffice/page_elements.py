@@ -10,6 +10,7 @@ from django.contrib.admin.utils import display_for_field, label_for_field, looku
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 
 from coupons.models import Campaign
@@ -24,7 +25,10 @@ def section(
     title: Text, rows: Iterable[Any], columns: Mapping[Any, Callable[[Any], object]], **more: Any
 ) -> Section:
     """A titled table for unfold's component of that name, with a column for each header."""
-    table = {"headers": list(columns), "rows": [[cell(row) for cell in columns.values()] for row in rows]}
+    table = {
+        "headers": [*map(capfirst, columns)],
+        "rows": [[cell(row) for cell in columns.values()] for row in rows],
+    }
     return {"title": title, "table": table, **more}
 
 

@@ -51,11 +51,6 @@ LOST = {
     "lost_declined": _("Card declined"),
     "lost_given_up": _("Payment given up"),
 }
-OUTCOMES = {
-    "cancelled": _("Of them cancelled"),
-    "refunded": _("Of them refunded"),
-    "disputed": _("Of them disputed"),
-}
 SHOWN = (
     "orders", "units", "items_amount", "discount_amount", "sales_amount", "points_amount", "refunded_amount",
     "net_amount",
@@ -73,7 +68,7 @@ def sales(request: HttpRequest) -> HttpResponseBase:
     require_permission(request, *sales_report.PERMISSIONS)
     form = sales_report.read_period(request)
     shown = {
-        "title": gettext("Sales by period"),
+        "title": gettext("Sales report"),
         "form": form,
         "is_valid": form.is_valid(),
         "period": form.is_valid() and Period(**form.cleaned_data),
@@ -99,7 +94,8 @@ def read_page(figures: Figures, period: Period) -> Context:
     figures.read()
     earlier = periods.before(period)
     bars = _read_bars(
-        Period(min(period.since, periods.days_before(period.through, SHORTEST_PLOT)), period.through)
+        Period(min(period.since, periods.days_before(period.through, SHORTEST_PLOT)), period.through),
+        figures.until,
     )
     checks = figures.checks()
     lost = figures.lost
@@ -115,7 +111,6 @@ def read_page(figures: Figures, period: Period) -> Context:
         "shown_periods": [period, earlier],
         "is_cut": figures.until < clock.day_bounds(period.through)[1],
         "summary": _summarize(figures, period, earlier),
-        "outcomes": _outcomes(figures),
         "bars": bars,
         "most": max(bars, key=lambda bar: bar[1]),
         "products": _rank(figures.by_product(), SHOWN, "sales_amount", _name_products),
@@ -177,20 +172,12 @@ def _summarize(figures: Figures, period: Period, earlier: Period) -> list[tuple[
     return rows
 
 
-def _outcomes(figures: Figures) -> list[tuple[Text, str]]:
-    """The orders that were placed, and the shares of them that pleased nobody."""
-    counts = figures.outcomes
-    placed = counts["placed"]
-    shares = [
-        (title, f"{counts[name]:,} ({counts[name] / max(1, placed):.1%})") for name, title in OUTCOMES.items()
-    ]
-    return [(_("Orders placed"), f"{placed:,}"), *shares]
-
-
-def _read_bars(period: Period) -> list[tuple[Any, int, str]]:
-    """What was sold on each day."""
+def _read_bars(period: Period, until: datetime) -> list[tuple[Any, int, str]]:
+    """What was sold on each day, and on the last one until then."""
     days = ProductDay.objects.filter(day__range=period).order_by().values_list("day")
     sold = dict(windows.fetch(days.annotate(Sum("sold_amount"))))
+    last = clock.day_of(until)
+    sold[last] = read_totals(clock.day_bounds(last)[0], until, of_orders=["total_amount"])["sales_amount"]
     number = (period.through - period.since).days + 1
     amounts = [(day, int(sold.get(day, 0))) for day in (period.since + DAY * n for n in range(number))]
     return [(day, amount, format_amount(amount)) for day, amount in amounts]

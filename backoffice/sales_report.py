@@ -19,20 +19,7 @@ from uuid import UUID
 
 from django import forms
 from django.conf import settings
-from django.db.models import (
-    BigIntegerField,
-    Case,
-    Count,
-    Exists,
-    F,
-    Model,
-    OuterRef,
-    Q,
-    Subquery,
-    Sum,
-    Value,
-    When,
-)
+from django.db.models import BigIntegerField, Case, Count, F, Model, OuterRef, Subquery, Sum, Value, When
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext, gettext_lazy as _
@@ -52,7 +39,7 @@ from inventory import selectors as stock_selectors
 from inventory.models import Product
 from orders import pricing, refund_parts, rows as order_rows
 from orders.models import Order, OrderLine, Refund
-from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Dispute, Entry, LedgerAccount, Transfer
+from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, LedgerAccount, Transfer
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")
 LONGEST_DAYS = 366
@@ -109,7 +96,6 @@ class Figures:
     rows: defaultdict[Key, Amounts] = field(default_factory=lambda: defaultdict(Counter))
     orders: Counter[int | None] = field(default_factory=Counter)
     ledger: Counter[tuple[str, int]] = field(default_factory=Counter)
-    outcomes: Counter[str] = field(default_factory=Counter)
     lost: Mapping[str, int] = field(default_factory=dict)
 
     def read(self) -> None:
@@ -119,7 +105,6 @@ class Figures:
             (Refund, "settled_at", self._add_refunds),
             (Refund, "failed_at", self._take_back_refunds),
             (Transfer, "at", self._add_entries),
-            (Order, "placed_at", self._count_outcomes),
         ):
             for window in self.windows(model, column):
                 add(window)
@@ -181,17 +166,6 @@ class Figures:
             parts = pricing.split_discount(points_amount, [amount for *_, amount in bought])
             for (product_id, campaign_id, _amount), points in zip(bought, parts, strict=True):
                 self.rows[product_id, campaign_id].update(points_amount=points, card_amount=-points)
-
-    def _count_outcomes(self, window: Window) -> None:
-        """Count the orders that were placed in the period, and those that pleased nobody."""
-        disputed = Exists(Dispute.objects.filter(payment__order=OuterRef("pk")))
-        counts = {
-            "placed": Count("pk"),
-            "cancelled": Count("pk", filter=Q(status=Order.Status.CANCELLED)),
-            "refunded": Count("pk", filter=Q(refunded_amount__gt=0)),
-            "disputed": Count("pk", filter=disputed),
-        }
-        self.outcomes.update(windows.aggregate(Order.objects.filter(**window), **counts))
 
     def _add_refunds(self, window: Window) -> None:
         for key, units, amount, points_amount in _read_refunds(window):
@@ -333,10 +307,12 @@ def campaign_names(ids: set[int | None], without: str = "") -> dict[int | None, 
 
 
 def figures_of(form: PeriodForm) -> Figures:
-    """The figures of the period, not read yet: they end `MARGIN` before now at the latest."""
+    """The figures of the period, not read yet: they end with a whole minute, `MARGIN` before now at the
+    latest.
+    """
     since, _end = clock.day_bounds(form.cleaned_data["since"])
     _begin, until = clock.day_bounds(form.cleaned_data["through"])
-    return Figures(since, max(since, min(until, clock.now() - MARGIN)))
+    return Figures(since, max(since, min(until, (clock.now() - MARGIN).replace(second=0, microsecond=0))))
 
 
 def read_period(request: HttpRequest, since: date | None = None, through: date | None = None) -> PeriodForm:

@@ -6,11 +6,11 @@ from uuid import UUID
 import orjson
 from django.db.models import QuerySet
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_view
+from drf_spectacular.utils import OpenApiResponse, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import campaigns, issuing, schemas, selectors
-from coupons.allocation.outcomes import Issued, Queued
+from coupons.allocation.outcomes import Answer, Queued
 from coupons.codes import eligible_accounts, pool
 from coupons.models import Campaign, QueueTicket
 from coupons.queue import tickets
@@ -23,6 +23,7 @@ from foundation.http.openapi import api_doc
 from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
 from foundation.http.pagination import paginate, paginate_for_staff
 from foundation.http.permissions import (
+    allowed_account_id,
     has_staff_permission,
     listed_account_id,
     require_claim_of_staff,
@@ -110,7 +111,7 @@ class OneCampaign(CampaignView):
         responses=schemas.CampaignBody,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
-        for_staff = _sees_closed(request)
+        for_staff = has_staff_permission(request, "coupons.view_campaign")
         campaign = campaigns.get(campaign_id=campaign_id, include_closed=for_staff)
         return Response(schemas.campaign_body(campaign, for_staff=for_staff))
 
@@ -267,7 +268,7 @@ class Coupons(CouponView):
         owner_id = listed_account_id(request, "coupons.view_coupon")
         given = read_query(schemas.ListCouponsQuery, request)
         found = selectors.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
-        return (paginate_for_staff if _sees_all(request) else paginate)(
+        return (paginate_for_staff if has_staff_permission(request, "coupons.view_coupon") else paginate)(
             request,
             found.coupons,
             schemas.coupon_body,
@@ -288,20 +289,8 @@ class Coupons(CouponView):
         "`quantity` is `sold_out` after its last code.",
         parameters=[
             api_doc.LOCATION,
-            OpenApiParameter(
-                "Location",
-                str,
-                OpenApiParameter.HEADER,
-                response=[202],
-                description="The address of the ticket.",
-            ),
-            OpenApiParameter(
-                "Retry-After",
-                int,
-                OpenApiParameter.HEADER,
-                response=[202],
-                description="Seconds after which to read the ticket, while it waits.",
-            ),
+            api_doc.header("LOCATION_OF_TICKET"),
+            api_doc.header("RETRY_AFTER_OF_NEW_TICKET"),
         ],
         request=schemas.IssueCouponInput,
         responses={
@@ -344,26 +333,19 @@ class OneCoupon(CouponView):
         responses=schemas.CouponBody,
     )
     def get(self, request: Request, code: str) -> Response:
-        coupon = selectors.get(code=code, owner_id=None if _sees_all(request) else account_id(request))
+        coupon = selectors.get(code=code, owner_id=allowed_account_id(request, "coupons.view_coupon"))
         return Response(schemas.coupon_body(coupon))
 
 
 class OneQueueTicket(CouponView):
+    address_name = "queue-ticket"
+
     @extend_schema(
         operation_id="getQueueTicket",
         summary="One queue ticket",
         description="Of the caller; staff see the tickets of all accounts. It waits, or is settled for good. "
         "With `Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
-        parameters=[
-            api_doc.PREFER_WAIT,
-            OpenApiParameter(
-                "Retry-After",
-                int,
-                OpenApiParameter.HEADER,
-                response=[200],
-                description="Seconds after which to read it again, while it waits.",
-            ),
-        ],
+        parameters=[api_doc.PREFER_WAIT, api_doc.header("RETRY_AFTER_OF_TICKET")],
         responses=schemas.TicketBody,
     )
     @burst
@@ -409,7 +391,7 @@ def _campaigns_of_customers(request: Request) -> Response:
 
 
 def _campaigns_of_staff(request: Request) -> Response:
-    if not _sees_closed(request):
+    if not has_staff_permission(request, "coupons.view_campaign"):
         return _campaigns_of_customers(request)
     rows = _listed_campaigns(request, include_closed=True)
     return paginate_for_staff(request, rows, partial(schemas.campaign_body, for_staff=True))
@@ -429,7 +411,7 @@ def _issue_by_staff(request: Request) -> JSONResponse:
     return _issued_response(request, issued)
 
 
-def _issued_response(request: Request, issued: Issued | Queued) -> JSONResponse:
+def _issued_response(request: Request, issued: Answer) -> JSONResponse:
     if isinstance(issued, Queued):
         headers = {"Location": reverse("queue-ticket", args=[issued.ticket.pk])} | _retry_after_header(issued)
         return JSONResponse(schemas.ticket_body(issued), status=202, headers=headers)
@@ -450,11 +432,3 @@ def _retry_after_header(queued: Queued) -> dict[str, str]:
 
 def _created_response(request: Request, name: int | str, body: dict[str, object]) -> JSONResponse:
     return JSONResponse(body, status=201, headers={"Location": f"{request.path}/{name}"})
-
-
-def _sees_closed(request: Request) -> bool:
-    return has_staff_permission(request, "coupons.view_campaign")
-
-
-def _sees_all(request: Request) -> bool:
-    return has_staff_permission(request, "coupons.view_coupon")

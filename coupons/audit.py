@@ -55,13 +55,10 @@ def one_each_in_order() -> LawReport:
     An account that has a coupon has no confirmation of the campaign beside it.
     """
     placed = Coupon.objects.filter(position__isnull=False)
-    several = _repeated(Coupon.objects.all(), "account_id", "campaign_id").values_list(
-        "campaign_id", flat=True
-    )
-    repeated = _repeated(placed, "campaign_id", "position").values_list("campaign_id", flat=True)
-    campaigns: set[int] = set()
-    for found in (_gapped_campaigns(), several, repeated, _double_allocations()):
-        campaigns.update(found[:ROWS_LOOKED_AT])
+    several = _repeated(Coupon.objects.all(), "account_id", "campaign_id")
+    repeated = _repeated(placed, "campaign_id", "position")
+    parts = (_gapped_campaigns(), several, repeated, _double_allocations())
+    campaigns = {id for found in parts for id in found[:ROWS_LOOKED_AT]}
     return report("L2", Coupon.objects.count(), sorted(campaigns)[:OFFENDERS_REPORTED])
 
 
@@ -88,22 +85,21 @@ def pool_adds_up() -> LawReport:
 
     A shared code is the code of no coupon and of no pool.
     """
-    offenders: list[int | str] = []
-    for found in (
+    parts = (
         _campaigns_with_lost_codes(),
         _misplaced_codes(),
         _coupons_without_code(),
         _campaigns_with_taken_shared_codes(),
-    ):
-        offenders += found[:OFFENDERS_REPORTED]
+    )
+    offenders = (one for found in parts for one in found[:OFFENDERS_REPORTED])
     return report("L3", PoolCode.objects.count(), offenders)
 
 
 def codes_are_counted(campaign_ids: Chosen) -> LawReport:
     """L3 for campaigns: as many codes are in the pool as were added, and the shared code is no other code."""
-    lost = _campaigns_with_lost_codes().filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]
-    taken = _campaigns_with_taken_shared_codes().filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]
-    return report("L3", count(Campaign.objects, campaign_ids), sorted({*lost, *taken}))
+    parts = (_campaigns_with_lost_codes(), _campaigns_with_taken_shared_codes())
+    found = {id for part in parts for id in part.filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]}
+    return report("L3", count(Campaign.objects, campaign_ids), sorted(found))
 
 
 def codes_fit_their_coupons(code_ids: Chosen) -> LawReport:
@@ -121,7 +117,7 @@ def coupons_have_pool_codes(coupon_ids: Chosen) -> LawReport:
 def held_by_one_order() -> LawReport:
     """L6, first half: a held or redeemed coupon has its one order, any other has none."""
     with_order = Coupon.objects.filter(order__isnull=False)
-    shared = _repeated(with_order, "order_id").values_list("order_id", flat=True)
+    shared = _repeated(with_order, "order_id", named="order_id")
     offenders = [*_astray_coupons()[:OFFENDERS_REPORTED], *shared[:OFFENDERS_REPORTED]]
     return report("L6", Coupon.objects.count(), offenders)
 
@@ -177,9 +173,12 @@ def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode] | QuerySet[Confirmatio
     return Coalesce(Subquery(mine.annotate(number=Count("pk")).values("number")), 0)
 
 
-def _repeated(coupons: "QuerySet[Coupon]", *columns: str) -> "QuerySet[Coupon, dict[str, Any]]":
-    """The values of these columns, in the order of their unique index, that occur more than once."""
-    return coupons.order_by().values(*columns).annotate(number=Count("pk")).filter(number__gt=1)
+def _repeated(
+    coupons: "QuerySet[Coupon]", *columns: str, named: str = "campaign_id"
+) -> "QuerySet[Coupon, Any]":
+    """What is named by rows whose values of these columns, in their index's order, occur more than once."""
+    several = coupons.order_by().values(*columns).annotate(number=Count("pk")).filter(number__gt=1)
+    return several.values_list(named, flat=True)
 
 
 def _gapped_campaigns() -> "QuerySet[Coupon, int]":

@@ -21,6 +21,7 @@ from foundation.db import transactions
 from foundation.errors import Invalid, Rejected, invalid_field, required
 from foundation.lazy_texts import Text, mark
 from foundation.money import format_amount
+from foundation.values import GivenValues
 from inventory.models import Product
 
 
@@ -49,8 +50,6 @@ class Terms(TypedDict, total=False):
     eligible: str
 
 
-Values = Mapping[str, Any]
-"""Terms by their names, such as those that change."""
 # Orders issue coupons of shared codes under the lock of the campaign's row (`coupons.coupon_requests`), and
 # `POST /coupons` by its strategy, which must therefore decide by that row alone.
 STRATEGIES_OF_SHARED_CODES = ("group_commit", "pessimistic", "optimistic", "conditional_update")
@@ -103,13 +102,13 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     _require_approval(campaign, CREATE, given | {PRODUCTS: products})
 
     def insert() -> Campaign:
-        created = Campaign.objects.create(**given, is_limited_to_products=bool(products))
-        if created.shared_code:
-            pool.claim_shared(campaign_id=created.pk, code=created.shared_code)
-        _replace_products(created, products)
-        subject = f"campaign {created.pk}"
-        journal.note(what="campaign.created", subject=subject, after=terms_of(created), detail=reason)
-        return created
+        campaign.save(force_insert=True)
+        if campaign.shared_code:
+            pool.claim_shared(campaign_id=campaign.pk, code=campaign.shared_code)
+        _replace_products(campaign, products)
+        subject = f"campaign {campaign.pk}"
+        journal.note(what="campaign.created", subject=subject, after=terms_of(campaign), detail=reason)
+        return campaign
 
     with _shared_code_free(campaign.shared_code):
         return transactions.run_or_savepoint(insert, transactions.ONCE)
@@ -276,7 +275,7 @@ def partner_note(campaign: Campaign) -> str:
     ) % {"count": f"{number:,}"}
 
 
-def _changed_terms(present: Values, terms: Values) -> dict[str, Any]:
+def _changed_terms(present: GivenValues, terms: GivenValues) -> dict[str, Any]:
     """The terms that differ from the present ones."""
     given = {**terms}
     if PRODUCTS in given:
@@ -287,7 +286,7 @@ def _changed_terms(present: Values, terms: Values) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value != present[name]}
 
 
-def _write_changed(campaign: Campaign, changed: Values) -> None:
+def _write_changed(campaign: Campaign, changed: GivenValues) -> None:
     """Write these terms to the locked campaign, in the caller's transaction, if they are valid together."""
     columns = {name: value for name, value in changed.items() if name != PRODUCTS}
     if PRODUCTS in changed:
@@ -306,7 +305,7 @@ def _write_changed(campaign: Campaign, changed: Values) -> None:
         _replace_products(campaign, changed[PRODUCTS])
 
 
-def _require_valid(campaign: Campaign, changed: Values) -> None:
+def _require_valid(campaign: Campaign, changed: GivenValues) -> None:
     """Refuse terms that contradict each other, and changed ones that are unknown or taken.
 
     A campaign may keep its strategy and partner even if they are no longer available to others.
@@ -381,7 +380,7 @@ def _faults_of_code(campaign: Campaign) -> list[Fault]:
     ]
 
 
-def _faults_of_choices(campaign: Campaign, changed: Values) -> list[Fault]:
+def _faults_of_choices(campaign: Campaign, changed: GivenValues) -> list[Fault]:
     """The faults of a strategy, partner or products that are not there, or not for each other."""
     strategy = campaign.strategy
     partner = campaign.partner
@@ -424,7 +423,7 @@ def _faults_of_choices(campaign: Campaign, changed: Values) -> list[Fault]:
     ]
 
 
-def _faults_for_everybody(campaign: Campaign, changed: Values) -> list[Fault]:
+def _faults_for_everybody(campaign: Campaign, changed: GivenValues) -> list[Fault]:
     """The faults of a campaign for everybody whose strategy, or pool, needs a quantity."""
     if campaign.quantity is not None:
         return []
@@ -453,7 +452,7 @@ def _faults_for_everybody(campaign: Campaign, changed: Values) -> list[Fault]:
     ]
 
 
-def _require_approval(campaign: Campaign, kind: str, terms: Values) -> None:
+def _require_approval(campaign: Campaign, kind: str, terms: GivenValues) -> None:
     """Refuse costly terms of a campaign whose discount is an amount that one operator may not give alone."""
     most = settings.DISCOUNT_LIMIT_AMOUNT
     if most is None or campaign.discount_type == "percent" or campaign.discount_value <= most:

@@ -1,7 +1,7 @@
 """Whether a campaign issues coupons, how many are left, and who may get one: every strategy decides by it.
 
-Rules without a query of their own: whether an account is listed is asked of the caller. In `coupons.rows` are
-their twins, conditions on the campaign's row: `issues_at`, and `lets_in` for its list.
+The rules have no query of their own: the caller says whether an account is listed. `coupons.rows` has their
+twins as conditions on the campaign's row: `issues_at`, and `lets_in` for its list.
 """
 
 from collections.abc import Callable, Container
@@ -96,8 +96,8 @@ def refusal(
 ) -> Rejected | None:
     """Why the account, which has no coupon, can't get one of the campaign; None when it is eligible.
 
-    `listed` reads the accounts of its list, None if it is for all. They are read last: the event loop asks
-    for an account of a campaign that is full.
+    `listed` reads the accounts of its list, None if it is for all. The list is read last, because the event
+    loop asks for accounts of a campaign that is full.
     """
     refused = refusal_of_campaign(campaign, now)
     if refused is None and listed is not None and account_id not in listed():

@@ -1,13 +1,13 @@
 """The gate of the strategy `redis_gate`: one script decides which requests are admitted to the database.
 
-Redis keeps a campaign's terms; its members, the accounts that have its coupon or a slot that is being
-confirmed; and the accounts in flight, each with a ticket of its number and the time of Redis's clock. Terms
-exist only while the members are complete; without them the gate's decision is `UNKNOWN`. Members are a set,
-because additions to it may be repeated and come in any order.
+Redis keeps a campaign's terms, its members and the accounts in flight. Members have its coupon, or a slot
+that is being confirmed. They are a set, because additions may be repeated and come in any order. An account
+in flight has a ticket: its number and the time of Redis's clock. Terms exist only while the members are
+complete; without terms the gate's decision is `UNKNOWN`.
 
 If the gate admits too many requests, the database refuses them. `heal` resolves overdue tickets, and drops a
-gate that is wrong, because Redis lost some of it or came back with old data, or the update after a commit got
-lost. The next request fills it again from the database.
+wrong gate. A gate is wrong if Redis lost some of it or came back with old data, or if the update after a
+commit got lost. The next request fills it again from the database.
 """
 
 import sys
@@ -32,15 +32,15 @@ IN_FLIGHT = "gate:in-flight"
 NUMBERS = "gate:numbers"
 # Members outlive the terms, so that terms never exist without their members.
 SECONDS_LONGER = 60
-# Longer than an undelayed write takes. That a write will never come can't be known: if it is only slow, the
-# gate admits one request too many, and the database refuses the last one.
+# An undelayed write takes less. Nothing says that a write will never come. If it is only slow, the gate
+# admits one request too many, and the database refuses the last one.
 OVERDUE_SECONDS = 3.0
 
 MEMBER = "member"
 FULL = "full"
 NOT_OPEN = "not open"
 UNKNOWN = "unknown"
-"""What `ADMIT` says of other requests than those that it admits, or that are a `passenger`."""
+"""What `ADMIT` says of requests that it doesn't admit, and that are no `passenger`."""
 
 ADMIT = """
 if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then return {'member'} end
@@ -150,7 +150,8 @@ def remove_member(*, campaign_id: int, user_id: int) -> None:
 
 
 def open(campaign: Campaign, *, members: int) -> bool:
-    """Open the gate. False, and not opened, if Redis has lost some of these many members meanwhile."""
+    """Open the gate. Returns False, and leaves it closed, if Redis has lost some of so many members
+    meanwhile."""
     return bool(call_script(OPEN, campaign.pk, (TERMS, MEMBERS), *_terms_arguments(campaign), members))
 
 
@@ -167,8 +168,7 @@ def drop(*, campaign_id: int) -> None:
 
 def refresh(*, campaign_id: int) -> None:
     """Publish the campaign's terms as the database has them now; drop the gate if the strategy is another."""
-    campaign = Campaign.objects.filter(pk=campaign_id).first()
-    if campaign is not None and campaign.strategy == "redis_gate":
+    if campaign := Campaign.objects.filter(pk=campaign_id, strategy="redis_gate").first():
         publish_terms(campaign)
     else:
         drop(campaign_id=campaign_id)

@@ -1,8 +1,7 @@
 """Issues coupons: which accounts get one, in which order, and never more than the campaign has. Start here.
 
-A campaign names one of the strategies, which differ in how they keep concurrent requests apart. What a
-request gets is decided in one place, `coupons.eligibility`, and written in one,
-`coupons.allocation.allocating`.
+A campaign names one of the strategies, which differ in how they keep concurrent requests apart.
+`coupons.eligibility` decides what a request gets, and `coupons.allocation.allocating` writes it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,7 +18,7 @@ from accounts.operating import own_account
 from coupons import eligibility, remembered, selectors
 from coupons.allocation import outcomes
 from coupons.allocation.allocating import Applicants
-from coupons.allocation.outcomes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
+from coupons.allocation.outcomes import Answer, Issued, IssueRequest, PendingConfirmation, Queued, Slot
 from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.partners import confirmation
@@ -41,7 +40,7 @@ from foundation import clock, journal
 from foundation.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.db import transactions
-from foundation.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable
+from foundation.errors import NotFound, Overloaded, Rejected, Unavailable
 from foundation.lazy_texts import mark
 
 log = get_logger(__name__)
@@ -64,7 +63,7 @@ BATCHED_STRATEGY = "group_commit"
 """The strategy whose requests need nothing but their batch."""
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
+def issue(*, campaign_id: int, user_id: int) -> Answer:
     """Issue the account's coupon of the campaign, or return its existing coupon, or its queue ticket.
 
     Durable on return, and safe to repeat: an account gets one coupon, also from a sold out or closed
@@ -78,7 +77,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     return run_blocking(issue_async(campaign_id=campaign_id, user_id=user_id))
 
 
-async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:
+async def issue_async(*, campaign_id: int, user_id: int) -> Answer:
     """`issue` for a coroutine: it holds no thread while a batcher decides, and blocks no event loop."""
     try:
         issued = await _issue(campaign_id, user_id)
@@ -107,8 +106,8 @@ async def read_campaign(campaign_id: int) -> Campaign:
     return await known.get_on_loop(partial(run_in_thread, pool=LOOKUP_POOL, group=group))
 
 
-async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
-    """In phases: refuse or repeat what takes no slot, take a slot, have a partner that is new confirm it."""
+async def _issue(campaign_id: int, user_id: int) -> Answer:
+    """Refuse or repeat what takes no slot; take a slot; have a partner that is new confirm it."""
     seen = await read_campaign(campaign_id)
     _require_available(seen.strategy)
     is_away = bool(seen.partner) and confirmation.is_unavailable(seen.partner)
@@ -124,8 +123,19 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
                 await _in_thread(campaign_id, user_id, partial(remembered.note_sold_out, campaign_id))
         raise
     except IntegrityError as error:
-        raise await _refused_by_constraint(campaign_id, user_id, error) from error
-    return await _confirm_late(slot) if isinstance(slot, PendingConfirmation) else slot
+        # Strategies don't check that the account exists: the foreign key does, at no cost.
+        if not await _in_thread(campaign_id, user_id, User.objects.filter(pk=user_id).exists):
+            raise _no_account(user_id) from error
+        log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=error)
+        text = mark("Another request was faster; nothing was done.")
+        raise Rejected(text, code="conflict", retry_after=1) from error
+    if not isinstance(slot, PendingConfirmation):
+        return slot
+    # The campaign got a partner after it was last read.
+    try:
+        return await _in_thread(campaign_id, user_id, partial(confirmation.ask_partner, slot))
+    except Overloaded as error:
+        raise confirmation.reply_unknown() from error
 
 
 def _require_available(strategy: str) -> None:
@@ -139,7 +149,7 @@ def _require_available(strategy: str) -> None:
     raise Rejected(text, code="strategy_not_available")
 
 
-async def _answer_without_slot(seen: Campaign, user_id: int, *, is_away: bool) -> Issued | Queued | None:
+async def _answer_without_slot(seen: Campaign, user_id: int, *, is_away: bool) -> Answer | None:
     """What the account has of a campaign that is full or whose partner is away, or its refusal, raised.
 
     None if a slot was released since: that has changed the campaign's version.
@@ -161,28 +171,11 @@ def _take_slot(seen: Campaign, user_id: int) -> Awaitable[Slot | Queued]:
     return _in_thread(seen.id, user_id, lambda: _confirm_if_pending(issue_one()))
 
 
-async def _refused_by_constraint(campaign_id: int, user_id: int, error: IntegrityError) -> FirstcomeError:
-    """The error of a request that a constraint refused."""
-    # Strategies don't check that the account exists: the foreign key does, at no cost.
-    if not await _in_thread(campaign_id, user_id, User.objects.filter(pk=user_id).exists):
-        return _no_account(user_id)
-    log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=error)
-    return Rejected(mark("Another request was faster; nothing was done."), code="conflict", retry_after=1)
-
-
-async def _confirm_late(slot: PendingConfirmation) -> Issued:
-    """The coupon of a campaign that got a partner after it was last read."""
-    try:
-        return await _in_thread(slot.campaign_id, slot.user_id, partial(confirmation.ask_partner, slot))
-    except Overloaded as error:
-        raise confirmation.reply_unknown() from error
-
-
 async def _in_thread(campaign_id: int, user_id: int, call: Callable[[], Result]) -> Result:
     return await run_in_thread(call, group=("campaign", campaign_id), owner=user_id)
 
 
-def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -> Issued | Queued:
+def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -> Answer:
     """The account's coupon or ticket, or its refusal, raised: the campaign is full or its partner away."""
     campaign = applicants.campaign
     if campaign.strategy == "queue" and not isinstance(applicants.existing.get(user_id), Coupon):
@@ -194,12 +187,12 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
     return _confirm_if_pending(outcomes.unwrap(answer))
 
 
-def _confirm_if_pending(outcome: Slot | Queued) -> Issued | Queued:
+def _confirm_if_pending(outcome: Slot | Queued) -> Answer:
     """The coupon, once the campaign's partner confirms it; for tickets the issuer calls the partner."""
     return confirmation.ask_partner(outcome) if isinstance(outcome, PendingConfirmation) else outcome
 
 
-def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
+def issue_by_staff(*, campaign_id: int, user_id: int) -> Answer:
     """Issue a coupon to another account, for staff; a disabled one counts as one that doesn't exist.
 
     Raises what `issue` raises, and `NotAllowed` `own_account`.

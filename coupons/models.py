@@ -20,6 +20,7 @@ from foundation.fields import (
     protected_key,
     uuid_key,
 )
+from inventory.models import Product
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -62,11 +63,7 @@ class Campaign(Dated):
     name = models.CharField(_("name"), max_length=255)
     strategy = models.CharField(_("strategy"), max_length=32, default="group_commit")
     quantity = models.PositiveBigIntegerField(
-        _("quantity"),
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1)],
-        help_text=_("Empty: for everybody, one coupon an account, never sold out."),
+        _("quantity"), null=True, blank=True, validators=[MinValueValidator(1)]
     )
     issued = models.PositiveBigIntegerField(_("issued"), default=0, editable=False)
     confirming = models.PositiveBigIntegerField(_("confirming"), default=0, editable=False)
@@ -79,7 +76,7 @@ class Campaign(Dated):
     )
     codes_added = models.PositiveBigIntegerField(_("codes added"), default=0, editable=False)
     shared_code = ExactCharField(_("shared code"), max_length=LONGEST_CODE, null=True, blank=True)
-    eligible = models.CharField(_("eligible"), max_length=16, choices=Eligible, default=Eligible.ALL)
+    eligible = models.CharField(_("who may get it"), max_length=16, choices=Eligible, default=Eligible.ALL)
     first_order_only = models.BooleanField(_("first order only"), default=False)
     is_limited_to_products = models.BooleanField(_("is limited to products"), default=False, editable=False)
     partner = models.CharField(_("partner"), max_length=64, blank=True)
@@ -155,6 +152,8 @@ class Campaign(Dated):
         """What the rules of issuing need to know of it."""
         taken = self.issued + self.confirming
         return CampaignState(self.name, self.opens_at, self.closes_at, self.paused_at, self.capacity, taken)
+
+    products_in_words = Product.names_of
 
     @property
     def discount(self) -> Discount:
@@ -272,8 +271,8 @@ class PoolCode(models.Model):
     added_at = models.DateTimeField(_("added at"))
 
     class Meta:
-        verbose_name = _("pool code")
-        verbose_name_plural = _("pool codes")
+        verbose_name = _("uploaded code")
+        verbose_name_plural = _("uploaded codes")
         constraints = [
             UniqueConstraint(fields=["code"], name="coupons_poolcode_code_is_unique"),
             CheckConstraint(

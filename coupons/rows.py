@@ -133,9 +133,7 @@ def count_taken_slots(campaign: Campaign, number: int, *, if_unchanged: bool = F
     update_counters(campaign, issued=issued, confirming=confirming, if_unchanged=if_unchanged)
 
 
-def update_counters(
-    campaign: Campaign, *, issued: int = 0, confirming: int = 0, if_unchanged: bool = False
-) -> None:
+def update_counters(campaign: Campaign, *, issued: int, confirming: int, if_unchanged: bool = False) -> None:
     """Add to the counters, on the campaign's row and on this copy of it.
 
     The row must be locked, unless `if_unchanged` is given: that raises `transactions.ChangedMeanwhile` when
@@ -263,13 +261,12 @@ def available_codes(campaign_id: int) -> "QuerySet[PoolCode]":
     return PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
 
 
-def lock_available_codes(*, campaign_id: int, count: int, but: Collection[str] = ()) -> list[str]:
+def lock_available_codes(*, campaign_id: int, count: int, but: Collection[str]) -> list[str]:
     """Up to `count` available codes `but` for these, oldest first, locked until the transaction ends.
 
     Codes that another transaction has locked are skipped.
     """
-    available = available_codes(campaign_id)
-    others = available.exclude(code__in=but) if but else available
+    others = available_codes(campaign_id).exclude(code__in=but)
     rows = others.select_for_update(skip_locked=True).order_by("id").values_list("code", flat=True)
     return list(rows[:count])
 
@@ -279,8 +276,8 @@ def lock_codes(*, campaign_id: int, codes: Collection[str]) -> set[str]:
     # The condition is on the unique key alone: with the status in it, the optimizer may choose the index of
     # all available codes.
     rows = PoolCode.objects.filter(code__in=codes).select_for_update(skip_locked=True)
-    found = rows.values_list("code", "campaign_id", "status") if codes else []
     wanted = (campaign_id, PoolCode.Status.AVAILABLE)
+    found = rows.values_list("code", "campaign_id", "status")
     return {code for code, *whose in found if tuple(whose) == wanted}
 
 

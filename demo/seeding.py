@@ -74,14 +74,10 @@ def seed_users(count: int, progress: Progress) -> None:
 
 
 def _open_accounts(names: Sequence[str], password: str) -> None:
-    accounts = User.objects.filter(username__in=names)
-    known = set(accounts.values_list("username", flat=True))
-    User.objects.bulk_create(
-        User(username=name, email=f"{name}@example.com", password=password)
-        for name in names
-        if name not in known
-    )
-    ledger.bulk_open_wallets(list(accounts.values_list("pk", flat=True)), POINTS_AMOUNT)
+    users = [User(username=name, email=f"{name}@example.com", password=password) for name in names]
+    User.objects.bulk_create(users, ignore_conflicts=True)
+    ids = User.objects.filter(username__in=names).values_list("pk", flat=True)
+    ledger.bulk_open_wallets([*ids], POINTS_AMOUNT)
 
 
 def seed_products(count: int, stock: int) -> None:

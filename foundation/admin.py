@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from foundation import literals
 from foundation.admin_base import history
 from foundation.admin_base.classes import ReadOnlyMixin
-from foundation.admin_base.display import actor_text, instant_text, status_label, stored_text
+from foundation.admin_base.display import actor_text, instant_text, status_label
 from foundation.admin_base.lists import (
     EVERYTHING,
     DaysFilter,
@@ -28,7 +28,7 @@ from foundation.admin_base.lists import (
 )
 from foundation.http import keyset_pages
 from foundation.journal import Actor
-from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
+from foundation.models import CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
 from foundation.operations.audits import laws
 
 
@@ -73,14 +73,6 @@ class LawStatusAdmin(ReadOnlyMixin, ModelAdmin):
             format_html_join(mark_safe("<br>"), "{}", ([one] for one in status.offenders)) or gettext("none")
         ),
     )
-
-
-@admin.register(AuditState)
-class AuditStateAdmin(ReadOnlyMixin, ModelAdmin):
-    """The scheduled audit's lease, its marks, and how far the full audit is."""
-
-    list_display = ["__str__", "audited_at", "full_at", "leased_until"]
-    fields = ["audited_at", "full_at", "leased_until", "marks", "progress"]
 
 
 JournalLines = QuerySet[JournalLine]
@@ -163,23 +155,32 @@ class JournalLineAdmin(RecordsAdmin):
     list_filter_submit = True
     list_before_template = "admin_base/chips.html"
     search_fields = ["order_id", "subject"]
-    search_help_text = _("An order's id, or a subject: product 7")
+    search_help_text = _("An order's number, an account, or a product, campaign or sale by its name")
 
     moment = column(_("at"), lambda line: instant_text(line.at))
     actor_label = column(_("by"), actor_text)
     shown_what = column(_("what"), lambda line: history.happened_text(line.what))
     shown_subject = column(_("about"), lambda line: getattr(line, "about", line.subject))
-    shown_detail = column(_("detail"), lambda line: stored_text(line.detail))
+    shown_detail = column(_("detail"), history.reason_text)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         found = super().get_changelist_instance(request)
-        history.name_subjects(request, getattr(found, "result_list", ()))
+        lines = history.name_actors(request, getattr(found, "result_list", ()))
+        history.name_subjects(request, lines)
         found.chips = list(found.filter_specs[-1].choices(found))
         return found
 
     def row_title(self, row: JournalLine) -> str:
         return history.happened_text(row.what)
 
-    def search(self, rows: JournalLines, term: str) -> JournalLines:
-        """What is asked for of an order is all of it."""
-        return super().search(rows, term.removeprefix("order "))
+    def get_search_results(
+        self, request: HttpRequest, rows: JournalLines, search_term: str
+    ) -> tuple[JournalLines, bool]:
+        """What is asked for of an order is all of it. A term that the journal doesn't have names rows."""
+        term = search_term.strip().removeprefix("order ")
+        found, _is_repeated = super().get_search_results(request, rows, term)
+        if not found.query.is_empty():
+            return found, False
+        subjects = [one for find in history.FIND_SUBJECTS for one in find(request, term)]
+        orders = [one.removeprefix("order ") for one in subjects if one.startswith("order ")]
+        return rows.filter(**({"order_id__in": orders} if orders else {"subject__in": subjects})), False

@@ -91,7 +91,7 @@ class JournalLine(models.Model):
 
     class Meta:
         verbose_name = _("journal line")
-        verbose_name_plural = _("journal lines")
+        verbose_name_plural = _("who did what")
         # The admin's lists are of all apps, and each export is a line here.
         permissions = [("export_list", "Can export the lists that it can view as CSV")]
         indexes = [

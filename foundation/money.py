@@ -14,6 +14,7 @@ DIGITS = (
     | dict.fromkeys(_WITH_FOUR_DIGITS.split(), 4)
 )
 USUAL_DIGITS = 2
+WON = "원"
 
 
 def digits_of(currency: str) -> int:
@@ -22,9 +23,13 @@ def digits_of(currency: str) -> int:
 
 def format_amount(amount: int, currency: str = "") -> str:
     """Such as `12,500 KRW` or `-3.20 EUR`; without a currency it is that of the shop."""
-    named = currency or settings.CURRENCY
-    unit = "원" if named == "KRW" and get_language() == "ko" else f" {named}"
-    return f"{format_number(amount, named)}{unit}"
+    unit = unit_of(currency or settings.CURRENCY)
+    return f"{format_number(amount, currency)}{'' if unit == WON else ' '}{unit}"
+
+
+def unit_of(currency: str) -> str:
+    """The currency as the language of the page writes it behind amounts."""
+    return WON if currency == "KRW" and get_language() == "ko" else currency
 
 
 def parse_amount(text: str) -> int:
@@ -41,7 +46,7 @@ def parse_amount(text: str) -> int:
 def minor_unit_help() -> str:
     """The unit in which amounts of the shop's currency are entered."""
     if not digits_of(settings.CURRENCY):
-        return gettext("In %(currency)s.") % {"currency": settings.CURRENCY}
+        return gettext("In %(currency)s.") % {"currency": unit_of(settings.CURRENCY)}
     return gettext("In the currency's smallest unit: 1000 is %(amount)s.") % {"amount": format_amount(1000)}
 
 

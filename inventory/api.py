@@ -91,7 +91,9 @@ class OneProduct(ProductView):
         responses=schemas.ProductBody,
     )
     def get(self, request: Request, product_id: int) -> Response:
-        product = products.get(product_id=product_id, include_inactive=_sees_inactive(request))
+        product = products.get(
+            product_id=product_id, include_inactive=has_staff_permission(request, "inventory.view_product")
+        )
         return Response(schemas.product_body(product))
 
     @extend_schema(
@@ -198,7 +200,7 @@ def _products_of_customers(request: Request) -> Response:
 
 
 def _products_of_staff(request: Request) -> Response:
-    if not _sees_inactive(request):
+    if not has_staff_permission(request, "inventory.view_product"):
         return _products_of_customers(request)
     return secondary.read(partial(_page, request, include_inactive=True))
 
@@ -216,7 +218,3 @@ def _page(request: Request, database: str = DEFAULT_DB_ALIAS, *, include_inactiv
     limit = statement_limit(connections[database], seconds=SEARCH_SECONDS) if query.search else nullcontext()
     with limit:
         return paginate(request, found.using(database), schemas.product_body, is_bounded=is_bounded)
-
-
-def _sees_inactive(request: Request) -> bool:
-    return has_staff_permission(request, "inventory.view_product")

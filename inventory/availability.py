@@ -1,5 +1,5 @@
-"""The stock of products as orders read it, what of an order's lines can be reserved, and what a change of its
-levels means for what is available.
+"""The stock of products as orders read it: what can be reserved, and what a change means for what is
+available.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ from foundation.lazy_texts import mark
 
 @dataclass(slots=True)
 class Stock:
-    """A copy of a product's row, a plain one because a batch reads hundreds: `is_active` and `paused_at` are
-    as the driver returns them. `newly_reserved` is reserved in memory and not written yet.
+    """A plain copy of a product's row, because a batch reads hundreds. `is_active` and `paused_at` are as the
+    driver returns them. `newly_reserved` is reserved in memory and not written yet.
     """
 
     id: int

@@ -1,8 +1,10 @@
 """Products with their stock, deliveries and stock movements."""
 
+from collections.abc import Collection
+
 from django.conf import settings
 from django.db import models
-from django.db.models import CheckConstraint, Index, TextChoices, UniqueConstraint
+from django.db.models import CheckConstraint, F, Index, Q, TextChoices, UniqueConstraint
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
 from foundation.fields import CreatedAtField, Dated, ExactCharField, optional_instant, protected_key
@@ -15,15 +17,13 @@ class Product(Dated):
     `on_hand` is what the warehouse has, `reserved` what open orders hold of it; available is the difference.
     """
 
-    sku = ExactCharField(_("sku"), max_length=64)
+    sku = ExactCharField(_("SKU"), max_length=64)
     name = models.CharField(_("name"), max_length=255)
-    price = models.BigIntegerField(_("price"), help_text=_("In the currency's minor unit."))
+    price = models.BigIntegerField(_("price"))
     on_hand = models.BigIntegerField(_("on hand"), default=0)
     reserved = models.BigIntegerField(_("reserved"), default=0)
-    is_active = models.BooleanField(_("is active"), default=True)
-    paused_at = optional_instant(
-        _("paused at"), editable=False, help_text=_("Since when it can't be ordered; empty: it can.")
-    )
+    is_active = models.BooleanField(_("on sale"), default=True)
+    paused_at = optional_instant(_("paused at"), editable=False)
     # Neither index nor foreign key: every order locks this row, and the sale finds its products by its own.
     sale = models.ForeignKey(
         "sales.Sale",
@@ -37,18 +37,8 @@ class Product(Dated):
         related_name="+",
         help_text=_("Whose terms hold for its orders; empty: none."),
     )
-    low_stock_threshold = models.PositiveIntegerField(
-        _("low stock threshold"),
-        null=True,
-        blank=True,
-        help_text=_("The event `stock.low` is sent when no more than this is available; empty: never."),
-    )
-    limit_per_account = models.PositiveIntegerField(
-        _("limit per account"),
-        null=True,
-        blank=True,
-        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
-    )
+    low_stock_threshold = models.PositiveIntegerField(_("low stock threshold"), null=True, blank=True)
+    limit_per_account = models.PositiveIntegerField(_("limit per account"), null=True, blank=True)
     version = models.PositiveBigIntegerField(
         _("version"), default=0, help_text=_("Counts changes of the stock.")
     )
@@ -58,13 +48,13 @@ class Product(Dated):
         verbose_name_plural = _("products")
         constraints = [
             UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),
-            CheckConstraint(condition=models.Q(price__gte=0), name="inventory_product_price_not_negative"),
+            CheckConstraint(condition=Q(price__gte=0), name="inventory_product_price_not_negative"),
             CheckConstraint(
-                condition=models.Q(limit_per_account__isnull=True) | models.Q(limit_per_account__gte=1),
+                condition=Q(limit_per_account__isnull=True) | Q(limit_per_account__gte=1),
                 name="inventory_product_limit_per_account_positive",
             ),
             CheckConstraint(
-                condition=models.Q(reserved__gte=0, reserved__lte=models.F("on_hand")),
+                condition=Q(reserved__gte=0, reserved__lte=F("on_hand")),
                 name="inventory_product_reserved_within_on_hand",
             ),
         ]
@@ -76,6 +66,11 @@ class Product(Dated):
 
     def __str__(self) -> str:
         return f"{self.sku} {self.name}"
+
+    @classmethod
+    def names_of(cls, ids: Collection[int]) -> str:
+        """What histories show of a campaign's or sale's products."""
+        return ", ".join(map(str, cls.objects.filter(pk__in=ids)))
 
     @property
     def available(self) -> int:
@@ -114,8 +109,8 @@ class Delivery(models.Model):
         verbose_name_plural = pgettext_lazy("stock", "deliveries")
         constraints = [
             CheckConstraint(
-                condition=models.Q(finished_at__isnull=True, rows_done__lt=models.F("rows_total"))
-                | models.Q(finished_at__isnull=False, rows_done=models.F("rows_total")),
+                condition=Q(finished_at__isnull=True, rows_done__lt=F("rows_total"))
+                | Q(finished_at__isnull=False, rows_done=F("rows_total")),
                 name="inventory_delivery_finished_when_all_rows_are_done",
             )
         ]
@@ -135,7 +130,7 @@ class StockMovement(models.Model):
 
     product = protected_key(Product, _("product"), related_name="movements")
     kind = models.CharField(_("kind"), max_length=16, choices=Kind)
-    delta = models.BigIntegerField(_("delta"))
+    delta = models.BigIntegerField(_("change"))
     on_hand_after = models.BigIntegerField(_("on hand after"))
     order = models.ForeignKey(
         "orders.Order",
@@ -164,9 +159,9 @@ class StockMovement(models.Model):
         verbose_name_plural = _("stock movements")
         constraints = [
             CheckConstraint(
-                condition=models.Q(on_hand_after__gte=0), name="inventory_stockmovement_on_hand_not_negative"
+                condition=Q(on_hand_after__gte=0), name="inventory_stockmovement_on_hand_not_negative"
             ),
-            CheckConstraint(condition=~models.Q(delta=0), name="inventory_stockmovement_moves_something"),
+            CheckConstraint(condition=~Q(delta=0), name="inventory_stockmovement_moves_something"),
         ]
 
     def __str__(self) -> str:
@@ -263,7 +258,7 @@ class CarriedStock(models.Model):
         db_constraint=False,
         related_name="carried",
     )
-    delta = models.BigIntegerField(_("delta"), default=0)
+    delta = models.BigIntegerField(_("change"), default=0)
 
     class Meta:
         verbose_name = _("carried stock")

@@ -54,6 +54,7 @@ LARGEST_THRESHOLD = 10**9
 LARGEST_LIMIT = 10**9
 INACTIVE = "inactive"
 PAUSED = "paused"
+OPEN = "open"
 WITH_AVAILABILITY = {
     Availability.AVAILABLE: Q(on_hand__gt=F("reserved")),
     Availability.RESERVED: Q(on_hand=F("reserved"), reserved__gt=0),
@@ -81,10 +82,13 @@ def availability(product: Product) -> Availability:
 
 
 def state(product: Product) -> str:
-    """The product's availability, or `inactive`, or `paused`."""
+    """The product's availability, or `inactive`, or `paused`, or what its sale is while that isn't open."""
     if not product.is_active:
         return INACTIVE
-    return availability(product).value if product.paused_at is None else PAUSED
+    if product.paused_at is not None:
+        return PAUSED
+    sale = product.sale and product.sale.status_at(clock.now())
+    return str(sale) if sale and sale != OPEN else availability(product).value
 
 
 def is_low(product: Product) -> bool:

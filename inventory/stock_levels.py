@@ -1,9 +1,10 @@
 """The stock levels of products, changed by this module only: reserved, released, sold, restocked for orders.
 
-All must be called inside a transaction, an order's after the order is locked, and lock products in the order
-of their ids, in one statement, so that orders for the same products never deadlock. Reservations have no
-table: the lines of open orders are what is reserved. Every change increments the product's version, updates
-the mirror after the commit, and notes when what is available falls to the threshold.
+All functions must be called inside a transaction; those for an order after the order is locked. They lock
+products in the order of their ids, in one statement, so orders for the same products never deadlock.
+Reservations have no table: the lines of open orders are what is reserved. Every change increments the
+product's version, updates the mirror after the commit, and notes when what is available falls to the
+threshold.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,8 +58,8 @@ def release(lines: Lines) -> None:
 
 
 def sell(orders: LinesOfOrders, *, at: datetime) -> None:
-    """Turn the reserved lines of these orders, paid at this instant, into sold ones, with a movement for each
-    line, and count them on their day.
+    """Turn the reserved lines of these orders, paid at this instant, into sold ones. Each line has a
+    movement, and counts on its day.
     """
     _move_stock(orders, kind=StockMovement.Kind.SOLD, each=Change(on_hand=-1, reserved=-1), reason="")
     day = clock.day_of(at)

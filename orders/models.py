@@ -132,7 +132,7 @@ class OrderLine(models.Model):
         db_index=False,
         related_name="order_lines",
     )
-    sku = ExactCharField(_("sku"), max_length=64)
+    sku = ExactCharField(_("SKU"), max_length=64)
     name = models.CharField(_("name"), max_length=255)
     quantity = models.PositiveIntegerField(_("quantity"))
     unit_price = models.PositiveBigIntegerField(_("unit price"))

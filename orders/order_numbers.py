@@ -15,7 +15,7 @@ ROUNDS = 10
 
 
 def parse(text: str) -> str | None:
-    """The number that was typed, in either case, with hyphens and blanks or without; None if it can't be
+    """The number that was typed, in either case, with hyphens, blanks and # or without; None if it can't be
     one.
     """
     typed = parse_part(text)
@@ -24,7 +24,7 @@ def parse(text: str) -> str | None:
 
 def parse_part(text: str) -> str | None:
     """The same of a number's beginning or end, of as many signs as a group at least."""
-    typed = "".join(text.split()).replace("-", "").upper()
+    typed = "".join(text.split()).replace("-", "").lstrip("#").upper()
     return typed if GROUP <= len(typed) <= LENGTH and set(typed) <= set(ALPHABET) else None
 
 

@@ -53,7 +53,6 @@ DONE_WORDS = {
 class EntryInline(ReadOnlyInline):
     model = Entry
     fields = ["account", "amount", "balance_after_amount"]
-    extra = 0
 
 
 KINDS = {
@@ -156,16 +155,32 @@ class WebhookEventAdmin(RecordsAdmin):
         return event if event.exists() else rows.filter(charge_key=term)
 
 
+def _unread(run: Reconciliation) -> str:
+    """Why a book could not be read, in the language of the page."""
+    if run.unread.startswith("The gateway's book can't be read: "):
+        return gettext("The gateway's book can't be read: it doesn't answer, or not as expected.")
+    return stored_text(run.unread)
+
+
 @admin.register(Reconciliation)
 class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     """Each comparison with what differs and what to do about it; orphaned charges can be refunded."""
 
-    list_display = ["started_at", "ended_at", "since_at", "checked", "differences", "refunded", "unread"]
+    list_display = [
+        "started_at",
+        "ended_at",
+        "since_at",
+        "checked",
+        "differences",
+        "refunded",
+        "shown_unread",
+    ]
     ordering = ["-id"]
     show_full_result_count = False
     sortable_by = ()
     # Its own template shows everything.
     fields = ["started_at"]
+    shown_unread = column(_("unread"), _unread)
     actions_list = ["compare"]
     actions_detail = ["fix"]
 
@@ -173,7 +188,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         shown = row.findings[:MOST_SHOWN]
         context |= {
             "run": row,
-            "unread": stored_text(row.unread),
+            "unread": _unread(row),
             "findings": self._findings(request, shown),
             "not_shown": row.differences - len(shown),
             "is_clean": reconciling.is_clean(row),
@@ -206,7 +221,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 "time. It refunds charges that came after their payment had ended. Refunds and "
                 "disputes that began at the gateway are recorded."
             ),
-            submit=_("Compare now"),
             perform_keyed=lambda data, call: reconciling.note_request(reason=data["reason"], keyed=call),
             then=partial(dispatch.enqueue, tasks.reconcile),
             once="compare",

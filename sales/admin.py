@@ -7,25 +7,38 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
-from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import path, reverse
 from django.utils.translation import gettext, gettext_lazy as _
 
 from accounts.operating import row_checks
 from accounts.operating.pausing_admin import PausableAdmin, Template, tomorrow_at_ten
 from accounts.operating.row_checks import Check
-from foundation import clock, form_fields, literals
+from foundation import clock, form_fields
 from foundation.admin_base.display import Context, link, zoned_text
 from foundation.admin_base.forms import TermsForm
 from foundation.admin_base.lists import RecordsAdmin, column, key_column
 from foundation.admin_base.status_words import status_word
+from foundation.money import format_amount
 from inventory.models import Product
 from sales import metrics, schemas, terms
 from sales.models import Sale, SaleEntry, SaleProduct
 
 PRODUCTS = "products"
+RATE = _("Buyers let in per minute")
+MINUTES = _("Minutes to order in")
 ID = re.compile(r"[0-9]{1,19}")
+
+
+class ProductChoices(AutocompleteJsonView):
+    """Products that the form's search finds, with their price and stock."""
+
+    def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
+        left = gettext("%(count)s left") % {"count": f"{obj.available:,}"}
+        text = f"{obj} · {format_amount(obj.price)} · {left}"
+        return super().serialize_result(obj, to_field_name) | {"text": text}
 
 
 class ProductsWidget(AutocompleteSelectMultiple):
@@ -39,6 +52,9 @@ class ProductsWidget(AutocompleteSelectMultiple):
         # Django orders only the scripts of one list.
         return super().media + forms.Media(js=["admin/js/autocomplete.js", "admin_base/searched_lists.js"])
 
+    def get_url(self) -> str:
+        return reverse("admin:sales_sale_products")
+
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
         return super().optgroups(name, [one for one in value if ID.fullmatch(str(one))], attr)
 
@@ -49,21 +65,24 @@ class SaleForm(TermsForm):
         queryset=Product.objects.all(),
         # Searched by the server: a page with all products as choices would be too long.
         widget=ProductsWidget(SaleProduct._meta.get_field("product"), admin.site),
-        help_text=_("Search by SKU or name. A product can be in only one sale at a time."),
+        help_text=_(
+            "Search by SKU or name. From now on, also before the opening, they can be bought only in this "
+            "sale event. A product can be in one sale event at a time."
+        ),
     )
     rate_per_minute = form_fields.WholeNumberField(
-        label=_("Buyers let in per minute"),
+        label=RATE,
         initial=terms.DEFAULT_RATE,
         min_value=1,
         max_value=terms.HIGHEST_RATE,
-        help_text=_("How many buyers are let in each minute at most."),
+        help_text=_("At most so many in each minute."),
     )
     admitted_for_seconds = form_fields.MinutesField(
-        label=_("Minutes to order in"),
+        label=MINUTES,
         initial=terms.DEFAULT_ADMITTED_FOR_SECONDS,
         min_value=1,
         max_value=terms.LONGEST_ADMISSION_SECONDS,
-        help_text=_("How long an admitted account may place its order."),
+        help_text=_("How long a buyer who was let in may order."),
     )
 
     class Meta:
@@ -77,6 +96,8 @@ class SaleForm(TermsForm):
             "rate_per_minute",
             "admitted_for_seconds",
         ]
+        # Where they are read-only.
+        labels = {"rate_per_minute": RATE, "admitted_for_seconds": MINUTES}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -112,8 +133,6 @@ TEMPLATES = {
         lambda: {**_closing(24), "admission": Sale.Admission.OPEN},
     ),
 }
-ADMITTED_FOR = "admitted_for"
-"""In the place of the field where it can't be changed."""
 ENTRIES = "entries"
 LINKED_ENTRIES = "linked_entries"
 """The field with the number of entries, and its name where it is a link to them."""
@@ -152,8 +171,15 @@ class SaleAdmin(PausableAdmin):
         "open": _("Its products can be ordered now."),
         "closed": _("It is over. Its products can't be ordered in it any more."),
     }
-    open_parts = {_("Admission"): ["admission", "rate_per_minute", "admitted_for_seconds", ADMITTED_FOR]}
+    open_parts = {_("Admission"): ["admission", "rate_per_minute", "admitted_for_seconds"]}
     parts = {_("Waiting room, draw and figures"): [*readonly_fields, LINKED_ENTRIES]}
+
+    def get_urls(self) -> list[Any]:
+        choices = ProductChoices.as_view(admin_site=self.admin_site)
+        return [
+            path("products/", self.admin_site.admin_view(choices), name="sales_sale_products"),
+            *super().get_urls(),
+        ]
 
     def checks(self, row: Sale) -> list[Check]:
         products = Product.objects.filter(sale_products__sale=row.pk)
@@ -177,11 +203,6 @@ class SaleAdmin(PausableAdmin):
             found.append(Check(last < row.closes_at, text % values, field="rate_per_minute"))
         return [*found, row_checks.gateway()]
 
-    admitted_for = column(
-        _("time to order in"),
-        lambda sale: gettext("%(count)s min") % {"count": f"{sale.admitted_for_seconds / 60:g}"},
-    )
-
     def left_text(self, row: Sale) -> str:
         return gettext("%(count)s left") % {"count": f"{metrics.available(row):,}"}
 
@@ -202,21 +223,20 @@ class SaleAdmin(PausableAdmin):
     @admin.display(description=_("sale entries"))
     def linked_entries(self, sale: Sale) -> str:
         """A link to them, for accounts that may see them."""
-        return link(self.entries(sale), "admin:sales_saleentry_changelist", query=f"sale={sale.pk}")
+        query = f"sale__id__exact={sale.pk}"
+        return link(self.entries(sale), "admin:sales_saleentry_changelist", query=query)
 
     def get_fields(self, request: HttpRequest, obj: Sale | None = None) -> Any:
         shown = {ENTRIES: LINKED_ENTRIES} if request.user.has_perm("sales.view_saleentry") else {}
-        if obj and (obj.opens_at <= clock.now() or not self.has_change_permission(request, obj)):
-            shown["admitted_for_seconds"] = ADMITTED_FOR
         return [shown.get(name, name) for name in super().get_fields(request, obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Sale | None = None) -> list[str]:
         if obj is None:
             return self.readonly_fields
         now = clock.now()
-        fixed = [LINKED_ENTRIES, ADMITTED_FOR]
+        fixed = [LINKED_ENTRIES]
         if now >= obj.opens_at:
-            fixed += terms.FIXED_ONCE_OPEN
+            fixed += [*terms.FIXED_ONCE_OPEN, "admitted_for_seconds"]
         if now >= obj.closes_at:
             fixed += [one for one in terms.TERMS if one not in (*terms.KEPT_ONCE_CLOSED, *fixed)]
         return [*self.readonly_fields, *fixed]
@@ -234,28 +254,6 @@ class SaleAdmin(PausableAdmin):
         return given
 
 
-SALES_OFFERED = 20
-
-
-class SaleFilter(admin.SimpleListFilter):
-    """The newest sales; links choose any other one."""
-
-    title = _("sale")
-    parameter_name = "sale"
-
-    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        newest = Sale.objects.order_by("-pk").values_list("pk", "name")[:SALES_OFFERED]
-        return [(str(pk), name) for pk, name in newest]
-
-    def has_output(self) -> bool:
-        """Also without any sale: the list then still knows the filter that links use."""
-        return True
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[SaleEntry]") -> "QuerySet[SaleEntry]":
-        chosen = self.value()
-        return queryset if chosen is None else queryset.filter(sale_id=literals.row_number(chosen) or 0)
-
-
 @admin.register(SaleEntry)
 class SaleEntryAdmin(RecordsAdmin):
     list_display = [
@@ -270,10 +268,10 @@ class SaleEntryAdmin(RecordsAdmin):
     ]
     exported = ["sale", "account", "shown_status", "position", *list_display[4:7], "order_key"]
     list_prefetch_related = ["sale", "account", "order"]
-    list_filter = [SaleFilter, "status", "created_at"]
+    list_filter = ["status", "created_at"]
     # Entries of a sale may be far apart from each other, among those of sales that ran beside it.
-    unindexed_filters = {"sale", "status__exact", "created_at__gte", "created_at__lt"}
-    linked_lookups = ["account__id__exact"]
+    unindexed_filters = {"sale__id__exact", "status__exact", "created_at__gte", "created_at__lt"}
+    linked_lookups = ["account__id__exact", "sale__id__exact"]
     search_fields = ["id", "order", "account__username"]
     search_help_text = _("The id of an entry or of its order, or an account's name")
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from foundation import clock
@@ -31,13 +31,7 @@ from sales.waiting_room.entries import Entry, JoinRequest, Status
 POLLS_PER_WAIT = 4
 MOST_SECONDS = 30
 PAUSED_SECONDS = 5
-RETRY_AFTER = OpenApiParameter(
-    "Retry-After",
-    int,
-    OpenApiParameter.HEADER,
-    response=[200, 202],
-    description="Seconds after which to read the entry, while it waits.",
-)
+RETRY_AFTER = api_doc.header("RETRY_AFTER_OF_ENTRY")
 
 
 class SaleView(View):
@@ -167,16 +161,7 @@ class SaleEntries(SaleView):
         "unpaid. An entry that is `over` stays so until something of the sale is on hand again. An account "
         "may also join before the opening and during a pause, when none is admitted. The room admits "
         "at an even pace, one entry each 60 / `rate_per_minute` seconds.",
-        parameters=[
-            OpenApiParameter(
-                "Location",
-                str,
-                OpenApiParameter.HEADER,
-                response=[202],
-                description="The address of the entry.",
-            ),
-            RETRY_AFTER,
-        ],
+        parameters=[api_doc.header("LOCATION_OF_ENTRY"), RETRY_AFTER],
         request=Nothing,
         responses={202: schemas.SaleEntryBody},
         refused={404: ["not_found"], 409: ["admission_not_required", "sale_closed"]},
@@ -194,6 +179,8 @@ class SaleEntries(SaleView):
 
 
 class OneSaleEntry(SaleView):
+    address_name = "sale-entry"
+
     @extend_schema(
         operation_id="getSaleEntry",
         summary="One entry of a waiting room",

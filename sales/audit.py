@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import chain, islice
 
 from django.db.models import Count, F, Q
 
@@ -28,12 +29,9 @@ def audit() -> list[LawReport]:
 
 def admissions_are_within_the_rate(sale_ids: Chosen = None) -> LawReport:
     """L14, first half: at no admission have more been admitted in 60 s than its own rate allows."""
-    offenders: list[str] = []
-    for sale_id in Sale.objects.filter(within("pk", sale_ids)).order_by("pk").values_list("pk", flat=True):
-        offenders += _over_the_rate(sale_id)
-        if len(offenders) >= OFFENDERS_REPORTED:
-            break
-    return report("L14", count(SaleEntry.objects, sale_ids), offenders[:OFFENDERS_REPORTED])
+    ids = Sale.objects.filter(within("pk", sale_ids)).order_by("pk").values_list("pk", flat=True)
+    offenders = islice(chain.from_iterable(map(_over_the_rate, ids)), OFFENDERS_REPORTED)
+    return report("L14", count(SaleEntry.objects, sale_ids), offenders)
 
 
 def entries_are_in_order(sale_ids: Chosen = None) -> LawReport:

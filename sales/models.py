@@ -6,9 +6,10 @@ from operator import attrgetter
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import CheckConstraint, F, Index, Q, TextChoices, UniqueConstraint
-from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
+from django.utils.translation import gettext, gettext_lazy as _
 
 from foundation.fields import Dated, ExactCharField, account_key, optional_instant, protected_key, uuid_key
+from inventory.models import Product
 from sales import sale_states
 from sales.sale_states import EntryStatus, SaleState
 
@@ -37,15 +38,9 @@ class Sale(Dated):
     opens_at = models.DateTimeField(_("opens at"))
     closes_at = models.DateTimeField(_("closes at"))
     admission = models.CharField(_("admission"), max_length=8, choices=Admission, default=Admission.OPEN)
-    rate_per_minute = models.PositiveIntegerField(
-        _("rate per minute"),
-        validators=[MinValueValidator(1)],
-        help_text=_("The most accounts that are admitted in any 60 seconds."),
-    )
+    rate_per_minute = models.PositiveIntegerField(_("let in per minute"), validators=[MinValueValidator(1)])
     admitted_for_seconds = models.PositiveIntegerField(
-        _("admitted for seconds"),
-        validators=[MinValueValidator(1)],
-        help_text=_("How long an admitted account may place its order."),
+        _("admitted for seconds"), validators=[MinValueValidator(1)]
     )
     paused_at = optional_instant(_("paused at"), editable=False)
     # Secret until the draw: with the entries' ids it decides their order.
@@ -60,6 +55,7 @@ class Sale(Dated):
     is_ordered = models.BooleanField(_("is ordered"), default=False, editable=False)
     last_position = models.PositiveBigIntegerField(_("last position"), default=0, editable=False)
     passed_position = models.PositiveBigIntegerField(_("passed position"), default=0, editable=False)
+    products_in_words = Product.names_of
     last_admitted_at = optional_instant(_("last admitted at"), editable=False)
     # By the pace, on the clock of admissions.
     next_admission_at = models.DateTimeField(_("next admission at"), null=True, editable=False)
@@ -68,14 +64,13 @@ class Sale(Dated):
         _("admission clock ahead"), default=timedelta(0), editable=False
     )
     ended_at = optional_instant(
-        _("ended at"), editable=False, help_text=_("When its last entries were settled after it closed.")
+        _("ended at"), editable=False, help_text=_("Since when nobody in it can order any more.")
     )
     version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
 
     class Meta:
-        verbose_name = _("sale")
-        # Not the account of the ledger.
-        verbose_name_plural = pgettext_lazy("windows in which products are sold", "sales")
+        verbose_name = _("sale event")
+        verbose_name_plural = _("sale events")
         constraints = [
             CheckConstraint(
                 condition=Q(closes_at__gt=F("opens_at")),
@@ -170,7 +165,7 @@ class SaleEntry(models.Model):
     created_at = models.DateTimeField(_("created at"))
     admitted_at = optional_instant(_("admitted at"))
     admitted_until = optional_instant(_("admitted until"))
-    rate_per_minute = models.PositiveIntegerField(_("rate per minute"), null=True, blank=True)
+    rate_per_minute = models.PositiveIntegerField(_("let in per minute"), null=True, blank=True)
     # An order of products of two sales uses an entry of each.
     order = models.ForeignKey(
         "orders.Order",

@@ -59,7 +59,7 @@ def create(*, product_ids: Collection[int], reason: str = "", **terms: Unpack[Te
 
     def insert() -> Sale:
         sale = Sale.objects.create(**given)
-        _replace_products(sale, product_ids, before=set())
+        _replace_products(sale, set(product_ids), before=set())
         after = {name: getattr(sale, name) for name in TERMS}
         journal.note(
             what="sale.created",
@@ -162,15 +162,15 @@ def product_ids_of(sale_id: int) -> set[int]:
     return set(SaleProduct.objects.filter(sale_id=sale_id).values_list("product_id", flat=True))
 
 
-def _replace_products(sale: Sale, after: Collection[int], *, before: Collection[int]) -> None:
+def _replace_products(sale: Sale, after: set[int], *, before: set[int]) -> None:
     """Lock all products of both sets, so that no order commits by the old terms, and write the difference."""
     if len(after) > MOST_PRODUCTS:
         raise invalid_field(
             "products", "too_long", mark("A sale may have {most} products.", most=MOST_PRODUCTS)
         )
-    removed = set(before) - set(after)
-    current = sale_terms.lock(set(after) | removed)
-    missing = sorted(set(after) - set(before) - current.keys())
+    removed = before - after
+    current = sale_terms.lock(after | before)
+    missing = sorted(after - before - current.keys())
     if missing:
         names = ", ".join(map(str, missing))
         raise invalid_field("products", "not_found", mark("There is no product {products}.", products=names))
@@ -181,7 +181,7 @@ def _replace_products(sale: Sale, after: Collection[int], *, before: Collection[
     sale_terms.assign([id for id in removed if current.get(id) == sale.pk], sale_id=None)
     sale.sale_products.filter(product_id__in=removed).delete()
     sale_terms.assign(added, sale_id=sale.pk)
-    new = sorted(added - set(before))
+    new = sorted(added - before)
     SaleProduct.objects.bulk_create([SaleProduct(sale=sale, product_id=id) for id in new])
 
 

@@ -89,10 +89,8 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
     `NotFound`, and `Rejected` if the key is revoked (`api_key_revoked`), has expired (`api_key_expired`), or
     was rotated so often that `SECRETS_PER_KEY` are valid (`too_many_secrets`).
     """
-    # Without the prefix, which is read with the key.
-    random_part = secrets.token_urlsafe(SECRET_BYTES)
 
-    def rotated() -> ApiKey:
+    def rotated() -> NewSecret:
         key = _lock(key_id)
         now = clock.now()
         if key.maker_id != account_id:
@@ -104,23 +102,22 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
         if key.expires_at is not None and key.expires_at <= now:
             raise Rejected(mark("This API key has expired: make a new one."), code="api_key_expired")
         key.secrets.filter(valid_until__lte=now).delete()
-        ends = key.secrets.filter(valid_until__isnull=False).order_by("valid_until")
-        first_end = ends.values_list("valid_until", flat=True).first()
-        if first_end is not None and ends.count() >= SECRETS_PER_KEY - 1:
+        ends = key.secrets.order_by("valid_until").values_list("valid_until", flat=True)
+        former = [end for end in ends if end]
+        if len(former) >= SECRETS_PER_KEY - 1:
             most = SECRETS_PER_KEY
-            seconds = max(1, int((first_end - clock.now()).total_seconds()) + 1)
+            seconds = int((former[0] - now).total_seconds()) + 1
             text = mark(
                 "{limit} secrets of this API key are valid at once, the most there may be.", limit=most
             )
             raise Rejected(text, code="too_many_secrets", limit=most, retry_after=seconds)
         key.secrets.filter(is_current=True).update(is_current=None, valid_until=now + FORMER_SECRET_VALID)
-        hash = hash_of(f"{key.prefix}_{random_part}")
-        key.secrets.create(secret_hash=hash, is_current=True, created_at=now)
+        secret = f"{key.prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
+        key.secrets.create(secret_hash=hash_of(secret), is_current=True, created_at=now)
         sign_outs.note_key("rotated", key, detail=reason)
-        return key
+        return NewSecret(key, secret)
 
-    key = transactions.run_or_savepoint(rotated, transactions.ONCE)
-    return NewSecret(key, f"{key.prefix}_{random_part}")
+    return transactions.run_or_savepoint(rotated, transactions.ONCE)
 
 
 def revoke(*, key_id: int, reason: str = "") -> ApiKey:

@@ -3,7 +3,7 @@
 An app registers the acts that may be asked for in `ACTS`. The approval's row is locked first of all rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from foundation.db import open_transaction, transactions
 from foundation.db.rows import save_changes
 from foundation.errors import NeedsApproval, NotAllowed, Rejected, required
 from foundation.lazy_texts import Text, mark
+from foundation.values import GivenValues
 
 DECIDE = "shop.change_approval"
 Status = Approval.Status
@@ -65,10 +66,10 @@ class ApprovalRequired(NeedsApproval):
 
     code = "approval_required"
 
-    def __init__(self, detail: Text, *, kind: str, subject: str, terms: Mapping[str, Any]) -> None:
+    def __init__(self, detail: Text, *, kind: str, subject: str, terms: GivenValues) -> None:
         super().__init__(detail)
-        self.act: dict[str, Any] = {"kind": kind, "subject": subject}
-        self.act["arguments"] = orjson.loads(orjson.dumps(terms))
+        arguments = orjson.loads(orjson.dumps(terms))
+        self.act: dict[str, Any] = {"kind": kind, "subject": subject, "arguments": arguments}
 
     def ask(self, reason: str) -> None:
         transactions.run(lambda: waiting(**self.act) or ask(**self.act, reason=reason), transactions.ONCE)
@@ -100,7 +101,7 @@ def register_terms(kind: str, *, title: Text, permission: str, write: Callable[.
     ACTS[kind] = Act(title, permission, prepare, shown_arguments)
 
 
-def waiting(*, kind: str, subject: str, arguments: Mapping[str, Any]) -> Approval | None:
+def waiting(*, kind: str, subject: str, arguments: GivenValues) -> Approval | None:
     """What the current operator has asked for already, and waits: for an act that is the same each time."""
     by = journal.current_actor()
     asked = Approval.objects.filter(kind=kind, subject=subject, status=Status.WAITING, asker_id=by.id)
@@ -108,7 +109,7 @@ def waiting(*, kind: str, subject: str, arguments: Mapping[str, Any]) -> Approva
 
 
 def ask(
-    *, kind: str, subject: str, arguments: Mapping[str, Any], reason: str, account_id: int | None = None
+    *, kind: str, subject: str, arguments: GivenValues, reason: str, account_id: int | None = None
 ) -> Approval:
     """Record that the current operator asks for this act, beside what is asked for already.
 

@@ -89,7 +89,6 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
         return Action(
             title=_("Refuse this request"),
             description=_("Nothing is done. The member who asked may ask again."),
-            submit=_("Refuse"),
             perform=calling(approvals.refuse, approval_id=approval.pk),
             report=lambda _: gettext("Refused: nothing was done."),
             rows=[(self.summary(approval), "")],

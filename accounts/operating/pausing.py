@@ -36,19 +36,18 @@ def set_paused(
     def work() -> Row:
         row: Any = lock()
         before = row.paused_at
-        if (before is not None) == is_paused:
-            return cast(Row, row)
-        prepare(row)
-        now = clock.now()
-        # What has read the row without a lock finds its version changed.
-        save_changes(row, paused_at=now if is_paused else None, updated_at=now, version=row.version + 1)
-        journal.note(
-            what=f"{kind}.{'paused' if is_paused else 'resumed'}",
-            subject=f"{kind} {row.pk}",
-            before={"paused_at": before},
-            after={"paused_at": row.paused_at, "reason": given},
-            detail=given,
-        )
+        if (before is None) == is_paused:
+            prepare(row)
+            now = clock.now()
+            # What has read the row without a lock finds its version changed.
+            save_changes(row, paused_at=now if is_paused else None, updated_at=now, version=row.version + 1)
+            journal.note(
+                what=f"{kind}.{'paused' if is_paused else 'resumed'}",
+                subject=f"{kind} {row.pk}",
+                before={"paused_at": before},
+                after={"paused_at": row.paused_at, "reason": given},
+                detail=given,
+            )
         return cast(Row, row)
 
     return transactions.run_or_savepoint(work, transactions.ONCE)

@@ -100,17 +100,12 @@ def _row(label: str, row: Values, account_id: int) -> Values:
     """The row without secrets, and without the operators who acted on the account: they are other people."""
     secrets = personal_data()[label].secrets
     shown = {name: value for name, value in row.items() if name not in secrets}
-    if label == JournalLine._meta.label:
-        if row["actor_id"] != account_id:
-            shown |= {"actor_id": None, "actor_name": ""}
-        after = shown["after"] or {}
+    for of in ("actor", "asker", "decider"):
+        if row.get(f"{of}_id", account_id) != account_id:
+            shown |= {f"{of}_id": None, f"{of}_name": ""}
+    if after := row.get("after"):
         others = [name for name in approvals.PERSONS if name in after and after[name]["id"] != account_id]
-        if others:
-            shown["after"] = {name: value for name, value in after.items() if name not in others}
-    if label == Approval._meta.label:
-        for of in ("asker", "decider"):
-            if row[f"{of}_id"] != account_id:
-                shown |= {f"{of}_id": None, f"{of}_name": ""}
+        shown["after"] = {name: value for name, value in after.items() if name not in others}
     return shown
 
 

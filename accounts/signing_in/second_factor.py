@@ -207,7 +207,7 @@ def signed_in_user(user: User | AnonymousUser, session: SessionBase) -> User | A
 
     So a session from before codes were required, or from before they were reset, is not signed in any more.
     """
-    is_passed = _is_verified(user, lambda device_id: session.get(SESSION_KEY) == device_id)
+    is_passed = is_verified(user, lambda device_id: session.get(SESSION_KEY) == device_id)
     return user if is_passed else AnonymousUser()
 
 
@@ -216,12 +216,7 @@ def family_prefix(device_id: int | None) -> str:
     return "" if device_id is None else f"otp{device_id}-"
 
 
-def allows_family(user: User, family: str) -> bool:
-    """Whether the account may still use refresh tokens of this family, as far as the second factor goes."""
-    return _is_verified(user, lambda device_id: family.startswith(family_prefix(device_id)))
-
-
-def _is_verified(user: User | AnonymousUser, has_device: Callable[[int], bool]) -> bool:
+def is_verified(user: User | AnonymousUser, has_device: Callable[[int], bool]) -> bool:
     """Whether the account needs no second factor, or it was verified by the device that the account has."""
     device_id = device_id_of(user.pk) if user.is_staff else None
     if device_id is None:

@@ -59,6 +59,9 @@ class CodeField(forms.CharField):
 class SignInForm(AuthenticationForm):
     """Signs in as the API does, with the same throttling of guesses and the same lines in the journal."""
 
+    error_messages = AuthenticationForm.error_messages | {
+        "invalid_login": _("No staff account has this username and password.")
+    }
     otp = CodeField(
         required=False,
         help_text=_(
@@ -141,7 +144,16 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
     except second_factor.EnrolmentRequired as required:
         page = LoginView()
         page.setup(request)
-        _begin_setup(request, required.account, next_page=page.get_redirect_url())
+        # A new secret, under a new key, for the account whose password was right.
+        request.session.flush()
+        request.session[SETUP_KEY] = {
+            "account_id": required.account.pk,
+            "credential": required.account.get_session_auth_hash(),
+            "secret": default_key(),
+            "until": clock.seconds() + SETUP_SECONDS,
+            "next_page": page.get_redirect_url() or reverse("admin:index"),
+        }
+        request.session.set_expiry(SETUP_SECONDS)
         return redirect("operator_otp_setup")
     if response.status_code != 302 or VERIFIED_KEY not in request.META:
         return response
@@ -202,19 +214,6 @@ def change_own_password(request: HttpRequest) -> HttpResponseBase:
         extra_context=admin.site.each_context(request),
     )
     return page(request)
-
-
-def _begin_setup(request: HttpRequest, account: User, *, next_page: str) -> None:
-    """Keep a new secret in the session, under a new key, for the account whose password was right."""
-    request.session.flush()
-    request.session[SETUP_KEY] = {
-        "account_id": account.pk,
-        "credential": account.get_session_auth_hash(),
-        "secret": default_key(),
-        "until": clock.seconds() + SETUP_SECONDS,
-        "next_page": next_page or reverse("admin:index"),
-    }
-    request.session.set_expiry(SETUP_SECONDS)
 
 
 def _end_setup(request: HttpRequest) -> None:

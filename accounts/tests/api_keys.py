@@ -13,7 +13,7 @@ from foundation.tests.factories import SuperuserFactory
 
 
 def make(
-    *scopes: str, maker: User | None = None, name: str = "warehouse", expires_at: datetime | None = None
+    *scopes: str, maker: User | None = None, name="warehouse", expires_at: datetime | None = None
 ) -> NewSecret:
     """A new key with these scopes, of a new superuser unless a maker is given."""
     maker = maker or SuperuserFactory()
@@ -23,12 +23,12 @@ def make(
 class KeyApi(Api):
     """A client that calls by a key; with `account` it acts for that account in each call."""
 
-    def __init__(self, secret: str, *, account: User | int | str | None = None) -> None:
+    def __init__(self, secret, *, account=None):
         super().__init__(access=secret)
         number = account.pk if isinstance(account, User) else account
         self._own = {} if number is None else {"Firstcome-Account": str(number)}
 
-    def _call(self, method: str, path: str, body, key: str, headers: dict[str, str]):
+    def _call(self, method, path, body, key, headers):
         return super()._call(method, path, body, key, self._own | headers)
 
 

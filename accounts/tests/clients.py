@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.http import HttpResponse
 from django.test import Client
 
 from accounts.tokens import token_pairs
@@ -21,7 +20,7 @@ class Api:
     client would see it.
     """
 
-    def __init__(self, *, access: str = "") -> None:
+    def __init__(self, *, access=""):
         headers = {"Authorization": f"Bearer {access}"} if access else {}
         self._client = Client(headers=headers, raise_request_exception=False)
 
@@ -38,7 +37,7 @@ class Api:
         """The rows of this page of a list."""
         return self.read(path, **headers)["results"]
 
-    def post(self, path: str, body=None, *, key: str = "", **headers: str):
+    def post(self, path: str, body=None, *, key="", **headers: str):
         return self._call("POST", path, body, key, headers)
 
     def patch(self, path: str, body=None, **headers: str):
@@ -47,7 +46,7 @@ class Api:
     def delete(self, path: str, **headers: str):
         return self._call("DELETE", path, None, "", headers)
 
-    def _call(self, method: str, path: str, body, key: str, headers: dict[str, str]) -> HttpResponse:
+    def _call(self, method, path, body, key, headers):
         if key:
             headers = headers | {"Idempotency-Key": key}
         sent = b"" if body is None else body if isinstance(body, bytes) else dump(body)

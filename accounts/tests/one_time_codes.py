@@ -29,12 +29,12 @@ def with_codes(account: User) -> User:
     return account
 
 
-def code_for(account: User, *, seconds: int = 0) -> str:
+def code_for(account: User, *, seconds=0) -> str:
     """What the account's phone shows; `seconds` is how far its clock is ahead."""
     return code_of(TOTPDevice.objects.get(user=account).key, seconds=seconds)
 
 
-def code_of(secret: str, *, seconds: int = 0) -> str:
+def code_of(secret: str, *, seconds=0) -> str:
     totp = TOTP(bytes.fromhex(secret))
     totp.time = clock.seconds() + seconds
     return f"{totp.token():06d}"

@@ -26,7 +26,7 @@ HTTP = urllib3.PoolManager(timeout=10, retries=False)
 class SigningKey:
     """A key pair of the provider: `private` is its JSON Web Key."""
 
-    def __init__(self, key_id: str, algorithm: str = "RS256") -> None:
+    def __init__(self, key_id, algorithm="RS256"):
         self.id = key_id
         self.algorithm = algorithm
         if algorithm == "RS256":
@@ -52,17 +52,17 @@ FIRST = SigningKey("first")
 class IdentityProvider:
     """The provider at `issuer`, which has these keys."""
 
-    def __init__(self, child, port: int) -> None:
+    def __init__(self, child, port):
         self.issuer = f"http://{ports.HOST}:{port}"
         self.keys: list[SigningKey] = []
         self._child = child
 
-    def have(self, *keys: SigningKey) -> None:
+    def have(self, *keys: SigningKey):
         """Have these keys from now on, and no others."""
         self.keys = list(keys)
         self._ask("PUT", "/test/keys", {"keys": [key.private for key in keys]})
 
-    def token(self, sub: str, *, key: SigningKey | None = None, seconds: int = 300, **claims) -> str:
+    def token(self, sub: str, *, key: SigningKey | None = None, seconds=300, **claims) -> str:
         """An access token for the shop, by the provider's first key unless another is named."""
         key = key or self.keys[0]
         wanted = {"sub": sub, "kid": key.id, "alg": key.algorithm, "audience": AUDIENCE}
@@ -78,10 +78,10 @@ class IdentityProvider:
         """How often its keys were asked for."""
         return int(self._ask("GET", "/test/asked"))
 
-    def stop(self) -> None:
+    def stop(self):
         children.stop(self._child)
 
-    def _ask(self, method: str, path: str, body=None) -> str:
+    def _ask(self, method, path, body=None):
         reply = HTTP.request(method, self.issuer + path, body=None if body is None else json.dumps(body))
         assert reply.status == 200, reply.data
         return reply.data.decode()
@@ -116,7 +116,7 @@ def identity_provider(_identity_provider, settings):
     return _identity_provider
 
 
-def accept(provider: IdentityProvider, settings: LazySettings) -> None:
+def accept(provider: IdentityProvider, settings: LazySettings):
     """Have the shop accept this provider's tokens."""
     settings.IDENTITY_ISSUER = provider.issuer
     settings.IDENTITY_AUDIENCE = AUDIENCE

@@ -292,6 +292,10 @@ def test_a_key_is_made_and_its_secret_is_shown_once():
         recorded += client.get(page).text
     assert secret not in recorded and keys.hash_of(secret) not in recorded
     assert key.prefix in recorded
+    reading = [one for one in scopes.ALL if one.endswith(":read")]
+    ApiKey.objects.update(scopes=reading)
+    row = client.get(reverse("admin:accounts_apikey_changelist")).text
+    assert "Read only: " in row
 
 
 def test_a_form_that_is_sent_twice_makes_one_key_and_shows_its_secret_once():

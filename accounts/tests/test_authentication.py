@@ -3,7 +3,6 @@
 import threading
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -165,13 +164,13 @@ def test_a_concurrent_refresh_leaves_no_token_that_is_accepted(transactional_db)
                 token_pairs.rotate(rotated.refresh)
 
 
-def _sign_out_while(refresh) -> list[Any]:
+def _sign_out_while(refresh):
     """Run `refresh` while a sign-out has the account's row locked, and commits a second later in its time."""
     account = AccountFactory()
     token = token_pairs.create_token_pair(account).refresh
     is_locked, has_read = threading.Event(), threading.Event()
 
-    def sign_out_slowly() -> None:
+    def sign_out_slowly():
         with transaction.atomic():
             User.objects.select_for_update().get(pk=account.pk)
             is_locked.set()

@@ -4,7 +4,6 @@ import re
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
-from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
@@ -27,7 +26,7 @@ PASSWORD = re.compile(r"<code>(\w{20})</code>")
 
 
 @pytest.fixture
-def client() -> Client:
+def client():
     return signed_in(SuperuserFactory(username="olga"))
 
 
@@ -35,7 +34,7 @@ def group_id(name: str) -> int:
     return Group.objects.get(name=name).pk
 
 
-def filled(**changed: object) -> dict[str, object]:
+def filled(**changed) -> dict[str, object]:
     return {"username": "sam", "email": "sam@example.com", "groups": [group_id("Support")]} | changed
 
 
@@ -50,6 +49,15 @@ def test_a_member_is_in_the_chosen_groups_and_the_password_is_shown_once(client)
     for said in ("sam", "sam@example.com", "http://testserver/admin/login/"):
         assert f"<dd>{said}</dd>" in shown.text
     assert describe_rights(sam) == "Support"
+    own = client.get(reverse("account-page", args=[sam.pk]))
+    assert str(GROUPS["Support"].sentence) in own.text
+    marked = [
+        item["title"]
+        for group in own.context["sidebar_navigation"]
+        for item in group["items"]
+        if item["active"]
+    ]
+    assert marked == ["Members"]
     line = journal_line("account.created")
     assert (line.actor_name, line.detail) == ("olga", "A new colleague.")
     assert line.after["groups"] == ["Support"]

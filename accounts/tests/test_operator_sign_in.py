@@ -40,7 +40,7 @@ def olga():
     return with_codes(SuperuserFactory(username="olga"))
 
 
-def sign_in(client, name: str, otp: str = "", *, password: str = PASSWORD, **more: str):
+def sign_in(client, name: str, otp="", *, password: str = PASSWORD, **more: str):
     return client.post(LOGIN, {"username": name, "password": password, "otp": otp} | more)
 
 

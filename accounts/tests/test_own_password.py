@@ -1,6 +1,5 @@
 """Changing one's own password: who knows it may, and the account's other sign-ins end."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -79,21 +78,21 @@ def test_an_access_token_of_another_sign_in_is_refused_within_five_seconds(trans
     assert Api(access=own.access).get("/users/me").status_code == 200
 
 
-def of_another_sign_in(account: User, pair: TokenPair) -> None:
+def of_another_sign_in(account: User, pair: TokenPair):
     account.refresh_from_db()
     later = token_pairs.create_token_pair(account)
     assert change(later, current=NEW, new="a-third-harbour-9").status_code == 204
 
 
-def sign_out_everywhere(account: User, pair: TokenPair) -> None:
+def sign_out_everywhere(account: User, pair: TokenPair):
     sign_outs.sign_out_everywhere(account_id=account.pk, reason="The phone was stolen.")
 
 
-def sign_out_as_the_release_before(account: User, pair: TokenPair) -> None:
+def sign_out_as_the_release_before(account: User, pair: TokenPair):
     SignOut.objects.filter(pk=account.pk).update(at=clock.now())
 
 
-def set_by_staff(account: User, pair: TokenPair) -> None:
+def set_by_staff(account: User, pair: TokenPair):
     account.set_password("set-by-staff-1")
     account.save()
 
@@ -161,7 +160,7 @@ def test_an_api_key_changes_no_password():
 
 
 def change_at_once(account: User) -> list[Any]:
-    def to(new: str) -> Callable[[], None]:
+    def to(new):
         own = User.objects.get(pk=account.pk)
         return lambda: passwords.change(
             account=own, current=PASSWORD, new=new, address="192.0.2.1", family=""

@@ -36,16 +36,16 @@ def our_hashers(settings):
 class Turns:
     """Requests that wait behind one that hashes until `finish`, and whose turn came in which order."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.served: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._held = asyncio.Event()
 
-    async def begin(self) -> None:
+    async def begin(self):
         await password_hashing._wait_for_turn("held", STRANGER)
 
-    async def add(self, name: str, address: str = "n", level: TrustLevel = STRANGER) -> asyncio.Task[None]:
-        async def trust_level() -> TrustLevel:
+    async def add(self, name: str, address="n", level: TrustLevel = STRANGER) -> asyncio.Task[None]:
+        async def trust_level():
             return level
 
         run = password_hashing.run_in_turn(

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 HERE = "192.0.2.1"
 
 
-def sign_in(name: str, address: str = HERE, password: str = "wrong"):
+def sign_in(name: str, address: str = HERE, password="wrong"):
     return Client(REMOTE_ADDR=address).post(
         "/api/v1/auth/token", {"username": name, "password": password}, content_type="application/json"
     )
@@ -210,7 +210,7 @@ async def call(path: str, body, address: str, **about) -> Answer:
     return await asgi_client.send_request("POST", path, body, address=address, **about)
 
 
-def attempt(name: str, address: str = HERE, password: str = "wrong") -> Coroutine[Any, Any, Answer]:
+def attempt(name: str, address: str = HERE, password="wrong") -> Coroutine[Any, Any, Answer]:
     return call("/api/v1/auth/token", {"username": name, "password": password}, address)
 
 
@@ -219,9 +219,7 @@ def registration(name: str) -> Coroutine[Any, Any, Answer]:
     return call("/api/v1/users", body, HERE)
 
 
-def form(
-    path: str, address: str = HERE, *, accept: str = "*/*", **fields: str
-) -> Coroutine[Any, Any, Answer]:
+def form(path: str, address: str = HERE, *, accept="*/*", **fields: str) -> Coroutine[Any, Any, Answer]:
     """A form of the operators' pages."""
     token = "c" * 32
     headers = {
@@ -233,7 +231,7 @@ def form(
     return call(path, body, address, headers=headers)
 
 
-def operators_attempt(name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*"):
+def operators_attempt(name: str, address: str = HERE, password="wrong", accept="*/*"):
     return form("/admin/login/", address, accept=accept, username=name, password=password)
 
 
@@ -265,7 +263,7 @@ def noting() -> tuple[Callable[[str, Coroutine[Any, Any, Answer]], Coroutine[Any
     """What notes the name of a call once it is answered, and these names."""
     answered: list[str] = []
 
-    async def noted(name: str, each: Coroutine[Any, Any, Answer]) -> Answer:
+    async def noted(name, each):
         answer = await each
         answered.append(name)
         return answer
@@ -274,7 +272,7 @@ def noting() -> tuple[Callable[[str, Coroutine[Any, Any, Answer]], Coroutine[Any
 
 
 def one_by_one(calls: Iterable[Coroutine[Any, Any, Answer]]) -> list[Answer]:
-    async def answers() -> list[Answer]:
+    async def answers():
         return [await each for each in calls]
 
     return asyncio.run(answers())

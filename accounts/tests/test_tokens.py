@@ -46,7 +46,7 @@ def claims(**changes) -> dict[str, Any]:
     return {name: value for name, value in (good | changes).items() if value is not None}
 
 
-def signed(header: dict[str, object] | None = None, key: str = "", **changes) -> str:
+def signed(header: dict[str, object] | None = None, key="", **changes) -> str:
     """A token with a right signature, whose header and claims are valid except for the given ones."""
     key = key or project_settings.SECRET_KEY
     algorithm = str((header or {}).get("alg", "HS256"))

@@ -138,9 +138,9 @@ def _are_valid_now(claims: Claims) -> bool:
     issued_at = claims.get("iat")
     expires_at = claims.get("exp")
     not_before = claims.get("nbf", 0)
-    if type(issued_at) is not int or type(expires_at) is not int or type(not_before) is not int:
-        return False
-    return not_before <= clock.seconds() < expires_at
+    if type(issued_at) is type(expires_at) is type(not_before) is int:
+        return not_before <= clock.seconds() < expires_at
+    return False
 
 
 @lru_cache(maxsize=8)

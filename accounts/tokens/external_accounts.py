@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import accounts
 from accounts.models import ExternalIdentity
-from accounts.tokens import disabled_accounts, provider_tokens, sign_outs
+from accounts.tokens import disabled_accounts, provider_tokens
 from accounts.tokens.provider_tokens import Identity
 from foundation.account import Account
 from foundation.concurrency import event_loop
@@ -50,9 +50,9 @@ async def find(raw: str) -> Account:
         if len(_known) >= MOST_REMEMBERED:
             _known.clear()
         _known[name] = account_id, now + REMEMBERED_SECONDS
-    return Account(
-        account_id, is_staff=False, is_external=True, issued_after=sign_outs.number_at(identity.issued_at)
-    )
+    # In microseconds, as sign-outs are numbered: a token issued at this second is none of an earlier one's.
+    issued_after = identity.issued_at and identity.issued_at * 1_000_000
+    return Account(account_id, is_staff=False, is_external=True, issued_after=issued_after)
 
 
 def forget() -> None:

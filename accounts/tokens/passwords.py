@@ -2,14 +2,16 @@
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import validate_password
 
 from accounts import accounts
 from accounts.signing_in import sign_ins
-from accounts.tokens import token_pairs
+from accounts.tokens import sign_outs, token_pairs
 from foundation.db import transactions
 from foundation.db.rows import save_changes
 from foundation.errors import Invalid, invalid_field
 from foundation.lazy_texts import mark
+from foundation.normalization import normalized
 
 
 def change(*, account: User, current: str, new: str, address: str, family: str) -> None:
@@ -22,7 +24,8 @@ def change(*, account: User, current: str, new: str, address: str, family: str) 
         sign_ins.check_own_password(account=account, password=current, address=address)
     except accounts.InvalidCredentials:
         raise _wrong() from None
-    accounts.require_valid_password(new, account)
+    if errors := accounts.field_errors("new", lambda: validate_password(normalized(new), account)):
+        raise Invalid(mark("The password is not valid."), errors=errors)
     checked = account.password
     password_hash = make_password(new)
 
@@ -31,7 +34,8 @@ def change(*, account: User, current: str, new: str, address: str, family: str) 
         if locked.password != checked:
             raise _wrong()
         save_changes(locked, password=password_hash)
-        token_pairs.end_other_sign_ins(locked, family=family)
+        fingerprint = token_pairs.password_fingerprint(locked)
+        sign_outs.end_tokens(locked, kept_family=family, kept_credential=fingerprint)
         accounts.note_change("password_changed", account.pk, after={"address": address})
 
     transactions.run(changed, transactions.ONCE)

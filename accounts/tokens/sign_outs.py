@@ -125,11 +125,6 @@ def number_of(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
-def number_at(seconds: int | None) -> int | None:
-    """The number of a sign-out at this second since 1970: tokens issued then are none of an earlier one's."""
-    return None if seconds is None else seconds * 1_000_000
-
-
 def refuses(number: int, *, issued_after: int | None) -> bool:
     """Whether the sign-out with this number, 0 if there was none, refuses a token.
 

@@ -68,7 +68,7 @@ def create_token_pair(user: User, *, family: str | None = None, device_id: int |
     issued_after = sign_outs.last_sign_out_number(user.pk)
     own = {
         FAMILY_CLAIM: family,
-        PASSWORD_CLAIM: _password_fingerprint(user),
+        PASSWORD_CLAIM: password_fingerprint(user),
         authentication.SIGN_OUT_CLAIM: issued_after,
     }
     refresh = authentication.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
@@ -121,13 +121,6 @@ def revoke(raw: str, *, account_id: int) -> None:
     transactions.run(revoked, transactions.REPEATABLE)
 
 
-def end_other_sign_ins(user: User, *, family: str) -> None:
-    """Refuse the tokens of the account's other families: of all, if `family` is empty. Its row is locked, and
-    has the password that it is to have.
-    """
-    sign_outs.end_tokens(user, kept_family=family, kept_credential=_password_fingerprint(user))
-
-
 def delete_expired_tokens() -> int:
     """Delete used refresh tokens that have expired, in small batches. Returns how many were deleted."""
     return key_walks.delete(RevokedToken.objects.filter(expires_at__lte=clock.now()))
@@ -145,7 +138,7 @@ def _new_claims(kind: str, user: User, lifetime: timedelta) -> Claims:
     }
 
 
-def _password_fingerprint(user: User) -> str:
+def password_fingerprint(user: User) -> str:
     """A fingerprint of the account's stored password hash.
 
     The hash has a random salt, so no two accounts share a fingerprint, not even two with the same id (a
@@ -170,14 +163,16 @@ def _is_still_valid(claims: Claims, user: User) -> bool:
     if RevokedToken.objects.filter(id=claims[FAMILY_CLAIM]).exists():
         return False
     family = claims[FAMILY_CLAIM]
-    password = _password_fingerprint(user)
+    password = password_fingerprint(user)
     done = sign_outs.last_sign_out(user.pk)
     is_kept = done is not None and done.kept == sign_outs.mark_of(done.at, family, password)
     number = sign_outs.number_of(done.at) if done else 0
     is_signed_out = sign_outs.refuses(number, issued_after=claims.get(authentication.SIGN_OUT_CLAIM))
     has_password = claims[PASSWORD_CLAIM] == password
     is_good = is_kept or (has_password and not is_signed_out)
-    return is_good and second_factor.allows_family(user, family)
+    return is_good and second_factor.is_verified(
+        user, lambda device_id: family.startswith(second_factor.family_prefix(device_id))
+    )
 
 
 def _mark_used(claims: Claims) -> bool:

@@ -25,6 +25,7 @@ from accounts.personal_data import erasure, registry
 from accounts.tokens import sign_outs
 from backoffice.page_elements import coupons_left
 from coupons import campaigns, issuing
+from coupons.admin.campaigns import discount_text
 from coupons.allocation.outcomes import Issued, Queued
 from foundation import clock, form_fields
 from foundation.admin_base.actions import (
@@ -83,12 +84,13 @@ class EraseForm(ActionForm):
 def issue_coupon(request: HttpRequest, account: User) -> Action:
     def preview(data: FormData) -> ActionPreview:
         campaign = campaigns.get(campaign_id=data["campaign"], include_closed=True)
-        is_percent = campaign.discount_type == campaign.DiscountType.PERCENT
-        discount = f"{campaign.discount_value} %" if is_percent else format_amount(campaign.discount_value)
         return ActionPreview(
             gettext("Issue a coupon of %(campaign)s to %(account)s?")
             % {"campaign": campaign.name, "account": account.username},
-            facts=[(gettext("Discount"), discount), (gettext("Campaign"), coupons_left(campaign))],
+            facts=[
+                (gettext("Discount"), discount_text(campaign)),
+                (gettext("Campaign"), coupons_left(campaign)),
+            ],
             warning=gettext("You can make it void later, but it counts towards the campaign's quantity."),
         )
 

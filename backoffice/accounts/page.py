@@ -10,17 +10,18 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.utils.safestring import SafeString
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from accounts import accounts
-from accounts.models import SignOut
+from accounts.rights_in_words import describe_group, describe_rights
 from accounts.tokens import sign_outs
 from backoffice.accounts import actions
 from backoffice.page_elements import Section, instant, link, list_section, may_view, number, row_link, section
 from coupons.models import Coupon, QueueTicket
-from foundation.admin_base.display import actor_text, admin_page, status_label, view_of
+from foundation.admin_base.display import admin_page, status_label, view_of
 from foundation.lazy_texts import Text
 from foundation.models import JournalLine
 from foundation.money import format_amount
@@ -55,7 +56,6 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
     readers: list[tuple[type[Model], Callable[[User], Section]]] = [
         *((model, partial(_newest, request, model)) for model in NEWEST_ROWS),
         (Entry, _wallet),
-        (SignOut, _sign_outs),
         (JournalLine, partial(_journal, request)),
         (Order, _limits),
     ]
@@ -71,12 +71,15 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
 
 def _facts(account: User) -> list[tuple[str, Any]]:
     signed_out = sign_outs.last_sign_out(account.pk)
-    kind = gettext("staff") if account.is_staff else gettext("customer")
+    roles = [describe_rights(account)]
+    if account.is_staff and not account.is_superuser:
+        groups = account.groups.prefetch_related("permissions__content_type")
+        roles = [*map(describe_group, groups), *roles[: account.user_permissions.exists() or not groups]]
     return [
         (gettext("Number"), account.pk),
         (gettext("E-mail"), account.email or "-"),
         (gettext("State"), status_label("active" if account.is_active else "disabled")),
-        (gettext("Kind"), gettext("superuser") if account.is_superuser else kind),
+        (gettext("May do"), format_html_join(mark_safe("<br>"), "{}", ([one] for one in roles))),
         (gettext("Registered at"), instant(account.date_joined)),
         (gettext("Signed out everywhere at"), instant(signed_out.at) if signed_out else gettext("never")),
         (gettext("Account"), row_link(account, gettext("Name, e-mail, password and rights"))),
@@ -157,21 +160,6 @@ def _rows(model: type[Model], account: User) -> "QuerySet[Any]":
 
 def _all_of_them(model: type[Model], account: User) -> SafeString:
     return link(gettext("Show all"), view_of(model, "changelist"), query=f"account__id__exact={account.pk}")
-
-
-def _sign_outs(account: User) -> Section:
-    """When the account was signed out everywhere, by the lines of the operators' actions."""
-    lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk)).order_by("-id")
-    return section(
-        gettext("Signed out everywhere"),
-        lines.filter(what=f"account.{sign_outs.SIGNED_OUT}")[:NEWEST],
-        {
-            gettext("at"): lambda line: instant(line.at),
-            gettext("by"): actor_text,
-            gettext("reason"): lambda line: line.detail or "-",
-            gettext("sessions ended"): lambda line: number((line.after or {}).get("sessions_ended", 0)),
-        },
-    )
 
 
 def _journal(request: HttpRequest, account: User) -> Section:

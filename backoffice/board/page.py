@@ -41,6 +41,7 @@ KINDS: dict[str, Any] = {
 """Of what is paused and resumed: the permission, the module, how its `set_paused` names the row's id, and
 what has its `get` find every row.
 """
+PAGES = ("admin:coupons_campaign_change", "admin:sales_sale_change", "product-page")
 EXPLAIN = "explain"
 BUTTONS = {
     ("campaigns", "pause"): _("%(name)s is paused. It issues no coupon until you resume it."),
@@ -68,6 +69,7 @@ def board(request: HttpRequest) -> HttpResponse:
     options = {
         "figures": reverse("board:figures"),
         "base": reverse("board:page"),
+        "pages": [reverse(name, args=[0]) for name in PAGES],
         "signIn": f"{reverse('admin:login')}?next={reverse('board:page')}",
         **{f"mayChange{kind.capitalize()}": request.user.has_perm(of[0]) for kind, of in KINDS.items()},
         "staleSeconds": STALE_SECONDS,

@@ -27,6 +27,7 @@ from foundation.operations import shared_counts
 from foundation.operations.audits.laws import LAWS
 from foundation.operations.shared_counts import Count
 from foundation.redis import redis_client
+from inventory import products
 from inventory.models import Product
 from orders.metrics import state as orders_state
 from payments import disputes
@@ -61,9 +62,9 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     sold_out = [campaign for campaign in running if campaign not in issuing]
     soon = Campaign.objects.filter(opens_at__gt=now, opens_at__lte=now + OPENING_SOON).order_by("opens_at")
     shown = [*soon[:OPENING_SHOWN], *issuing, *sold_out[:SOLD_OUT_SHOWN]][:CAMPAIGNS_SHOWN]
-    paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
-    products = {one.pk: one for one in paused[:PAUSED_PRODUCTS_SHOWN]}
-    products |= Product.objects.in_bulk([pk for pk in product_ids if pk not in products])
+    paused = Product.objects.select_related("sale").filter(paused_at__isnull=False).order_by("-paused_at")
+    goods = {one.pk: one for one in paused[:PAUSED_PRODUCTS_SHOWN]}
+    goods |= Product.objects.select_related("sale").in_bulk([pk for pk in product_ids if pk not in goods])
     campaigns = [
         _row(
             one,
@@ -86,12 +87,12 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
         row = _row(sale, sale.status_at(now), left, rate_per_minute=rate, waiting=waiting, opens_at=opens_at)
         sales.append(row)
     product_rows = []
-    for product in sorted(products.values(), key=lambda product: (product.name, product.pk)):
-        status = "open" if product.is_active else "inactive"
-        if product.paused_at:
-            status = "paused"
+    for product in sorted(goods.values(), key=lambda product: (product.name, product.pk)):
+        state = products.state(product)
+        status = "open" if state in set(products.Availability) else state
         levels = {"on_hand": product.on_hand, "reserved": product.reserved}
-        product_rows.append(_row(product, status, product.available, **levels))
+        sale_at = product.sale and product.sale.opens_at.timestamp()
+        product_rows.append(_row(product, status, product.available, opens_at=sale_at, **levels))
     return {"campaigns": campaigns, "sales": sales, "products": product_rows}
 
 

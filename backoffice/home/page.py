@@ -31,7 +31,7 @@ from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
 from events.webhooks import deliveries
 from foundation import clock
-from foundation.admin_base.display import Context, age, ago, status_label, stored_text, zoned_text
+from foundation.admin_base.display import Context, age, ago, status_label, stored_text
 from foundation.approval_models import Approval
 from foundation.db.mysql.patience import statement_limit
 from foundation.errors import FirstcomeError
@@ -110,20 +110,20 @@ def stuck_sagas(request: HttpRequest) -> Work:
     left = order_selectors.filter_out_of_attempts(Saga.objects.all())[:COUNTED].count() if number else 0
     state = State.ALARM if left else State.WORK
     waiting = gettext("waiting for %(age)s")
-    note = gettext("The shop still tries by itself. The earliest deadline is first.")
+    note = gettext("The shop still tries by itself. Open each to see what to tell the buyer.")
     if left:
         note = gettext(
             "The shop can do no more by itself. Open each to see what to do. The earliest deadline is first."
         )
     elif clock.now() - sagas[0].deadline_at < UNDER_WAY if sagas else False:
         state = State.WAITING
-        note = gettext("They took too long. The shop is undoing them by itself.")
     return _listed(
         number,
         [
             _row(
                 row_link(saga, situations.title(saga)),
                 waiting % {"age": age(order_selectors.late_since(saga) or saga.created_at)},
+                situations.unanswered(saga)[0],
             )
             for saga in sagas
         ],
@@ -158,6 +158,10 @@ def waiting_approvals(request: HttpRequest) -> Work:
 def payments_in_doubt(request: HttpRequest) -> Work:
     """Payments whose charge got no answer of the gateway, the oldest first."""
     in_doubt = order_selectors.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
+    if may_view(request, Saga):
+        # Those that are stuck stand in their own section.
+        stuck = order_selectors.filter_needing_operator(Saga.objects.all())
+        in_doubt = in_doubt.exclude(id__in=stuck.values("subject_id"))
     number, oldest = _read(in_doubt, "created_at", "id")
     note = gettext("The oldest is %(age)s old. The shop keeps asking the gateway by itself.")
     is_recent = bool(oldest) and clock.now() - oldest[0].created_at < UNDER_WAY
@@ -193,7 +197,7 @@ def open_disputes(request: HttpRequest) -> Work:
         _row(
             row_link(one.payment, one.payment),
             format_amount(one.amount),
-            one.due_at and zoned_text(one.due_at),
+            one.due_at and f"{clock.local(one.due_at):%Y-%m-%d %H:%M}",
         )
         for one in found
     ]
@@ -310,7 +314,7 @@ def running_sales(request: HttpRequest) -> Work:
     """The sales between their opening and their closing: paused ones first, then the latest opening."""
 
     def details(sale: Sale) -> list[str]:
-        closes = gettext("closes at %(at)s") % {"at": zoned_text(sale.closes_at)}
+        closes = gettext("closes at %(at)s") % {"at": f"{clock.local(sale.closes_at):%Y-%m-%d %H:%M}"}
         if not (sale.is_queued and sale.is_ordered):
             return [closes]
         waiting = sale.last_position - sale.passed_position
@@ -321,8 +325,8 @@ def running_sales(request: HttpRequest) -> Work:
         request,
         running,
         most=sales_metrics.MOST_RUNNING,
-        unit=ngettext("sale runs", "sales run", len(running)),
-        idle=gettext("No sale is running."),
+        unit=ngettext("sale event runs", "sale events run", len(running)),
+        idle=gettext("No sale event is running."),
         paused=ngettext_lazy(
             "%(count)s is paused: its products can't be ordered until you resume it.",
             "%(count)s are paused: their products can't be ordered until you resume them.",
@@ -351,27 +355,6 @@ def products_low_on_stock(request: HttpRequest) -> Work:
         calm=gettext("No product is at or below its threshold."),
         links=[
             link(gettext("All products that are low"), "admin:inventory_product_changelist", query="low=yes")
-        ],
-    )
-
-
-def lost_sales(request: HttpRequest) -> Work:
-    """What was asked for today and not sold, in money: the products with most of it first."""
-    return Work(
-        state=State.CALM,
-        number=format_amount(stock_selectors.lost_today_amount()),
-        unit=gettext("lost today"),
-        note=gettext(
-            "Buyers wanted this and didn't get it: sold out, over a limit, expired, declined or given "
-            "up. Each buyer counts once a day."
-        ),
-        rows=[
-            _row(
-                link(one.product, "product-page", one.product_id),
-                ngettext("%(amount)s, %(units)s unit", "%(amount)s, %(units)s units", one.lost_units)
-                % {"amount": format_amount(one.lost_amount), "units": f"{one.lost_units:,}"},
-            )
-            for one in stock_selectors.lost_today()[:ROWS_SHOWN]
         ],
     )
 
@@ -405,7 +388,7 @@ def laws(request: HttpRequest) -> Work:
     return Work(
         state=state,
         number=f"{len(broken)}" if broken else f"{len(known)}/{len(LAWS)}",
-        unit=ngettext("law is broken", "laws are broken", len(broken)) if broken else gettext("hold"),
+        unit=ngettext("law is broken", "laws are broken", len(broken)) if broken else gettext("pass"),
         note=" ".join(filter(None, [calm, not_audited, how_old])),
         rows=[
             _row(
@@ -513,10 +496,9 @@ SECTIONS = (
         "events", gettext_lazy("Events not delivered"), "unsubscribe", WebhookDelivery, undelivered_events
     ),
     Section("campaigns", gettext_lazy("Running campaigns"), "campaign", Campaign, running_campaigns, True),
-    Section("sales", gettext_lazy("Running sales"), "storefront", Sale, running_sales, True),
+    Section("sales", gettext_lazy("Running sale events"), "storefront", Sale, running_sales, True),
     Section("stock", gettext_lazy("Low stock"), "production_quantity_limits", Product, products_low_on_stock),
-    Section("lost", gettext_lazy("Lost sales"), "money_off", Product, lost_sales),
-    Section("laws", gettext_lazy("Laws"), "gavel", LawStatus, laws),
+    Section("laws", gettext_lazy("The shop's own checks"), "gavel", LawStatus, laws),
 )
 
 

@@ -15,7 +15,7 @@ from backoffice.page_elements import Section, instant, link, list_section, may_v
 from foundation import clock
 from foundation.admin_base.display import admin_page, status_label, view_of
 from foundation.money import format_amount
-from inventory import products, selectors as stock_selectors
+from inventory import products
 from inventory.models import Product, StockMovement
 from orders import selectors
 from orders.models import Order
@@ -44,22 +44,16 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     context = {
         "title": gettext("Product %(product)s") % {"product": product},
         "product": product,
+        "available_text": number(product.available),
+        "reserved_text": number(product.reserved),
+        "low_text": number(product.low_stock_threshold),
         "facts": _facts(request, product),
         "original": product,
         "head": head,
-        "legend": _legend(product),
         "sections": sections,
     }
     if may_view(request, StockMovement):
         sections.append(_movements(request, product))
-        sales = stock_selectors.read_recent_sales(product.pk)
-        sold = gettext("%(count)s sold")
-        columns = [
-            (f"{clock.local(hour):%H:%M}: {sold % {'count': f'{units:,}'}}", units)
-            for hour, units in sales.by_hour
-        ]
-        most = max(units for _, units in sales.by_hour)
-        context |= {"sales": sales, "sold": number(sales.units), "columns": columns, "most_sold": most}
     return admin_page(request, "backoffice/product.html", context)
 
 
@@ -72,7 +66,7 @@ def _facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
         (gettext("On hand"), number(product.on_hand)),
         (gettext("Reserved by open orders"), number(product.reserved)),
         (gettext("Low stock"), status_label("low") if products.is_low(product) else gettext("no")),
-        (gettext("Low at"), gettext("never") if threshold is None else low_at),
+        (gettext("Low-stock warning"), gettext("off") if threshold is None else low_at),
         (gettext("Price"), format_amount(product.price)),
         (gettext("Limit per account"), limit),
     ]
@@ -81,22 +75,6 @@ def _facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
         shown = (row_link(sale, sale.name), status_label(str(sale.status_at(clock.now()))))
         facts.append((gettext("In sale"), format_html("{} {}", *shown)))
     return facts
-
-
-def _legend(product: Product) -> list[tuple[str, str]]:
-    """The colours of the bar of what is on hand, and what they stand for."""
-    available = gettext("%(count)s available")
-    reserved = gettext("%(count)s reserved")
-    legend = [
-        ("fc-available", available % {"count": f"{product.available:,}"}),
-        ("fc-reserved", reserved % {"count": f"{product.reserved:,}"}),
-    ]
-    if not product.on_hand:
-        return [("fc-empty", gettext("nothing on hand"))]
-    if product.low_stock_threshold is not None and product.low_stock_threshold <= product.on_hand:
-        low = gettext("low at %(count)s available")
-        legend.append(("fc-threshold", low % {"count": f"{product.low_stock_threshold:,}"}))
-    return legend
 
 
 def _open_orders(product: Product) -> Section:

@@ -12,6 +12,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db.models import Model, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -25,6 +26,7 @@ from accounts import accounts
 from backoffice.page_elements import coupons_left, may_view
 from coupons.models import Campaign, Coupon
 from foundation import clock
+from foundation.admin_base import history
 from foundation.admin_base.display import admin_page, ago, view_of
 from foundation.admin_base.lists import find_named, parse_uuid, status_of
 from foundation.admin_base.status_words import status_word
@@ -32,7 +34,7 @@ from foundation.money import format_amount
 from inventory import products
 from inventory.models import Product
 from orders import order_numbers
-from orders.admin.orders import find_numbered, items_text
+from orders.admin.orders import find_numbered, find_products, items_text, newest_orders_with, products_named
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
@@ -61,6 +63,8 @@ class Hit(NamedTuple):
     detail: str
     address: str
     match: Match
+    subjects: Sequence[str] = ()
+    """What the journal calls it."""
 
 
 Found = Iterator[tuple[Any, Match]]
@@ -76,8 +80,6 @@ class Finder(NamedTuple):
     by_text: Callable[[str, int], Found] = lambda term, most: iter(())
     # Without any name, Django would follow every relation.
     related: Sequence[Any] = (None,)
-    title: Callable[[Any], object] = str
-    page: str = ""
     needs: type[Model] | None = None
     """What the operator must be allowed to view besides: by that the rows are found."""
 
@@ -92,9 +94,11 @@ class Finder(NamedTuple):
                 yield self._hit(row, match)
 
     def _hit(self, row: Model, match: Match) -> Hit:
-        page = self.page or view_of(row)
         detail = " · ".join(str(part) for part in self.detail(row) if part)
-        return Hit(str(self.kind), str(self.title(row)), detail, reverse(page, args=[row.pk]), match)
+        pages: Any = admin.site.get_model_admin(self.model)
+        subjects = [f"{kind} {getattr(row, pages.subject_key)}" for kind in pages.subjects]
+        address = reverse(pages.row_page or view_of(row), args=[row.pk])
+        return Hit(str(self.kind), str(getattr(row, "name", row)), detail, address, match, subjects)
 
 
 def _orders(term: str, most: int) -> Found:
@@ -114,15 +118,15 @@ def _orders_of_account(term: str, most: int) -> Found:
 
 
 def _orders_of_product(term: str, most: int) -> Found:
-    """The newest orders of the product that has this whole name or sku."""
-    return _newest_orders(most, lines__product__in=_whole(_products(term, 1)))
+    """The newest orders of the product with this name or SKU, or of those that have it as a part."""
+    return _newest_orders(most, pk__in=newest_orders_with(find_products(term), most))
 
 
 def _whole(found: Found) -> list[Any]:
     return [row for row, match in found if match == Match.WHOLE]
 
 
-def _newest_orders(most: int, **of: list[Any]) -> Found:
+def _newest_orders(most: int, **of: Any) -> Found:
     found = Order.objects.filter(**of).prefetch_related("account", "lines").order_by("-id")
     return ((order, Match.BESIDE) for order in found[:most])
 
@@ -137,13 +141,6 @@ def _charged_by_reference(term: str, most: int) -> Found:
 def _orders_of_charge(term: str, most: int) -> Found:
     """The orders of these payments."""
     return _newest_orders(most, payments__in=_whole(_charged_by_reference(term, most)))
-
-
-def _products(term: str, most: int) -> Found:
-    """Products by a part of their name or sku."""
-    found = {one.pk: one for one in Product.objects.filter(sku__in=_codes(term))[:most]}
-    found |= {one.pk: one for one in find_named(Product.objects.all(), term, "name", "sku")[:most]}
-    return _ranked(found.values(), term, "name", "sku")
 
 
 def _named(model: type[Model], *by: str) -> Callable[[str, int], Found]:
@@ -229,9 +226,7 @@ FINDERS = (
         Product,
         _("Product"),
         _product_detail,
-        by_text=_products,
-        title=attrgetter("name"),
-        page="product-page",
+        by_text=lambda term, most: _ranked(products_named(term)[:most], term, "name", "sku"),
     ),
     Finder(
         Payment,
@@ -269,14 +264,7 @@ FINDERS = (
         by_id=lambda id: Q(pk=id) | Q(order_id=id),
         related=["sale", "account"],
     ),
-    Finder(
-        User,
-        _("Account"),
-        _account_detail,
-        by_text=_accounts,
-        title=attrgetter("username"),
-        page="account-page",
-    ),
+    Finder(User, _("Account"), _account_detail, by_text=_accounts),
     Finder(Order, _("Order"), _order_detail, by_text=_orders_of_account, needs=User),
     Finder(Order, _("Order"), _order_detail, by_text=_orders_of_product, needs=Product),
 )
@@ -296,6 +284,17 @@ def find(request: HttpRequest, term: str, *, most: int, is_sent: bool) -> list[H
         hits = _find_by(LAST, request, term, most)
     kinds = list(dict.fromkeys(hit.kind for hit in hits))
     return sorted(hits, key=lambda hit: kinds.index(hit.kind))
+
+
+def find_subjects(request: HttpRequest, term: str) -> list[str]:
+    """What the journal calls the rows that the term names; of those that it begins or ends, some."""
+    hits = find(request, term, most=MOST_OF_A_KIND, is_sent=True) if len(term) <= LONGEST_TERM else []
+    meant = [hit for hit in hits if hit.match != Match.BESIDE]
+    whole = [hit for hit in meant if hit.match == Match.WHOLE] or meant
+    return [subject for hit in whole[:MOST_OF_A_KIND] for subject in hit.subjects]
+
+
+history.FIND_SUBJECTS.append(find_subjects)
 
 
 def _find_by(finders: Sequence[Finder], request: HttpRequest, term: str, most: int) -> list[Hit]:

@@ -27,7 +27,7 @@ def _a_row_of_every_model():
     fill_all_models()
 
 
-def fill_all_models(number: int = 0) -> None:
+def fill_all_models(number=0):
     """A row of every model that the admin shows; another one for another number."""
     now, account = timezone.now(), AccountFactory()
     Group.objects.create(name=f"warehouse {number}")
@@ -65,7 +65,7 @@ def fill_all_models(number: int = 0) -> None:
     SaleEntry.objects.create(sale=create_sale(), account=account, created_at=now)
 
 
-def fill_coupons() -> None:
+def fill_coupons():
     now = timezone.now()
     campaign = campaign_with_codes(Campaign.CodeSource.POOL)
     coupon_of(campaign)
@@ -74,7 +74,7 @@ def fill_coupons() -> None:
     QueueTicket.objects.create(campaign=campaign, account=AccountFactory(), number=1, created_at=now)
 
 
-def fill_orders(order) -> None:
+def fill_orders(order):
     now = timezone.now()
     tea = {"sku": "TEA", "name": "Tea", "quantity": 1, "unit_price": 500, "line_amount": 500}
     line = OrderLine.objects.create(order=order, product=ProductFactory(on_hand=1), **tea)

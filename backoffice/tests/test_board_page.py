@@ -1,7 +1,6 @@
 """The launch board's page, figures and buttons: permissions, reasons, the journal, and what they answer."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -13,7 +12,6 @@ from accounts.tests.clients import signed_in
 from backoffice.board import snapshots
 from backoffice.board.page import PERMISSIONS
 from coupons import issuing
-from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from foundation import clock
 from foundation.models import JournalLine
@@ -24,7 +22,6 @@ from foundation.tests.outages import database_away
 from foundation.tests.racing import race_each
 from foundation.tests.statements import captured_statements
 from foundation.tests.waiting import shifted
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
 
@@ -36,17 +33,17 @@ def client_of(*permissions: str) -> Client:
     return signed_in(staff_member(*PERMISSIONS, *permissions))
 
 
-def press(client: Client, path: str, **fields: object) -> Any:
+def press(client: Client, path: str, **fields):
     return client.post(f"/admin/board/{path}/", {"reason": "A wrong price.", **fields})
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     return CampaignFactory(name="Spring", quantity=10)
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return ProductFactory(name="Mug", on_hand=5)
 
 
@@ -173,7 +170,7 @@ def test_a_forged_request_presses_no_button(campaign):
 PATH = "/admin/board/figures/"
 
 
-def figures_for(client: Client, since: object = 0) -> Any:
+def figures_for(client: Client, since=0):
     answer = client.get(PATH, {"since": since})
     assert answer.status_code == 200, answer.content
     return answer.json()

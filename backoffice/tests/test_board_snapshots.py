@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 import pytest
@@ -38,7 +37,7 @@ def goods_of(left: int) -> dict[str, list[Figures]]:
     return {"campaigns": [campaign], "sales": [], "products": [product]}
 
 
-def shop_of(**changes: Any) -> Figures:
+def shop_of(**changes) -> Figures:
     """A shop of which nothing is open."""
     numbers = dict.fromkeys(("in_doubt", "in_doubt_oldest_seconds", "disputes", "stuck", "unfinished"), 0)
     empty: Figures = {name: {} for name in ("waiting", "wait_seconds", "orders", "locks", "sale_entries")}
@@ -48,7 +47,7 @@ def shop_of(**changes: Any) -> Figures:
 class Board:
     """The snapshots of a board, each composed with the points before it."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.points: dict[int, snapshots.Values] = {}
 
     def compose(
@@ -282,7 +281,7 @@ def test_points_are_kept_for_15_minutes_in_redis_for_all_processes(redis_server)
 STORE = places.PROJECT / "backoffice" / "static" / "backoffice" / "board" / "store.js"
 
 
-def columns_after(script: str) -> Any:
+def columns_after(script: str):
     """What `store.columns(["left"], 900)` is after these lines of JavaScript."""
     shown = 'console.log(JSON.stringify(store.columns(["left"], 900)));'
     code = "\n".join([STORE.read_text(), "const store = new Store(15);", script, shown])

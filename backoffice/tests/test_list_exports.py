@@ -148,7 +148,7 @@ def test_an_export_of_products_that_is_imported_again_changes_nothing(operator):
     sku=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=64),
 )
 def test_what_is_exported_is_imported_as_it_was(name, sku):
-    file = csv_format.write_rows([stock_files.COLUMNS, [sku, name, 0, 0]])
+    file = csv_format.write_rows([["sku", "name", "price", "quantity"], [sku, name, 0, 0]])
     [row], _warnings = stock_files.read_file(file.encode())
     assert (row.sku, row.name) == (sku, normalized(name))
 
@@ -274,7 +274,7 @@ def test_a_long_export_takes_the_memory_of_one_window(operator, monkeypatch):
     assert peak_of_export(operator) < 5 * of_two_windows
 
 
-def add_marks(count: int) -> None:
+def add_marks(count: int):
     now = datetime.now(UTC)
     CommittedTransaction.objects.bulk_create(CommittedTransaction(id=uuid7(), at=now) for _ in range(count))
 

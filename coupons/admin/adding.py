@@ -5,14 +5,17 @@ Lines are read some thousands at a time. What is there already is skipped, so a 
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from itertools import zip_longest
 from typing import Any, BinaryIO
 
 from django import forms
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
@@ -32,10 +35,17 @@ from foundation.admin_base.actions import (
     FormData,
     keyed_call_with_report,
 )
+from foundation.admin_base.display import view_of
 from foundation.errors import Invalid
 
 Counts = dict[str, int]
 FIRST_SHOWN = 10
+MOST_KEPT = 2_000
+"""Right lines beside wrong ones: the page has them, to be added without the others."""
+LONGEST_KEPT = 50_000
+"""Their characters, each line with the six of its end in a form: a body of a form has 64 KiB."""
+LIKE_CODES = re.compile("code|coupon|쿠폰|코드", re.IGNORECASE)
+"""In the header of a column."""
 COLUMN_ROWS = 3
 """Shown of a column that is to be chosen."""
 SAMPLE = "coupons/codes-sample.csv"
@@ -74,7 +84,7 @@ class ListedAccountsForm(ActionForm):
     accounts = forms.CharField(
         label=_("Accounts"),
         widget=UnfoldAdminTextareaWidget,
-        help_text=_("Account numbers, one in each line."),
+        help_text=_("Numbers, user names or e-mail addresses of accounts, one in each line."),
     )
 
 
@@ -82,12 +92,14 @@ class LinesForm(uploads.UploadForm):
     """A file, and its column if that has to be asked for."""
 
     column = form_fields.WholeNumberField(
-        label=_("Which column has them?"), required=False, min_value=0, widget=forms.HiddenInput
+        label=_("Which column holds the codes?"), required=False, min_value=0, widget=forms.HiddenInput
     )
 
     def __init__(self, kind: line_files.Kind, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.kind = kind
+        if kind is line_files.ACCOUNTS:
+            self.fields["column"].label = _("Which column holds the accounts?")
 
     def check(self, data: FormData) -> FormData:
         if data["column"] is not None or not data["path"].exists():
@@ -96,7 +108,11 @@ class LinesForm(uploads.UploadForm):
             layout = line_files.find_layout(file, self.kind)
         if layout.column is None:
             titles = map(", ".join, zip_longest(*layout.rows[:COLUMN_ROWS], fillvalue=""))
-            self.fields["column"].widget = UnfoldAdminSelectWidget(choices=[("", "-"), *enumerate(titles)])
+            self.fields["column"].widget = UnfoldAdminSelectWidget(
+                choices=[("", gettext("Choose")), *enumerate(titles)]
+            )
+            if named := [at for at, title in enumerate(layout.rows[0]) if LIKE_CODES.search(title)]:
+                self.data = {**self.data, "column": named[0]}
             self.add_error("column", gettext("Choose the column. The file is kept."))
         return data
 
@@ -105,6 +121,7 @@ class Codes:
     """Lines that are codes, for the pool of a campaign."""
 
     kind = line_files.CODES
+    page, field = "add_codes", "codes"
     title = _("Upload codes for %(campaign)s")
     submit = _("Add codes")
     description = _("Each coupon of this campaign uses one of these codes.")
@@ -122,7 +139,7 @@ class Codes:
         own = set(campaign.pool.filter(code__in=piece.texts).values_list("code", flat=True))
         taken = pool.existing_codes(piece.texts) - own
         elsewhere = [line for line in piece.lines if line.text in taken]
-        return sum(line.text in own for line in piece.lines), elsewhere
+        return len(own), elsewhere
 
     @staticmethod
     def add(campaign: Campaign, piece: Piece, reason: str) -> Added:
@@ -133,12 +150,13 @@ class Accounts:
     """Lines that are the ids of accounts, for the list of a campaign."""
 
     kind = line_files.ACCOUNTS
+    page, field = "list_accounts", "accounts"
     title = _("Upload accounts for %(campaign)s")
     submit = _("Add accounts")
     description = _("Only the accounts on the list get a coupon.")
     file_text = _(
-        "A text or CSV file with one account's number in each line. It may have a header, such as {header}, "
-        "and more columns."
+        "A text or CSV file with an account's number, user name or e-mail address in each line. It may have "
+        "a header, such as {header}, and more columns."
     )
     warning = ""
     names = (_("Accounts"), _("On the list already: skipped"))
@@ -214,10 +232,18 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
         )
         return {"added": made.added, "skipped": 0, "total": made.total}
 
-    return _action(campaign, Codes, title=title, form_class=AddCodesForm, preview=preview, perform=perform)
+    return _action(
+        campaign,
+        Codes,
+        title=title,
+        form_class=AddCodesForm,
+        initial={"codes": request.POST.get("codes")},
+        preview=preview,
+        perform=perform,
+    )
 
 
-def change_list(campaign: Campaign) -> Action:
+def change_list(request: HttpRequest, campaign: Campaign) -> Action:
     """The action that adds accounts to the list of this campaign, or removes them."""
     title = gettext("Accounts on the list of %(name)s") % {"name": campaign.name}
 
@@ -226,12 +252,23 @@ def change_list(campaign: Campaign) -> Action:
 
     def preview(data: FormData) -> ActionPreview:
         checked = _preview(campaign, Accounts, _entered(data["accounts"]), title)
+        chosen = ids(data)
+        changed = eligible_accounts.listed(campaign_id=campaign.pk, account_ids=chosen)
+        question = ngettext("Remove %(count)s account?", "Remove %(count)s accounts?", len(changed))
+        warning = gettext("Coupons that were issued can still be used.")
         if data["change"] == ADD:
-            return checked
-        number = len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=ids(data)))
-        question = ngettext("Remove %(count)s account?", "Remove %(count)s accounts?", number)
-        stays = gettext("Coupons that were issued can still be used.")
-        return ActionPreview(question % {"count": f"{number:,}"}, warning=stays)
+            changed, warning = {*chosen} - changed, ""
+            question = ngettext("Add %(count)s account?", "Add %(count)s accounts?", len(changed))
+        first = sorted(changed)[:FIRST_SHOWN]
+        seen = first if request.user.has_perm("auth.view_user") else []
+        people = dict(User.objects.filter(pk__in=seen).values_list("pk", "username"))
+        names = [str(people.get(id, id)) for id in first] + ["…"] * (len(changed) > len(first))
+        return replace(
+            checked,
+            question=question % {"count": f"{len(changed):,}"},
+            facts=[*checked.facts[:-1], (gettext("The first ones"), ", ".join(names))],
+            warning=warning,
+        )
 
     def perform(data: FormData) -> Counts:
         preview(data)  # refuses bad lines of a form that comes confirmed
@@ -249,6 +286,7 @@ def change_list(campaign: Campaign) -> Action:
         title=title,
         submit=gettext("Change the list"),
         form_class=ListedAccountsForm,
+        initial={"accounts": request.POST.get("accounts")},
         preview=preview,
         perform=perform,
     )
@@ -292,15 +330,18 @@ def _preview(
 ) -> ActionPreview:
     """What adding the lines would do. Raises `Invalid` with the lines that are none."""
     count = present = taken = wrong = 0
-    first: list[str] = []
+    seen: set[int] = set()
+    right: list[str] = []
     elsewhere: list[FileLine] = []
     bad: list[BadLine] = []
     for piece in lines.pieces(file, column=column):
         there, others = lines.find(campaign, piece)
         count += len(piece.lines)
+        # Hashes, as a file may have millions of lines.
+        seen.update(map(hash, piece.texts))
         present += there
         taken += len(others)
-        first += piece.texts[: FIRST_SHOWN - len(first)]
+        right += piece.texts[: MOST_KEPT - len(right)]
         elsewhere += others[: MOST_LINES - len(elsewhere)]
         wrong += len(piece.errors)
         bad += sorted(piece.errors)[: MOST_LINES - len(bad)]
@@ -313,13 +354,29 @@ def _preview(
             if bad
             else gettext("There is nothing to add. Enter a line at least."),
             errors=[one._asdict() | {"field": lines.kind.header} for one in bad],
+            kept=_keep(campaign, lines, right) if len(right) == count and len(bad) < MOST_LINES else None,
         )
     facts = [(str(lines.names[0]), f"{count:,}"), (str(lines.names[1]), f"{present:,}")]
+    if repeated := count - len(seen):
+        facts.append((gettext("Repeated in the file: skipped"), f"{repeated:,}"))
     if taken:
         facts.append((gettext("Used by other campaigns: skipped"), f"{taken:,}"))
     return ActionPreview(
         f"{title}?",
-        facts=[*facts, (gettext("The first ones"), ", ".join(first))],
+        facts=[*facts, (gettext("The first ones"), ", ".join(dict.fromkeys(right[:FIRST_SHOWN])))],
         warning=str(lines.warning),
         table={"headers": [gettext("line"), gettext("code")], "rows": elsewhere},
     )
+
+
+def _keep(campaign: Campaign, lines: Lines, right: list[str]) -> dict[str, str] | None:
+    """The right lines, for the form of entered ones: of a refused file nothing is on the disk."""
+    if not 0 < sum(len(line) + 6 for line in right) < LONGEST_KEPT:
+        return None
+    text = ngettext("Add the %(count)s good line", "Add the %(count)s good lines", len(right))
+    return {
+        "submit": text % {"count": f"{len(right):,}"},
+        "address": reverse(view_of(campaign, lines.page), args=[campaign.pk]),
+        "name": lines.field,
+        "text": "\n".join(right),
+    }

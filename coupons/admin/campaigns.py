@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import lazy
+from django.utils.html import format_html_join
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -26,9 +27,9 @@ from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCod
 from foundation import clock, form_fields
 from foundation.admin_base.actions import Action, ActionForm, FormData, button, calling, create_once
 from foundation.admin_base.classes import REASON
-from foundation.admin_base.display import status_label, zoned_text
+from foundation.admin_base.display import Context, status_label, zoned_text
 from foundation.admin_base.forms import EditForm, TermsForm
-from foundation.admin_base.lists import RecordsAdmin, code_filter, column
+from foundation.admin_base.lists import RecordsAdmin, column
 from foundation.admin_base.status_words import status_word
 from foundation.http.validation import LARGEST_AMOUNT
 from foundation.lazy_texts import Text
@@ -87,18 +88,16 @@ class CampaignForm(TermsForm):
             "min_order_amount": _("Smallest order"),
             "max_discount_amount": _("Largest discount of an order"),
             "coupon_valid_for_days": _("Days that a coupon is valid"),
+            "first_order_only": _("For first orders only"),
+            "eligible": _("Who gets a coupon"),
         }
         help_texts = {
-            "quantity": _(
-                "Leave it empty for everybody: each account gets one coupon. Of codes from a list: how many "
-                "at most."
-            ),
-            "discount_value": _unit(_("Percent, or an amount.")),
+            "quantity": _("Leave it empty for everybody: each account gets one coupon."),
             "min_order_amount": _unit(_("An order of less gets no discount.")),
             "max_discount_amount": _unit(_("Leave it empty for no limit.")),
             "shared_code": _("The code that all buyers enter."),
-            "first_order_only": _("Only for accounts without an open or paid order."),
-            "eligible": _("Which accounts get a coupon. Coupons that were issued can still be used."),
+            "first_order_only": _("Only buyers without an open or paid order may use it."),
+            "eligible": _("Coupons that were issued can still be used."),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,6 +106,16 @@ class CampaignForm(TermsForm):
             self.initial["products"] = "\n".join(campaigns.skus(self.instance.product_ids))
         if "code_source" in self.fields:
             self.fields["code_source"].choices = [*CODE_SOURCES.items()]  # type: ignore[attr-defined]
+            if self["code_source"].value() == "pool" and (quantity := self.fields.get("quantity")):
+                quantity.required = True
+                quantity.help_text = gettext(
+                    "How many of the codes buyers may get at most. You upload the codes after you save."
+                )
+        if "discount_value" in self.fields:
+            text = "<span x-show=\"discount_type {}= 'amount'\">{}</span>"
+            units = [("!", gettext("In percent.")), ("=", minor_unit_help())]
+            help_text = format_html_join(" ", text, units)
+            self.fields["discount_value"].help_text = help_text
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [  # type: ignore[attr-defined]
@@ -117,12 +126,6 @@ class CampaignForm(TermsForm):
         if "partner" in self.fields:
             confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
             self.fields["partner"].choices = [(name, name or gettext("none")) for name in confirming]  # type: ignore[attr-defined]
-
-    def clean(self) -> Any:
-        data = super().clean()
-        if data.get("code_source") == "pool" and "quantity" in data and data["quantity"] is None:
-            self.add_error("quantity", gettext("How many of the codes may buyers get at most?"))
-        return data
 
     def clean_products(self) -> list[int]:
         wanted = self.cleaned_data["products"].split()
@@ -220,13 +223,26 @@ def _has_list(request: HttpRequest, campaign: Campaign) -> bool:
     return campaign.eligible == Campaign.Eligible.LISTED
 
 
+def discount_text(campaign: Campaign) -> str:
+    """What a coupon of the campaign is worth, as in "10 % off, at most 5,000 KRW · from 30,000 KRW"."""
+    most, least = campaign.max_discount_amount, campaign.min_order_amount
+    if campaign.discount_type == Campaign.DiscountType.AMOUNT:
+        text = gettext("%(amount)s off") % {"amount": format_amount(campaign.discount_value)}
+    else:
+        text = gettext("%(percent)s %% off") % {"percent": campaign.discount_value}
+        if most is not None:
+            text = gettext("%(discount)s, at most %(most)s") % {"discount": text, "most": format_amount(most)}
+    return text + (" · " + gettext("from %(amount)s") % {"amount": format_amount(least)} if least else "")
+
+
 @admin.register(Campaign)
 class CampaignAdmin(PausableAdmin):
     form = CampaignForm
     domain = campaigns
-    list_display = ["name", "shown_status", "quantity", "issued", "left_figure", "opens_at", "closes_at"]
+    list_display = ["name", "discount", "shown_status", "quantity", "issued", "left_figure"]
+    list_display += ["opens_at", "closes_at"]
     exported = ["name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
-    list_filter = [code_filter(_("strategy"), "strategy", issuing.STRATEGIES), "code_source", "opens_at"]
+    list_filter = ["code_source", "opens_at"]
     search_fields = ["name", "shared_code"]
     ordering = ["-id"]
     readonly_fields = [
@@ -254,7 +270,10 @@ class CampaignAdmin(PausableAdmin):
         "list_accounts",
         "upload_accounts",
     ]
-    conditional_fields = {"shared_code": "typeof code_source == 'undefined' || code_source == 'shared'"}
+    conditional_fields = {
+        "shared_code": "typeof code_source == 'undefined' || code_source == 'shared'",
+        "max_discount_amount": "typeof discount_type == 'undefined' || discount_type != 'amount'",
+    }
     templates = TEMPLATES
     meanings = {
         "scheduled": _("Nobody gets a coupon until it opens."),
@@ -277,7 +296,7 @@ class CampaignAdmin(PausableAdmin):
         found = [row_checks.opening(row.opens_at, fix="schedule")]
         wanted = f"{row.quantity or 0:,}"
         if row.code_source == Campaign.CodeSource.POOL:
-            text = gettext("Codes in the pool: %(count)s of %(quantity)s")
+            text = gettext("Codes: %(count)s. Coupons to issue: %(quantity)s")
             is_enough = row.codes_added >= (row.quantity or 1)
             shown = {"count": f"{row.codes_added:,}", "quantity": wanted if row.quantity else "∞"}
             found.append(Check(is_enough, text % shown, "upload_codes"))
@@ -290,20 +309,16 @@ class CampaignAdmin(PausableAdmin):
             text = gettext("No limit: every account gets one coupon")
         found.append(Check(row.quantity is not None, text, field="quantity"))
         if row.discount_type == Campaign.DiscountType.PERCENT:
-            most = row.max_discount_amount
-            text = gettext("%(percent)s %% off, without a limit to the discount") % {
-                "percent": row.discount_value
-            }
-            if most is not None:
-                values = {"percent": row.discount_value, "most": format_amount(most)}
-                text = gettext("%(percent)s %% off, at most %(most)s for each order") % values
-            found.append(Check(most is not None, text, field="max_discount_amount"))
+            is_limited = row.max_discount_amount is not None
+            text = discount_text(row) if is_limited else gettext("The discount has no limit")
+            found.append(Check(is_limited, text, field="max_discount_amount"))
         return [*found, row_checks.gateway()]
 
     left_figure = column(
         _("left"),
         lambda campaign: gettext("no limit") if campaign.remaining is None else f"{campaign.remaining:,}",
     )
+    discount = column(_("discount"), discount_text)
     remaining = column(_("remaining"), attrgetter("remaining"))
     # In the place of the form's field, where they can't be changed.
     shown_products = column(
@@ -346,6 +361,9 @@ class CampaignAdmin(PausableAdmin):
             return gettext("%(count)s issued, for everybody") % {"count": f"{row.issued:,}"}
         return gettext("%(count)s left") % {"count": f"{row.remaining:,}"}
 
+    def head(self, request: HttpRequest, row: Campaign) -> Context:
+        return super().head(request, row) | {"worth": discount_text(row)}
+
     def pausing_note(self, row: Campaign) -> str:
         return campaigns.partner_note(row)
 
@@ -381,7 +399,7 @@ class CampaignAdmin(PausableAdmin):
         is_useful=_has_list,
     )
     def list_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
-        return adding.change_list(campaign)
+        return adding.change_list(request, campaign)
 
     @button(
         description=_("Upload accounts"), icon="upload_file", permissions=LIST_ACCOUNTS, is_useful=_has_list

@@ -1,8 +1,8 @@
 """Allocates a campaign's slots to a batch of requests: reads, decides in their order, writes the new ones.
 
-Every strategy ends here. Whatever its size, a batch takes four statements under the campaign's lock, six for
-a campaign with a pool, one more with a partner or with listed accounts, and one if nothing is issued. Rows
-and the order of their locks are in `coupons.rows`.
+Every strategy ends here. A batch of any size takes four statements under the campaign's lock, or six for a
+campaign with a pool. A partner and listed accounts cost one more each. A batch that issues nothing takes one.
+Rows and the order of their locks are in `coupons.rows`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from foundation.db.stuck_rows import Row
 from foundation.errors import Rejected
 from foundation.journal import ActorContext
 
-# For this long the request that took the slot calls the partner; after that the sweeper takes over.
+# The request that took the slot calls the partner for this long; then the sweeper takes over.
 CALLER_LEASE_SECONDS = 5
 AssignedCodes = Mapping[int, str]
 """The codes assigned to accounts, by account, in the order of their positions."""
@@ -33,8 +33,8 @@ class Applicants:
     """The accounts that ask for a campaign's coupons, as they were read with it, and the rules for them.
 
     `existing` has their coupons, or the confirmations of their slots, by account. Every strategy, and every
-    answer from memory, decides by `refusal`, by the campaign's `state`; `rows.issues_at` and `rows.lets_in`
-    are the same rules as conditions on the campaign's row: a test compares the two.
+    answer from memory, decides by `refusal`, by the campaign's `state`. `rows.issues_at` and `rows.lets_in`
+    are the same rules as conditions on the campaign's row; a test compares the two.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ def allocate(
 ) -> list[AllocationResult]:
     """`lock_and_allocate` for what the caller has read: under the campaign's lock, or else `if_unchanged`.
 
-    That raises `transactions.ChangedMeanwhile` if the campaign has changed since it was read and a new coupon
-    would be written.
+    That raises `transactions.ChangedMeanwhile` if a new coupon would be written, but the campaign has changed
+    since.
     """
     campaign = applicants.campaign
     first_of = {request.user_id: request for request in reversed(requests)}
@@ -114,8 +114,8 @@ def allocate(
         if chosen:
             rows.count_taken_slots(campaign, len(chosen), if_unchanged=if_unchanged)
             applicants.state = campaign.state
-        by = {request.user_id: request.by for request in taking}
-        new = write_slots(campaign, chosen, by=by, now=applicants.now)
+            by = {request.user_id: request.by for request in taking}
+            new = write_slots(campaign, chosen, by=by, now=applicants.now)
         for user_id, code in chosen.items():
             first_of[user_id].written.append(code)
 
@@ -142,15 +142,15 @@ def assign_codes(
 ) -> AssignedCodes:
     """Assign a code to each of these requests, or to the first of them when the pool runs out.
 
-    One that claimed a code gets it if it is available, and else one that the pool has left, as the others do.
+    A request that claimed a code gets it if it is available. The others get codes that the pool has left.
     The campaign's row must be locked, unless `if_unchanged` is given: see `rows.update_counters`.
     """
     if campaign.code_source != Campaign.CodeSource.POOL:
         made = code_format.make_several(len(requests))
         return {request.user_id: code for request, code in zip(requests, made, strict=True)}
     if if_unchanged:
-        # Codes locked while this request waits for the row would be skipped by the request that holds it,
-        # which could find the pool empty although it isn't.
+        # The request that holds the row would skip codes that this one locks while it waits for the row. It
+        # could find the pool empty although it isn't.
         rows.lock_unchanged(campaign)
     claims = [(request.user_id, request.code) for request in requests]
     free = rows.lock_codes(campaign_id=campaign.pk, codes={code for _, code in claims if code})
@@ -167,8 +167,6 @@ def write_slots(
 ) -> dict[int, Slot]:
     """Write coupons or confirmations for these accounts: the last slots counted on this campaign object."""
     open_transaction.assert_inside()
-    if not chosen:
-        return {}
     if campaign.partner:
         return _write_confirmations(campaign, chosen, now)
     first = slots.first_position(campaign.issued, len(chosen))

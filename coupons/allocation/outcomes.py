@@ -59,6 +59,10 @@ class Queued(NamedTuple):
     ahead: int
 
 
+Answer = Issued | Queued
+"""What an account gets for its request."""
+
+
 def unwrap(outcome: AllocationResult) -> Slot:
     """Return the result; raise it if it is a refusal."""
     if isinstance(outcome, FirstcomeError):

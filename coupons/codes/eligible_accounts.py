@@ -3,6 +3,8 @@
 Every change locks the campaign's row and changes its version: so no strategy decides by an old list.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
@@ -14,7 +16,7 @@ from django.utils.translation import gettext
 from accounts.operating import own_account
 from coupons import rows
 from coupons.codes import line_files, pool
-from coupons.codes.line_files import BadLine, Piece
+from coupons.codes.line_files import BadLine, FileLine, Piece
 from coupons.codes.pool import Added
 from coupons.models import Campaign, EligibleAccount
 from foundation import journal
@@ -65,15 +67,29 @@ def remove(*, campaign_id: int, account_ids: Collection[int], reason: str = "") 
 
 def pieces(file: BinaryIO, *, column: int | None = None) -> Iterator[Piece]:
     """The accounts of a file, as `line_files.pieces`; one that doesn't exist is a bad line."""
-    for piece in line_files.pieces(file, kind=line_files.ACCOUNTS, column=column):
-        missing = unknown(piece.account_ids)
+    for piece in line_files.pieces(file, kind=line_files.PEOPLE, column=column):
+        ids = _ids(piece.texts)
         detail = gettext("there is no account %(account)s")
-        piece.errors.extend(
-            BadLine(line.number, "unknown", detail % {"account": line.text})
-            for line in piece.lines
-            if int(line.text) in missing
-        )
-        yield piece
+        found = []
+        for number, text in piece.lines:
+            if id := ids.get(text.casefold()):
+                found.append(FileLine(number, str(id)))
+            else:
+                piece.errors.append(BadLine(number, "unknown", detail % {"account": text}))
+        yield Piece(found, piece.errors)
+
+
+def _ids(texts: Collection[str]) -> dict[str, int]:
+    """The accounts of these numbers, user names and e-mail addresses, each kind by its index. A text that
+    several accounts have is that of none.
+    """
+    numbers = {text for text in texts if re.fullmatch(line_files.ACCOUNTS.pattern, text)}
+    found = defaultdict[str, set[int]](set)
+    for column in ("pk", "username", "email"):
+        values = numbers if column == "pk" else {*texts} - numbers
+        for pk, value in User.objects.filter(**{f"{column}__in": values}).values_list("pk", column):
+            found[str(value).casefold()].add(pk)
+    return {name: min(ids) for name, ids in found.items() if len(ids) == 1}
 
 
 def listed(*, campaign_id: int, account_ids: Collection[int]) -> set[int]:

@@ -161,6 +161,8 @@ def _cell(line: bytes, is_first: bool, kind: Kind, layout: Layout) -> tuple[str,
     is_title = is_first and (_is_named(text, kind) or (not is_right and TITLE.fullmatch(text)))
     if is_title or not any(cells):
         return "", None
+    if not text:
+        return "", (kind.error, gettext("is empty"))
     if not is_right:
         shown = "".join(char if char.isprintable() else "�" for char in text[:SHOWN_CHARACTERS])
         more = "…" if len(text) > SHOWN_CHARACTERS else ""
@@ -190,9 +192,12 @@ CODES = Kind(
 )
 ACCOUNTS = Kind(
     "user",
-    "user users userid id account accounts accountid accountnumber 계정 계정번호 회원 회원번호 고객번호 번호",
+    "user users userid id account accounts accountid accountnumber email username 계정 계정번호 회원 "
+    "회원번호 고객번호 번호 이메일 아이디",
     r"[1-9][0-9]{0,17}",
     r"[1-9][0-9]{0,17}",
     "not_an_account",
     gettext_lazy("“%(text)s” is not an account's number, which is 1 or more"),
 )
+PEOPLE = ACCOUNTS._replace(pattern=r"\S+")
+"""Accounts by their numbers, user names or e-mail addresses."""

@@ -28,7 +28,7 @@ from coupons.allocation import allocating, outcomes
 from coupons.allocation.outcomes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import named
-from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
+from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerAnswer, PartnerReply
 from coupons.slots import ConfirmationDecision
 from foundation import clock, journal
 from foundation.concurrency import thread_pool
@@ -104,7 +104,7 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
         return issued
 
 
-def _register(confirming: PendingConfirmation) -> PartnerReply | NotReached | NoAnswer:
+def _register(confirming: PendingConfirmation) -> PartnerAnswer:
     """Call the partner, and count its reply."""
     answer = call_partner(
         confirming.partner, lambda partner: partner.register(confirming.key, confirming.code)
@@ -114,7 +114,7 @@ def _register(confirming: PendingConfirmation) -> PartnerReply | NotReached | No
     return answer
 
 
-def call_partner(name: str, call: Callable[[Partner], PartnerReply]) -> PartnerReply | NotReached | NoAnswer:
+def call_partner(name: str, call: Callable[[Partner], PartnerReply]) -> PartnerAnswer:
     """The partner's reply, or why there is none; it is not called while its circuit is open."""
     partner = named(name)
     if partner is None:
@@ -302,32 +302,25 @@ def _recover(claimed: Sequence[Confirmation]) -> int:
         if reply is PartnerReply.UNKNOWN:
             _mark_cancelled(row)
         elif isinstance(reply, PartnerReply) and row.campaign_id not in waiting:
+            slot = outcomes.pending_confirmation(row)
+            is_agreed = reply is PartnerReply.REGISTERED
             try:
-                settled += _record_reply(outcomes.pending_confirmation(row), reply)
+                settled += confirm(slot).is_new if is_agreed else release_slot(slot) is None
             except DatabaseUnavailable:
                 raise
             except Unavailable:
                 # Something keeps the campaign's row locked: each of its slots would wait as long.
                 waiting.add(row.campaign_id)
+            except IntegrityError as error:
+                # One slot that can't be written must not block the others.
+                log.error("a constraint refused a coupon", code=slot.code, error=error)
+            except (PartnerFailed, Rejected):
+                # Another process has settled it.
+                pass
     return settled
 
 
-def _record_reply(slot: PendingConfirmation, reply: PartnerReply) -> bool:
-    """Make the slot a coupon, or release it; False if it can't be, or another process has settled it.
-
-    Raises `Unavailable`.
-    """
-    try:
-        return confirm(slot).is_new if reply is PartnerReply.REGISTERED else release_slot(slot) is None
-    except (PartnerFailed, Rejected):
-        return False
-    except IntegrityError as error:
-        # One slot that can't be written must not block the others.
-        log.error("a constraint refused a coupon", code=slot.code, error=error)
-        return False
-
-
-def _find_or_register(row: Confirmation) -> PartnerReply | NotReached | NoAnswer:
+def _find_or_register(row: Confirmation) -> PartnerAnswer:
     """The state of its key at the partner, cancelling it if it is to be, or registering it if it is unknown.
 
     `UNKNOWN` if it is late to be registered.

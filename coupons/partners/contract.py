@@ -22,6 +22,10 @@ class NoAnswer(Exception):
     """The partner may have been reached, but its answer is missing or can't be read."""
 
 
+PartnerAnswer = PartnerReply | NotReached | NoAnswer
+"""The partner's reply, or why there is none."""
+
+
 class Partner(Protocol):
     """Registers codes by key: a key is registered once, and a repeat gets the first reply again.
 

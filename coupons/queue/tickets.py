@@ -99,8 +99,8 @@ def write(campaign_id: int, positions: Sequence[QueuePosition]) -> list[Queued]:
 def get_or_create(campaign: Campaign, positions: Sequence[QueuePosition]) -> dict[UUID, QueueTicket]:
     """The tickets of these positions by id, created where missing. The campaign must be locked."""
     open_transaction.assert_inside()
-    rows = QueueTicket.objects.select_related("coupon").filter(pk__in=[one.ticket_id for one in positions])
-    written = {ticket.pk: ticket for ticket in rows}
+    ids = [one.ticket_id for one in positions]
+    written = QueueTicket.objects.select_related("coupon").in_bulk(ids)
     fresh = {one.ticket_id: one for one in positions if one.ticket_id not in written}
     tickets = [
         QueueTicket(

@@ -6,6 +6,7 @@ lock. Exact; one lock and one flush for each coupon, none for a refusal or a rep
 """
 
 from datetime import datetime
+from functools import partial
 
 from django.db import IntegrityError
 from django.db.models import F
@@ -22,14 +23,14 @@ from foundation.lazy_texts import mark
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Wait for the campaign's concurrency limit, count a slot on its row, and write the coupon."""
-    request = IssueRequest(user_id)
+    decide = partial(_decide, campaign_id, IssueRequest(user_id))
     with concurrency_limit(campaign_id).permit():
         try:
-            outcome = transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED)
+            outcome = transactions.run(decide, transactions.KEYED)
         except IntegrityError:
             # Two concurrent requests of one account: the unique key refuses the second, whose count is rolled
             # back with it, and a second attempt finds the first one's coupon. Any other error comes again.
-            outcome = transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED)
+            outcome = transactions.run(decide, transactions.KEYED)
     return outcomes.unwrap(outcome)
 
 

@@ -63,19 +63,15 @@ def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> A
 
 def _allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[AllocationResult]:
     """Decide in the order of admission, and others last; after the commit none of these is in flight."""
-    order = sorted(range(len(requests)), key=lambda index: _admission_number(requests[index]))
+    in_order = sorted(requests, key=lambda one: int(one.ticket.partition(":")[0] or sys.maxsize))
     applicants = allocating.lock_campaign(campaign_id, {one.user_id for one in requests})
-    in_order = allocating.allocate(applicants, [requests[index] for index in order])
-    result_at = dict(zip(order, in_order, strict=True))
-    results = [result_at[index] for index in range(len(requests))]
+    decided = allocating.allocate(applicants, in_order)
+    result_of = dict(zip(map(id, in_order), decided, strict=True))
+    results = [result_of[id(one)] for one in requests]
     members = {one.user_id for one, result in zip(requests, results, strict=True) if isinstance(result, Slot)}
     refused = {one.user_id: one.ticket for one in requests if one.ticket and one.user_id not in members}
     transaction.on_commit(lambda: gate.record_results(applicants.campaign, members=members, refused=refused))
     return results
-
-
-def _admission_number(request: IssueRequest) -> int:
-    return int(request.ticket.partition(":")[0]) if request.ticket else sys.maxsize
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)

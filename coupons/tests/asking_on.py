@@ -24,10 +24,10 @@ DEFINITE = {"new", "again", "sold_out"}
 _writing = threading.Lock()
 
 
-def main(campaign_ids: Sequence[int], everyone: Sequence[int], last: Sequence[int]) -> None:
+def main(campaign_ids: Sequence[int], everyone: Sequence[int], last: Sequence[int]):
     is_over = threading.Event()
 
-    def go_round(user_ids: Sequence[int]) -> None:
+    def go_round(user_ids):
         while not is_over.is_set():
             for user_id in user_ids:
                 if is_over.wait(PAUSE_SECONDS):
@@ -44,23 +44,23 @@ def main(campaign_ids: Sequence[int], everyone: Sequence[int], last: Sequence[in
         list(threads.map(partial(_ask_until_definite, campaign_ids), _parts(last)))
 
 
-def _parts(user_ids: Sequence[int]) -> list[Sequence[int]]:
+def _parts(user_ids):
     """The accounts of each thread."""
     return [user_ids[number::THREADS] for number in range(THREADS)]
 
 
-def _ask_until_definite(campaign_ids: Sequence[int], user_ids: Sequence[int]) -> None:
+def _ask_until_definite(campaign_ids, user_ids):
     pause = threading.Event()
     for user_id in user_ids:
         while not DEFINITE.issuperset(_ask_all(campaign_ids, user_id)):
             pause.wait(PAUSE_SECONDS)
 
 
-def _ask_all(campaign_ids: Sequence[int], user_id: int) -> list[str]:
+def _ask_all(campaign_ids, user_id):
     return [_ask(campaign_id, user_id) for campaign_id in campaign_ids]
 
 
-def _ask(campaign_id: int, user_id: int) -> str:
+def _ask(campaign_id, user_id):
     from coupons import issuing
     from coupons.tests import outcomes
 

@@ -39,7 +39,7 @@ class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
     discount_value = 1_000
 
     @factory.post_generation
-    def codes(self, create: bool, given: int | Sequence[str] | None, **_) -> None:
+    def codes(self, create: bool, given: int | Sequence[str] | None, **_):
         """The codes of its pool, or how many of them are made."""
         if isinstance(given, int):
             pool.generate(campaign_id=self.pk, count=given)
@@ -47,7 +47,7 @@ class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
             pool.add(campaign_id=self.pk, codes=given)
 
 
-def campaign_with_codes(code_source: str, *, codes: int = 50, **columns) -> Campaign:
+def campaign_with_codes(code_source: str, *, codes=50, **columns) -> Campaign:
     """A campaign that makes its codes, or one with so many in its pool."""
     has_pool = code_source == Campaign.CodeSource.POOL
     return CampaignFactory(code_source=code_source, codes=codes if has_pool else None, **columns)
@@ -95,7 +95,7 @@ def order_ids(count: int) -> Sequence[UUID]:
     return [order.pk for order in OrderFactory.create_batch(count)]
 
 
-def _from_now(**distance: int):
+def _from_now(**distance):
     return timezone.now() + timedelta(**distance)
 
 

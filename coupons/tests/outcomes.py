@@ -36,7 +36,7 @@ def raced(campaign, user_ids: Iterable[int]) -> Counter[str]:
     return count_outcomes(race(issue_calls(campaign.pk, user_ids)))
 
 
-def _ask(*, campaign_id: int, user_id: int) -> Issued | Queued:
+def _ask(*, campaign_id, user_id):
     """Issue as a client does that repeats its request if it didn't get its turn on a busy machine."""
     for _ in range(TIMES_IN_VAIN):
         try:
@@ -88,7 +88,7 @@ def count_outcomes(outcomes: Iterable[Any]) -> Counter[str]:
     return Counter(_outcome_name(outcome) for outcome in outcomes)
 
 
-def _outcome_name(outcome) -> str:
+def _outcome_name(outcome):
     match outcome:
         case Issued():
             return "new" if outcome.is_new else "again"

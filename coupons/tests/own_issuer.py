@@ -3,9 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from coupons.queue import worker
 from foundation.tests.second_process import environment
@@ -16,17 +14,17 @@ from scripts.stack import children
 class OwnIssuer:
     """Issuer processes, one at a time, with the same log and `settings`, which are environment variables."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder, **settings):
         self._environment = environment(**settings)
         self._log = folder / "issuer.log"
         self.child: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self):
         """Start it; it settles tickets within seconds."""
         command = [sys.executable, "-m", "django", "run_issuer"]
         self.child = children.start(command, log=self._log, environment=self._environment)
 
-    def kill(self) -> None:
+    def kill(self):
         """Kill it as `kill -9` does."""
         assert self.child
         self.child.kill()
@@ -43,7 +41,7 @@ class OwnIssuer:
 
 
 @contextmanager
-def settling() -> Iterator[None]:
+def settling():
     """An issuer in this process that settles all queues, until the block ends."""
     stop = threading.Event()
     serves = in_background(lambda: worker.serve(stop))

@@ -11,6 +11,7 @@ from typing import Any
 import lxml.html
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
@@ -49,7 +50,7 @@ def new_form() -> dict[str, Any]:
     return TERMS | TIMES | DISCOUNT | named
 
 
-def page_of(campaign: Campaign, action: str = "change") -> str:
+def page_of(campaign: Campaign, action="change") -> str:
     return f"/admin/coupons/campaign/{campaign.pk}/{action}/"
 
 
@@ -57,13 +58,13 @@ def messages(client: Client, page: str) -> str:
     return client.get(page).text
 
 
-def press(client: Client, row: Campaign | Coupon, name: str, /, **asked: object) -> Any:
+def press(client: Client, row: Campaign | Coupon, name: str, /, **asked):
     path = f"/admin/coupons/{row._meta.model_name}/{row.pk}/{name}/"
     sent = {"form_id": str(uuid7())} | asked
     return client.post(path, sent | {"reason": asked.get("reason") or WHY})
 
 
-def add_codes(client: Client, campaign: Campaign, **asked: object) -> Any:
+def add_codes(client: Client, campaign: Campaign, **asked):
     return confirmed(client, page_of(campaign, "add_codes"), **{"reason": WHY} | asked)
 
 
@@ -146,6 +147,9 @@ def test_a_campaigns_page_has_the_buttons_that_apply(operator):
         links = page.xpath("//ul[contains(@class, 'fc-actions')]//a/@href")
         return {link.split("/")[-2] for link in links} & {"raise_quantity", *POOLS, *LISTS}
 
+    worth = {"discount_type": "percent", "discount_value": 10, "max_discount_amount": 5_000}
+    page = messages(operator, page_of(CampaignFactory(**worth, min_order_amount=30_000)))
+    assert "10 % off, at most 5,000 KRW · from 30,000 KRW" in page
     assert buttons() == {"raise_quantity"}
     assert buttons(quantity=None) == set()
     assert buttons(code_source="pool") == {"raise_quantity", *POOLS}
@@ -172,8 +176,10 @@ def test_templates_open_tomorrow_at_ten_and_set_no_quantity_of_a_pool(operator):
     for template in ("percent", "amount", "drop", "pool"):
         assert fields(template)["opens_at"] == f"{opens_at:%Y-%m-%dT%H:%M}"
     assert fields("pool")["quantity"] == ""
+    needed = "How many of the codes buyers may get at most."
+    assert needed in messages(operator, "/admin/coupons/campaign/add/?template=pool")
     refused = operator.post("/admin/coupons/campaign/add/", fields("pool") | {"name": "Partner"})
-    assert "How many of the codes may buyers get at most?" in refused.text
+    assert needed in refused.text
     assert not Campaign.objects.exists()
 
 
@@ -293,7 +299,7 @@ def test_codes_are_generated_once_however_often_the_form_is_sent(operator):
 
 
 @pytest.fixture
-def listed() -> Campaign:
+def listed():
     return CampaignFactory(eligible="listed")
 
 
@@ -317,7 +323,7 @@ def test_a_confirmed_form_is_checked_all_the_same(operator, listed):
     [known] = accounts(1)
     page = page_of(listed, "list_accounts")
     sent = to_confirm(operator, page, change="add", accounts=str(known), reason="Members.")
-    refused = operator.post(page, sent | {"accounts": f"{known} ada"})
+    refused = operator.post(page, sent | {"accounts": f"{known} eve"})
     assert "Nothing was added" in said(operator, refused)[0]
     assert not EligibleAccount.objects.exists()
 
@@ -326,7 +332,13 @@ def test_accounts_are_added_and_removed_on_a_page_after_a_question(operator, lis
     first, second = accounts(2)
     page = page_of(listed, "list_accounts")
 
-    confirmed(operator, page, change="add", accounts=f"{first}\n{second}", reason="Members.")
+    User.objects.filter(pk=first).update(email="First@example.com")
+    added = {"change": "add", "reason": "Members."}
+    for entered in (f"{first}\n{second}", f"first@example.com, {User.objects.get(pk=second)} {second}"):
+        preview = shown(operator, page, **added, accounts=entered).context["preview"]
+        names = ", ".join(str(User.objects.get(pk=pk)) for pk in (first, second))
+        assert (preview.question, preview.facts[-1][1]) == ("Add 2 accounts?", names)
+    confirmed(operator, page, **added, accounts=entered)
     assert eligible_accounts.listed(campaign_id=listed.pk, account_ids=[first, second]) == {first, second}
     confirmed(operator, page, change="remove", accounts=f"{first}", reason="Left.")
 
@@ -339,20 +351,20 @@ def test_accounts_are_added_and_removed_on_a_page_after_a_question(operator, lis
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def folder(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def campaign():
     return CampaignFactory(code_source="pool")
 
 
 upload_page = partial(page_of, action="upload_codes")
 
 
-def values(data: bytes, reason: str = "The printer's file.") -> dict[str, Any]:
+def values(data: bytes, reason="The printer's file.") -> dict[str, Any]:
     return {"file": SimpleUploadedFile("codes.csv", data), "reason": reason}
 
 
@@ -426,7 +438,7 @@ def test_the_column_of_a_file_that_doesn_t_show_it_is_asked_for_and_the_file_is_
     choices = asked.context["form"].fields["column"].widget.choices
     added = confirmed_again(operator, campaign, fields_of(asked.text, column="1"))
 
-    assert choices == [("", "-"), (0, "AX7-33KQ, CX7-33KQ"), (1, "BX7-91MN, DX7-91MN")]
+    assert choices == [("", "Choose"), (0, "AX7-33KQ, CX7-33KQ"), (1, "BX7-91MN, DX7-91MN")]
     assert "The file is kept." in asked.text
     assert added == ["Added: 2. Skipped: 0. In all: 2."]
     assert set(PoolCode.objects.values_list("code", flat=True)) == {"BX7-91MN", "DX7-91MN"}
@@ -436,6 +448,14 @@ def confirmed_again(client: Client, campaign: Campaign, form: dict[str, str]) ->
     preview = client.post(upload_page(campaign), form)
     sent = dict(preview.context["hidden"]) | {"confirmed": "yes"}
     return said(client, client.post(upload_page(campaign), sent))
+
+
+def test_the_right_lines_beside_wrong_ones_are_added_without_those(operator, campaign):
+    kept = shown(operator, upload_page(campaign), **values(b"A1\na/b\nB2\n")).context["kept"]
+    form = operator.post(kept["address"], {kept["name"]: kept["text"]}).context["form"]
+    sent = {"codes": form["codes"].value(), "reason": "The printer's file."}
+    assert (kept["submit"], kept["text"]) == ("Add the 2 good lines", "A1\nB2")
+    assert done(operator, kept["address"], **sent) == ["Added: 2. Skipped: 0. In all: 2."]
 
 
 def test_of_many_bad_lines_the_first_five_are_named(operator, campaign):

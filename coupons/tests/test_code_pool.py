@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -70,11 +70,11 @@ def available(campaign) -> list[str]:
 
 
 @contextmanager
-def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
+def over_and_over(work: Callable[[], Any], *, least=3):
     """Do the work in a loop beside the block, at least so often."""
     is_over, times = threading.Event(), 0
 
-    def loop() -> None:
+    def loop():
         nonlocal times
         while not is_over.is_set():
             work()
@@ -262,7 +262,7 @@ def campaign():
     return CampaignFactory(strategy="code_pool", code_source="pool", quantity=1_000)
 
 
-def add(campaign, *codes: str) -> None:
+def add(campaign, *codes: str):
     pool.add(campaign_id=campaign.pk, codes=codes)
 
 
@@ -274,7 +274,7 @@ def settle(campaign, user_id: int, code: str, *, is_spent: bool) -> bool:
     return pool_list.resolve_code(campaign.pk, user_id=user_id, code=code, is_spent=is_spent)
 
 
-def shown(campaign, name: str = "codes") -> list[str]:
+def shown(campaign, name="codes") -> list[str]:
     codes: Any = redis_client.client().lrange(key(campaign.pk, name), 0, -1)
     return [code.decode() for code in codes]
 

@@ -3,10 +3,8 @@
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -45,7 +43,7 @@ def user_id():
     return accounts(1)[0]
 
 
-def let_time_pass(seconds: float) -> None:
+def let_time_pass(seconds: float):
     """Date every slot back by so many seconds, and make it due for the sweeper."""
     due = ago(seconds=1)
     Confirmation.objects.update(taken_at=F("taken_at") - timedelta(seconds=seconds), next_attempt_at=due)
@@ -158,7 +156,7 @@ def test_a_registration_after_the_cancellation_is_rejected(campaign, user_id, ow
 class Pausing:
     """The partner, whose answer to a registration is held back until the test releases it."""
 
-    def __init__(self, partner) -> None:
+    def __init__(self, partner):
         self.partner, self.cancel = partner, partner.cancel
         self.has_registered, self.may_answer = threading.Event(), threading.Event()
 
@@ -282,7 +280,7 @@ def test_during_the_trial_call_to_a_partner_no_other_request_takes_a_slot(own_pa
 
 
 @contextmanager
-def hanging_partner(settings: LazySettings) -> Iterator[Any]:
+def hanging_partner(settings: LazySettings):
     """A partner that accepts connections and never answers. Yields how many it had at once, at most."""
     there = settings.PARTNER_URL
     with socket.create_server((ports.HOST, 0), backlog=1_000) as server:
@@ -290,7 +288,7 @@ def hanging_partner(settings: LazySettings) -> Iterator[Any]:
         open_now: set[socket.socket] = set()
         most = [0]
 
-        def serve() -> None:
+        def serve():
             while True:
                 try:
                     client, _ = server.accept()
@@ -300,7 +298,7 @@ def hanging_partner(settings: LazySettings) -> Iterator[Any]:
                 most[0] = max(most[0], len(open_now))
                 threading.Thread(target=keep, args=[client], daemon=True).start()
 
-        def keep(client: socket.socket) -> None:
+        def keep(client):
             # The shop may end the connection by a reset after its time-out.
             with client, suppress(OSError):
                 while client.recv(4096):

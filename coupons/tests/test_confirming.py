@@ -46,7 +46,7 @@ by_each = pytest.mark.parametrize("strategy", sorted({*STRATEGIES} - {"unsafe", 
 campaign_with = partial(CampaignFactory.create, partner=NAME)
 
 
-def as_if_long_ago() -> None:
+def as_if_long_ago():
     due = {"next_attempt_at": "2026-01-01T00:00:00Z"}
     transactions.run(lambda: Confirmation.objects.update(**due), transactions.KEYED)
 
@@ -253,7 +253,7 @@ def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(strategy, s
     assert not PoolCode.objects.exclude(status="issued").exists()
 
 
-def _sweep_for_a_while() -> None:
+def _sweep_for_a_while():
     pause = threading.Event()
     for _ in range(20):
         as_if_long_ago()

@@ -109,7 +109,7 @@ def pooled_drop(strategy: str, **columns) -> Campaign:
     return CampaignFactory(**columns, codes=QUANTITY)
 
 
-def befall(load, redis: OwnRedis) -> None:
+def befall(load, redis: OwnRedis):
     """Cause the faults one after the other, each once the load has recovered from the one before."""
     load.issue_more(20)
     load.replace_a_client()
@@ -132,7 +132,7 @@ def issuers(tmp_path):
     """Starts issuers, and stops those that are left at the end."""
     started: list[OwnIssuer] = []
 
-    def start(**settings: str) -> OwnIssuer:
+    def start(**settings):
         folder = tmp_path / str(len(started))
         folder.mkdir()
         started.append(OwnIssuer(folder, **settings))
@@ -387,7 +387,7 @@ def ask_all(campaign, user_ids: Sequence[int], *, threads: int = ASKING_THREADS)
     """The outcome of a request for each account, from so many threads."""
     calls = issue_calls(campaign.pk, user_ids)
 
-    def several(number: int) -> list[Any]:
+    def several(number):
         outcomes = []
         for call in calls[number::threads]:
             try:
@@ -431,6 +431,6 @@ def pending(campaign) -> int:
     return int(redis_client.client().xpending(stream_key, "issuers")["pending"])
 
 
-def make_older(campaign) -> None:
+def make_older(campaign):
     long_ago = ago(minutes=1)
     QueueTicket.objects.filter(campaign=campaign).update(created_at=long_ago)

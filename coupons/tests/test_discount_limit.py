@@ -44,7 +44,7 @@ def outcome(response) -> tuple[int, str]:
     return response.status_code, response.json().get("code", "")
 
 
-def page_of(campaign, button: str = "change") -> str:
+def page_of(campaign, button="change") -> str:
     return f"{LIST}{campaign.pk}/{button}/"
 
 
@@ -57,7 +57,7 @@ def messages_of(page) -> list[str]:
     return [str(message) for message in page.context["messages"]]
 
 
-def decide(by: User, approval, button: str = "approve") -> list[str]:
+def decide(by: User, approval, button="approve") -> list[str]:
     return messages_of(send(by, f"/admin/shop/approval/{approval.pk}/{button}/", reason="I agree."))
 
 

@@ -44,7 +44,7 @@ def bar(monkeypatch):
     decide = Applicants.refusal
     barred: set[int] = set()
 
-    def refusal(applicants, user_id: int) -> Rejected | None:
+    def refusal(applicants, user_id):
         if user_id in barred:
             return Rejected("This account is barred.", code="account_barred")
         return decide(applicants, user_id)
@@ -158,7 +158,7 @@ def _in_the_lab(settings):
     settings.OPTIMISTIC_RETRIES = 100
 
 
-def listed_campaign(strategy: str = "group_commit", *, listed: list[int], **terms) -> Campaign:
+def listed_campaign(strategy="group_commit", *, listed: list[int], **terms) -> Campaign:
     campaign = campaign_with_strategy(strategy, eligible="listed", **terms)
     eligible_accounts.add(campaign_id=campaign.pk, account_ids=listed)
     return campaign

@@ -6,7 +6,6 @@ cases for it, and coupons/tests/test_eligibility.py has the refusals of all ten 
 
 import asyncio
 import threading
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -95,7 +94,7 @@ def test_that_a_campaign_does_not_exist_is_not_remembered(account_id):
     assert remembered.is_known(created.pk), "its next reading doesn't wait among those of made-up ones"
 
 
-async def _ask_for_unknown(ids: list[int]) -> list[Any]:
+async def _ask_for_unknown(ids):
     return await asyncio.gather(*map(issuing.read_campaign, ids), return_exceptions=True)
 
 

@@ -240,7 +240,7 @@ def ask_then_lock(*, campaign_id: int, user_id: int):
     if refused:
         raise refused
 
-    def write() -> list[Any]:
+    def write():
         locked = allocating.lock_campaign(campaign_id, [user_id])
         locked.state = locked.state._replace(paused_at=None)
         return allocating.allocate(locked, [IssueRequest(user_id)])

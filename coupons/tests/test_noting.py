@@ -26,7 +26,7 @@ from foundation.tests.second_connection import holding_row
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def lines(what: str = "coupon.issued") -> list[JournalLine]:
+def lines(what="coupon.issued") -> list[JournalLine]:
     return journal_lines(what)
 
 

@@ -67,16 +67,7 @@ def errors_of(data: bytes) -> list[tuple[int, str]]:
         b"\xef\xbb\xbfcode\nA1\n\n  B2 \n\n",
         b"\xef\xbb\xbfA1\nB2\n",
         "code\r\nA1\r\nB2\r\n".encode("utf-16"),
-    ],
-)
-def test_a_code_in_each_line_however_a_spreadsheet_writes_it(data):
-    [piece] = line_files.pieces(BytesIO(data), kind=line_files.CODES)
-    assert (piece.texts, piece.errors) == (["A1", "B2"], [])
-
-
-@in_one_test(
-    "data",
-    [
+        # Of several columns, and by other headers:
         "쿠폰번호\nA1\nB2\n".encode("cp949"),
         "쿠폰 번호\nA1\nB2\n".encode(),
         b"Voucher\nA1\nB2\n".replace(b"Voucher", "발급된 난수".encode()),
@@ -84,7 +75,7 @@ def test_a_code_in_each_line_however_a_spreadsheet_writes_it(data):
         "이름\tCoupon Code\n미나\tA1\n준\tB2\n".encode("utf-16"),
     ],
 )
-def test_the_column_of_codes_is_found_by_its_header(data):
+def test_a_code_in_each_line_however_a_spreadsheet_writes_it_and_by_its_columns_header(data):
     [piece] = line_files.pieces(BytesIO(data), kind=line_files.CODES)
     assert (piece.texts, piece.errors) == (["A1", "B2"], [])
 

@@ -261,7 +261,7 @@ def test_queues_with_a_slow_partner_delay_no_other_queue(settings):
             assert {status for campaign in slow for status in statuses_in_order(campaign)} == {"waiting"}
 
 
-def ask_each(campaign, user_ids: Sequence[int]) -> None:
+def ask_each(campaign, user_ids: Sequence[int]):
     for user_id in user_ids:
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 

@@ -35,7 +35,7 @@ def take_off(coupon: Coupon | None, items_amount: int, **asked) -> int:
     return redemption.discount_amount(usable.campaign.discount, items_amount=items_amount, **asked)
 
 
-def reason(coupon: Coupon | None, items_amount: int = 10_000, **asked) -> str:
+def reason(coupon: Coupon | None, items_amount=10_000, **asked) -> str:
     with pytest.raises(Rejected) as refused:
         take_off(coupon, items_amount, **asked)
     assert refused.value.code == "coupon_not_usable"
@@ -45,7 +45,7 @@ def reason(coupon: Coupon | None, items_amount: int = 10_000, **asked) -> str:
 def hold(code: str, order_id: UUID) -> UUID:
     """Hold the coupon as the placement of an order does."""
 
-    def work() -> UUID:
+    def work():
         coupon = lock_by_code([code])[code]
         take_off(coupon, 5_000)
         rows.hold({coupon: order_id})

@@ -42,7 +42,7 @@ def gated(**columns) -> Campaign:
     return CampaignFactory(strategy="redis_gate", **columns)
 
 
-def issue_all(campaign, user_ids: Iterable[int]) -> None:
+def issue_all(campaign, user_ids: Iterable[int]):
     for user_id in user_ids:
         issue(campaign, user_id)
 
@@ -485,7 +485,7 @@ def test_members_are_kept_for_as_long_as_the_terms(redis_server):
     assert redis_server.ttl(key(campaign.pk, gate.MEMBERS)) > redis_server.ttl(key(campaign.pk, gate.TERMS))
 
 
-def refused_by_partner(campaign, confirming: PendingConfirmation) -> None:
+def refused_by_partner(campaign, confirming: PendingConfirmation):
     Confirmation.objects.filter(key=confirming.key).delete()
     set_columns(campaign, confirming=F("confirming") - 1, version=F("version") + 1)
 

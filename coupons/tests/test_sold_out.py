@@ -45,7 +45,7 @@ def requests():
     return accounts(5)
 
 
-def full_campaign(owner: int, code_source: str = "generated") -> Campaign:
+def full_campaign(owner: int, code_source="generated") -> Campaign:
     campaign = campaign_with_codes(code_source, codes=1, quantity=10 if code_source == "pool" else 1)
     issue(campaign, owner)
     return campaign
@@ -63,7 +63,7 @@ def outcome_name(campaign_id: int, user_id: int) -> str:
     return word
 
 
-def _in_short(statement: str) -> str:
+def _in_short(statement):
     """`SELECT coupon` and the like."""
     if "(SELECT * FROM coupons_campaign" in statement:
         return LOCKED if "FOR UPDATE" in statement else OWN_COUPON
@@ -73,13 +73,13 @@ def _in_short(statement: str) -> str:
     return statement
 
 
-def seen_sold_out(campaign, user_id: int) -> None:
+def seen_sold_out(campaign, user_id: int):
     """It is refused, and the process remembers that."""
     assert asked(campaign.pk, user_id)[0] == "sold_out"
     assert remembered.campaign(campaign.pk).get().remaining <= 0
 
 
-def forgotten_after(seconds: float) -> None:
+def forgotten_after(seconds: float):
     over = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() > over)
 

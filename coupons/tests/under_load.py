@@ -14,14 +14,13 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import connections
 
 from coupons import tasks
-from coupons.models import Campaign, Coupon
+from coupons.models import Coupon
 from coupons.tests import asking_on
 from coupons.tests.own_issuer import OwnIssuer
 from foundation.tests.racing import wait_until
@@ -57,9 +56,7 @@ class Answer:
 class Load:
     """Several processes that request the coupons of all accounts repeatedly, until the block ends."""
 
-    def __init__(
-        self, campaigns: Sequence[Campaign], user_ids: Sequence[int], *, folder: Path, **settings: str
-    ) -> None:
+    def __init__(self, campaigns, user_ids, *, folder, **settings):
         self._campaigns, self._user_ids, self._folder = campaigns, user_ids, folder
         self._environment = environment(**settings) | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
         self._asking: dict[int, subprocess.Popen[str]] = {}
@@ -69,7 +66,7 @@ class Load:
         self._sweeper = threading.Thread(target=self._sweep_on)
         self.sweeping_failed: list[str] = []
 
-    def __enter__(self) -> "Load":
+    def __enter__(self):
         for issuer in self._issuers:
             issuer.start()
         for number in range(CLIENTS):
@@ -77,7 +74,7 @@ class Load:
         self._sweeper.start()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error):
         self._is_over.set()
         self._sweeper.join()
         for issuer in self._issuers:
@@ -86,14 +83,14 @@ class Load:
             process.kill()
             process.communicate()
 
-    def issue_more(self, count: int) -> None:
+    def issue_more(self, count: int):
         """Return once so many more coupons of each campaign are issued, each soon after the one before."""
         before = self._issued()
         goal = Counter({one.pk: min(one.quantity, before[one.pk] + count) for one in self._campaigns})
         while not (issued := self._issued()) >= goal:
             _wait_until(lambda issued=issued: self._issued() != issued)
 
-    def answer_more(self, count: int) -> None:
+    def answer_more(self, count: int):
         """Return once so many more requests were answered, whatever the answer."""
         goal = self._answered() + count
         _wait_until(lambda: self._answered() >= goal)
@@ -103,7 +100,7 @@ class Load:
         issued = self._issued()
         return {one.pk: one.quantity - issued[one.pk] for one in self._campaigns}
 
-    def issue_all(self) -> None:
+    def issue_all(self):
         """Return once every campaign is issued completely, and every account's result is final."""
         self.issue_more(max(campaign.quantity for campaign in self._campaigns))
         for process in self._asking.values():
@@ -116,10 +113,10 @@ class Load:
             output, _ = process.communicate(timeout=LAST_SECONDS)
             assert process.returncode == 0, output
 
-    def _rests(self, number: int) -> bool:
+    def _rests(self, number):
         return asking_on.RESTS in (self._folder / f"client-{number}.log").read_text()
 
-    def replace_a_client(self) -> None:
+    def replace_a_client(self):
         """Kill a process that sends requests, and start another one instead."""
         number = min(self._asking)
         process = self._asking.pop(number)
@@ -128,7 +125,7 @@ class Load:
         process.communicate()
         self._start_client(number + CLIENTS)
 
-    def replace_servants(self) -> None:
+    def replace_servants(self):
         """Kill and replace the processes that strategies need."""
         for issuer in self._issuers:
             assert issuer.child and issuer.child.poll() is None
@@ -160,7 +157,7 @@ class Load:
         last = {one.user_id: one for one in self.answers() if one.campaign_id == campaign.pk}
         return Counter("coupon" if one.code else one.outcome for one in last.values())
 
-    def _start_client(self, number: int) -> None:
+    def _start_client(self, number):
         part = number % CLIENTS
         first = len(self._user_ids) * part // CLIENTS
         plan = {
@@ -180,33 +177,33 @@ class Load:
                 text=True,
             )
 
-    def _answered(self) -> int:
+    def _answered(self):
         return sum(1 for _ in self._lines())
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self):
         """The complete lines that the processes wrote; a killed one may have left half a line."""
         for path in sorted(self._folder.glob("client-*.answers")):
             yield from (line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n"))
 
-    def _issued(self) -> Counter[int]:
+    def _issued(self):
         rows = Coupon.objects.filter(campaign__in=self._campaigns).values_list("campaign_id", flat=True)
         return Counter(rows)
 
-    def _sweep_on(self) -> None:
+    def _sweep_on(self):
         try:
             while not self._is_over.wait(SWEEP_SECONDS):
                 self._sweep()
         finally:
             connections.close_all()
 
-    def _sweep(self) -> None:
+    def _sweep(self):
         try:
             tasks.sweep()
         except Exception as error:
             self.sweeping_failed.append(repr(error))
 
 
-def _wait_until(condition: Callable[[], bool]) -> None:
+def _wait_until(condition):
     """`wait_until` with fewer checks, because each check takes time from the load."""
     pause = threading.Event()
     wait_until(lambda: pause.wait(LOOK_SECONDS) or condition(), seconds=RECOVERY_SECONDS)

@@ -37,7 +37,7 @@ def get(accept: str = BROWSER):
     return Client(headers={"Accept": accept}).get("/")
 
 
-def load(accept: str = BROWSER, method: str = "GET", **headers: str) -> Awaitable[Answer]:
+def load(accept: str = BROWSER, method="GET", **headers: str) -> Awaitable[Answer]:
     return asgi_client.send_request(method, "/", headers={"Accept": accept, **headers})
 
 

@@ -29,7 +29,7 @@ def note(*types: str, order_id: UUID | None = None) -> list[str]:
     return [str(event.event_id) for event in events]
 
 
-def deliver_due(worker: str = "worker") -> int:
+def deliver_due(worker="worker") -> int:
     """Do what is due for the data platform, as a worker does until nothing is; how much was delivered."""
     endpoints.find()
     sequencing.sequence()
@@ -47,7 +47,7 @@ def deliver_to_nobody() -> int:
         return deliver_due()
 
 
-def deliver_all() -> None:
+def deliver_all():
     """As if a data platform had accepted all events."""
     with patch.object(data_platform, "send", lambda events: sending.Attempt(200, "")):
         deliver_due()
@@ -73,7 +73,7 @@ def delivery(event: str) -> WebhookDelivery:
     return found
 
 
-def make_due(*events: str) -> None:
+def make_due(*events: str):
     """As if the pauses before the next attempts at these events, or all, were over."""
     rows = WebhookDelivery.objects.filter(endpoint=BUILT_IN, status="pending")
     (rows.filter(event_id__in=events) if events else rows).update(next_attempt_at=timezone.now())
@@ -85,14 +85,14 @@ def statuses() -> list[str]:
     return [row.status for row in logged_to(BUILT_IN)]
 
 
-def logged(status: str, *, number: int, **columns) -> None:
+def logged(status: str, *, number: int, **columns):
     """Fill the log with so many deliveries to the data platform."""
     endpoints.find()
     columns |= {"endpoint_id": BUILT_IN, "type": "order.paid", "status": status, "created_at": timezone.now()}
     WebhookDelivery.objects.bulk_create(WebhookDelivery(event_id=uuid7(), **columns) for _ in range(number))
 
 
-def dead(type: str = "order.paid", **columns) -> WebhookDelivery:
+def dead(type="order.paid", **columns) -> WebhookDelivery:
     """A delivery that was given up, but for these columns."""
     endpoints.find()
     id, now = uuid7(), timezone.now()

@@ -21,14 +21,14 @@ def reader() -> User:
     return staff_member(READ_EVENTS)
 
 
-def record(*names: str, type: str = "order.paid", order_id: UUID | None = None) -> None:
+def record(*names: str, type="order.paid", order_id: UUID | None = None):
     """Record an event for each of these names, of the order if there is one, in a transaction."""
     data = [orjson.dumps({"name": name}).decode() for name in names]
     made = [NewEvent(uuid7(), type, order_id, clock.now(), one) for one in data]
     transactions.run(lambda: recording.record_all(made), transactions.ONCE)
 
 
-def publish(*names: str, type: str = "order.paid") -> None:
+def publish(*names: str, type="order.paid"):
     """Record them, and give all that is recorded its position in the feed."""
     record(*names, type=type)
     sequencing.sequence()
@@ -41,7 +41,7 @@ def names_of(body: dict[str, Any]) -> list[str]:
 class Follower:
     """Follows the feed by HTTP: keeps the names of all events that it got, in order, and its cursor."""
 
-    def __init__(self, account: User, *, limit: int = 200) -> None:
+    def __init__(self, account, *, limit=200):
         self._api, self._limit = client_of(account), limit
         self.cursor, self.names = "", list[str]()
 

@@ -50,7 +50,7 @@ def own_data_platform(data_platform_process, settings):
     return simulator
 
 
-def use(simulator, settings: LazySettings) -> None:
+def use(simulator, settings: LazySettings):
     """Make the shop deliver to this simulator, and sign with `SECRET`."""
     settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{simulator.port}"
     settings.EVENT_SECRET = SECRET

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from scripts.tests import canned_shop
-from scripts.tests.canned_shop import Answer, CannedShop, Sent
+from scripts.tests.canned_shop import Answer, Sent
 
 
 class Receiver:
     """A running receiver. `answer` gets each request, and returns the status."""
 
-    def __init__(self, server: CannedShop) -> None:
+    def __init__(self, server):
         self.server, self.port, self.requests = server, server.port, server.sent
         self.url = f"{server.address}/hooks"
         self.answer: Callable[[Sent], int] = lambda request: 204
@@ -21,13 +21,13 @@ class Receiver:
     def names(self) -> list[str]:
         return [request.body["data"].get("name", "") for request in self.requests]
 
-    def _respond(self, request: Sent) -> Answer:
+    def _respond(self, request):
         time.sleep(self.delay_seconds)
         return Answer(self.answer(request), self.text, {"Location": self.location} if self.location else {})
 
 
 @contextmanager
-def receiving(host: str = "127.0.0.1", port: int = 0) -> Iterator[Receiver]:
+def receiving(host="127.0.0.1", port=0) -> Iterator[Receiver]:
     """A receiver on loopback, on a free port unless one is named."""
     with canned_shop.running(port, host) as server:
         yield Receiver(server)

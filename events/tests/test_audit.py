@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
 
 
-def note(number: int, what: str = "order.placed") -> None:
+def note(number: int, what="order.placed"):
     """A line of the journal, with the event that it is."""
     line = partial(journal.note, what=what, subject=f"order {number}", order_id=UUID(int=number))
     transactions.run(line, transactions.ONCE)
@@ -107,7 +107,7 @@ def alone(name: str) -> str:
     return f"event {named(name).get().event_id}"
 
 
-def move_on(position: int, *, by: int) -> None:
+def move_on(position: int, *, by: int):
     """Move the runs from this position on, one after the other."""
     # So that none meets another one's position.
     order = "-position" if by > 0 else "position"
@@ -149,7 +149,7 @@ def test_a_damaged_run_is_named(in_runs, damage, found):
     assert offenders() == sorted(found())
 
 
-def sweep_to(position: int, *, lost: int = 0) -> None:
+def sweep_to(position: int, *, lost=0):
     FeedState.objects.update(swept_position=position)
     FeedEvent.objects.filter(position__lte=lost).delete()
 
@@ -182,7 +182,7 @@ def test_events_without_a_position_are_no_gap_and_archived_lines_no_loss(feed):
     assert offenders() == []
 
 
-def grow_old() -> None:
+def grow_old():
     """The first five events, and their lines, are older than the retention."""
     FeedEvent.objects.filter(position__lte=5).update(at=F("at") - 9 * DAY)
     JournalLine.objects.filter(order_id__lte=UUID(int=3)).update(at=F("at") - 9 * DAY)

@@ -211,7 +211,7 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(own_data_platform, s
     assert noted.before["status"] == "failed" and noted.is_internal
 
 
-def refused_for(seconds: float) -> None:
+def refused_for(seconds: float):
     now = timezone.now()
     WebhookDelivery.objects.filter(refused_at__isnull=False).update(
         refused_at=now - timedelta(seconds=seconds), next_attempt_at=now

@@ -77,7 +77,7 @@ def test_the_journal_is_read_only_in_the_admin(operator):
     assert operator.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
 
 
-def rows_logged(api, status: str = "") -> list[dict[str, Any]]:
+def rows_logged(api, status="") -> list[dict[str, Any]]:
     answer = api.get(f"{PATH}/deliveries" + (f"?status={status}" if status else ""))
     assert answer.status_code == 200, answer.json()
     return answer.json()["results"]

@@ -35,7 +35,7 @@ def _is_off(settings):
     settings.DATA_PLATFORM_URL = ""
 
 
-def left_from_before() -> None:
+def left_from_before():
     """A dead event, and two that wait, one of which was refused."""
     dead(created_at=LONG_AGO)
     dead(status="pending", next_attempt_at=LONG_AGO, created_at=LONG_AGO)

@@ -46,7 +46,7 @@ def late_transaction(name: str) -> Callable[[], object]:
     """A transaction that has drawn its id, and commits once this is called."""
     has_inserted, may_commit = threading.Event(), threading.Event()
 
-    def work() -> None:
+    def work():
         row = recording.NewEvent(uuid4(), "order.paid", None, clock.now(), f'{{"name": "{name}"}}')
         rows.insert_events([row])
         # The statement was deferred: any other one takes it along.

@@ -20,7 +20,7 @@ def upgraded():
     FeedState.objects.create(pk=rows.ROW, runs_after=None)
 
 
-def sequence_as_2_0(*, most: int = 2_000) -> None:
+def sequence_as_2_0(*, most=2_000):
     """What a sequencer of release 2.0 does, which knows no runs."""
     state = FeedState.objects.get()
     for event in FeedEvent.objects.filter(position=None).order_by("id")[:most]:

@@ -7,7 +7,6 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -36,10 +35,10 @@ def documented_rows() -> list[tuple[str, str]]:
     ]
 
 
-def resolving_to(monkeypatch, *addresses: str) -> None:
+def resolving_to(monkeypatch, *addresses: str):
     """Have every name lead to these addresses, as a name server of an attacker may say."""
 
-    def found(host: str, port: int, **_) -> list[Any]:
+    def found(host, port, **_):
         families = {True: socket.AF_INET6, False: socket.AF_INET}
         return [(families[":" in each], socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
 
@@ -93,7 +92,7 @@ def test_a_name_that_is_not_known_is_refused(monkeypatch):
         public_addresses.resolve("https://receiver.example/", allows_private=False)
 
 
-def send(url: str, address: str = "127.0.0.1") -> Reply:
+def send(url: str, address="127.0.0.1") -> Reply:
     return http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address=address)
 
 

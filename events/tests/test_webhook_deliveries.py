@@ -3,7 +3,6 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -78,7 +77,7 @@ def an_owner() -> Owner:
     return Owner(SuperuserFactory().pk)
 
 
-def deliver(endpoint: WebhookEndpoint, *names: str, passes: int = 1) -> WebhookEndpoint:
+def deliver(endpoint: WebhookEndpoint, *names: str, passes=1) -> WebhookEndpoint:
     """Record events of these names, and do what a worker does that has the lease, so many times.
 
     Returns the endpoint as it is then.
@@ -89,15 +88,13 @@ def deliver(endpoint: WebhookEndpoint, *names: str, passes: int = 1) -> WebhookE
     return reloaded(endpoint)
 
 
-def deliver_again(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
+def deliver_again(endpoint: WebhookEndpoint, *, passes=1) -> WebhookEndpoint:
     """The same, as if the pauses before the next attempts were over."""
     make_due()
     return deliver(endpoint, passes=passes)
 
 
-def one_pass(
-    endpoint: WebhookEndpoint, *, worker: str = "worker", stop: threading.Event | None = None
-) -> bool:
+def one_pass(endpoint: WebhookEndpoint, *, worker="worker", stop: threading.Event | None = None) -> bool:
     """A pass by a worker that has the lease; whether there is more to do at once."""
     sequencing.sequence()
     assert dispatcher.lease(endpoint.pk, worker)
@@ -109,7 +106,7 @@ def statuses(endpoint: WebhookEndpoint) -> list[tuple[str, int]]:
     return [(row.status, row.attempts) for row in logged_to(endpoint.pk)]
 
 
-def make_due() -> None:
+def make_due():
     """As if the pauses before the next attempts were over."""
     WebhookDelivery.objects.filter(status="pending").update(next_attempt_at=clock.now())
     WebhookEndpoint.objects.update(next_attempt_at=None)
@@ -442,7 +439,7 @@ def test_the_log_is_deleted_after_the_retention_except_what_is_pending(endpoint,
 
 
 @contextmanager
-def dispatching(*stop: float) -> Iterator[None]:
+def dispatching(*stop: float):
     one = Dispatcher()
     one.start()
     try:

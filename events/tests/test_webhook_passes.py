@@ -33,7 +33,6 @@ from foundation.tests.instants import ago
 from foundation.tests.journal_lines import journal_line, times_noted
 from foundation.tests.racing import wait_until
 from foundation.tests.waiting import in_background, shifted
-from scripts.tests.canned_shop import Sent
 
 __all__ = ["_any_address", "endpoint", "receiver"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,10 +45,10 @@ def release():
     event.set()
 
 
-def hanging_at(receiver, beginning: str, release: threading.Event) -> None:
+def hanging_at(receiver, beginning: str, release: threading.Event):
     """Have the receiver hang at events whose names begin so."""
 
-    def answer(request: Sent) -> int:
+    def answer(request):
         if request.body["data"]["name"].startswith(beginning):
             release.wait(20)
         return 204

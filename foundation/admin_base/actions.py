@@ -28,6 +28,7 @@ from unfold.decorators import action as unfold_action
 from foundation.admin_base.classes import LIST_SECONDS, ask, refusal_text
 from foundation.admin_base.display import Context, admin_page, view_of
 from foundation.admin_base.forms import SENT_BEFORE, FormIdField, reason_field
+from foundation.admin_base.status_words import status_word
 from foundation.db.mysql.patience import statement_limit
 from foundation.errors import FirstcomeError, NeedsApproval
 from foundation.http import json_format
@@ -191,7 +192,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
         return redirect(action.back)
     except FirstcomeError as error:
         form.add_error(None, _refusal_texts(error))
-        return _render(request, action, action.template, form=form)
+        return _render(request, action, action.template, form=form, kept=error.extra.get("kept"))
     if isinstance(done, recorded_answers.Replay):
         messages.success(request, f"{SENT_BEFORE} {_recorded_report(done)}".rstrip())
         return redirect(action.back)
@@ -253,7 +254,8 @@ def _refusal_texts(error: FirstcomeError) -> list[str]:
     """What the page says of a refusal: a sentence, and one for each wrong line of a file, as far as fits."""
     wrong = [one for one in error.extra.get("errors", ()) if "line" in one]
     texts = [
-        gettext("Line %(line)s: %(field)s: %(detail)s") % {**one, "field": one["field"] or "file"}
+        gettext("Line %(line)s: %(field)s: %(detail)s")
+        % {**one, "field": status_word(one["field"] or "file")}
         if one["line"]
         else str(one["detail"])
         for one in wrong[:WRONG_LINES_SHOWN]

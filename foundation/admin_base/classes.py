@@ -15,7 +15,7 @@ from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
-from django.db.models import BooleanField, JSONField, Model, QuerySet, UUIDField
+from django.db.models import JSONField, Model, QuerySet, UUIDField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -29,7 +29,8 @@ from django.views.decorators.gzip import gzip_page
 from unfold.views import ChangeList
 
 from foundation import form_fields, journal
-from foundation.admin_base.display import AMOUNTS, Context, admin_page, field_text, shown_column
+from foundation.admin_base.display import Context, admin_page, shown_column
+from foundation.admin_base.history import in_parts, name_actors
 from foundation.db import secondary
 from foundation.db.mysql.patience import is_statement_ended, statement_limit
 from foundation.errors import FirstcomeError, KeyReused, NeedsApproval, Unavailable
@@ -178,6 +179,8 @@ class ListMixin:
     Lists that count no rows are too large to be sorted: they come in their own order alone.
     """
 
+    # The list has a button with its words.
+    show_add_link = False
     # Unfold's look up the permissions of buttons in the database, which is empty before `migrate`.
     checks_class = ModelAdminChecks
     # Django's 100 rows took longer to render than to read.
@@ -263,12 +266,13 @@ class ListMixin:
             response: HttpResponse = super().history_view(request, object_id, extra_context)  # type: ignore[misc]
             return response
         may_read = request.user.has_perm("shop.view_journalline")
+        newest = self.journal_lines(row).order_by("-id")[:HISTORY_LINES]
         context = {
             "title": gettext("History of %(name)s") % {"name": self.row_title(row)},
             "opts": self.opts,  # type: ignore[attr-defined]
             "query": f"{next(iter(self.subjects), '')} {getattr(row, self.subject_key)}",
             "original": row,
-            "lines": self.journal_lines(row).order_by("-id")[:HISTORY_LINES] if may_read else None,
+            "parts": in_parts(name_actors(request, newest)) if may_read else None,
         }
         return admin_page(request, "admin_base/history.html", context)
 
@@ -360,15 +364,11 @@ class ReadOnlyMixin(ListMixin):
         """As the class says; a row that the account may not view is named, without Django's link to it."""
         unlinked = {
             field.name: admin.display(description=field.verbose_name)(
-                lambda row, name=field.name: field_text(row, name)
+                lambda row, name=field.name: getattr(row, name)
             )
             for field in self.model._meta.fields  # type: ignore[attr-defined]
-            if isinstance(field, BooleanField)
-            or field.name.endswith(AMOUNTS)
-            or (
-                field.related_model
-                and not request.user.has_perm(field.related_model._meta.label_lower.replace(".", ".view_"))
-            )
+            if field.related_model
+            and not request.user.has_perm(field.related_model._meta.label_lower.replace(".", ".view_"))
         }
         fieldsets = super().get_fieldsets(request, obj)
         return [

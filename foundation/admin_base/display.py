@@ -16,13 +16,14 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import DateTimeField, IntegerField, Model
+from django.db.models import BooleanField, DateTimeField, IntegerField, Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -33,7 +34,7 @@ from foundation import clock, journal, lazy_texts
 from foundation.admin_base.status_words import status_word
 from foundation.http import problems
 from foundation.models import JournalLine
-from foundation.money import format_amount, format_number
+from foundation.money import format_amount, format_number, unit_of
 
 register = template.Library()
 Context = dict[str, Any]
@@ -56,7 +57,7 @@ COLOURS = {code: colour for colour, codes in CODES.items() for code in codes.spl
 OF_DISPUTES = COLOURS | {"open": "warning", "won": "success"}
 PAGE_OF_A_MODEL = re.compile(r"(\w+?)_(\w+)_(changelist|add|change|delete|history)")
 """The names of the admin's addresses: the app, the model, and what the page does."""
-PLANNED = ("opens_at", "closes_at")
+PLANNED = ("opens_at", "closes_at", "expires_at")
 AMOUNTS = ("amount", "price")
 """How the names of columns end that have amounts."""
 RIGHT_OF_A_PAGE = {"changelist": "view", "history": "view"}
@@ -128,6 +129,17 @@ def amount(value: int, currency: str = "") -> str:
     return format_amount(value, currency) if currency else format_number(value)
 
 
+def in_currency(title: lazy_texts.Text) -> lazy_texts.Text:
+    """The heading of a column of amounts, with the shop's currency."""
+    return lazy(lambda: f"{title} ({unit_of(settings.CURRENCY)})", str)()
+
+
+@register.filter
+def exact_text(at: datetime) -> str:
+    """The instant to the second, in the shop's time zone, which is named."""
+    return f"{instant_text(at)} {shop_zone()}"
+
+
 def age(at: datetime) -> str:
     """How long ago it was, or how long it is until then: "3 minutes", in the reader's language."""
     now = clock.now()
@@ -164,25 +176,38 @@ def shown_column(model: type[Model], name: Any) -> Any:
     if not is_instant and (not isinstance(field, IntegerField) or field.primary_key or field.choices):
         return name
 
+    is_amount = name.endswith(AMOUNTS)
+
     def shown(row: Any) -> Any:
         value = getattr(row, name)
         if is_instant or value is None:
             return time_tag(value, is_planned=name in PLANNED)
-        return format_number(value) if name.endswith(AMOUNTS) else f"{value:,}"
+        return format_number(value) if is_amount else f"{value:,}"
 
+    title = in_currency(field.verbose_name) if is_amount else field.verbose_name
     # The stylesheet has figures at the right, by the names of their columns.
     shown.__name__ = name if is_instant else f"{name}_figure"
-    return admin.display(description=field.verbose_name, ordering=name)(shown)
+    return admin.display(description=title, ordering=name)(shown)
 
 
-def field_text(row: Any, name: str) -> Any:
-    """A field of a row as its page has it: amounts with their currency, booleans as words."""
-    value = getattr(row, name)
-    if isinstance(value, bool):
+@register.filter
+def read_only_text(shown: Any) -> Any:
+    """A read-only field of a page: amounts with their currency, numbers with separators, instants with their
+    zone, minutes for seconds, and booleans as words. All others as Django has them.
+    """
+    field, _, value = shown.resolved_field or (None, None, None)
+    if isinstance(field, BooleanField):
         return gettext("yes") if value else gettext("no")
-    if isinstance(value, int) and name.endswith(AMOUNTS):
-        return format_amount(value, getattr(row, "currency", ""))
-    return value if value not in (None, "") else "-"
+    if isinstance(field, DateTimeField) and value:
+        return exact_text(value)
+    if not isinstance(field, IntegerField) or value is None or field.primary_key or field.choices:
+        text = shown.contents()
+        return "" if text == "None" else text
+    if field.name.endswith("_seconds"):
+        return f"{value / 60:g}"
+    if not field.name.endswith(AMOUNTS):
+        return f"{value:,}"
+    return format_amount(value, getattr(shown.form.instance, "currency", ""))
 
 
 @register.filter
@@ -241,4 +266,8 @@ def _describe(name: str) -> dict[str, object]:
     app, _, codename = name.partition(".")
     permission = Permission.objects.filter(content_type__app_label=app, codename=codename).first()
     groups = Group.objects.filter(permissions=permission).order_by("name") if permission else []
-    return {"name": name, "words": permission.name if permission else name, "groups": [*groups]}
+    verb = codename.partition("_")[0]
+    words = gettext(permission.name) if permission else name
+    if permission and permission.name == f"Can {verb} {permission.content_type.name}":
+        words = f"{permission.content_type.name}: {gettext(verb.capitalize())}"
+    return {"name": name, "words": words, "groups": [gettext(group.name) for group in groups]}

@@ -4,12 +4,14 @@
 `subjects` what the journal calls its rows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -19,9 +21,10 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_noop
 
 from foundation import literals
-from foundation.admin_base.display import instant_text, link, register, view_of
+from foundation.admin_base.display import instant_text, link, register, stored_text, view_of
 from foundation.admin_base.status_words import plain_text, status_word
 from foundation.models import JournalLine
+from foundation.money import format_amount
 
 COUNTED = {
     "codes": gettext_noop("Codes"),
@@ -29,8 +32,12 @@ COUNTED = {
     "accounts": gettext_noop("Accounts"),
 }
 """What lines count or name that is no field of the row."""
-SAID = ("reason", "paused_at", "ids", "order", "number", "account", "currency")
+SAID = ("reason", "paused_at", "id", "ids", "order", "number", "account", "currency")
 """What the line says elsewhere, as its reason, its instant and its subject, and ids, which may be many."""
+
+
+FIND_SUBJECTS: list[Callable[[HttpRequest, str], Sequence[str]]] = []
+"""What the journal calls the rows that a term finds. The search of all apps adds its own."""
 
 
 def words() -> dict[str, str]:
@@ -89,6 +96,33 @@ def _named(pages: Any, row: Model) -> object:
     return link(capfirst(pages.row_title(row)), pages.row_page or view_of(row), row.pk)
 
 
+def name_actors(request: HttpRequest, lines: Iterable[JournalLine]) -> list[JournalLine]:
+    """Give each line the name of its actor: of a member of staff, or of any account that may be viewed."""
+    named = list(lines)
+    known = User.objects.filter(pk__in=[line.actor_id for line in named if line.actor_id])
+    if not request.user.has_perm("auth.view_user"):
+        known = known.filter(is_staff=True)
+    names = {account.pk: account.username for account in known}
+    for line in named:
+        line.actor_name = line.actor_name or names.get(line.actor_id or 0, "")
+    return named
+
+
+def in_parts(lines: Sequence[JournalLine]) -> list[list[JournalLine]]:
+    """What people did and saw, and the steps of the engine, which have no words of their own."""
+    return [[line for line in lines if (line.what in words()) == is_told] for is_told in (True, False)]
+
+
+@register.filter
+def reason_text(line: JournalLine) -> str:
+    """Why it happened; the amounts of a refund as people read them."""
+    after = line.after if isinstance(line.after, dict) else {}
+    text = stored_text(line.detail)
+    if line.what not in ("order.refunded", "refund.failed"):
+        return text
+    return re.sub(r"\d+", lambda found: format_amount(int(found[0]), after.get("currency", "")), text)
+
+
 @register.filter
 def changes(line: JournalLine, row: Model) -> Iterator[str]:
     """What the line changed of the row: a field and its values in words."""
@@ -97,11 +131,16 @@ def changes(line: JournalLine, row: Model) -> Iterator[str]:
         if name in SAID:
             continue
         label = gettext(COUNTED[name]) if name in COUNTED else status_word(name)
+        words: dict[Any, Any] = {}
         with suppress(FieldDoesNotExist):
-            label = str(getattr(row._meta.get_field(name), "verbose_name", label))
-        change = _in_words(value)
-        if name in before:
-            change = f"{_in_words(before[name])} → {change}"
+            field = row._meta.get_field(name)
+            label = str(getattr(field, "verbose_name", label))
+            words = dict(getattr(field, "flatchoices", ()))
+        in_words = getattr(row, f"{name}_in_words", _in_words)
+        texts = [before[name], value] if name in before else [value]
+        change = " → ".join(
+            str(words[one]) if isinstance(one, str) and one in words else in_words(one) for one in texts
+        )
         yield f"{capfirst(label)}: {change}"
 
 
@@ -113,7 +152,12 @@ def _in_words(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, dict):
-        return ", ".join(f"{status_word(name)} {_in_words(one)}" for name, one in value.items())
+        # What a list has says itself what it is.
+        return ", ".join(
+            _in_words(one) if isinstance(one, list) else f"{status_word(name)} {_in_words(one)}"
+            for name, one in value.items()
+            if name not in SAID
+        )
     if isinstance(value, list):
         return ", ".join(map(_in_words, value))
     with suppress(literals.NotOfTheForm):

@@ -1,13 +1,13 @@
 """Group commit: requests that arrive while a transaction is open wait for the next one, and share it.
 
 The first request that enters an idle batcher starts a leader, a thread of a bounded pool. The leader takes
-all waiting requests, decides them in one transaction, commits, passes each its outcome and takes the next
-batch, until no request waits. One hot row then costs one lock and one flush per batch rather than per request
-(flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010).
+all waiting requests, decides them in one transaction, commits, and passes each its outcome. Then it takes the
+next batch, until no request waits. One hot row then costs one lock and one flush per batch rather than per
+request (flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010).
 
-A failed batch is halved, again and again, if one of its requests may be the cause. If another transaction has
-a row locked for more than a moment, the requests that need it go back to the queue until a thread could lock
-it; if it stays locked they fail (`foundation.db.stuck_rows`). The others continue.
+A failed batch is halved, again and again, if one of its requests may be the cause. If another transaction
+keeps a row locked, the requests that need it go back to the queue until a thread could lock it. If it stays
+locked they fail (`foundation.db.stuck_rows`). The others continue.
 """
 
 import threading
@@ -60,14 +60,14 @@ BATCH_SECONDS = Histogram(
     "firstcome_batch_seconds", "How long batches took, their commit included.", ["batcher"], buckets=SECONDS
 )
 FEW = 4
-"""So many requests of a failed batch are decided one by one."""
+"""A failed batch of so few requests is decided one by one."""
 MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 DEADLINE_CHECK_SECONDS = 0.1
-"""Between two checks of deadlines, while a batcher is busy."""
+"""The time between two checks of deadlines, while a batcher is busy."""
 MOMENT_SECONDS = 0.3
-"""For so long a batch waits for a row; its requests four times as long the next time, and so on: many healthy
+"""A batch waits for a row for so long; its requests four times as long the next time, and so on. Many healthy
 transactions may stand in line for a hot row.
 """
 
@@ -80,7 +80,7 @@ class _Entry:
     """
 
     request: Any
-    on_result: Callable[[Any], None] | None
+    on_result: Callable[[Any], object] | None
     rows: frozenset[Row] = frozenset()
     patience_seconds: float = MOMENT_SECONDS
     entered_at: float = field(default_factory=time.monotonic)
@@ -101,11 +101,11 @@ class _Lead:
 class Batcher(Generic[Request, Outcome]):
     """A queue of requests that are decided in batches.
 
-    `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for each, in
-    the same order; an outcome that is an exception is for its request alone. It may run more than once for
+    `decide` gets the batch in order of arrival, inside one transaction, and returns an outcome for each, in
+    the same order. An outcome that is an exception is for its request alone. It may run more than once for
     the same requests, so it must find what it did for them before. It runs without the caller's context. The
     `run` of a batcher that only reads is `transactions.read`; one that opens its own transaction has
-    `run_without_transaction`. `rows_of` names the rows that a request locks; without it all requests of a
+    `run_without_transaction`. `rows_of` names the rows that a request locks. Without it all requests of a
     batch are assumed to need a row that stays locked.
 
     A request waits at most `wait_seconds` until its batch starts, and as long again for its outcome.
@@ -146,12 +146,12 @@ class Batcher(Generic[Request, Outcome]):
         # A task of a thread waits for each.
         self._awaited: set[Row] = set()
 
-    def enter(self, request: Request, on_result: Callable[[Outcome | Exception], None]) -> None:
+    def enter(self, request: Request, on_result: Callable[[Outcome | Exception], object]) -> None:
         """Queue the request, and have its outcome passed to `on_result` once it is committed; never blocks.
 
         `on_result` is called exactly once, in another thread, and must be quick. It also gets errors:
         `Overloaded` if the wait ended before the request's batch started, and `Unavailable` if its batch
-        takes too long: then a retry with the same key or account finds the outcome. Raises `Overloaded` if
+        takes too long. Then a retry with the same key or account finds the outcome. Raises `Overloaded` if
         the queue is full.
         """
         with self._mutex:
@@ -191,7 +191,7 @@ class Batcher(Generic[Request, Outcome]):
         """End the wait of requests past their deadline.
 
         A leader whose batch takes longer than a whole wait is assumed to be dead. If it is only slow there
-        are two leaders for a while: that is slower but not wrong, because the database decides.
+        are two leaders for a while. That is slower but not wrong, because the database decides.
         """
         now = time.monotonic()
         late: list[_Entry] = []

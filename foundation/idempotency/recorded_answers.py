@@ -1,8 +1,8 @@
 """Recorded answers of calls with an idempotency key: one key has one effect.
 
 The key's row is written in the transaction of the effect. The unique constraint on account and key decides if
-two calls still race. A crash before the COMMIT leaves no key, and a repeat does the work; after it a repeat
-finds the answer, or the id of what was started, whose answer is recorded once it is final.
+two calls still race. A crash before the COMMIT leaves no key, and a repeat does the work. After the COMMIT a
+repeat finds the answer, or the id of what was started. The answer of that is recorded once it is final.
 """
 
 import hashlib
@@ -41,9 +41,9 @@ class Answer(NamedTuple):
 class KeyedCall(NamedTuple):
     """A call with a key. `answer` renders its outcome, so that the domain records it without knowing HTTP.
 
-    `answer` returns None for an outcome that has not settled: then the order or payment that the call
-    started provides the answer later, in the caller's `language`. A `claim` is acquired by the code that
-    decides the call. A problem that is recorded names the request that it was recorded for.
+    `answer` returns None for an outcome that has not settled. Then the order or payment that the call started
+    provides the answer later, in the caller's `language`. The code that decides the call acquires the
+    `claim`. A recorded problem names the request that it was recorded for.
     """
 
     account_id: int
@@ -89,7 +89,7 @@ class Effect:
 
 
 KEYS_PER_STATEMENT = 128
-"""So that a packet takes them, 16 MiB by default: the answer to an order of 50 lines may have 100 KB."""
+"""A packet, 16 MiB by default, takes so many: the answer to an order of 50 lines may have 100 KB."""
 KEYS_TABLE = bulk_sql.Table(
     IdempotencyKey,
     ["account_id", "key_hash", "fingerprint", "reference", "status", "body", "location", "created_at"],
@@ -175,8 +175,8 @@ def run_once(
     try:
         return transactions.run(first_time, transactions.KEYED)
     except (IntegrityError, Invalid, NotAllowed, NotFound, Rejected):
-        # A concurrent call with this key was faster, and may have taken what this one was refused; if there
-        # is none, the error is real.
+        # A concurrent call with this key may have been faster, and have taken what this one was refused.
+        # Without one the error is real.
         known = find(keyed)
         if known is None:
             raise
@@ -184,9 +184,9 @@ def run_once(
 
 
 def run_repeatable(keyed: KeyedCall, work: Callable[[], T]) -> T | Replay:
-    """`run_once` for work with transactions of its own that may be repeated: recorded after it.
+    """`run_once` for work with transactions of its own that may be repeated.
 
-    Of a call that died in between, a repeat does the work again.
+    The answer is recorded after the work. If the call dies in between, a repeat does the work again.
     """
     if known := transactions.read(lambda: find(keyed)):
         return known
@@ -195,8 +195,8 @@ def run_repeatable(keyed: KeyedCall, work: Callable[[], T]) -> T | Replay:
 
 
 def record_late(effects: Sequence[Effect]) -> list[Replay | KeyReused | None]:
-    """Record answers of effects that are committed; what another call recorded under a key stays, and is
-    returned in the effect's place.
+    """Record answers of committed effects. What another call recorded under a key stays, and is returned in
+    the effect's place.
     """
     known = find_all([effect.keyed for effect in effects])
     record([effect for effect, found in zip(effects, known, strict=True) if found is None])
@@ -209,7 +209,7 @@ def record_late(effects: Sequence[Effect]) -> list[Replay | KeyReused | None]:
 def _own_outcome(known: Replay, attempts: Sequence[Effect]) -> Any:
     """The outcome of the attempt of this call that is recorded; the replay if another call was recorded."""
     for effect in attempts:
-        # By the instant: calls that do the same have equal answers.
+        # The instant tells them apart: calls that do the same have equal answers.
         if effect.recorded_at == known.recorded_at:
             return effect.outcome
     return known
@@ -226,7 +226,7 @@ def record_settled_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> list[
 
 
 def _record_missing_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> int:
-    """Record those that are not recorded yet, in one statement. Returns how many that were."""
+    """Record the answers that are not recorded yet, in one statement. Returns how many they were."""
     if not answers:
         return 0
     cells = bulk_sql.SqlLiterals()
@@ -257,7 +257,7 @@ def delete_expired_keys() -> int:
     """Delete the keys past the retention, in small batches. Returns how many were deleted."""
     gone = 0
     old = IdempotencyKey.objects.filter(created_at__lte=_retention_start())
-    # Up to the last of them: the last page would else look at all keys for more.
+    # The last of them is the end: else the last page would look at all keys for more.
     up_to_last = old.filter(pk__lte=old.aggregate(last=Max("pk"))["last"] or 0)
     for page in key_walks.pages(up_to_last, "reference", size=SWEEP_BATCH):
         gone += len(transactions.run(partial(_delete_settled_keys, page), transactions.REPEATABLE))

@@ -20,7 +20,6 @@ LATENCIES = Histogram(
     ["view", "method"],
     buckets=LATENCY_BOUNDS,
 )
-EXCEPTIONS = Counter("django_http_exceptions_total_by_type", "Exceptions of pages by type.", ["type"])
 REFUSALS = Counter(
     "firstcome_http_refusals",
     "Requests that were refused, by the code of the problem.",
@@ -47,9 +46,6 @@ class RequestMetricsMiddleware:
         if code := getattr(response, "problem_code", ""):
             count_refusal(view, response.status_code, code)
         return response
-
-    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
-        EXCEPTIONS.labels(type(exception).__name__).inc()
 
 
 def count_request(view: str, method: str | None, status: int, seconds: float) -> None:

@@ -81,7 +81,7 @@ def first_row(model: type[Model]) -> Model:
     return row
 
 
-def routes(patterns: list[URLPattern | URLResolver], before: str = "") -> Iterator[str]:
+def routes(patterns: list[URLPattern | URLResolver], before="") -> Iterator[str]:
     for pattern in patterns:
         route = before + str(pattern.pattern).removeprefix("^").removesuffix("$").removesuffix("\\Z")
         if isinstance(pattern, URLResolver):
@@ -90,7 +90,7 @@ def routes(patterns: list[URLPattern | URLResolver], before: str = "") -> Iterat
             yield route
 
 
-def _addresses(route: str) -> Iterator[Address]:
+def _addresses(route):
     """The address of the route; several where it lists the names that it takes."""
     listed = re.search(r"\(\?P<\w+>([\w|]+)\)", route)
     if listed:
@@ -111,7 +111,7 @@ def _addresses(route: str) -> Iterator[Address]:
     yield Address(re.sub(r"<object_id>", "<id>", route), path)
 
 
-def _values(route: str) -> dict[str, str]:
+def _values(route):
     values = {"url": ELSE}
     board = re.match(r"/admin/board/(campaign|product|sale)s/", route)
     for parameter, label in ROWS.items():

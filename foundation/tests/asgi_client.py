@@ -29,12 +29,12 @@ def request_scope(
     method: str,
     path: str,
     *,
-    access: str = "",
+    access="",
     headers: Mapping[str, str] | None = None,
-    query: str = "",
-    mount: str = "",
-    length: int = 0,
-    address: str = "127.0.0.1",
+    query="",
+    mount="",
+    length=0,
+    address="127.0.0.1",
 ) -> dict[str, Any]:
     """A request's scope (ASGI 3), of a client at this address."""
     fields = {"Host": HOST, "Content-Type": "application/json", "Content-Length": str(length)}
@@ -58,13 +58,7 @@ def request_scope(
 
 
 async def send_request(
-    method: str,
-    path: str,
-    body=None,
-    *,
-    parts: Iterable[bytes] | None = None,
-    is_stalled: bool = False,
-    **about,
+    method: str, path: str, body=None, *, parts: Iterable[bytes] | None = None, is_stalled=False, **about
 ) -> Answer:
     """Send one request; `parts` is a body in several messages, of which the last never comes if `is_stalled`.
 
@@ -74,13 +68,13 @@ async def send_request(
     remaining = [whole] if parts is None else list(parts)
     messages: list[dict[str, Any]] = []
 
-    async def receive() -> dict[str, Any]:
+    async def receive():
         if not remaining:
             await asyncio.get_running_loop().create_future()
         part = remaining.pop(0)
         return {"type": "http.request", "body": part, "more_body": bool(remaining) or is_stalled}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message):
         messages.append(message)
 
     await application(request_scope(method, path, length=sum(map(len, remaining)), **about), receive, send)

@@ -20,7 +20,7 @@ from django.db import connection
 from foundation.tests.rolled_back import rolled_back
 
 
-def check_each(cases: Iterable[Any], check: Callable[..., object]) -> None:
+def check_each(cases: Iterable[Any], check: Callable[..., object]):
     """Call `check` with each case, and fail with all that it failed for. A tuple is several arguments."""
     failed = []
     for case in cases:
@@ -44,7 +44,7 @@ def in_one_test(
     ]
     assert rows, "no cases"
 
-    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+    def decorate(test):
         @functools.wraps(test)
         def test_of_all(**fixtures):
             def check(row):

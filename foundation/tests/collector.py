@@ -1,6 +1,6 @@
 """A collector of traces for tests: an HTTP server in a thread that decodes what OTLP exporters post."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +68,7 @@ def collecting() -> Iterator[Collector]:
     with canned_shop.running() as server:
         found = Collector(server.address)
 
-        def accept(sent) -> Answer:
+        def accept(sent):
             assert sent.path == "/v1/traces"
             found.spans.extend(_decode(sent.raw))
             return Answer(200, b"")
@@ -77,7 +77,7 @@ def collecting() -> Iterator[Collector]:
         yield found
 
 
-def _decode(body: bytes) -> Iterator[CollectedSpan]:
+def _decode(body):
     request = ExportTraceServiceRequest.FromString(body)
     for resource_spans in request.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
@@ -98,7 +98,7 @@ def _decode(body: bytes) -> Iterator[CollectedSpan]:
                 )
 
 
-def _attributes(pairs: Sequence[Any]) -> dict[str, Any]:
+def _attributes(pairs):
     return {pair.key: _value(pair.value) for pair in pairs}
 
 

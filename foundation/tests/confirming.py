@@ -42,7 +42,7 @@ def message_of(client, address: str) -> str:
     return str(message)
 
 
-def _sent_values(page) -> dict[str, Any]:
+def _sent_values(page):
     """The hidden values of a confirmation, as a list where a field has several."""
     values: dict[str, Any] = {}
     for name, value in page.context["hidden"]:
@@ -50,7 +50,7 @@ def _sent_values(page) -> dict[str, Any]:
     return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
 
 
-def _filled_in(page, values: dict[str, object]) -> dict[str, Any]:
+def _filled_in(page, values):
     form = page.context["form"]
     fields = {name: form[name].value() for name in form.fields} | values
     return {name: "" if value is None else value for name, value in fields.items()}

@@ -1,6 +1,6 @@
 """Tables that lack a constraint for a while."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 
 from django.db import connection
@@ -8,9 +8,7 @@ from django.db.models import Model
 
 
 @contextmanager
-def without_constraint(
-    model: type[Model], name: str, mend: Callable[[], object] | None = None
-) -> Iterator[None]:
+def without_constraint(model: type[Model], name: str, mend: Callable[[], object] | None = None):
     """Run the block without one of the table's constraints, as after a faulty migration; mend its rows."""
     constraint = next(one for one in model._meta.constraints if one.name == name)
     with connection.schema_editor() as editor:

@@ -8,14 +8,14 @@ from django.db import connection
 from scripts.stack import system_packages
 
 
-def dump(path) -> None:
+def dump(path):
     """Dump the database into the file as docs/howto/restore-a-backup.md says."""
     with path.open("wb") as file:
         options = ["--single-transaction", "--quick", "--hex-blob", "--no-tablespaces"]
         _run("mariadb-dump", *options, stdout=file)
 
 
-def load(path) -> None:
+def load(path):
     """Read the file into a new database of the same name."""
     name = connection.ops.quote_name(connection.settings_dict["NAME"])
     with connection.cursor() as cursor:
@@ -34,7 +34,7 @@ def options_of_server() -> list[str]:
     return ["--no-defaults", *where, f"--user={settings['USER']}"]
 
 
-def _run(program: str, *options: str, **pipes) -> None:
+def _run(program, *options, **pipes):
     command = [system_packages.program(program), *options_of_server(), *options]
     own = os.environ | {"MYSQL_PWD": connection.settings_dict["PASSWORD"]}
     subprocess.run([*command, connection.settings_dict["NAME"]], env=own, check=True, **pipes)  # type: ignore[call-overload]

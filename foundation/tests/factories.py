@@ -35,7 +35,7 @@ class AccountFactory(factory.django.DjangoModelFactory[User]):
     password = factory.LazyFunction(hashed_password)
 
     @factory.post_generation
-    def permissions(self, create: bool, names: Iterable[str] | None, **_) -> None:
+    def permissions(self, create: bool, names: Iterable[str] | None, **_):
         for name in names or ():
             app, codename = name.split(".")
             permission = Permission.objects.get(content_type__app_label=app, codename=codename)
@@ -69,7 +69,7 @@ class OrderFactory(factory.django.DjangoModelFactory[Any]):
     expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(minutes=15))
 
 
-def set_columns(row: Model, **columns) -> None:
+def set_columns(row: Model, **columns):
     """Change these columns in the database only: the object keeps what it has read."""
     type(row).objects.filter(pk=row.pk).update(**columns)
 

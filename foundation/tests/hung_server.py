@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from django.db import connection
 
@@ -16,7 +15,7 @@ from foundation.tests.outages import connecting_to
 class Relay:
     """Forwards all data until it is frozen, replies after `delay_seconds`; after `thaw` it continues."""
 
-    def __init__(self, address: Path, server: tuple[int, Any], *, delay_seconds: float = 0.0) -> None:
+    def __init__(self, address, server, *, delay_seconds=0.0):
         """`address` is its socket's; `server` is a family of addresses with one of it."""
         self._server, self._delay_seconds = server, delay_seconds
         self._flows = threading.Event()
@@ -27,20 +26,20 @@ class Relay:
         self._listener.listen(128)
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def freeze(self) -> None:
+    def freeze(self):
         self._flows.clear()
 
-    def thaw(self) -> None:
+    def thaw(self):
         self._flows.set()
 
-    def close(self) -> None:
+    def close(self):
         """Refuse new connections and break the open ones, like a server that was killed."""
         self.thaw()
         for end in [self._listener, *self._ends]:
             _shut_down(end)
             end.close()
 
-    def _serve(self) -> None:
+    def _serve(self):
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
@@ -51,7 +50,7 @@ class Relay:
                 for way in ((client, upstream, 0.0), (upstream, client, self._delay_seconds)):
                     threading.Thread(target=self._pass_on, args=way, daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, delay_seconds: float) -> None:
+    def _pass_on(self, source, target, delay_seconds):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 time.sleep(delay_seconds)
@@ -61,7 +60,7 @@ class Relay:
             _shut_down(end)
 
 
-def _shut_down(end: socket.socket) -> None:
+def _shut_down(end):
     with contextlib.suppress(OSError):  # the other side may have closed it already
         end.shutdown(socket.SHUT_RDWR)
 

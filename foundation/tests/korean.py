@@ -1,7 +1,7 @@
 """Reads pages as people see them, and finds the English that a page in Korean still has."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import django
 import lxml.html
@@ -64,7 +64,7 @@ def english_in(page: str, rows: Sequence[str] = ()) -> list[str]:
     return [text for text in texts if _is_english(text) and _is_english(text, rows)]
 
 
-def _is_english(text: str, rows: Sequence[str] = ()) -> bool:
+def _is_english(text, rows=()):
     if text in ALONE:
         return False
     for row in rows:
@@ -75,8 +75,9 @@ def _is_english(text: str, rows: Sequence[str] = ()) -> bool:
 def texts_of_rows() -> list[str]:
     """What people and programs wrote into the rows, the longest first; no single lower-case words."""
     found: set[str] = set()
-    # Notes have no list of their own.
-    for model in (*admin.site._registry, apps.get_model("orders", "OrderNote")):
+    # They have no list of their own.
+    others = [apps.get_model("orders", name) for name in ("OrderNote", "OrderLine", "RefundLine")]
+    for model in (*admin.site._registry, *others):
         fields = [field for field in model._meta.fields if not field.choices]
         for row in model._default_manager.all():
             for field in fields:
@@ -85,7 +86,7 @@ def texts_of_rows() -> list[str]:
     return sorted((text for text in found if not re.fullmatch(r"[a-z]{,20}", text)), key=len, reverse=True)
 
 
-def _strings(value, is_json: bool) -> Iterator[str]:
+def _strings(value, is_json):
     if isinstance(value, str):
         yield value
     elif is_json and isinstance(value, dict | list):

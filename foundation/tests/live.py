@@ -38,8 +38,8 @@ def web(folder: Path, **settings) -> Iterator[str]:
 def serving(
     folder: Path,
     *,
-    workers: int = 2,
-    application: str = "shop.asgi:application",
+    workers=2,
+    application="shop.asgi:application",
     host: str = ports.HOST,
     port: int | None = None,
     **settings: str,
@@ -57,7 +57,7 @@ def serving(
         yield Served(address, child)
 
 
-def _serves(address: str) -> bool:
+def _serves(address):
     """Whether a worker answers: until one listens, connections are refused."""
     try:
         with urllib3.PoolManager(timeout=1, retries=False) as http:

@@ -25,7 +25,7 @@ def blocked(monkeypatch):
     monkeypatch.setattr(redis_client, "running_loop", _recording(redis_client.running_loop, found))
     sleep = time.sleep
 
-    def recording_sleep(seconds: float) -> None:
+    def recording_sleep(seconds):
         if asyncio._get_running_loop():
             found.append(_stack())
         sleep(seconds)
@@ -34,7 +34,7 @@ def blocked(monkeypatch):
     return found
 
 
-def _recording(find_loop, found: Blocked):
+def _recording(find_loop, found):
     def recording():
         loop = find_loop()
         if loop is not None:
@@ -44,5 +44,5 @@ def _recording(find_loop, found: Blocked):
     return recording
 
 
-def _stack() -> str:
+def _stack():
     return "".join(traceback.format_stack(limit=12)[:-2])

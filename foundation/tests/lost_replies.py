@@ -25,7 +25,7 @@ class _Relay:
     is_the_end: bool
     is_lost: threading.Event = field(default_factory=threading.Event)
 
-    def serve(self, listener: socket.socket) -> None:
+    def serve(self, listener: socket.socket):
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
@@ -38,7 +38,7 @@ class _Relay:
                 for way in (self._to_server, self._to_client):
                     threading.Thread(target=way, args=(client, upstream, commits), daemon=True).start()
 
-    def _to_server(self, client: socket.socket, upstream: socket.socket, commits: threading.Event) -> None:
+    def _to_server(self, client, upstream, commits):
         with contextlib.suppress(OSError), _shut_down_after(upstream):
             while data := client.recv(65536):
                 if data.endswith(b"COMMIT"):
@@ -49,7 +49,7 @@ class _Relay:
                         self.before_commit()
                 upstream.sendall(data)
 
-    def _to_client(self, client: socket.socket, upstream: socket.socket, commits: threading.Event) -> None:
+    def _to_client(self, client, upstream, commits):
         with contextlib.suppress(OSError), _shut_down_after(client):
             while data := upstream.recv(65536):
                 if not commits.is_set() or self.is_lost.is_set():
@@ -63,7 +63,7 @@ class _Relay:
 
 
 @contextlib.contextmanager
-def _shut_down_after(peer: socket.socket) -> Iterator[None]:
+def _shut_down_after(peer):
     """Disconnect the peer after the block.
 
     Closing alone keeps the connection while the other thread receives from it, and the server would keep the
@@ -78,11 +78,7 @@ def _shut_down_after(peer: socket.socket) -> Iterator[None]:
 
 @contextlib.contextmanager
 def losing_reply_to_commit(
-    folder: Path,
-    *,
-    before_commit: Callable[[], None] | None = None,
-    instead: bytes = b"",
-    is_the_end: bool = False,
+    folder: Path, *, before_commit: Callable[[], None] | None = None, instead=b"", is_the_end=False
 ) -> Iterator[threading.Event]:
     """New connections of this process go through a relay that disconnects after the first COMMIT.
 

@@ -52,7 +52,7 @@ def definitions() -> dict[str, Definition]:
 
 
 @cache
-def import_declarations() -> None:
+def import_declarations():
     base = Path(settings.BASE_DIR)
     for config in apps.get_app_configs():
         for path in Path(config.path).rglob("*.py") if Path(config.path).parent == base else ():

@@ -7,7 +7,7 @@ from foundation.tests.servers import explain
 SCANS = ("ALL", "index")
 
 
-def assert_read_by_index(statement: str, *, but_for: Collection[str] = ()) -> None:
+def assert_read_by_index(statement: str, *, but_for: Collection[str] = ()):
     """No table is read from its beginning to its end, but for derived ones, and for these small ones."""
     for step in explain(statement):
         table = str(step["table"] or "")

@@ -21,7 +21,7 @@ def race(functions: Sequence[Callable[[], Any]], *, timeout: float = TIMEOUT_SEC
     outcomes: list[Any] = [None] * len(functions)
     barrier = threading.Barrier(len(functions), timeout=timeout)
 
-    def run(index: int, function: Callable[[], Any]) -> None:
+    def run(index, function):
         try:
             barrier.wait()
             outcomes[index] = function()
@@ -49,7 +49,7 @@ def race_each(function: Callable[[Any], Any], given: Iterable[Any]) -> list[Any]
     return race([partial(function, one) for one in given])
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds=10.0):
     """Return once `condition()` holds; fail the test after the deadline."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():

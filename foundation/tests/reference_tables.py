@@ -51,7 +51,7 @@ def differences(heading: str, name: str, actual: Mapping[str, str], *, page: Pat
     return "\n".join([*told, "`REFERENCE=write` writes it."])
 
 
-def _read(page: Path, heading: str) -> tuple[str, list[list[str]], str]:
+def _read(page, heading):
     """The cells of the section's table with its names, and the text before and after it."""
     text = page.read_text()
     start = text.index("\n| ", text.index(f"\n## {heading}\n")) + 1

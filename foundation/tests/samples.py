@@ -1,7 +1,5 @@
 """What a test has added to this process's counters, and what its gauges show."""
 
-from collections.abc import Collection
-
 from prometheus_client import REGISTRY
 
 from foundation.observability import gauges
@@ -10,11 +8,11 @@ from foundation.observability import gauges
 class Increases:
     """How much the counters of these metrics have grown since it was made, without those that have not."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names):
         self._names = names
         self._before = _samples(names)
 
-    def __call__(self) -> dict[str, float]:
+    def __call__(self):
         """The growth by sample, such as `firstcome_orders_total{event="paid"}`."""
         now = _samples(self._names)
         grown = {sample: value - self._before.get(sample, 0.0) for sample, value in now.items()}
@@ -27,7 +25,7 @@ def exposed() -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
 
-def _samples(names: Collection[str]) -> dict[str, float]:
+def _samples(names):
     found = {}
     for family in REGISTRY.collect():
         for sample in family.samples:

@@ -23,7 +23,7 @@ def another_connection() -> Iterator[BaseDatabaseWrapper]:
 
 
 @contextmanager
-def in_its_place(other: BaseDatabaseWrapper) -> Iterator[None]:
+def in_its_place(other: BaseDatabaseWrapper):
     """`other` as Django's own `connection` of this thread until the end of the block, which closes it."""
     usual = connections["default"]
     connections["default"] = other
@@ -61,14 +61,14 @@ def is_connected(number: int) -> bool:
         return bool(ask(other, "SELECT 1 FROM information_schema.processlist WHERE id = %s", number))
 
 
-def kill(number: int) -> None:
+def kill(number: int):
     """End this connection, unless it has just ended by itself; returns once it is gone."""
     with another_connection() as other, suppress(OperationalError):
         ask(other, "KILL CONNECTION %s", number)
     wait_until(lambda: not is_connected(number))
 
 
-def kill_others() -> None:
+def kill_others():
     """End the connections of all other threads to this database."""
     others = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
     for [number] in ask(connection, others):

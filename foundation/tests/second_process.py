@@ -68,13 +68,13 @@ def read_line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-def send(process: "subprocess.Popen[str]", line: str) -> None:
+def send(process: "subprocess.Popen[str]", line: str):
     assert process.stdin
     process.stdin.write(f"{line}\n")
     process.stdin.flush()
 
 
-def finish(process: "subprocess.Popen[str]") -> None:
+def finish(process: "subprocess.Popen[str]"):
     """Let the process continue, and wait until it has ended without an error."""
     process.communicate("go on\n", timeout=30)
     assert process.returncode == 0

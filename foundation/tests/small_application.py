@@ -10,7 +10,7 @@ django.setup()
 from foundation.http import serving  # noqa: E402 - Django has to be set up first
 
 
-async def _answer(scope, receive, send) -> None:
+async def _answer(scope, receive, send):
     """`/echo` returns the body, `/early` answers before it, `/wait/2.5` in 2.5 s, `/large/9` by 9 bytes."""
     path, _, seconds = scope["path"].removeprefix("/").partition("/")
     if path == "fail":

@@ -21,7 +21,7 @@ def _staff_groups(db):
     create()
 
 
-def create() -> None:
+def create():
     with connection.schema_editor(atomic=False) as editor:
         migration.create_groups(apps, editor)
 

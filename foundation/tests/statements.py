@@ -12,11 +12,11 @@ OPENING = ("SET SESSION TRANSACTION", "SELECT VERSION()")
 
 
 class _Handler(logging.Handler):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.statements: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord):
         statement: str = record.__dict__["sql"]
         if not statement.lstrip().startswith(OPENING):
             self.statements.append(statement)

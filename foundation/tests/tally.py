@@ -1,7 +1,6 @@
 """A minimal domain for tests: a row that counts, and an entry for each count, in two tables in plain SQL."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -19,18 +18,18 @@ TAKEN = "taken"
 LOCK = "SELECT value FROM tally WHERE id = %s FOR UPDATE"
 
 
-def create() -> None:
+def create():
     """Create both tables; MariaDB ends an open transaction here."""
     drop()
     for table in TABLES:
         ask(connection, table)
 
 
-def drop() -> None:
+def drop():
     ask(connection, "DROP TABLE IF EXISTS tally_entry, tally")
 
 
-def reset() -> None:
+def reset():
     """Set the count to 0, with one entry: the name `taken`."""
     for statement in ("DELETE FROM tally_entry", "DELETE FROM tally"):
         ask(connection, statement)
@@ -59,7 +58,7 @@ def count(names: Sequence[str]) -> list[int | Exception]:
     return outcomes
 
 
-def make_heavy(other: BaseDatabaseWrapper) -> None:
+def make_heavy(other: BaseDatabaseWrapper):
     """InnoDB rolls back the transaction that has changed fewer rows: let that be the one under test."""
     for number in range(20):
         ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
@@ -75,7 +74,7 @@ def entries() -> dict[str, int]:
     return dict(_seen("SELECT name, position FROM tally_entry WHERE name <> %s", TAKEN))
 
 
-def _seen(statement: str, *parameters: Any) -> list[Any]:
+def _seen(statement, *parameters):
     if connection.in_atomic_block:
         return ask(connection, statement, *parameters)
     with another_connection() as other:

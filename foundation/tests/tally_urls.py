@@ -1,7 +1,6 @@
 """Minimal keyed calls over HTTP: they count a name in the tally."""
 
 from functools import partial
-from typing import Any
 
 from django.http import HttpResponse
 from django.urls import path
@@ -62,11 +61,11 @@ def count(name: str) -> int:
     return position
 
 
-def counted(position: Any) -> Answer:
+def counted(position) -> Answer:
     return Answer(201, json_format.dump({"position": position, "ticket": "🎟"}), f"/api/v1/tally/{position}")
 
 
-def declined(request: Request, position: Any) -> Answer:
+def declined(request: Request, position) -> Answer:
     problem = json_format.dump({"code": "payment_declined", "status": 402})
     return Answer(402, with_request_id(problem, request.headers["X-Request-ID"]))
 

@@ -47,12 +47,12 @@ class Gate:
     `then` decides the later ones.
     """
 
-    def __init__(self, decide: Decision = tally.count, *, then: Decision | None = None) -> None:
+    def __init__(self, decide=tally.count, *, then=None):
         self.batches: list[list[Any]] = []
         self.is_open = threading.Event()
         self._decide, self._then = decide, then
 
-    def __call__(self, requests: Sequence[Any]) -> Sequence[Any]:
+    def __call__(self, requests):
         self.batches.append(list(requests))
         if self._then and self.is_open.is_set():
             return self._then(requests)
@@ -62,12 +62,12 @@ class Gate:
 
 
 class Submission(threading.Thread):
-    def __init__(self, batcher: Batcher[Any, Any], request) -> None:
+    def __init__(self, batcher, request):
         super().__init__(daemon=True)
         self.batcher, self.request, self.outcome = batcher, request, None
         self.start()
 
-    def run(self) -> None:
+    def run(self):
         try:
             self.outcome = self.batcher.submit(self.request)
         except BaseException as error:
@@ -75,7 +75,7 @@ class Submission(threading.Thread):
         finally:
             connections.close_all()
 
-    def result(self, *, within: float = 60.0):
+    def result(self, *, within=60.0):
         self.join(within)
         assert not self.is_alive(), f"{self.request} never got an outcome"
         return self.outcome

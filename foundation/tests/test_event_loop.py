@@ -209,7 +209,7 @@ print(is_settled, time.monotonic(), flush=True)
 NEVER, NORMALLY = "3600", str(completion_notifications.RECHECK_SECONDS)
 
 
-def settle(value: int = 1) -> None:
+def settle(value=1):
     with another_connection() as other:
         ask(other, "UPDATE tally SET value = %s WHERE id = %s", value, tally.HOT)
 
@@ -220,7 +220,7 @@ def woken_at(process: "subprocess.Popen[str]") -> float:
     return float(at)
 
 
-def check_every(seconds: float, monkeypatch) -> None:
+def check_every(seconds: float, monkeypatch):
     for name in ("RECHECK_SECONDS", "LISTENING_RECHECK_SECONDS"):
         monkeypatch.setattr(completion_notifications, name, seconds)
 
@@ -231,7 +231,7 @@ def _patient(monkeypatch):
     check_every(float(NEVER), monkeypatch)
 
 
-async def until_waiting(count: int) -> None:
+async def until_waiting(count: int):
     while completion_notifications._count < count:
         await asyncio.sleep(0.01)
 
@@ -242,19 +242,19 @@ PLACES = pytest.mark.parametrize("place", ["thread", "loop"])
 async def waiting(name: str, check: Callable[[], bool], *, seconds: float = 30, **more) -> bool:
     """A wait with a check that takes no time."""
 
-    async def is_settled() -> bool:
+    async def is_settled():
         return check()
 
     return await completion_notifications.wait(name, is_settled=is_settled, seconds=seconds, **more)
 
 
-def wait(name: str, check: Callable[[], bool], *, place: str = "thread", **more) -> bool:
+def wait(name: str, check: Callable[[], bool], *, place="thread", **more) -> bool:
     """The same in this thread, with or without an event loop."""
     run = asyncio.run if place == "loop" else event_loop.run_blocking
     return run(waiting(name, check, **more))
 
 
-def notify_elsewhere(name: str) -> None:
+def notify_elsewhere(name: str):
     thread = threading.Thread(target=completion_notifications.notify_completed, args=(name,))
     thread.start()
     thread.join()

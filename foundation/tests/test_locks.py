@@ -59,7 +59,7 @@ sys.stdin.readline()
 """
 
 
-def counted(metric: str, lock: str = "fair") -> float:
+def counted(metric: str, lock="fair") -> float:
     return REGISTRY.get_sample_value(f"firstcome_lock_{metric}", {"lock": lock}) or 0.0
 
 
@@ -67,8 +67,8 @@ def queue_length() -> int:
     return int(redis_client.client().zcard(f"{NAME}:line"))
 
 
-def join_queue(*, wait_seconds: float = 20.0) -> "Future[float]":
-    def get_and_leave() -> float:
+def join_queue(*, wait_seconds=20.0) -> "Future[float]":
+    def get_and_leave():
         with fair_locks.held(NAME, wait_seconds=wait_seconds):
             return time.monotonic()
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from threading import Thread
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -32,7 +31,7 @@ def lines(caplog):
     """Returns the lines that were logged by the event's text."""
     caplog.set_level(logging.INFO, logger="tests.ids")
 
-    def of(event: str) -> list[dict[str, Any]]:
+    def of(event):
         found = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
         return [line for line in found if line["event"] == event]
 

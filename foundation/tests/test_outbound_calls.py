@@ -36,13 +36,13 @@ Talk = Callable[[socket.socket], object]
 def serving(talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """The `host:port` of a server that calls `talk` with each connection, in a thread."""
 
-    def serve() -> None:
+    def serve():
         with contextlib.suppress(OSError):
             while True:
                 line, _ = listener.accept()
                 threading.Thread(target=handle, args=(line,), daemon=True).start()
 
-    def handle(line: socket.socket) -> None:
+    def handle(line):
         with contextlib.suppress(OSError):
             secured = tls.wrap_socket(line, server_side=True) if tls else line
             with secured:
@@ -53,10 +53,10 @@ def serving(talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         yield f"localhost:{listener.getsockname()[1]}" if tls else f"{ports.HOST}:{listener.getsockname()[1]}"
 
 
-def dripping(data: bytes, *, after: bytes = b"") -> Talk:
+def dripping(data: bytes, *, after=b"") -> Talk:
     """Send one byte at a time, which takes longer than allowed; what comes before them at once."""
 
-    def drip(line: socket.socket) -> None:
+    def drip(line):
         line.sendall(after)
         for byte in data:
             line.sendall(bytes([byte]))
@@ -70,7 +70,7 @@ def saying(reply: bytes) -> Talk:
     return lambda line: (line.recv(65536), line.sendall(reply))
 
 
-def exchange(url: str, *, body: bytes | None = None, method: str = "POST") -> Reply:
+def exchange(url: str, *, body: bytes | None = None, method="POST") -> Reply:
     return http_client.send_request(method, url, headers={}, body=body, seconds=ALLOWED)
 
 
@@ -202,7 +202,7 @@ def test_a_connection_outlives_the_thread_that_opened_it_and_each_exchange_on_it
 def answering(lines: list[socket.socket], *, closed: Callable[[], object] = lambda: None) -> Talk:
     """Answer each request, and note the connections; `closed` is called at the end of each."""
 
-    def answer_each(line: socket.socket) -> None:
+    def answer_each(line):
         lines.append(line)
         while line.recv(65536):
             line.sendall(ANSWER)
@@ -450,7 +450,7 @@ class Failure(Exception):
     """What counts as a failure in these tests."""
 
 
-def fail(breaker: CircuitBreaker) -> None:
+def fail(breaker: CircuitBreaker):
     with pytest.raises(Failure), breaker.guard(Failure):
         raise Failure("no answer")
 

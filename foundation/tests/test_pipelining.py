@@ -36,7 +36,7 @@ def pipelined(counting):
         pytest.skip("DATABASE_PIPELINING is off")
 
 
-def write(name: str, position: int) -> None:
+def write(name: str, position: int):
     bulk_sql.execute_deferred(INSERT, [name, position])
 
 

@@ -37,7 +37,7 @@ def racing_account_id(counting):
     return AccountFactory().id
 
 
-def keyed(account_id: int, key: str = "key", *, body: str = "body", answer=None) -> KeyedCall:
+def keyed(account_id: int, key="key", *, body="body", answer=None) -> KeyedCall:
     return KeyedCall(account_id, recorded_answers.key_hash(key), body, answer or answer_with)
 
 
@@ -58,19 +58,19 @@ def settled(call: KeyedCall, position: int) -> Answer:
     return answer
 
 
-def count(name: str = "one") -> int:
+def count(name="one") -> int:
     [position] = tally.count([name])
     if isinstance(position, Exception):
         raise position
     return position
 
 
-def once(account_id: int, name: str = "one", *, key: str = "key"):
+def once(account_id: int, name="one", *, key="key"):
     """A call that counts the name."""
     return recorded_answers.run_once(keyed(account_id, key), lambda: count(name))
 
 
-def grow_old(**which) -> None:
+def grow_old(**which):
     """Make recorded keys just older than the retention of a day."""
     day = timedelta(days=1, seconds=1)
     IdempotencyKey.objects.filter(**which).update(created_at=timezone.now() - day)

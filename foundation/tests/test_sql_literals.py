@@ -4,7 +4,6 @@ On MariaDB under each `sql_mode` that means something to quotes and escapes, and
 """
 
 import json
-from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -43,13 +42,13 @@ PIECES += [
 class Loud(str):
     """Text that prints as something else."""
 
-    def __str__(self) -> str:
+    def __str__(self):
         return "'; --"
 
-    def __format__(self, how: str) -> str:
+    def __format__(self, how):
         return str(self)
 
-    def __mod__(self, values) -> str:
+    def __mod__(self, values):
         return str(self)
 
 
@@ -127,7 +126,7 @@ lines = some.builds(
 
 
 @contextmanager
-def mode(words: str) -> Iterator[None]:
+def mode(words: str):
     """This connection with further words of `sql_mode`."""
     [[usual]] = ask(connection, "SELECT @@sql_mode")
     ask(connection, "SET SESSION sql_mode = %s", ",".join(filter(None, [usual, words])))
@@ -138,7 +137,7 @@ def mode(words: str) -> Iterator[None]:
 
 
 @contextmanager
-def sqlite() -> Iterator[None]:
+def sqlite():
     """SQLite in this connection's place, with the table of lines alone."""
     other = SQLite({**connection.settings_dict, "NAME": ":memory:", "OPTIONS": {}}, alias="default")
     bulk_sql.reader.cache_clear()

@@ -33,22 +33,22 @@ SOON = 5.0
 class Held:
     """Work items that block until they are released, and record the order in which they started."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.began: list[Any] = []
         self.go = threading.Event()
 
     def work(self, name) -> Callable[[], None]:
-        def run() -> None:
+        def run():
             self.began.append(name)
             assert self.go.wait(60), "the work was never released"
 
         return run
 
-    def start(self, pool: ThreadPool, *names, **about) -> None:
+    def start(self, pool: ThreadPool, *names, **about):
         for name in names:
             pool.start(self.work(name), **about)
 
-    def end(self, pool: ThreadPool) -> None:
+    def end(self, pool: ThreadPool):
         """Release them, and return once all of the pool's work has ended."""
         self.go.set()
         wait_until(lambda: drained(pool))
@@ -67,7 +67,7 @@ def held():
     held.go.set()
 
 
-def pool_of(threads: int, *, max_waiting: int = 10_000) -> ThreadPool:
+def pool_of(threads: int, *, max_waiting=10_000) -> ThreadPool:
     return ThreadPool("test-pool", threads=threads, max_waiting=max_waiting)
 
 

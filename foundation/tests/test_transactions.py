@@ -4,9 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from django.db import IntegrityError, InternalError, OperationalError, connection, transaction
@@ -26,7 +24,7 @@ from scripts.stack import ports
 class Work:
     """Work for `transactions.run` that calls `body` in each attempt, and records the errors."""
 
-    def __init__(self, body: Callable[[int], Any]) -> None:
+    def __init__(self, body):
         self.errors: list[int | None] = []
         self.attempts = 0
         self._body = body
@@ -40,7 +38,7 @@ class Work:
             raise
 
 
-def count_one(name: str = "one") -> int:
+def count_one(name="one") -> int:
     existing = ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
     if existing:
         return int(existing[0][0])
@@ -59,17 +57,17 @@ def test_production_waits_five_seconds_for_a_lock_and_reads_what_is_committed(co
 class Opponent:
     """Another client that locks the same two rows in reverse order, and is not the one rolled back."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self._has_other, self._may_want_hot = threading.Event(), threading.Event()
 
-    def __call__(self) -> None:
+    def __call__(self):
         with holding(tally.LOCK, tally.OTHER) as other:
             self._has_other.set()
             assert self._may_want_hot.wait(10)
             tally.make_heavy(other)
             ask(other, tally.LOCK, tally.HOT)
 
-    def collide(self) -> None:
+    def collide(self):
         """Lock the row that the opponent holds; the hot row must be locked here already."""
         assert self._has_other.wait(10)
         self._may_want_hot.set()
@@ -311,7 +309,7 @@ def test_conflicts_without_end_are_given_up_after_three_retries(counting, number
 
 
 @contextmanager
-def conflict_for(name: str, number: int) -> Iterator[None]:
+def conflict_for(name: str, number: int):
     ask(
         connection,
         "CREATE TRIGGER tally_conflict BEFORE INSERT ON tally_entry FOR EACH ROW "

@@ -4,7 +4,7 @@ Such work is started in a thread, and observed while it waits.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -24,7 +24,7 @@ def shifted(**distance: float) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
+def within(seconds: float):
     """Fails the test if the block takes so many seconds or more."""
     began_at = time.monotonic()
     yield
@@ -68,7 +68,7 @@ def waiting_for_the_row(model: type[Model]) -> int:
 
 
 def behind_a_pause(
-    pause: Callable[[], Any], row: Model, works: list[Callable[[], Any]], *, waiting: int = 1
+    pause: Callable[[], Any], row: Model, works: list[Callable[[], Any]], *, waiting=1
 ) -> list[Any]:
     """What these works return or raise that are begun while a pause waits for the row, before it commits.
 

@@ -23,7 +23,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from accounts.operating import row_checks
 from accounts.operating.pausing_admin import PausableAdmin
 from accounts.operating.row_checks import Check
-from foundation import form_fields
+from foundation import clock, form_fields
 from foundation.admin_base import uploads
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
 from foundation.admin_base.classes import ReadOnlyMixin
@@ -54,7 +54,7 @@ ROWS_SHOWN = 200
 SAMPLE = "inventory/stock-sample.csv"
 HEADERS = [
     _("line"),
-    _("sku"),
+    _("SKU"),
     _("name"),
     _("price"),
     _("low stock threshold"),
@@ -94,8 +94,8 @@ def _preview_movement(product_id: int, data: FormData) -> ActionPreview:
     delta = data["delta"] - (product.on_hand if data["kind"] == COUNTED else 0)
     adjustments.require_possible(product, kind=data["kind"], delta=delta)
     return ActionPreview(
-        gettext("%(kind)s: %(delta)s of %(product)s?")
-        % {"kind": dict(KINDS)[data["kind"]], "delta": f"{delta:+,}", "product": product},
+        gettext("Set what is on hand of %(product)s to %(on_hand)s? (%(delta)s)")
+        % {"product": product.name, "on_hand": f"{product.on_hand + delta:,}", "delta": f"{delta:+,}"},
         facts=[
             (gettext("On hand"), f"{product.on_hand:,} → {product.on_hand + delta:,}"),
             (gettext("Reserved by open orders"), f"{product.reserved:,}"),
@@ -143,6 +143,8 @@ class ProductForm(TermsForm):
     class Meta:
         model = Product
         fields = ["sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account"]
+        labels = {"is_active": _("Buyers see it")}
+        help_texts = {"is_active": _("To stop selling it for a while, pause it.")}
 
 
 STATES = {state: (status_word_lazy(state), condition) for state, condition in products.WITH_STATE.items()}
@@ -185,6 +187,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     actions_list = ["import_stock"]
     actions_detail = ["open_page", "pause", "resume", "explain", "move_stock"]
     show_facets = admin.ShowFacets.NEVER
+    list_prefetch_related = ["sale"]
 
     @button(
         description=_("Import products and stock"),
@@ -204,7 +207,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
             description=format_html(
                 gettext(
                     "A CSV file with the columns {columns}, and {optional} if you like, or their Korean "
-                    "names. {sample}"
+                    "names. A new product needs a name and a price. {sample}"
                 ),
                 sample=format_html(
                     '<a class="fc-link" href="{}" download>{}</a>',
@@ -233,11 +236,19 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         "available": _("Buyers can order it now."),
         "sold_out": _("Nothing is left to order. Receive or correct stock, or import a delivery."),
         "inactive": _("Buyers don't see it. To sell it, set it active."),
+        "scheduled": _("Buyers can order it only once its sale opens."),
+        "paused": _("Buyers can't order it while its sale is paused."),
+        "closed": _("Its sale is over. To sell it again, take it out of the sale."),
     }
     open_parts = {_("Limits"): ["low_stock_threshold", "limit_per_account"]}
     parts = {_("Figures"): readonly_fields}
 
     def checks(self, row: Product) -> list[Check]:
+        sale = []
+        if row.sale:
+            text = gettext("Only in the sale “%(sale)s”, from %(at)s")
+            at = zoned_text(row.sale.opens_at)
+            sale = [Check(row.sale.opens_at <= clock.now(), text % {"sale": row.sale, "at": at})]
         stock = gettext("%(count)s available, %(reserved)s reserved by open orders")
         levels = {"count": f"{row.available:,}", "reserved": f"{row.reserved:,}"}
         price = gettext("Price: %(price)s") % {"price": format_amount(row.price)}
@@ -245,6 +256,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         if row.limit_per_account is not None:
             limit = gettext("Limit for each account: %(count)s") % {"count": f"{row.limit_per_account:,}"}
         return [
+            *sale,
             Check(row.available > 0, stock % levels, "move_stock"),
             Check(row.price > 0, price, field="price"),
             Check(True, limit, field="limit_per_account"),

@@ -1,5 +1,5 @@
-"""Reading stock from CSV, with commas or tabs: `sku,name,price,quantity` becomes rows to import, or a list of
-errors. Without a column `low_stock_threshold` products keep theirs; an empty cell means never.
+"""Reading stock from CSV, with commas or tabs: `sku,quantity` and more columns become rows to import, or a
+list of errors. Without a column products keep what they have; an empty threshold means never.
 """
 
 import csv
@@ -25,8 +25,9 @@ from foundation.values import Values
 from inventory.schemas import Sku, Threshold
 
 LineError = dict[str, Any]
-COLUMNS = ["sku", "name", "price", "quantity"]
-OPTIONAL_COLUMNS = ["low_stock_threshold"]
+COLUMNS = ["sku", "quantity"]
+OPTIONAL_COLUMNS = ["name", "price", "low_stock_threshold"]
+"""A new product needs a name and a price."""
 ALIASES = {
     **dict.fromkeys(("상품코드", "상품번호", "제품코드", "품번", "품목코드"), "sku"),
     **dict.fromkeys(("상품명", "제품명", "품명", "이름"), "name"),

@@ -21,7 +21,7 @@ class ProductFactory(factory.django.DjangoModelFactory[Product]):
     on_hand = 0
 
     @factory.post_generation
-    def movement(product, create: bool, extracted: None, **_) -> None:  # noqa: N805
+    def movement(product, create: bool, extracted: None, **_):  # noqa: N805
         if create and product.on_hand:
             StockMovementFactory(product=product, delta=product.on_hand, on_hand_after=product.on_hand)
 
@@ -51,7 +51,7 @@ def levels_of(product) -> tuple[int, int]:
     return product.on_hand, product.reserved
 
 
-def check_and_reserve(stock: Mapping[int, Stock], lines: Sequence[Line], *, is_locked: bool = True) -> None:
+def check_and_reserve(stock: Mapping[int, Stock], lines: Sequence[Line], *, is_locked=True):
     """What placing an order does with stock that it has read."""
     availability.check_sold(stock, lines)
     availability.check_available(stock, lines)
@@ -59,6 +59,6 @@ def check_and_reserve(stock: Mapping[int, Stock], lines: Sequence[Line], *, is_l
     stock_levels.save(stock, is_locked=is_locked)
 
 
-def reserve(*lines: Line) -> None:
+def reserve(*lines: Line):
     """Reserve these lines inside the open transaction, under the locks of their products."""
     check_and_reserve(stock_rows.lock_stock([line.product_id for line in lines]), lines)

@@ -7,7 +7,6 @@ import time
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -34,37 +33,35 @@ HEADER = "sku,name,price,quantity\n"
 WHY = "The van of Tuesday."
 
 
-def upload(
-    client: Client, text: str | bytes, *, reason: str = WHY, quantities: str = "added", **headers: str
-) -> Any:
+def upload(client: Client, text: str | bytes, *, reason: str = WHY, quantities="added", **headers: str):
     data = text.encode() if isinstance(text, str) else text
     form = {"file": SimpleUploadedFile("delivery.csv", data), "form_id": str(uuid7()), "reason": reason}
     return client.post(IMPORT, form | {"quantities": quantities}, headers=headers)
 
 
-def confirm(client: Client, preview: Any, **changed: str) -> Any:
+def confirm(client: Client, preview, **changed: str):
     """Press the button of the preview, and follow to the page with the result."""
     return client.post(IMPORT, dict(preview.context["hidden"]) | {"confirmed": "yes"} | changed, follow=True)
 
 
-def kept(preview: Any) -> list[Path]:
+def kept(preview) -> list[Path]:
     """The file of the upload while it waits for its confirmation."""
     return deliveries(f"*.{dict(preview.context['hidden'])['form_id']}")
 
 
-def deliveries(of: str = "*") -> list[Path]:
+def deliveries(of="*") -> list[Path]:
     return sorted(Path(tempfile.gettempdir()).glob(f"{uploads.PREFIX}{of}"))
 
 
-def rows_of(preview: Any) -> list[list[str]]:
+def rows_of(preview) -> list[list[str]]:
     return [row[1:] for row in preview.context["preview"].table["rows"]]
 
 
-def has_question(page: Any) -> bool:
+def has_question(page) -> bool:
     return "preview" in page.context
 
 
-def text_of(response: Any) -> str:
+def text_of(response) -> str:
     return re.sub(r"\s+", " ", response.text)
 
 
@@ -211,7 +208,7 @@ def test_importing_needs_the_permissions_of_all_that_it_does():
         assert IMPORT not in client.get("/admin/inventory/product/").text
 
 
-def age(path: Path, seconds: float) -> None:
+def age(path: Path, seconds: float):
     then = time.time() - seconds
     os.utime(path, (then, then))
 
@@ -295,7 +292,7 @@ def page_of(product: Product) -> str:
     return f"/admin/inventory/product/{product.pk}"
 
 
-def move(client: Client, product: Product, **fields: object):
+def move(client: Client, product: Product, **fields):
     values = {"kind": "adjusted", "delta": 1, "reason": "count"} | fields
     return confirmed(client, f"{page_of(product)}/move_stock/", **values)
 

@@ -42,7 +42,7 @@ def expect_refusal(response, status: int, code: str) -> dict:
     return response.json()
 
 
-def expect_wrong_fields(response, *fields: str) -> None:
+def expect_wrong_fields(response, *fields: str):
     body = expect_refusal(response, 400, "invalid")
     assert sorted(error["field"] for error in body["errors"]) == sorted(fields)
 

@@ -33,7 +33,7 @@ def _small_chunks(monkeypatch):
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 2)
 
 
-def rows_of(*skus: str, quantity: int = 100) -> list[StockRow]:
+def rows_of(*skus: str, quantity=100) -> list[StockRow]:
     """Of a file whose first line is its header."""
     terms = {"price": 1, "quantity": quantity}
     return [StockRow(line=n, sku=sku, name=sku.lower(), **terms) for n, sku in enumerate(skus, start=2)]
@@ -52,7 +52,7 @@ class Interrupted(Exception):
 
 
 def interrupt_after(rows: int) -> Callable[[int], None]:
-    def end(done: int) -> None:
+    def end(done):
         if done >= rows:
             raise Interrupted
 

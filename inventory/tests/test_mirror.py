@@ -36,7 +36,7 @@ def shown(product) -> tuple[int, int, int]:
     return tuple(int(value or 0) for value in entry)  # type: ignore[return-value]
 
 
-def reserve(product, quantity: int) -> None:
+def reserve(product, quantity: int):
     transactions.run(lambda: factories.reserve(Line(product.id, quantity)), transactions.KEYED)
 
 

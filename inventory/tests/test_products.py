@@ -97,16 +97,16 @@ def test_one_of_20_concurrent_creations_of_the_same_sku_succeeds(transactional_d
     assert Product.objects.count() == 1
 
 
-def by_a_call(staff: User, product) -> None:
+def by_a_call(staff: User, product):
     client_of(staff).patch(f"/products/{product.pk}", {"price": 45, "name": product.name})
 
 
-def by_the_operators_page(staff: User, product) -> None:
+def by_the_operators_page(staff: User, product):
     client, page = signed_in(staff), f"/admin/inventory/product/{product.pk}/change/"
     client.post(page, fields_of(client.get(page).text, price="45", reason="A sale."))
 
 
-def by_an_upload(staff: User, product) -> None:
+def by_an_upload(staff: User, product):
     """Noted once it is confirmed; a new product as well."""
     client, page = signed_in(staff), "/admin/inventory/product/import/"
     file = SimpleUploadedFile("prices.csv", b"sku,name,price,quantity\nTEA,Tea,45,1\nCUP,Cup,900,0\n")
@@ -121,7 +121,7 @@ def by_an_upload(staff: User, product) -> None:
     assert cup.after == terms | {"low_stock_threshold": None, "limit_per_account": None}
 
 
-def by_the_command(staff: User, product) -> None:
+def by_the_command(staff: User, product):
     call_command("seed_stock", "--sku", "TEA", "--quantity", "0", "--price", "45")
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/products/ranking"
 
 
-def sold(product, *units: int, refunded: int = 0) -> None:
+def sold(product, *units: int, refunded=0):
     """So many units were sold on the last day, on the one before it, and so on."""
     last = clock.today()
     with transaction.atomic():

@@ -98,7 +98,7 @@ def product_of(on_hand: int, threshold: int | None) -> Product:
     return ProductFactory(on_hand=on_hand, low_stock_threshold=threshold)
 
 
-def hold(product, quantity: int) -> None:
+def hold(product, quantity: int):
     line = Line(product.id, quantity)
     transactions.run_or_savepoint(lambda: factories.reserve(line), transactions.KEYED)
 
@@ -119,7 +119,7 @@ def test_the_event_says_which_product_and_how_much_is_left():
     assert (line.actor, line.order_id, line.is_internal) == ("system", None, False)
 
 
-def act(product, what: str, number: int | None) -> None:
+def act(product, what: str, number: int | None):
     match what, number:
         case "hold", int():
             hold(product, number)

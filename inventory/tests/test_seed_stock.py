@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def csv_file(tmp_path):
     """Write a CSV file and return its path."""
 
-    def write(text: str | bytes) -> str:
+    def write(text):
         path = tmp_path / "stock.csv"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return str(path)

@@ -80,8 +80,13 @@ def test_a_column_without_a_title_is_named_by_its_place():
     assert "These columns were ignored: #1." in said
 
 
+def test_a_count_of_skus_and_quantities_alone_keeps_names_and_prices():
+    [row], said = stock_files.read_file(b"sku,quantity\nLAMP,4\n")
+    assert (row.terms, row.quantity, said) == ({}, 4, [])
+
+
 @pytest.mark.parametrize(
-    "titles", ["sku,품번,name,price,quantity", "sku,name,price", "sku,name,price,quantity,수량"]
+    "titles", ["sku,품번,name,price,quantity", "sku,name,price", "quantity", "sku,name,price,quantity,수량"]
 )
 def test_a_column_that_is_missing_or_there_twice_is_refused(titles):
     cells = ",".join("1" for _ in titles.split(","))

@@ -13,7 +13,6 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db.models import Prefetch
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.translation import gettext
 
 from events.webhooks import deliveries
@@ -26,10 +25,12 @@ from foundation.admin_base.display import (
     status_label,
     stored_text,
 )
+from foundation.admin_base.history import name_actors
 from foundation.admin_base.status_words import status_word
+from foundation.models import JournalLine
 from orders import cancellation, selectors
 from orders.admin import situations
-from orders.models import Order, OrderNote, RefundLine, Saga, SagaLog
+from orders.models import Order, OrderNote, Refund, RefundLine, Saga, SagaLog
 from orders.saga.definitions import GAVE_UP, SAGA_TYPES, UNDO
 from payments import disputes, gateways
 from payments.models import Entry, Payment
@@ -39,16 +40,13 @@ MOST_NOTES = 50
 MOST_LOG_LINES = 400
 MOST_TRANSFERS = 60
 """The newest of each; the lists of the models have all."""
-Event = SagaLog.Event
-EVENT_COLOURS: dict[str, str] = {
-    Event.DONE: "success",
-    Event.SKIPPED: "default",
-    Event.REFUSED: "danger",
-    Event.VOID: "default",
-    Event.FAILED: "danger",
-    Event.PENDING: "warning",
-    Event.REQUIRES_ACTION: "info",
-    Event.FORCED: "info",
+EVENT_COLOURS = {
+    "done": "success",
+    "refused": "danger",
+    "failed": "danger",
+    "pending": "warning",
+    "requires_action": "info",
+    "forced": "info",
 }
 
 
@@ -63,18 +61,17 @@ def read(order: Order, request: HttpRequest) -> Context:
         (gettext("points"), "points", order.points_amount),
         (gettext("card"), "card", order.card_amount),
     ]
-    ordered = list(order.lines.order_by("id"))
     kept = order.total_amount - order.refunded_amount
     paid_back = [(gettext("refunded"), "refunded", order.refunded_amount), (gettext("kept"), "kept", kept)]
     page: Context = {
         "status": status_label(status),
+        "is_unsettled": status in (Order.Status.PAYING, Order.Status.REFUNDING),
         "awaits_payment": status == Order.Status.AWAITING_PAYMENT,
-        "total_units": sum(line.quantity for line in ordered),
         "amounts": [part for part in amounts if part[-1]],
         "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],
         "failure": _failure(order),
         "cannot_expire": f"{instant_text(failure.at)} {stored_text(failure.detail)}" if failure else "",
-        "lines": ordered,
+        "lines": order.lines.order_by("id"),
         "notes": _notes(order),
         # A template takes a key that is called items for the method.
         "metadata": (order.metadata or {}).items(),
@@ -100,6 +97,8 @@ def read(order: Order, request: HttpRequest) -> Context:
         ]
     if _may_view(page, request, "orders.view_refund", gettext("refunds")):
         page["refunds"] = _newest(page, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
+        if any(refund.source == Refund.Source.STAFF for refund in page["refunds"]):
+            _name_makers(request, order, page["refunds"])
     if _may_view(page, request, "orders.view_saga", gettext("technical log")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
         sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id")
@@ -124,6 +123,15 @@ def _notes(order: Order) -> list[tuple[OrderNote, str]]:
     authors = User.objects.filter(pk__in={note.author_id for note in notes})
     names = dict(authors.values_list("pk", "username"))
     return [(note, names.get(note.author_id, "")) for note in notes]
+
+
+def _name_makers(request: HttpRequest, order: Order, refunds: Sequence[Any]) -> None:
+    """Give each refund of staff the name of who made it, by the journal."""
+    requested = JournalLine.objects.filter(order_id=order.pk, what="refund.requested")
+    lines = name_actors(request, requested.order_by("-id")[:MOST_REFUNDS])
+    makers = {line.subject: line.actor_name for line in lines}
+    for refund in refunds:
+        refund.maker = makers.get(f"refund {refund.pk}", "")
 
 
 def _may_view(page: Context, request: HttpRequest, permission: str, part: str) -> bool:
@@ -168,16 +176,12 @@ def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Context:
         log, key=lambda line: (line.step, line.direction, line.event, not line.attempt and line.pk)
     )
     return {
-        "kind": saga.kind,
-        "page": reverse("admin:orders_saga_change", args=[saga.pk]),
-        "state": saga.get_state_display(),
+        "row": saga,
         "colour": COLOURS.get(saga.state, "default"),
-        "is_unfinished": not saga.ended_at,
         "is_compensating": saga.direction == UNDO and not saga.ended_at,
         "failure": _failure(saga),
-        "last_error": "" if saga.ended_at else stored_text(saga.last_error),
+        "last_error": "" if saga.ended_at else situations.why_late(saga),
         "duration": situations.duration_text(end - saga.created_at),
-        "next_attempt_at": saga.next_attempt_at,
         "entries": [_entry(saga, list(lines)) for _, lines in alike],
     }
 
@@ -185,16 +189,10 @@ def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Context:
 def _entry(saga: Saga, alike: Sequence[SagaLog]) -> Context:
     """Consecutive lines of the log about the same step that ended alike."""
     first = alike[0]
-    last = alike[-1]
     return {
-        "step": first.step,
-        "is_compensation": first.direction == UNDO,
-        "event": first.get_event_display(),
-        "colour": EVENT_COLOURS.get(first.event, "default"),
+        "first": first,
+        "last": alike[-1],
         "count": len(alike),
-        "at": first.at,
-        "last_at": last.at,
+        "colour": EVENT_COLOURS.get(first.event, "default"),
         "after": situations.duration_text(first.at - saga.created_at),
-        "detail": stored_text(last.detail),
-        "reference": last.reference,
     }

@@ -32,7 +32,7 @@ from events.webhooks import deliveries
 from foundation import clock, form_fields
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button, calling
 from foundation.admin_base.classes import refusal_text
-from foundation.admin_base.display import Context, amount, time_tag
+from foundation.admin_base.display import Context, amount, in_currency, time_tag
 from foundation.admin_base.forms import reason_field
 from foundation.admin_base.lists import (
     DaysFilter,
@@ -80,6 +80,8 @@ METHODS = {
 }
 MOST_OF_A_CAMPAIGN = 2_000
 """Orders that the filter by campaign finds: the database is given their ids."""
+MOST_PRODUCTS = 10
+"""Products that a part of a name finds."""
 RANGE = re.compile(r"([\d.,]+)(?:\s*(?:-|–|~|to)\s*([\d.,]+))?")
 
 
@@ -90,10 +92,8 @@ class ProductFilter(WordFilter):
     parameter_name = "product"
 
     def narrow(self, request: HttpRequest, rows: "QuerySet[Order]", word: str) -> "QuerySet[Order]":
-        products = Product.objects.all()
-        found = products.filter(sku=word).first() or find_named(products, word, "name", "sku").first()
-        if found:
-            return rows.filter(lines__product=found)
+        if found := find_products(word):
+            return rows.filter(lines__product=found[0])
         text = gettext("No product has the SKU or name “%(word)s”. Type the whole of it.")
         return self.refuse(request, rows, text)
 
@@ -230,6 +230,26 @@ def find_numbered(orders: "QuerySet[Order]", term: str, most: int) -> list[Order
     return found
 
 
+def products_named(term: str) -> list[Product]:
+    """The product with this SKU, and those that have the term as a part of their name or SKU."""
+    products = Product.objects.prefetch_related("sale")
+    by_sku = products.filter(sku__in=[term, term.upper()])[:1]
+    return list(dict.fromkeys([*by_sku, *find_named(products, term, "name", "sku")[:MOST_PRODUCTS]]))
+
+
+def find_products(term: str) -> list[Product]:
+    """The product with this SKU or name, or else those that have it as a part."""
+    found = products_named(term)
+    whole = [one for one in found if term.casefold() in (one.name.casefold(), one.sku.casefold())]
+    return whole or found
+
+
+def newest_orders_with(products: Sequence[Product], most: int) -> list[Any]:
+    """The ids of the newest orders with these products, so many of each, by the index of its lines."""
+    ids = OrderLine.objects.order_by("-pk").values_list("order_id", flat=True)
+    return [id for one in products for id in ids.filter(product=one)[:most]]
+
+
 def items_text(order: Order) -> str:
     """What was ordered, as in "2 × Mug, 1 × Lamp"."""
     lines = sorted(order.lines.all(), key=lambda line: line.pk)
@@ -279,14 +299,14 @@ class OrderAdmin(RecordsAdmin):
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account", "lines"]
     search_fields = ["id"]
-    search_help_text = _("An order's number or its last four, a buyer's e-mail or name, or a coupon's code")
+    search_help_text = _("Number, last four, e-mail, name, product or coupon")
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "cancel_and_refund", "note", "resend_events"]
 
     shown_number = column(_("number"), number_text)
     items = column(_("items"), items_text)
-    total_figure = column(_("total"), _total)
+    total_figure = column(in_currency(_("total")), _total)
     buyer = column(_("buyer"), attrgetter("account"))
     placed = column(_("placed"), lambda order: time_tag(order.placed_at), ordering="placed_at")
     metadata_text = column(_("metadata"), lambda order: json.dumps(order.metadata or {}))
@@ -299,14 +319,19 @@ class OrderAdmin(RecordsAdmin):
         return JournalLine.objects.filter(order_id=row.pk)
 
     def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
-        """The order of a number or a part of one, one that holds a coupon, or the orders of accounts."""
-        if found := find_numbered(Order.objects.all(), term, self.list_per_page):
+        """The order of a number or a part of one, one that holds a coupon, the orders of accounts, or the
+        newest ones with a product.
+        """
+        most = self.list_per_page
+        if found := find_numbered(Order.objects.all(), term, most):
             return rows.filter(pk__in=[order.pk for order in found])
         holders = Coupon.objects.filter(code=term, order__isnull=False)
         if order_id := holders.values_list("order_id", flat=True).first():
             return rows.filter(pk=order_id)
-        if ids := accounts.find_ids(term, most=self.list_per_page):
+        if ids := accounts.find_ids(term, most=most):
             return rows.filter(account_id__in=ids)
+        if found_by_product := newest_orders_with(find_products(term), most):
+            return rows.filter(pk__in=found_by_product)
         return super().search(rows, term)
 
     def add_context(self, request: HttpRequest, row: Order, context: Context) -> None:
@@ -546,20 +571,9 @@ def _naming_left_units(lines: Sequence[OrderLine]) -> Iterator[None]:
         raise
 
 
-@admin.register(OrderLine)
-class OrderLineAdmin(RecordsAdmin):
-    list_display = ["name", "sku", "quantity", "line_amount", "order"]
-    exported = ["order_id", "sku", "name", "quantity", "line_amount"]
-    list_prefetch_related = ["order"]
-    search_fields = ["order_id", "product__sku"]
-    search_help_text = _("The id of an order, or a product's SKU")
-
-
 class RefundLineInline(ReadOnlyInline):
     model = RefundLine
-    fields = ["line", "quantity", "shown_amount"]
-    readonly_fields = ["shown_amount"]
-    shown_amount = column(_("amount"), lambda row: amount(row.amount))
+    fields = ["line", "quantity", "amount"]
 
 
 @admin.register(Refund)
@@ -583,12 +597,3 @@ class RefundAdmin(RecordsAdmin):
     technical = ["refusal_code"]
 
     about = column(_("order"), lambda refund: number_text(refund.order))
-
-
-@admin.register(RefundLine)
-class RefundLineAdmin(RecordsAdmin):
-    list_display = ["line", "quantity", "amount"]
-    exported = ["refund_id", "line", "quantity", "amount"]
-    list_prefetch_related = ["line"]
-    search_fields = ["refund_id"]
-    search_help_text = _("The id of a refund")

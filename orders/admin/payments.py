@@ -17,7 +17,7 @@ from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from foundation.admin_base.actions import Action, button
-from foundation.admin_base.display import OF_DISPUTES, Context, instant_text, link, status_label
+from foundation.admin_base.display import OF_DISPUTES, Context, exact_text, link, status_label, stored_text
 from foundation.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
 from foundation.admin_base.status_words import status_word
 from foundation.models import JournalLine
@@ -108,7 +108,7 @@ class PaymentAdmin(RecordsAdmin):
         "charge_key",
         "charge",
         "failure_code",
-        "failure_detail",
+        "shown_failure",
         "saga",
         "looked_up",
         "created_at",
@@ -130,16 +130,19 @@ class PaymentAdmin(RecordsAdmin):
         ordering="order_id",
     )
     shown_status = column(_("status"), lambda row: status_label(row.shown_status), ordering="status")
+    shown_failure = column(_("failure detail"), lambda row: stored_text(row.failure_detail))
 
     def add_context(self, request: HttpRequest, row: Payment, context: Context) -> None:
         context["money"] = situations.money_text(row)
+        saga = situations.unfinished(row)
+        context["situation"] = saga and situations.read(saga)
 
     @display(description=_("confirmation by the customer"))
     def next_action(self, payment: Payment) -> str:
         """Until when the card's owner may confirm it; the address of their page is theirs alone."""
         if payment.action_expires_at is None:
             return "-"
-        until = instant_text(payment.action_expires_at)
+        until = exact_text(payment.action_expires_at)
         said = (
             gettext("until %(time)s, not done yet") if payment.requires_action else gettext("until %(time)s")
         )
@@ -173,7 +176,9 @@ class PaymentAdmin(RecordsAdmin):
     def looked_up(self, payment: Payment) -> str:
         lines = JournalLine.objects.filter(subject=f"payment {payment.pk}", what=gateway_lookups.LOOKED_UP)
         line = lines.order_by("-id").first()
-        return f"{instant_text(line.at)} {(line.after or {}).get('answer', '')}" if line else "-"
+        # Its first sentence: the second one says what the payment was then.
+        said = (line.after or {}).get("answer", "").partition(". ")[0] if line else ""
+        return f"{exact_text(line.at)} {stored_text(f'{said}.')}" if line else "-"
 
     def search(self, rows: "QuerySet[Payment]", term: str) -> "QuerySet[Payment]":
         """The payment of an id, order or key, those of an account; else a recent charge by its reference."""

@@ -10,6 +10,8 @@ from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy as _
 
 from foundation import clock
+from foundation.admin_base.display import stored_text
+from foundation.admin_base.status_words import plain_text
 from foundation.lazy_texts import Text
 from foundation.money import format_amount
 from orders import order_numbers, selectors
@@ -79,7 +81,7 @@ OUTCOMES = {
         "",
         _(
             "Recommended: wait. The shop keeps asking the gateway by itself, and nothing is charged twice. "
-            "Tell the buyer not to pay again. If it is still here in an hour, call the gateway."
+            "If it is still here in an hour, call the gateway."
         ),
     ),
 }
@@ -87,13 +89,16 @@ OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """The three sentences, and the recommended button; empty where there is nothing to press."""
+    """The three sentences, the recommended button, empty where there is nothing to press, and what to tell
+    the buyer in these words.
+    """
 
     happened: str
     gateway: str
     advice: Text
     button: Text
     address: str
+    buyer: str
 
 
 def title(saga: Saga) -> str:
@@ -120,24 +125,43 @@ def money_text(payment: Payment) -> str:
         if payment.status == Payment.Status.FAILED:
             return gettext("Not paid. Nothing was charged.")
         return gettext("Not paid. What was charged was given back.")
-    saga = Saga.objects.filter(
-        kind__in=("purchase", "top_up"), subject_id=payment.id, ended_at__isnull=True
-    ).first()
-    if saga is None:
+    saga = unfinished(payment)
+    if saga is None or (saga.direction == DO and payment.status != Payment.Status.IN_DOUBT):
         return ""
-    if saga.direction != DO:
-        return gettext(
-            "The payment was called off. The shop makes sure by itself that nothing stays charged, then "
-            "frees the stock. Tell the buyer: what was charged is given back."
-        )
-    if payment.status != Payment.Status.IN_DOUBT:
-        return ""
-    text = gettext(
-        "The gateway has not answered yet, so nobody knows whether the card was charged. The shop asks again "
-        "by itself until %(time)s. Without an answer it then calls the payment off, and nothing stays "
-        "charged. Tell the buyer to wait until then, and not to pay again."
+    happened, buyer = unanswered(saga)
+    told = f"{happened} {gettext('Tell the buyer:')} “{buyer}”"
+    return told if happened else _happened(saga, payment, None)
+
+
+def unfinished(payment: Payment) -> Saga | None:
+    """The saga by which the payment is still made or cancelled."""
+    sagas = Saga.objects.filter(kind__in=("purchase", "top_up"), subject_id=payment.id, ended_at__isnull=True)
+    return selectors.with_final_lines(sagas).first()
+
+
+def unanswered(saga: Saga) -> tuple[str, str]:
+    """The situation of a purchase while the gateway doesn't answer, and what to tell the buyer in these
+    words; empty where the gateway is not what it waits for.
+    """
+    if saga.kind == refund_saga.KIND or not _is_at_gateway(saga) or _is_charged(saga):
+        return "", ""
+    happened = gettext("The gateway hasn't answered; the purchase is being cancelled.")
+    buyer = gettext(
+        "We couldn't confirm your payment, so we are cancelling the purchase. If your card was charged, "
+        "you get all of it back. Please don't pay again before you hear from us."
     )
-    return text % {"time": f"{clock.local(saga.deadline_at):%H:%M}"}
+    if saga.direction == DO:
+        happened = gettext("The gateway hasn't answered; the shop asks again by itself.")
+        buyer = gettext("Your payment isn't confirmed yet. Please wait for our message, and don't pay again.")
+    unknown = gettext("Whether the card was charged isn't known yet.")
+    return f"{happened} {unknown}", buyer
+
+
+def why_late(saga: Saga) -> str:
+    """Why its last attempt came to nothing."""
+    if _is_at_gateway(saga) and "unknown" in saga.last_error:
+        return gettext("The gateway doesn't answer.")
+    return plain_text(stored_text(saga.last_error))
 
 
 def read(saga: Saga) -> Situation | None:
@@ -158,9 +182,10 @@ def read(saga: Saga) -> Situation | None:
     action = _action(saga, name)
     outcome = OUTCOMES[name]
     address = f"{reverse(f'admin:orders_saga_{action}', args=[saga.pk])}?outcome={name}" if action else ""
-    return Situation(
-        _happened(saga, payment, refund), _said(result, payment), outcome.advice, outcome.button, address
-    )
+    is_silent = result is None or result.status == "unknown"
+    happened, buyer = unanswered(saga) if is_silent and payment.card_amount else ("", "")
+    happened = happened or _happened(saga, payment, refund)
+    return Situation(happened, _said(result, payment), outcome.advice, outcome.button, address, buyer)
 
 
 def _is_at_gateway(saga: Saga) -> bool:
@@ -185,7 +210,7 @@ def _happened(saga: Saga, payment: Payment, refund: Refund | None) -> str:
         text = gettext("The payment was cancelled, but its stock, points and coupon are not free yet.")
         if _is_at_gateway(saga):
             text = gettext(
-                "The payment of %(amount)s was cancelled, and the shop can't tell whether the money is back."
+                "The gateway didn't answer in time, so the shop is cancelling the payment of %(amount)s."
             )
     since = gettext("This began %(duration)s ago.") % {
         "duration": duration_text(clock.now() - saga.created_at)
@@ -198,7 +223,7 @@ def _said(result: GatewayResult | None, payment: Payment) -> str:
     if not payment.card_amount:
         return gettext("The payment was made with points alone, so the gateway has nothing to say.")
     if result is None or result.status == "unknown":
-        return gettext("The gateway did not answer within a second. Load this page again.")
+        return gettext("The gateway did not answer within a second.")
     said = gateway_lookups.in_words(result, payment, with_meaning=False)
     disputed = gettext("The customer disputes this charge there.") if result.is_undecided else ""
     return f"{said} {disputed}".strip()

@@ -1,5 +1,7 @@
 from django.db import migrations
 
+import foundation.fields
+
 
 class Migration(migrations.Migration):
     dependencies = [("orders", "0006_order_notes")]
@@ -10,5 +12,10 @@ class Migration(migrations.Migration):
                 "verbose_name": "payment or refund under way",
                 "verbose_name_plural": "payments and refunds under way",
             },
-        )
+        ),
+        migrations.AlterField(
+            model_name="orderline",
+            name="sku",
+            field=foundation.fields.ExactCharField(max_length=64, verbose_name="SKU"),
+        ),
     ]

@@ -5,11 +5,11 @@
 | reserve_inventory, hold_coupon | in the transaction that placed the order | release |
 | debit_balance | transfer points from the wallet to holding | transfer them back |
 | charge_card | charge at the gateway, keyed | cancel or refund, keyed |
-| settle | sell stock, redeem coupon, mark paid, and write the event of it; the point of no return | |
+| settle | sell stock, redeem coupon, mark paid, write the event; the point of no return | |
 
-An order has one payment that is not failed at most. Where that one was to `keep_on_decline` and its card is
-refused, the order awaits payment again, with its stock and coupon, until `expires_at`; points are released,
-and the next payment holds them again. A payment that is given up ends its order all the same.
+An order has at most one payment that is not failed. If that one has `keep_on_decline` and its card is
+refused, the order awaits payment again until `expires_at`, with its stock and coupon. Its points are
+released, and the next payment holds them again. A payment that is given up ends its order all the same.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Decides orders: stock, coupon and amounts, for one order or a batch, within one transaction.
 
-Every strategy calls this module; they differ in which requests share the transaction, and in what is locked
-when it is read.
+Every strategy calls this module. Strategies differ in which requests share the transaction, and in what they
+lock when they read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -47,8 +47,8 @@ HELD_RETRY_SECONDS = 1
 class OrderRequest(NamedTuple):
     """A request to place an order. `token` is the card to charge; None means to pay later. With
     `keep_on_decline` a refused card leaves the order to be paid with another one. The buyer was shown
-    `expected_total_amount`, if that is given. Declined cards of the `payer`, if there is one, limit it. One
-    that `may_have_own_terms` is of a member of staff, or by an API key.
+    `expected_total_amount`, if that is given. Cards of the `payer` that were declined limit the request. A
+    request that `may_have_own_terms` is of a member of staff, or by an API key.
     """
 
     account_id: int
@@ -109,7 +109,7 @@ def place_one(
         try:
             return transactions.run(decide_once, transactions.KEYED)
         except IntegrityError:
-            # A call with the same key, or a first order of the account, was written between the read and the
+            # Another request wrote the same key, or a first order of the account, between the read and the
             # insert: read again.
             return transactions.run(decide_once, transactions.KEYED)
 
@@ -138,7 +138,7 @@ def decide_without_lapsed(decide: Decide, order_requests: Sequence[OrderRequest]
     product_ids = {line.product_id for order_request in held.values() for line in order_request.lines}
     find = partial(cancellation.find_lapsed, account_ids=account_ids, product_ids=product_ids)
     again = [outcomes[index] for index in held]
-    # After an error only these stay refused, and may be repeated: what the first decision placed is durable.
+    # What the first decision placed is durable. After an error only these stay refused, and may be repeated.
     with suppress(DatabaseError, Unavailable):
         lapsed = transactions.read(find)
         if lapsed is None:

@@ -1,14 +1,14 @@
 """Runs sagas: a loop of batches, and calls of other systems beside them.
 
 A process has one executor. It looks for sagas that are due (`orders.saga.rows.find_due`), new or left behind
-by a crash, and advances them in one transaction (`orders.saga.batch`). Then it submits their calls, and the
+by a crash, and advances them in one transaction (`orders.saga.batch`). Then it submits their calls. The
 result of each comes back to a queue, whose batch records it: a slow call delays its own saga alone. Messages
-and instants only wake it. Everything is bounded: a saga in progress has a place, and each class of work has a
-share of the places that another's arrivals can't take.
+and instants only wake the executor. Everything is bounded. A saga in progress has a place, and each class
+of work has a share of the places that another's arrivals can't take.
 
-The executor of a web process finds none, but while the broker is away. It leases new sagas in the transaction
-that inserts them, as long as it has places, and advances them once that has committed. What it doesn't finish
-is due for the workers.
+The executor of a web process looks for due sagas only while the broker is away. It leases new sagas in the
+transaction that inserts them, as long as it has places. It advances them once that has committed. What it
+doesn't finish is due for the workers.
 """
 
 import secrets
@@ -73,21 +73,21 @@ POOL_SIZES = {"batch": len(QUEUES), "single": 3, "outside_call": sum(SHARES.valu
 MAX_WAITING = 100_000
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
 MIN_INTERVAL_SECONDS = 0.04
-# For which a found saga's locked rows are left to their holder, most often another worker's batch.
+# A found saga's locked rows are left to their holder for this long: most often another worker's batch.
 LOCKED_SECONDS = 1.0
 # How long a worker looks for more after it found some: longer than the pause between two messages.
 IDLE_SECONDS = 2.0
 # Sagas that are not done by then are left to others.
 SHUTDOWN_SECONDS = 5.0
-# After which a worker looks again whether a saga is due, though none was to be by then.
+# A worker looks again after this, though no saga was known to be due by then.
 MOST_PAUSE_SECONDS = 1.0
-# For which a saga past its deadline may be due without a place before it is stuck, and how many at a time.
+# A saga past its deadline that finds no place for this long becomes stuck; so many at a time.
 LATE_SECONDS = 3 * LEASE_SECONDS
 LATE_AT_ONCE = 100
 
 
 def ids_of(saga: SagaRow) -> logs.Ids:
-    """What log lines and spans have of a saga."""
+    """The fields of a saga in log lines and spans."""
     ids: logs.Ids = {"saga": str(saga.id)}
     if saga.about_id:
         ids["order"] = str(saga.about_id)
@@ -100,8 +100,8 @@ def ids_of(saga: SagaRow) -> logs.Ids:
 
 @contextmanager
 def observe(name: str, sagas: Sagas) -> Iterator[None]:
-    """Wrap work for these sagas: its log lines have their ids, its span is a part of the traces of the
-    requests that started them, if these are recorded.
+    """Wrap work for these sagas. Its log lines have their ids, and its span is a part of the traces of the
+    requests that started them.
     """
 
     def read_ids() -> logs.Ids:
@@ -121,7 +121,7 @@ def _log_ended(sagas: Iterable[SagaRow]) -> None:
 
 
 class ThreadPools:
-    """The pools of an executor, by task; recovery does what a task that fails was to do."""
+    """The pools of an executor, by task. Recovery does what a failed task was to do."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._pools = {
@@ -146,8 +146,8 @@ class ThreadPools:
 
 
 class Executor:
-    """Advances due sagas as far as possible; thread-safe. One that `polls`, as a worker's does, looks for
-    more while it finds some, before their messages come; any other looks when it is woken.
+    """Advances due sagas as far as possible; thread-safe. An executor that `polls`, as a worker's does, looks
+    for more sagas while it finds some, before their messages come. Any other looks when it is woken.
     """
 
     def __init__(self, *, pools: ThreadPools, failpoint: Callable[[str], None] = lambda point: None) -> None:
@@ -175,9 +175,9 @@ class Executor:
         self._schedule(DUE)
 
     def lease_new(self, sagas: Sagas) -> list[SagaRow]:
-        """Lease those of these sagas that begin with a call, as many as there are places, inside the
-        transaction that is to insert them with what has changed; returns them. Once that has committed this
-        executor advances them.
+        """Lease those of these sagas that begin with a call, as many as there are places, and return them.
+        Called inside the transaction that is to insert them. Once that has committed this executor advances
+        them.
         """
         if not clock.is_measured():
             return []
@@ -252,7 +252,7 @@ class Executor:
         soon = until - timedelta(seconds=LEASE_SECONDS / 3)
         with self._mutex:
             sagas = [saga for saga in self._sagas.values() if saga.lease_token == self._token]
-        # One that ends later than any can, of before the clock was set back, others take for lapsed.
+        # Other processes take a lease for lapsed that ends later than any can: the clock was set back.
         held = []
         for saga in sagas:
             if saga.leased_until and not soon <= saga.leased_until <= until:
@@ -313,7 +313,7 @@ class Executor:
             # One whose first batch waits is due as well.
             limits = {name: more + taken[name] for name, more in findable.items()}
         if not (limits and clock.is_measured()):
-            # By the host's clock others' leases might have lapsed. The next look wakes again.
+            # Leases of others might have lapsed by the host's clock. The next look wakes again.
             return []
         try:
             due = transactions.read(partial(saga_rows.find_due, limits))
@@ -356,8 +356,8 @@ class Executor:
             try:
                 done = batch.advance(sagas, token=self._token, mode=mode, failpoint=self._failpoint)
             except transactions.DatabaseUnavailable as error:
-                # It affects every saga of the batch, and those that would be found at once: the next look
-                # wakes again.
+                # The error affects every saga of the batch, and those that would be found at once. The next
+                # look wakes again.
                 log.warning("sagas left to recovery", count=len(sagas), error=error)
                 with self._mutex:
                     self._waiting.clear()
@@ -366,7 +366,7 @@ class Executor:
             except Exception as error:
                 log.warning("saga batch failed", count=len(sagas), mode=mode, exc_info=error)
                 if mode == SINGLE:
-                    # Found again at once, it would fail again at once.
+                    # A saga that is found again at once would fail again at once.
                     failure = unexpected_failure(error)
                     batch.put_off(sagas, failure, token=self._token, seconds=LEASE_SECONDS)
                 else:
@@ -377,8 +377,8 @@ class Executor:
             self._failpoint(f"batch committed: {', '.join(done.committed) or 'nothing final'}")
             stack.pop_all()
         self._pass_on(done)
-        # Waiting requests must know of these: past the point of no return, ended or at rest. A request that
-        # begins to wait for one that is still in progress is told of it after this.
+        # Waiting requests must know of these sagas: past the point of no return, ended or at rest. A request
+        # that begins to wait for one in progress is notified after this.
         news = [each for each in done.rows.values() if each.is_irreversible or not each.lease_token]
         if news and news[0].type.notify:
             self._pools.submit("callback", partial(news[0].type.notify, news))
@@ -470,7 +470,7 @@ class Executor:
             if result.answer is None:
                 self._return([saga])
             else:
-                # What its step books of it is locked in the order of a batch of its own.
+                # What the step books is locked in the order of a batch of its own.
                 self._run_individually([saga])
             stack.pop_all()
 

@@ -26,7 +26,6 @@ from orders.saga import operator_actions
 from orders.tests import buying, owners, stepping, things
 from payments import points_grants, webhooks
 from payments.gateways import gateway
-from payments.gateways.contract import BookedCharge
 from payments.models import Payment, WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
@@ -55,11 +54,11 @@ def outcome(action: Callable[[], Any]):
         return f"{error.code}: {reason}" if reason else error.code
 
 
-def _answered(outcome) -> Answer:
+def _answered(outcome):
     return Answer(200, b"{}")
 
 
-def open_shop(shop) -> None:
+def open_shop(shop):
     """Three products, one with a limit per account, shared codes, two buyers with points and an operator.
 
     The buyers are operators as well.
@@ -82,7 +81,7 @@ def open_shop(shop) -> None:
         eligible_accounts.add(campaign_id=campaigns.create(**terms).pk, account_ids=one.listed)
 
 
-def issue_coupon(shop, account_id: int, *, percent: int) -> None:
+def issue_coupon(shop, account_id: int, *, percent: int):
     """Issue a coupon of `percent`; for 0, of a fixed amount off a minimum order."""
     terms = {"percent": percent} if percent else {"amount": 150, "minimum_amount": 400}
     coupon = things.Coupon(account_id, **terms)
@@ -91,13 +90,13 @@ def issue_coupon(shop, account_id: int, *, percent: int) -> None:
     shop.coupons.append(coupon)
 
 
-def void_coupon(shop, coupon) -> None:
+def void_coupon(shop, coupon):
     expected = shop.void(coupon)
     result = outcome(lambda: issuing.void(code=coupon.code, reason="a mistake"))
     assert result == expected or not expected
 
 
-def adjust(shop, product, delta: int) -> None:
+def adjust(shop, product, delta: int):
     expected = shop.adjust(product, delta)
     result = outcome(lambda: adjustments.adjust(product_id=product.id, delta=delta, reason="counted"))
     assert result == expected or not expected
@@ -126,12 +125,12 @@ def place(shop, order) -> checkout.OrderRequest | None:
     return order_request
 
 
-def place_again(order_request) -> None:
+def place_again(order_request):
     """Repeat the call with the same key: it has no second effect."""
     assert isinstance(checkout.place(order_request), Replay)
 
 
-def pay(shop, order, token: str, *, is_kept: bool = False) -> None:
+def pay(shop, order, token: str, *, is_kept=False):
     expected = shop.pay(order, token, is_kept=is_kept)
     of: Any = {"account_id": order.account_id, "order_id": order.id, "keyed": buying.keyed(order.account_id)}
     result = outcome(lambda: purchase.pay(**of, token=token, keep_on_decline=is_kept))
@@ -141,19 +140,19 @@ def pay(shop, order, token: str, *, is_kept: bool = False) -> None:
         order.saga_id, order.payment_id = result.saga.id, result.payment.id
 
 
-def cancel(shop, order) -> None:
+def cancel(shop, order):
     expected = shop.cancel(order)
     result = outcome(lambda: cancellation.cancel(order_id=order.id, account_id=order.account_id))
     assert result == expected if expected else result.status == order.status
 
 
-def lapse(order) -> None:
+def lapse(order):
     """Let the order's time to pay pass."""
     order.is_lapsed = True
     buying.change_order(order, expires_at=timezone.now())
 
 
-def refund(shop, order, wanted: dict[things.Product, int] | None, *, restock: bool) -> None:
+def refund(shop, order, wanted: dict[things.Product, int] | None, *, restock: bool):
     """Refund these units of the order; None refunds all that is left."""
     expected = shop.refusal_of_refund(order, wanted)
     lines = wanted and [Line(product.id, count) for product, count in wanted.items()]
@@ -168,21 +167,21 @@ def refund(shop, order, wanted: dict[things.Product, int] | None, *, restock: bo
     shop.refund(new_refund)
 
 
-def top_up(listener, one: things.TopUp) -> None:
+def top_up(listener, one: things.TopUp):
     started = buying.start_top_up(one.account_id, one.amount, one.token)
     one.payment_id, one.saga_id = started.payment.id, started.saga.id
     listener.shop.top_ups.append(one)
     stepping.advance(one.saga_id)
 
 
-def drive(listener, subject, *, points: int | None = None) -> None:
+def drive(listener, subject, *, points: int | None = None):
     """Advance its saga as far as possible, or for so many failpoints; the previous lease has lapsed."""
     Saga.objects.filter(id=subject.saga_id).update(leased_until=None)
     with listener.deadly(points):
         stepping.advance(subject.saga_id)
 
 
-def sweep(shop, *, is_later: bool) -> None:
+def sweep(shop, *, is_later: bool):
     """Run the tasks of beat: now, or after every pause and lease."""
     now = timezone.now()
     if is_later:
@@ -195,13 +194,13 @@ def sweep(shop, *, is_later: bool) -> None:
         gateway_events.handle(event_id)
 
 
-def give_up(subject) -> None:
+def give_up(subject):
     """Let the deadline of its saga pass."""
     subject.is_late = True
     Saga.objects.filter(id=subject.saga_id).update(deadline_at=timezone.now())
 
 
-def decide(order, decision: str) -> None:
+def decide(order, decision: str):
     """The card's owner presses a button of their page, if it is open; the first decision counts."""
     payment = Payment.objects.get(id=order.payment_id)
     if payment.requires_action and not order.decision:
@@ -209,18 +208,18 @@ def decide(order, decision: str) -> None:
         owners.decide(payment, decision)
 
 
-def let_action_end(subject: things.Order | things.TopUp) -> None:
+def let_action_end(subject: things.Order | things.TopUp):
     """Let the time of the card's owner pass, if they were asked."""
     if subject.token == things.ASKING and Payment.objects.get(id=subject.payment_id).requires_action:
         subject.is_action_over = True
         owners.let_action_end(subject.payment_id)
 
 
-def _operator(operator_id: int) -> ActorContext:
+def _operator(operator_id):
     return ActorContext(Actor.STAFF, operator_id, f"operator {operator_id}")
 
 
-def force(shop, subject, operator_id: int, act: str, **more: str) -> None:
+def force(shop, subject, operator_id: int, act: str, **more: str):
     """An operator retries its saga, has it compensated, or records the step at which it is stuck as done."""
     rows = Saga.objects.filter(id=subject.saga_id)
     rows.update(leased_until=None)
@@ -241,7 +240,7 @@ def force(shop, subject, operator_id: int, act: str, **more: str) -> None:
         shop.force(act, subject)
 
 
-def grant(shop, operator_id: int, account_id: int, amount: int) -> None:
+def grant(shop, operator_id: int, account_id: int, amount: int):
     """An operator grants points, or asks for an approval where the model says that it takes one."""
     expected = shop.grant(operator_id, account_id, amount)
     of: Any = {"user_id": account_id, "amount": amount, "reason": "they called"}
@@ -256,7 +255,7 @@ def grant(shop, operator_id: int, account_id: int, amount: int) -> None:
                 shop.approvals.append(things.Approval(asked.id, operator_id, account_id, amount))
 
 
-def decide_approval(shop, approval, operator_id: int, act: str) -> None:
+def decide_approval(shop, approval, operator_id: int, act: str):
     """An operator approves or refuses what was asked for; a step that is forced by it may not be left."""
     is_approved = act == "approve"
     expected = shop.refusal_of_decision(approval, operator_id, is_approved=is_approved)
@@ -269,12 +268,12 @@ def decide_approval(shop, approval, operator_id: int, act: str) -> None:
         shop.decide(approval, is_approved=is_approved)
 
 
-def _charge_of(subject: things.Order | things.TopUp) -> BookedCharge:
+def _charge_of(subject):
     [charge] = gateway().charges(key=Payment.objects.get(id=subject.payment_id).charge_key)
     return charge
 
 
-def give_back(shop, simulator, subject: things.Order | things.TopUp, amount: int) -> None:
+def give_back(shop, simulator, subject: things.Order | things.TopUp, amount: int):
     """A clerk refunds a part of its charge on the gateway's own page, at most what is left of it."""
     charge, key = _charge_of(subject), f"clerk-{uuid4()}"
     if amount := min(amount, charge.kept_amount):
@@ -287,7 +286,7 @@ def give_back(shop, simulator, subject: things.Order | things.TopUp, amount: int
             subject.given_back += amount
 
 
-def dispute(simulator, order, amount: int) -> None:
+def dispute(simulator, order, amount: int):
     """The card's owner disputes a part of the charge, at most what is left of it."""
     charge = _charge_of(order)
     if amount := min(amount, charge.kept_amount):
@@ -297,14 +296,14 @@ def dispute(simulator, order, amount: int) -> None:
         order.disputes.append(things.Dispute(opened["id"], amount))
 
 
-def close_dispute(simulator, order, end: str) -> None:
+def close_dispute(simulator, order, end: str):
     """The bank of the card's owner decides the first open dispute of the charge."""
     if one := next((one for one in order.disputes if one.status == "open"), None):
         assert simulator.post(f"/disputes/{one.reference}/close", {"status": end})[0] == 200
         one.status = end
 
 
-def learn(shop, subject: things.Order | things.TopUp, way: str) -> None:
+def learn(shop, subject: things.Order | things.TopUp, way: str):
     """Have the shop learn what became of its charge at the gateway, by an event or otherwise."""
     match way:
         case "look-up":
@@ -320,13 +319,13 @@ def learn(shop, subject: things.Order | things.TopUp, way: str) -> None:
             handle(WebhookEvent.objects.latest("id"))
 
 
-def receive_event(subject: things.Order | things.TopUp, *, number: int | str, type: str) -> None:
+def receive_event(subject: things.Order | things.TopUp, *, number: int | str, type: str):
     """Receive a webhook about its charge, true or not, new or repeated; it is handled later."""
     key = Payment.objects.get(id=subject.payment_id).charge_key
     events.take(type=type, key=key, id=f"evt_{number}")
 
 
-def handle(event: WebhookEvent) -> None:
+def handle(event: WebhookEvent):
     """Handle the event, also repeatedly; previous leases have lapsed."""
     Saga.objects.filter(ended_at=None).update(leased_until=None)
     gateway_events.handle(event.id)

@@ -21,7 +21,7 @@ def order(token: str, **wanted) -> PlacedOrder:
     return buying.place(buying.account(points=100), {product: 2}, token=token, **wanted)
 
 
-def tried(card: str = "pm_card_visa", *, times: int = 1, **wanted) -> PlacedOrder:
+def tried(card="pm_card_visa", *, times=1, **wanted) -> PlacedOrder:
     """An order whose payment was tried so many times."""
     placed = order(card, **wanted)
     for _ in range(times):
@@ -29,7 +29,7 @@ def tried(card: str = "pm_card_visa", *, times: int = 1, **wanted) -> PlacedOrde
     return placed
 
 
-def post_event(type: str, intent: dict[str, Any], *, id: str = ""):
+def post_event(type: str, intent: dict[str, Any], *, id=""):
     """Post an event as Stripe would, a new one without an id, and return the response."""
     event = {"id": id or f"evt_{uuid4().hex}", "object": "event", "type": type, "data": {"object": intent}}
     body = orjson.dumps(event | {"created": int(timezone.now().timestamp())})

@@ -80,12 +80,12 @@ def in_rows() -> dict[str, float]:
     )
 
 
-def _moved(kind: str, account_id: int | None = None, **sign: int) -> int:
+def _moved(kind, account_id=None, **sign):
     """The sum of the entries of these transfers at the account, of this sign; None for all wallets."""
     entries = Entry.objects.filter(transfer__kind=kind, **sign)
     of = entries.filter(account_id=account_id) if account_id is not None else entries.filter(account_id__gt=0)
     return of.aggregate(sum=Sum("amount"))["sum"] or 0
 
 
-def _without_zeros(figures: dict[str, float]) -> dict[str, float]:
+def _without_zeros(figures):
     return {name: number for name, number in figures.items() if number}

@@ -50,12 +50,12 @@ def _id(given):
     return getattr(given, "id", given)
 
 
-def _lines(wanted) -> list[Line]:
+def _lines(wanted):
     counts = wanted if isinstance(wanted, Mapping) else {wanted: 1}
     return [Line(product.id, count) for product, count in counts.items()]
 
 
-def account(*, points: int = 0):
+def account(*, points=0):
     """A new account with these points in its wallet."""
     made = AccountFactory()
     if points:
@@ -64,12 +64,12 @@ def account(*, points: int = 0):
     return made
 
 
-def product_and_buyer(*, points: int = 0, **columns) -> tuple[Product, Any]:
+def product_and_buyer(*, points=0, **columns) -> tuple[Product, Any]:
     """A new product with these columns, and a new account with these points."""
     return ProductFactory(**columns), account(points=points)
 
 
-def order_of(product, token: str = "", *, quantity: int = 1, **more) -> dict[str, Any]:
+def order_of(product, token="", *, quantity=1, **more) -> dict[str, Any]:
     """The body of a call that orders these units, and pays them at once by a card with this token."""
     paid = {"payment": {"token": token}} if token else {}
     return {"items": [{"product": product.id, "quantity": quantity}]} | paid | more
@@ -85,18 +85,18 @@ def coupon_code(buyer, **campaign) -> str:
     return coupon_of(buyer, **campaign).code
 
 
-def keyed(buyer, answer: Callable[[Any], Any] = schemas.answered_later, *, key: str = "") -> KeyedCall:
+def keyed(buyer, answer: Callable[[Any], Any] = schemas.answered_later, *, key="") -> KeyedCall:
     """A call with a new key, unless one is given."""
     return KeyedCall(_id(buyer), key_hash(key or str(uuid4())), "fingerprint", answer)
 
 
-def start_top_up(buyer, amount: int = 100, token: str = "tok_ok", **more) -> charging.StartedPayment:
+def start_top_up(buyer, amount=100, token="tok_ok", **more) -> charging.StartedPayment:
     started = top_ups.start(account_id=_id(buyer), amount=amount, token=token, keyed=keyed(buyer), **more)
     assert isinstance(started, charging.StartedPayment)
     return started
 
 
-def top_up(buyer, amount: int, token: str = "tok_ok") -> Payment:
+def top_up(buyer, amount: int, token="tok_ok") -> Payment:
     """The payment of a top-up, advanced as far as possible now."""
     started = start_top_up(buyer, amount, token)
     stepping.advance(started.saga.id)
@@ -104,14 +104,7 @@ def top_up(buyer, amount: int, token: str = "tok_ok") -> Payment:
 
 
 def order_request(
-    buyer,
-    wanted,
-    *,
-    coupon: str = "",
-    points: int = 0,
-    token: str | None = None,
-    key: str = "",
-    keep_on_decline: bool = False,
+    buyer, wanted, *, coupon="", points=0, token: str | None = None, key="", keep_on_decline=False
 ) -> OrderRequest:
     """A request to place an order, with a new key unless one is given."""
     return OrderRequest(
@@ -138,12 +131,12 @@ def order(buyer, wanted, **more) -> Order:
     return place(buyer, wanted, **more).order
 
 
-def request_of_newcomer(product, quantity: int = 1, **wanted) -> OrderRequest:
+def request_of_newcomer(product, quantity=1, **wanted) -> OrderRequest:
     """The request of a new account for one product."""
     return order_request(account().id, {product: quantity}, **wanted)
 
 
-def place_for_newcomer(product, quantity: int = 1, **wanted) -> PlacedOrder:
+def place_for_newcomer(product, quantity=1, **wanted) -> PlacedOrder:
     """Place the order of a new account for one product."""
     return place(account().id, {product: quantity}, **wanted)
 
@@ -159,12 +152,12 @@ def advance(placed: PlacedOrder) -> Order:
     return order_now(placed)
 
 
-def buy(buyer, wanted, *, token: str = "tok_ok", **more) -> Order:
+def buy(buyer, wanted, *, token="tok_ok", **more) -> Order:
     """Place a new order that is paid at once, advance its saga as far as possible now, and return it."""
     return advance(place(buyer, wanted, token=token, **more))
 
 
-def cancel(placed: PlacedOrder) -> None:
+def cancel(placed: PlacedOrder):
     """Cancel the order as its owner."""
     cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
 
@@ -174,7 +167,7 @@ def order_now(placed: PlacedOrder) -> Order:
     return Order.objects.get(id=placed.order.id)
 
 
-def change_order(order, **columns) -> None:
+def change_order(order, **columns):
     """Change these columns of the order in the database only."""
     Order.objects.filter(id=order.id).update(**columns)
 
@@ -189,7 +182,7 @@ def saga_of(placed: PlacedOrder) -> Saga:
     return reloaded(placed.started.saga)
 
 
-def sell(token: str = "tok_ok", *, points: int = 0, discount: int = 0, units: int = 2) -> PlacedOrder:
+def sell(token="tok_ok", *, points=0, discount=0, units=2) -> PlacedOrder:
     """A paid order of two units at 500, or as many."""
     product, buyer = product_and_buyer(on_hand=5, price=500, points=1_000)
     coupon = coupon_of(buyer.id, discount_value=discount).code if discount else ""
@@ -199,7 +192,7 @@ def sell(token: str = "tok_ok", *, points: int = 0, discount: int = 0, units: in
 
 
 def refund(
-    order: Bought, wanted: Wanted | None = None, *, reason: str = "It came broken.", restock: bool = True
+    order: Bought, wanted: Wanted | None = None, *, reason="It came broken.", restock=True
 ) -> StartedRefund:
     """Start a refund of these units, or of all that is left of the order."""
     call = keyed(staff_member().id, schemas.refund_answer)
@@ -221,12 +214,12 @@ def refunded(order: Bought, wanted: Wanted | None = None, **more) -> Refund:
     return execute_refund(refund(order, wanted, **more))
 
 
-def settle_everything() -> None:
+def settle_everything():
     """Run recovery, without waiting for leases and pauses, until every saga has ended."""
     wait_until(_nothing_is_left_after_a_pass, seconds=20)
 
 
-def _nothing_is_left_after_a_pass() -> bool:
+def _nothing_is_left_after_a_pass():
     unfinished = Saga.objects.filter(ended_at__isnull=True)
     unfinished.update(leased_until=None)
     for saga_id in list(unfinished.values_list("id", flat=True)):

@@ -1,13 +1,11 @@
 """Compares the real shop with its model: rows, wallets, journal and the gateway's book of charges."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Manager, Sum
+from django.db.models import Sum
 
 from coupons.models import Coupon
 from foundation.models import JournalLine
@@ -23,7 +21,7 @@ BOOK_SECONDS = 10
 
 
 @contextmanager
-def gateway_at(url: str) -> Iterator[None]:
+def gateway_at(url: str):
     """Use the gateway at this URL, with time for its whole book, and with the circuit breaker reset."""
     before, patience = settings.GATEWAY_URL, settings.GATEWAY_TIMEOUT_SECONDS
     settings.GATEWAY_URL, settings.GATEWAY_TIMEOUT_SECONDS = url, BOOK_SECONDS
@@ -35,7 +33,7 @@ def gateway_at(url: str) -> Iterator[None]:
         calls.forget()
 
 
-def assert_sound(shop) -> None:
+def assert_sound(shop):
     """Assert that every law holds and that the shop agrees with the model.
 
     L9 may differ by what the gateway did of which the shop doesn't know yet.
@@ -55,7 +53,7 @@ def assert_sound(shop) -> None:
     _assert_charged(shop)
 
 
-def _assert_lawful(unbooked: tuple[str, ...] = ()) -> None:
+def _assert_lawful(unbooked=()):
     """Assert that every law holds; of L9 these beginnings of differences are left out."""
     broken = [
         f"{report.law} {report.offenders}"
@@ -65,7 +63,7 @@ def _assert_lawful(unbooked: tuple[str, ...] = ()) -> None:
     assert not broken, broken
 
 
-def adopt_bookings(shop) -> None:
+def adopt_bookings(shop):
     """Have the model follow when the shop books what the gateway did; what that may be, the model says."""
     orders = {one.id: one for one in shop.orders}
     refunds = {one.id: one for one in shop.refunds}
@@ -82,17 +80,17 @@ def adopt_bookings(shop) -> None:
         disputes[dispute.reference].book(dispute.status, dispute.amount)
 
 
-def _assert_same(what: str, real: Mapping[Any, Any], modelled: Mapping[Any, Any]) -> None:
+def _assert_same(what, real, modelled):
     ids = [id for id in {**real, **modelled} if real.get(id) != modelled.get(id)]
     assert not ids, f"{what} by the shop and by the model: {[(real.get(id), modelled.get(id)) for id in ids]}"
 
 
-def _read(rows: Manager[Any], *columns: str) -> dict[Any, tuple[Any, ...]]:
+def _read(rows, *columns):
     """These columns of each row by the first one."""
     return {key: tuple(values) for key, *values in rows.values_list(*columns)}
 
 
-def _stories() -> dict[UUID, list[str]]:
+def _stories():
     """The journal's `order.*` lines of each order, oldest first."""
     events = defaultdict(list)
     for line in JournalLine.objects.filter(what__startswith="order.").order_by("id"):
@@ -100,7 +98,7 @@ def _stories() -> dict[UUID, list[str]]:
     return dict(events)
 
 
-def _assert_charged(shop) -> None:
+def _assert_charged(shop):
     """Assert one charge at most per payment, with the kept amount of the model."""
     kept: dict[Any, list[int]] = defaultdict(list)
     keys = dict(Payment.objects.values_list("charge_key", "id"))
@@ -116,7 +114,7 @@ def _assert_charged(shop) -> None:
         assert least <= amount <= most, f"{amount} is kept for {one}"
 
 
-def assert_over(shop) -> None:
+def assert_over(shop):
     """Assert that nothing is open or held, that all is booked, and the gateway keeps what the model says."""
     _assert_lawful()
     assert not [one.id for one in shop.orders if one.has_news and not one.is_confirmed]

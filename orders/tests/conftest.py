@@ -113,7 +113,7 @@ def start_worker(
     return child
 
 
-def _answers(broker_url: str) -> bool:
+def _answers(broker_url):
     if broker_url.startswith("amqp:"):
         return rabbitmq.has_worker(broker_url)
     return bool(app.control.ping(timeout=0.5))

@@ -233,7 +233,7 @@ def point_index(points: list[str], name: str) -> int:
     return [index for index, point in enumerate(points) if point.endswith(ending)][int(number or 1) - 1]
 
 
-def left_by(saga_id: UUID, gateway: Simulator, platform: Simulator, *, is_overdue: bool = False) -> str:
+def left_by(saga_id: UUID, gateway: Simulator, platform: Simulator, *, is_overdue=False) -> str:
     """What a crash now leaves, in the database and outside; `is_overdue` if the next executor comes too late.
 
     `do` or `undo` with the step at which the saga goes on; whether a call was prepared (`calling`), whether
@@ -267,7 +267,7 @@ def left_by(saga_id: UUID, gateway: Simulator, platform: Simulator, *, is_overdu
     return f"{saga.direction} {', '.join([at, *(name for name in facts if facts[name])])}; {card}"
 
 
-def _card(gateway: Simulator) -> str:
+def _card(gateway):
     """The state of the only charge in the gateway's book; of a cancelled key it knows no order."""
     charges = gateway.get("/charges")[1]["results"]
     if not charges:

@@ -1,7 +1,6 @@
 """Stuck sagas and operators' actions, for the tests of operator actions."""
 
 import pytest
-from django.conf import LazySettings
 
 from accounts.operating import approvals
 from foundation import journal
@@ -26,14 +25,14 @@ ADA = ActorContext(actor=Actor.STAFF, name="ada")
 class Away:
     """Makes the system of `GATEWAY_URL` or `DATA_PLATFORM_URL` unreachable, and reachable again."""
 
-    def __init__(self, settings: LazySettings) -> None:
+    def __init__(self, settings):
         self._settings = settings
 
-    def take(self, setting: str) -> None:
+    def take(self, setting: str):
         self._setting, self._address = setting, getattr(self._settings, setting)
         setattr(self._settings, setting, nowhere())
 
-    def back(self) -> None:
+    def back(self):
         setattr(self._settings, self._setting, self._address)
         calls.forget()
 
@@ -55,7 +54,7 @@ def product():
     return ProductFactory(on_hand=10, price=1_000)
 
 
-def started(product, token: str = "tok_ok", points: int = 100) -> Saga:
+def started(product, token="tok_ok", points=100) -> Saga:
     """The saga of a new order with a coupon and points, not advanced yet."""
     buyer = buying.account(points=points)
     coupon = buying.coupon_code(buyer, discount_value=200)
@@ -63,7 +62,7 @@ def started(product, token: str = "tok_ok", points: int = 100) -> Saga:
     return placed.started.saga
 
 
-def make_overdue(row: Saga) -> None:
+def make_overdue(row: Saga):
     set_columns(row, deadline_at=ago(seconds=1))
 
 
@@ -71,7 +70,7 @@ def advance(row: Saga) -> str:
     return stepping.advance(row.id)
 
 
-def let_stick(row: Saga) -> None:
+def let_stick(row: Saga):
     """Let its time be over while it cannot go on: it is stuck."""
     make_overdue(row)
     assert advance(row) == Saga.State.STUCK
@@ -92,7 +91,7 @@ def stuck_at_charge(product) -> Saga:
     return row
 
 
-def refund_by_hand(row: Saga) -> None:
+def refund_by_hand(row: Saga):
     """Refund the charge of the saga's order at the gateway, as its dashboard does."""
     [charge] = gateway().charges(order_id=row.about_id)
     gateway().refund(key="by hand", charge_reference=charge.reference, amount=charge.amount)
@@ -136,14 +135,14 @@ def stuck_at_data_platform(product, away) -> Saga:
     return row
 
 
-def in_doubt(product, token: str = "tok_timeout_charged") -> Saga:
+def in_doubt(product, token="tok_timeout_charged") -> Saga:
     row = started(product, token)
     assert advance(row) == Saga.State.RUNNING
     assert payment_of(row).status == "in_doubt"
     return row
 
 
-def stuck_in_compensation(product, away, token: str = "tok_error") -> Saga:
+def stuck_in_compensation(product, away, token="tok_error") -> Saga:
     """A saga whose compensation is stuck: the gateway is unreachable, the outcome of the charge unknown."""
     row = started(product, token)
     advance(row)

@@ -1,6 +1,6 @@
 """A listener at the failpoints of sagas: it updates the model at every point, and may crash the executor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
@@ -20,7 +20,7 @@ class Wrong(BaseException):
 class Listener:
     """Records the points that sagas pass in `passed`, and calls `watch` at each."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.shop = Shop()
         self.watch: Callable[[], None] = lambda: None
         self.strike_in: int | None = None
@@ -28,7 +28,7 @@ class Listener:
         self._subject: Subject | None = None
         self._advance = stepping.advance
 
-    def stand_by(self, monkeypatch) -> None:
+    def stand_by(self, monkeypatch):
         """Listen until the end of the test."""
         monkeypatch.setattr(stepping, "advance", self.advance)
         monkeypatch.setattr(stepping, "failpoint", self.reach)
@@ -42,7 +42,7 @@ class Listener:
         except Wrong as wrong:
             raise AssertionError(str(wrong)) from wrong
 
-    def reach(self, point: str) -> None:
+    def reach(self, point: str):
         """Replaces the failpoint."""
         what, _, committed = point.partition(": ")
         try:
@@ -61,7 +61,7 @@ class Listener:
                 raise Killed(point)
 
     @contextmanager
-    def deadly(self, points: int | None) -> Iterator[None]:
+    def deadly(self, points: int | None):
         """Crash the executor inside after so many points; never for None."""
         self.strike_in = points
         try:

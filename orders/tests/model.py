@@ -74,14 +74,14 @@ class Shop:
         """Whether unpaid orders hold some of a product that the order is short of."""
         return any(one.reserved for one, count in order.counts.items() if count > one.available)
 
-    def expire_for(self, order) -> None:
+    def expire_for(self, order):
         """Expire the lapsed orders of the refused order's account, and of its products."""
         for one in self.orders:
             is_concerned = one.account_id == order.account_id or one.counts.keys() & order.counts.keys()
             if one.status == "awaiting_payment" and one.is_lapsed and is_concerned:
                 self._end(one, "expired")
 
-    def _is_over_limit(self, account_id: int, product, count: int) -> bool:
+    def _is_over_limit(self, account_id, product, count):
         """Whether the account would exceed the product's limit."""
         holding = [
             order
@@ -97,7 +97,7 @@ class Shop:
         own = (one for one in self.coupons if (one.campaign, one.account_id) == (campaign, account_id))
         return next(own, Coupon(account_id, campaign=campaign, percent=33, status="new"))
 
-    def _reason_against(self, coupon, order) -> str:
+    def _reason_against(self, coupon, order):
         """Why the order can't use the coupon, or nothing."""
         campaign, is_new = coupon.campaign or Campaign(""), coupon.status == "new"
         terms, counted = campaign.terms, coupon.counted_amount(order.counts)
@@ -115,7 +115,7 @@ class Shop:
         }
         return next((reason for reason, is_against in reasons.items() if is_against), "")
 
-    def place(self, order) -> None:
+    def place(self, order):
         for product, count in order.counts.items():
             product.reserved += count
         if order.coupon:
@@ -174,11 +174,11 @@ class Shop:
             return "refund_exceeds_order"
         return "" if has_amount or not order.total_amount else "nothing_to_refund"
 
-    def refund(self, refund) -> None:
+    def refund(self, refund):
         refund.order.refunds.append(refund)
         refund.order.status = "refunding"
 
-    def book(self, order, refund_id, amount: int) -> None:
+    def book(self, order, refund_id, amount: int):
         """Apply a refund that the shop has booked as made at the gateway, where it must have been made."""
         assert amount <= order.unbooked_amount, f"{amount} is booked, {order.unbooked_amount} was made there"
         is_rest = sum(one.amount for one in order.refunds) + amount >= order.total_amount
@@ -186,7 +186,7 @@ class Shop:
         order.refunds.append(Refund(order, refund_id, counts, False, amount, 0, None, is_settled=True))
         order.story.append("order.refunded")
 
-    def update_refunded(self) -> None:
+    def update_refunded(self):
         """Apply what the refunds so far make of their orders."""
         for order in self.orders:
             if order.refunds and order.status in ("paid", "refunding"):
@@ -196,7 +196,7 @@ class Shop:
                 if order.status == "refunded" and order.coupon:
                     order.coupon.give_back()
 
-    def give_back_top_up(self, top_up, amount: int) -> None:
+    def give_back_top_up(self, top_up, amount: int):
         """The gateway's clerk refunds a part of it: its points are taken, as far as they are there."""
         top_up.given_back += amount
         self.wallets[top_up.account_id] -= min(amount, self.wallets[top_up.account_id])
@@ -218,7 +218,7 @@ class Shop:
         own = {approval.account_id: "own_account", approval.asker_id: "own_approval"}
         return own.get(operator_id, "") if is_approved else ""
 
-    def decide(self, approval, *, is_approved: bool) -> None:
+    def decide(self, approval, *, is_approved: bool):
         approval.is_decided = True
         if is_approved:
             self.wallets[approval.account_id] += approval.amount
@@ -239,7 +239,7 @@ class Shop:
                 return {"", *is_local}
         return {"saga_being_undone"}
 
-    def force(self, act: str, subject: Subject | None) -> None:
+    def force(self, act: str, subject: Subject | None):
         """Apply what an operator has forced."""
         if act == "force_compensate" and subject and subject.saga_status == "running":
             assert not isinstance(subject, Refund)
@@ -247,7 +247,7 @@ class Shop:
         if act == "force_complete" and isinstance(subject, Refund):
             subject.is_confirmed = True
 
-    def reach(self, subject, point: str) -> None:
+    def reach(self, subject, point: str):
         """Apply what the saga of `subject` has done when it passes this point."""
         match subject, point:
             case Order(), "debit_balance do":
@@ -268,14 +268,14 @@ class Shop:
                 assert is_ended_by_us or subject.token in DECLINED
                 subject.status = "failed"
 
-    def _debit(self, order) -> None:
+    def _debit(self, order):
         if self.wallets[order.account_id] < order.points_amount:
             order.is_short_of_points = True
         else:
             self.wallets[order.account_id] -= order.points_amount
             order.holds_points = True
 
-    def _settle(self, order) -> None:
+    def _settle(self, order):
         is_charged = not order.card_amount or order.token not in NEVER_CHARGED
         assert order.token != ASKING or order.decision == "approve" or not order.card_amount
         assert (order.status, is_charged) == ("paying", True)
@@ -288,7 +288,7 @@ class Shop:
         order.holds_points = False
         order.become("paid")
 
-    def _fail(self, order) -> None:
+    def _fail(self, order):
         is_refused = order.is_card_refused
         is_ended_by_us = order.is_late or order.is_action_over or order.is_forced
         assert is_refused or is_ended_by_us or order.is_short_of_points
@@ -303,7 +303,7 @@ class Shop:
         order.is_short_of_points = False
 
     @staticmethod
-    def _end(order, status: str) -> None:
+    def _end(order, status):
         """End the unpaid order, and release all that it holds."""
         for product, count in order.counts.items():
             product.reserved -= count
@@ -311,7 +311,7 @@ class Shop:
             order.coupon.give_back()
         order.become(status)
 
-    def _give_back(self, refund) -> None:
+    def _give_back(self, refund):
         order = refund.order
         refund.is_settled = True
         order.story.append("order.refunded")

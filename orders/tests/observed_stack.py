@@ -30,14 +30,12 @@ class LiveShop:
         assert answer.status == 200, answer.data
         return answer.json()
 
-    def post(
-        self, account: User, path: str, body, *, key: str = "a", **headers: str
-    ) -> urllib3.BaseHTTPResponse:
+    def post(self, account: User, path: str, body, *, key="a", **headers: str) -> urllib3.BaseHTTPResponse:
         headers = _signed_in(account) | {"Idempotency-Key": key} | headers
         return HTTP.request("POST", f"{self.address}/api/v1{path}", json=body, headers=headers)
 
 
-def _signed_in(account: User) -> dict[str, str]:
+def _signed_in(account):
     return {"Authorization": f"Bearer {token_pairs.create_access_token(account)}"}
 
 
@@ -54,7 +52,7 @@ class ObservedStack(LiveShop):
 
 
 @contextmanager
-def web(folder: Path, *, workers: int = 1, **settings: str) -> Iterator[ObservedStack]:
+def web(folder: Path, *, workers=1, **settings: str) -> Iterator[ObservedStack]:
     """A web server alone."""
     with serving(folder, workers=workers, **({"LOG_LEVEL": "INFO"} | settings)) as server:
         yield ObservedStack(server.address, folder)
@@ -62,7 +60,7 @@ def web(folder: Path, *, workers: int = 1, **settings: str) -> Iterator[Observed
 
 @contextmanager
 def running(
-    folder: Path, gateway: Simulator, data_platform: Simulator, *, workers: int = 1, **settings: str
+    folder: Path, gateway: Simulator, data_platform: Simulator, *, workers=1, **settings: str
 ) -> Iterator[ObservedStack]:
     """The processes, which end with the block as they do on SIGTERM. `settings` are environment variables."""
     settings = {"LOG_LEVEL": "INFO"} | settings

@@ -19,12 +19,12 @@ VIEW += ["payments.view_transfer", "shop.view_journalline"]
 ACT = ["orders.add_refund", "orders.change_order", "shop.change_journalline"]
 
 
-def operator(*permissions: str, name: str = "ada") -> User:
+def operator(*permissions: str, name="ada") -> User:
     """Staff with these permissions, besides those to view."""
     return staff_member(*VIEW, *permissions, username=name)
 
 
-def paid_order(*, units: int = 3, points: int = 0, discount: int = 0) -> Order:
+def paid_order(*, units=3, points=0, discount=0) -> Order:
     """A paid order of one product, `TEA`."""
     buyer = buying.account(points=points)
     product = Product.objects.filter(sku="TEA").first() or ProductFactory(
@@ -42,7 +42,7 @@ def unpaid_order() -> Order:
     return buying.order_now(buying.place(buying.account(), {product: 2}))
 
 
-def page_of(order: Order | UUID, action: str = "change") -> str:
+def page_of(order: Order | UUID, action="change") -> str:
     return reverse(f"admin:orders_order_{action}", args=[getattr(order, "id", order)])
 
 

@@ -19,7 +19,7 @@ ASKING = "tok_3ds"
 BROWSER = urllib3.PoolManager(retries=False, timeout=10)
 
 
-def order(token: str = ASKING, *, points: int = 0, coupon: str = "", **more) -> PlacedOrder:
+def order(token: str = ASKING, *, points=0, coupon="", **more) -> PlacedOrder:
     """A new order of one piece for 500, of an account with 1,000 points more than it uses."""
     product = ProductFactory(on_hand=5, price=500)
     buyer = more.pop("buyer", None) or buying.account(points=1_000 + points)
@@ -45,7 +45,7 @@ def kept_amount(placed: PlacedOrder) -> int:
     return sum(charge.kept_amount for charge in gateway().charges(order_id=placed.order.id))
 
 
-def time_is_over(placed: PlacedOrder) -> None:
+def time_is_over(placed: PlacedOrder):
     """Let the deadline of its saga pass."""
     set_columns(placed.started.saga, deadline_at=clock.now())
 
@@ -73,7 +73,7 @@ def decide_at(url: str, decision: str) -> int:
     return BROWSER.request("POST", url, fields=fields, encode_multipart=False, redirect=False).status
 
 
-def let_action_end(payment_id: UUID) -> None:
+def let_action_end(payment_id: UUID):
     """Let the time of the owner be over: their saga is due."""
     over = ago(seconds=1)
     Payment.objects.filter(id=payment_id).update(action_expires_at=over)

@@ -1,8 +1,6 @@
 """The queue of tasks as its broker, a RabbitMQ, sees it."""
 
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import amqp
 from kombu import Connection
@@ -20,7 +18,7 @@ def has_worker(url: str) -> bool:
 
 
 @contextmanager
-def channel_of(url: str) -> Iterator[Any]:
+def channel_of(url: str):
     """A channel of AMQP to the broker at this address. Raises OSError."""
     with Connection(url, connect_timeout=2) as connection, connection.channel() as channel:
         yield channel

@@ -39,12 +39,7 @@ def two_sellers(**settings: str) -> Iterator[list["Popen[str]"]]:
 
 
 def sell_at_once(
-    sellers: Sequence["Popen[str]"],
-    product,
-    parts: Sequence[Sequence[int]],
-    *,
-    strategy: str,
-    quantity: int = 1,
+    sellers: Sequence["Popen[str]"], product, parts: Sequence[Sequence[int]], *, strategy: str, quantity=1
 ) -> Counter[str]:
     """Count the outcomes when each process orders so many units for each account of its part."""
     for seller, part in zip(sellers, parts, strict=True):

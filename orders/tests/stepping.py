@@ -10,7 +10,7 @@ from orders.saga.definitions import DO, SagaRow
 from orders.saga.run import SHARES, Executor, Task, ThreadPools
 
 
-def no_failpoint(point: str) -> None:
+def no_failpoint(point: str):
     """The default: no failure."""
 
 
@@ -21,7 +21,7 @@ failpoint: Callable[[str], None] = no_failpoint
 def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
     """A failpoint that acts at one point, and raises the exception that `act` returns, if it does."""
 
-    def reach(reached: str) -> None:
+    def reach(reached):
         if reached == point and isinstance(error := act(), BaseException):
             raise error
 
@@ -36,14 +36,14 @@ def due(*, limit: int) -> list[SagaRow]:
 class SteppedPools(ThreadPools):
     """Runs an executor's tasks in the caller's thread, one at a time and in order."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__({})
         self.tasks: deque[tuple[str, Task]] = deque()
 
-    def submit(self, pool: str, task) -> None:
+    def submit(self, pool: str, task):
         self.tasks.append((pool, task))
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float):
         """No other thread runs."""
 
     def step(self) -> bool:
@@ -58,7 +58,7 @@ class SteppedPools(ThreadPools):
 class SteppedExecutor(Executor):
     """An executor that advances one saga at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.pools = SteppedPools()
         super().__init__(pools=self.pools, failpoint=lambda point: failpoint(point))
 
@@ -82,7 +82,7 @@ class Delegate:
     def lease_new(self, sagas: Sequence[SagaRow]) -> list[SagaRow]:
         return []
 
-    def wake(self) -> None:
+    def wake(self):
         for saga in due(limit=100):
             self.advance(saga.id)
 

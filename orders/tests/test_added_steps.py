@@ -5,7 +5,7 @@ the step was missing in the saga's log, ran, and refused. Past its point of no r
 undoes a step before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,13 +50,13 @@ class Screening:
     done: int = 0
     undone: int = 0
 
-    def step(self, kind: str, *, has_undo: bool = True) -> Step:
+    def step(self, kind: str, *, has_undo=True) -> Step:
         if kind == "local":
             return LocalStep(NAME, do=self._do, undo=self.undo if has_undo else None)
         undo = for_each(self._undo_call) if has_undo else None
         return OutsideStep(NAME, do=for_each(self._call), undo=undo)
 
-    def _do(self, sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    def _do(self, sagas):
         self.done += len(sagas)
         return [Rejected("too large", code="too_large") if self.refuses else "accepted"] * len(sagas)
 
@@ -64,18 +64,18 @@ class Screening:
         self.undone += len(sagas)
         return ["nothing to undo"] * len(sagas)
 
-    def _call(self) -> StepResult:
+    def _call(self):
         self.done += 1
         refused = StepResult(Event.REFUSED, "too large", code="too_large")
         return refused if self.refuses else StepResult(Event.DONE)
 
-    def _undo_call(self) -> StepResult:
+    def _undo_call(self):
         self.undone += 1
         return StepResult(Event.DONE)
 
 
 @contextmanager
-def steps_replaced(steps: tuple[Step, ...]) -> Iterator[None]:
+def steps_replaced(steps: tuple[Step, ...]):
     """The purchase has these steps until the block ends."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(SAGA_TYPES, purchase.KIND, replace(SAGA_TYPES[purchase.KIND], steps=steps))
@@ -83,7 +83,7 @@ def steps_replaced(steps: tuple[Step, ...]) -> Iterator[None]:
 
 
 @contextmanager
-def rolled_out(step, *, before: str) -> Iterator[None]:
+def rolled_out(step, *, before: str):
     """The purchase has this step before the one of that name, until the block ends."""
     old = SAGA_TYPES[purchase.KIND].steps
     at = [one.name for one in old].index(before)
@@ -91,7 +91,7 @@ def rolled_out(step, *, before: str) -> Iterator[None]:
         yield
 
 
-def make_due(saga, *, is_overdue: bool) -> None:
+def make_due(saga, *, is_overdue: bool):
     past = ago(seconds=1)
     late = {"deadline_at": past} if is_overdue else {}
     set_columns(saga, next_attempt_at=past, leased_until=None, **late)
@@ -107,7 +107,7 @@ def paid_and_not_transmitted(settings) -> tuple[Order, Saga, Any]:
     return order, saga, product
 
 
-def assert_paid_once(order, product) -> None:
+def assert_paid_once(order, product):
     order.refresh_from_db()
     product.refresh_from_db()
     assert (order.status, order.failure_code) == (Order.Status.PAID, "")

@@ -1,7 +1,6 @@
 """The list of orders: a row for each in words, its filters, its sorting and its export."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -22,14 +21,14 @@ def client():
 
 
 @pytest.fixture
-def order() -> Order:
+def order():
     """A paid order with a coupon, its number known."""
     order = operating_pages.paid_order(discount=100)
     set_columns(order, number="K7QM42XD")
     return order
 
 
-def cells(client: Any, **query: str) -> list[str]:
+def cells(client, **query: str) -> list[str]:
     """The texts of the list's rows, without tags."""
     answer = client.get(LIST, query)
     pages = answer.context["cl"].model_admin
@@ -39,7 +38,7 @@ def cells(client: Any, **query: str) -> list[str]:
     ]
 
 
-def found(client: Any, **query: str) -> list[str]:
+def found(client, **query: str) -> list[str]:
     return [row.number for row in client.get(LIST, query).context["cl"].result_list]
 
 
@@ -74,6 +73,11 @@ def test_orders_are_found_by_day_product_total_campaign_and_method(client, order
     assert found(client, placed_at_from="2026-11-22", placed_at_to="2026-11-22") == []
     assert found(client, product=product.sku) == found(client, product=product.name.upper()) == ["K7QM42XD"]
     assert found(client, product="nothing") == found(client, campaign="nothing") == []
+    set_columns(product, name="Green tea")
+    buyer = order.account
+    names = (product.sku, "green tea", "een te", buyer.email, buyer.username)
+    for term in (*names, str(order.pk), "K7QM-42XD", "#K7QM-42XD", "42XD"):
+        assert found(client, q=term) == ["K7QM42XD"], term
     assert "K7QM42XD" in found(client, total=total)
     assert "K7QM42XD" in found(client, total=f"1-{total}")
     assert found(client, total="900,000,000,000") == []

@@ -29,12 +29,12 @@ TOO_MANY = "The refund exceeds what is left of the order. TEA: 2 asked for, 1 le
 
 
 @pytest.fixture
-def client() -> Client:
+def client():
     return signed_in(operator(REFUND))
 
 
 @pytest.fixture
-def order() -> Order:
+def order():
     """Three of one product at 500, less 100, of which 200 in points: 1,200 by card."""
     return operating_pages.paid_order(units=3, points=200, discount=100)
 
@@ -46,29 +46,29 @@ def choice(order: Order, units: int | None = None, **more: str) -> dict[str, str
     return some | {"form_id": str(uuid7()), "reason": "It came broken.", "restock": "on"} | more
 
 
-def shown(client: Client, order: Order, units: int | None = None, **more: str) -> Any:
+def shown(client: Client, order: Order, units: int | None = None, **more: str):
     """The page that shows the amount."""
     page = client.post(page_of(order, "refund"), choice(order, units, **more))
     assert page.status_code == 200
     return page
 
 
-def shown_again(client: Client, order: Order, refused: Any) -> Any:
+def shown_again(client: Client, order: Order, refused):
     """The page that shows the amount for the form that came back with a refusal."""
     form = refused.context["form"]
     sent = {name: form[name].value() for name in form.fields if form[name].value() is not None}
     return client.post(page_of(order, "refund"), sent)
 
 
-def amount_of(page: Any) -> str:
+def amount_of(page) -> str:
     return str(page.context["preview"].question)
 
 
-def confirmation(page: Any) -> dict[str, str]:
+def confirmation(page) -> dict[str, str]:
     return dict(page.context["hidden"]) | {"confirmed": "yes"}
 
 
-def confirm(client: Client, order: Order, fields: dict[str, str]) -> Any:
+def confirm(client: Client, order: Order, fields: dict[str, str]):
     return client.post(page_of(order, "refund"), fields)
 
 
@@ -236,7 +236,7 @@ def test_what_came_back_of_a_unit_is_refunded_alone(client):
     assert (order.status, order.refunded_amount, order.lines.get().refunded_quantity) == ("paid", 500, 1)
 
 
-def fail(refund: Refund) -> None:
+def fail(refund: Refund):
     """The gateway takes the refund back, and the shop looks."""
     payment = Payment.objects.get(order=refund.order_id)
     query = {"charge": payment.charge_reference}

@@ -41,11 +41,11 @@ Restore = Callable[[], None]
 def backup(tmp_path):
     """Backs the test's database up when called; what that returns restores it, as new processes find it."""
 
-    def make() -> Restore:
+    def make():
         file = tmp_path / "backup.sql"
         dumps.dump(file)
 
-        def restore() -> None:
+        def restore():
             dumps.load(file)
             run("finish_restore")
             # What a process remembers.

@@ -159,7 +159,7 @@ def ask(buyer: User, product) -> PlacedOrder | Replay:
     return checkout.place(buying.order_request(buyer, product, token="tok_ok", key="same"))
 
 
-def grow_old(settings: LazySettings, *, payments_too: bool = False) -> None:
+def grow_old(settings: LazySettings, *, payments_too=False):
     age = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS + 1)
     for key in IdempotencyKey.objects.all():
         set_columns(key, created_at=key.created_at - age)

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 from django.conf import settings
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from coupons.models import Coupon
@@ -44,24 +44,24 @@ def cancelled():
     return buying.buy(buyer, product, points=50, token="tok_declined")
 
 
-def _second_key(paid: Order, ended: Order) -> None:
+def _second_key(paid, ended):
     key = IdempotencyKey.objects.get(reference=paid.id)
     key.pk, key.key_hash = None, "another"
     key.save()
 
 
-def _pay_unseen(paid: Order, ended: Order) -> None:
+def _pay_unseen(paid, ended):
     set_columns(paid, status="payment_failed", paid_at=None)
 
 
-def _late_saga(paid: Order, ended: Order) -> None:
+def _late_saga(paid, ended):
     long_ago = timezone.now() - timedelta(hours=1)
     Saga.objects.filter(subject_id__in=paid.payments.values("id")).update(
         state="running", ended_at=None, next_attempt_at=long_ago, deadline_at=long_ago
     )
 
 
-def _never_told(paid: Order, ended: Order) -> None:
+def _never_told(paid, ended):
     dead(order_id=paid.id, event_id=JournalLine.objects.get(order_id=paid.id, what="order.paid").event_id)
 
 
@@ -83,15 +83,15 @@ DAMAGE = [
 ]
 
 
-def _row(order) -> QuerySet[Order]:
+def _row(order):
     return Order.objects.filter(id=order.id)
 
 
-def _wallet_entries(order) -> QuerySet[Entry]:
+def _wallet_entries(order):
     return Entry.objects.filter(transfer__order=order, transfer__kind="refund", account_id__gt=0)
 
 
-def _end_the_saga(order) -> None:
+def _end_the_saga(order):
     rows = Saga.objects.filter(subject_id=order.refunds.get(status="pending").id)
     rows.update(state="done", ended_at=timezone.now(), next_attempt_at=None)
 
@@ -142,7 +142,7 @@ def used_by(order):
     return SaleEntry.objects.filter(order=order)
 
 
-def _place_under_another_sale(order) -> None:
+def _place_under_another_sale(order):
     """Its entry stays used for the other line."""
     other = factories.create_sale()
     OrderLine.objects.filter(order=order, sale=None).update(sale=other.pk)

@@ -38,7 +38,7 @@ def waiting(*, seconds: float, **more) -> Saga:
     return row
 
 
-def a_live_worker() -> None:
+def a_live_worker():
     """A worker with a lease that it renews."""
     until = from_now(seconds=LEASE_SECONDS)
     waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)

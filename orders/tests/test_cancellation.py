@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -36,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ONE_LOCK_WAIT = 5.0
 
 
-def lapse(*orders: Order) -> None:
+def lapse(*orders: Order):
     past = ago(seconds=1)
     Order.objects.filter(id__in=[order.id for order in orders]).update(expires_at=past)
 
@@ -91,7 +90,7 @@ def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_exp
 
 
 @contextmanager
-def orders_refused(reason: str) -> Iterator[None]:
+def orders_refused(reason: str):
     """The database refuses every change of an order."""
     trigger = "CREATE TRIGGER order_refused BEFORE UPDATE ON orders_order FOR EACH ROW "
     ask(connection, f"{trigger}SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = %s", reason)

@@ -61,7 +61,7 @@ class Ending:
     is_in_doubt: bool = False
 
 
-def failing(code: str, *, status: str, top_up: int, is_in_doubt: bool = False) -> Ending:
+def failing(code: str, *, status: str, top_up: int, is_in_doubt=False) -> Ending:
     return Ending(
         answer=402,
         order="payment_failed",
@@ -139,7 +139,7 @@ def shop(without_beat):
     """The same, with a thread that enqueues what is due for the worker as beat does, repeatedly."""
     is_over = threading.Event()
 
-    def sweep() -> None:
+    def sweep():
         while not is_over.wait(SWEEP_SECONDS):
             dispatch.enqueue(tasks.advance)
             tasks.handle_webhooks_due()
@@ -156,12 +156,12 @@ class Purchase:
     It is sent with one key.
     """
 
-    def __init__(self, shop, token: str) -> None:
+    def __init__(self, shop, token):
         self.shop, self.token, self.buyer = shop, token, buying.account(points=POINTS)
         self.product: Product = ProductFactory(on_hand=1, price=PRICE)
         self.coupon = buying.coupon_code(self.buyer, discount_value=DISCOUNT)
 
-    def send(self, *, is_paid: bool = True, **headers: str) -> urllib3.BaseHTTPResponse:
+    def send(self, *, is_paid=True, **headers: str) -> urllib3.BaseHTTPResponse:
         token = self.token if is_paid else ""
         body = buying.order_of(self.product, token, coupon=self.coupon, points_amount=POINTS)
         return self.shop.post(self.buyer, "/orders", body, **headers)
@@ -191,13 +191,13 @@ class Purchase:
         return self.shop.booked(key=Payment.objects.get(account=self.buyer).charge_key)
 
 
-def settled() -> None:
+def settled():
     """Wait until every saga has ended and every event is handled."""
     wait_until(lambda: not Saga.objects.filter(ended_at=None).exists(), seconds=60)
     wait_until(lambda: not WebhookEvent.objects.filter(handled_at=None).exists(), seconds=30)
 
 
-def assert_ended(purchase, ending) -> None:
+def assert_ended(purchase, ending):
     """Assert the order, payment, charges and holdings that the card demands."""
     order, payment = purchase.order, purchase.payment
     is_paid = ending.order == "paid"
@@ -250,7 +250,7 @@ def seen_in_doubt(purchase) -> tuple[str, str, int, tuple[int, int]]:
     return purchase.order["status"], purchase.coupon_status, purchase.points, purchase.stock
 
 
-def assert_answered(response: urllib3.BaseHTTPResponse, shown, name: str) -> None:
+def assert_answered(response: urllib3.BaseHTTPResponse, shown, name: str):
     """Assert the settled answer: the current body, or the refusal that names it."""
     body = response.json()
     if response.status == 201:

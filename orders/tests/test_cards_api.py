@@ -31,7 +31,7 @@ def api(buyer):
     buying.settle_everything()
 
 
-def decide(address: str, decision: str) -> None:
+def decide(address: str, decision: str):
     """The card's owner decides, and the gateway's webhook about it reaches the shop."""
     owners.decide_at(address, decision)
     body = events.body_of(key=Payment.objects.get(action_url=address).charge_key)
@@ -43,7 +43,7 @@ def decide(address: str, decision: str) -> None:
 def settled(api, path: str) -> dict[str, Any]:
     """The order or payment once it doesn't wait for its owner any more."""
 
-    def is_settled() -> bool:
+    def is_settled():
         dispatch.enqueue(tasks.advance)
         return api.read(path)["status"] not in ("paying", "pending", "requires_action")
 

@@ -31,7 +31,7 @@ def decide(*order_requests: OrderRequest) -> list[PlacementResult]:
 
 
 def statements(
-    count: int, *, token: str | None = None, coupon: bool = False, points: int = 0, limit: int | None = None
+    count: int, *, token: str | None = None, coupon=False, points=0, limit: int | None = None
 ) -> int:
     """The number of statements for a batch of orders of three lines, without BEGIN and COMMIT."""
     products = ProductFactory.create_batch(30, on_hand=count, price=1_000, limit_per_account=limit)

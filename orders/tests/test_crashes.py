@@ -35,12 +35,12 @@ NOWHERE = "http://127.0.0.1:1"
 class Crasher:
     """Records every point and what a crash there leaves, and crashes the executor at the chosen one."""
 
-    def __init__(self, strike_at: int | None = None, remains: Callable[[], str] = str) -> None:
+    def __init__(self, strike_at=None, remains=str):
         self.points: list[str] = []
         self.left: dict[str, str] = {}
         self.strike_at, self.remains = strike_at, remains
 
-    def __call__(self, point: str) -> None:
+    def __call__(self, point):
         # A crash within the transaction leaves what its begin does.
         if point != "batch decided":
             self.left[f"{len(self.points)} {point}"] = self.remains()
@@ -80,7 +80,7 @@ Remains = Callable[..., str]
 def remains(own_gateway, own_data_platform):
     """What a crash of the saga now leaves."""
 
-    def read(saga_id: UUID, *, is_overdue: bool = False) -> str:
+    def read(saga_id, *, is_overdue=False):
         return crash_points.left_by(saga_id, own_gateway, own_data_platform, is_overdue=is_overdue)
 
     return read
@@ -98,7 +98,7 @@ def _quick_gateway(settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 1
 
 
-def buy(token: str, *, points: int = 300, is_kept: bool = False) -> PlacedOrder:
+def buy(token: str, *, points=300, is_kept=False) -> PlacedOrder:
     """An order that uses everything: two lines, a coupon, points and a card."""
     buyer = buying.account(points=1_000 + points)
     first, second = ProductFactory.create_batch(2, on_hand=5, price=500)
@@ -113,7 +113,7 @@ def buy_in(scenario, request: pytest.FixtureRequest) -> PlacedOrder:
     return buy(scenario.token, is_kept=scenario.is_kept)
 
 
-def act(placed: PlacedOrder, decision: str) -> None:
+def act(placed: PlacedOrder, decision: str):
     """What the card's owner does, if the payment waits for them."""
     payment = owners.payment_of(placed)
     if payment.requires_action and decision == "none":
@@ -122,7 +122,7 @@ def act(placed: PlacedOrder, decision: str) -> None:
         owners.decide(payment, decision)
 
 
-def run_scenario(placed: PlacedOrder, scenario, settings) -> None:
+def run_scenario(placed: PlacedOrder, scenario, settings):
     """Advance the order to its end in this scenario."""
     saga_id, gateway_url = placed.started.saga.id, settings.GATEWAY_URL
     if scenario.is_late_from_the_start:
@@ -204,7 +204,7 @@ def begin_refund(scenario: crash_points.RefundScenario) -> StartedRefund:
     return buying.refund(placed.order, None if scenario.is_whole else some)
 
 
-def execute_refund(started: StartedRefund, scenario: crash_points.RefundScenario, settings) -> None:
+def execute_refund(started: StartedRefund, scenario: crash_points.RefundScenario, settings):
     """Advance the refund to its end in this scenario."""
     if scenario.is_late:
         Saga.objects.filter(id=started.saga_id).update(deadline_at=started.refund.created_at)
@@ -216,7 +216,7 @@ def execute_refund(started: StartedRefund, scenario: crash_points.RefundScenario
         settings.GATEWAY_URL = gateway_url
 
 
-def assert_refunded_once(started: StartedRefund, scenario: crash_points.RefundScenario) -> None:
+def assert_refunded_once(started: StartedRefund, scenario: crash_points.RefundScenario):
     """Assert points, card, stock and order as one refund leaves them."""
     refund = Refund.objects.select_related("order").get(id=started.refund.id)
     order = refund.order

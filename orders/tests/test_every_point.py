@@ -24,7 +24,7 @@ def listener(monkeypatch, settings):
     return made
 
 
-def _placed(listener, token: str, *, is_kept: bool = False) -> things.Order:
+def _placed(listener, token, *, is_kept=False):
     """An order that uses everything, whose payment has advanced as far as possible."""
     shop = listener.shop
     acting.open_shop(shop)
@@ -68,7 +68,7 @@ def test_an_audit_at_any_point_of_a_payment_that_its_owner_decides_finds_nothing
     _refund_all(shop, order)
 
 
-def _refund_all(shop, order) -> None:
+def _refund_all(shop, order):
     """Refund a piece, then the rest."""
     for wanted in ({shop.products[0]: 1}, None):
         acting.refund(shop, order, wanted, restock=True)

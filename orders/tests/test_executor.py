@@ -180,7 +180,7 @@ def test_a_row_that_another_transaction_keeps_locked_delays_no_other_saga(thread
     assert ended(placed) == ["paid"] * 3
 
 
-def replaced(monkeypatch, **changes) -> None:
+def replaced(monkeypatch, **changes):
     """Changes the purchase's step that charges the card."""
     purchase_type = SAGA_TYPES["purchase"]
     steps = (
@@ -193,7 +193,7 @@ def replaced(monkeypatch, **changes) -> None:
 class Blocked:
     """Charges of cards, which wait until they are released."""
 
-    def __init__(self, monkeypatch) -> None:
+    def __init__(self, monkeypatch):
         self.is_over = threading.Event()
         self.started: list[UUID] = []
         replaced(monkeypatch, do=self.do)
@@ -201,7 +201,7 @@ class Blocked:
     def do(self, sagas: Sequence[Any]) -> list[Call]:
         return [partial(self.make, saga.id) for saga in sagas]
 
-    def start(self, executor, count: int) -> None:
+    def start(self, executor, count: int):
         """Wake the executor, and wait until so many have started."""
         executor.wake()
         wait_until(lambda: len(self.started) == count)
@@ -212,7 +212,7 @@ class Blocked:
         return StepResult(Event.DONE, reference="ch_blocked")
 
 
-def with_places(monkeypatch, **shares: int) -> None:
+def with_places(monkeypatch, **shares: int):
     """Let each class of work have so many places, and those that aren't named none."""
     monkeypatch.setattr(run, "SHARES", {name: shares.get(name.value, 0) for name in run.SHARES})
 
@@ -370,7 +370,7 @@ def test_a_saga_of_a_later_release_is_released(threaded, unlawful):
 MOST_TASKS = 100
 
 
-def explode(*_, **__) -> None:
+def explode(*_, **__):
     raise RuntimeError("a row of the stock is bad" + "!" * 300)
 
 

@@ -86,7 +86,7 @@ def to_do(placed: PlacedOrder) -> list[str]:
     return [row.detail.split(" · ")[0] for row in work.rows if str(placed.order.id) in row.link]
 
 
-def assert_books_agree(placed: PlacedOrder) -> None:
+def assert_books_agree(placed: PlacedOrder):
     """Every law holds, and ledger, payment and gateway say the same."""
     assert buying.broken_laws() == []
     payment = payment_of(placed)

@@ -45,12 +45,12 @@ def refunds_of(placed: PlacedOrder) -> list[tuple[str, str, int, int]]:
     return [(row.source, row.status, row.points_amount, row.card_amount) for row in rows]
 
 
-def hear(placed: PlacedOrder, type: str = "charge.refunded") -> WebhookEvent:
+def hear(placed: PlacedOrder, type="charge.refunded") -> WebhookEvent:
     """An event about the order's charge, received and not handled yet."""
     return events.take(type=type, key=payment_of(placed).charge_key)
 
 
-def handle(placed: PlacedOrder, type: str = "charge.refunded") -> bool:
+def handle(placed: PlacedOrder, type="charge.refunded") -> bool:
     return gateway_events.handle(hear(placed, type).id)
 
 
@@ -58,7 +58,7 @@ def reconcile():
     return reconciling.reconcile(fix=Fix.OURS)
 
 
-def give_back(placed: PlacedOrder, amount: int) -> None:
+def give_back(placed: PlacedOrder, amount: int):
     """A clerk's refund on the gateway's own page."""
     on_its_page("/refunds", charge=payment_of(placed).charge_reference, amount=amount)
 
@@ -68,12 +68,12 @@ def dispute(placed: PlacedOrder, amount: int) -> str:
     return on_its_page("/disputes", charge=payment_of(placed).charge_reference, amount=amount)["id"]
 
 
-def close(dispute_id: str, end: str) -> None:
+def close(dispute_id: str, end: str):
     """The bank of the card's owner decides the dispute."""
     on_its_page(f"/disputes/{dispute_id}/close", status=end)
 
 
-def race_without_errors(racers: Sequence[Callable[[], Any]]) -> None:
+def race_without_errors(racers: Sequence[Callable[[], Any]]):
     assert [one for one in race(racers) if isinstance(one, BaseException)] == []
 
 
@@ -83,7 +83,7 @@ def _books_agree_in_the_end(own_gateway):
     assert_books_agree()
 
 
-def assert_books_agree() -> None:
+def assert_books_agree():
     """Every law holds, and the ledger's account at the gateway is what the gateway's book has."""
     assert buying.broken_laws() == []
     booked = Entry.objects.filter(account=GATEWAY_CLEARING).aggregate(total=Sum("amount"))["total"] or 0
@@ -198,7 +198,7 @@ def refund_unit(placed: PlacedOrder) -> Saga:
     return Saga.objects.get(id=buying.refund(placed.order, Product.objects.get()).saga_id)
 
 
-def get_stuck(away, *rows: Saga) -> None:
+def get_stuck(away, *rows: Saga):
     """The gateway is away until the deadline of these sagas has passed."""
     away.take("GATEWAY_URL")
     for row in rows:
@@ -297,14 +297,14 @@ def test_what_was_given_back_by_hand_before_a_retry_is_known_without_the_journal
     assert handle(placed)
 
 
-def give_up(row: Saga, *, before: Callable[[], None] = lambda: None) -> None:
+def give_up(row: Saga, *, before: Callable[[], None] = lambda: None):
     """Two operators end a refund that is stuck because the gateway refuses it."""
     hanging.let_stick(row)
     before()
     assert hanging.approve(hanging.complete(row)).status == "approved"
 
 
-def settle_all() -> None:
+def settle_all():
     """Run recovery, and handle every event, until nothing is left."""
     buying.settle_everything()
     for id in WebhookEvent.objects.filter(handled_at__isnull=True).values_list("id", flat=True):

@@ -16,7 +16,6 @@ from foundation.tests.servers import waiting_for_locks
 from foundation.tests.waiting import in_background
 from orders.models import Refund, Saga
 from orders.payment import gateway_events
-from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.listening import Killed
 from orders.tests.owners import charge_of, order, payment_of, time_is_over
@@ -52,7 +51,7 @@ def late(gateway_process):
     return payment
 
 
-def left_alone() -> None:
+def left_alone():
     """Postpone all sagas, so that only an event advances them."""
     Saga.objects.filter(ended_at__isnull=True).update(next_attempt_at=timezone.now().replace(year=2100))
 
@@ -247,7 +246,7 @@ def test_events_in_any_order_have_one_outcome(token, settings):
     happen()
 
 
-def _move(move: str, placed: PlacedOrder, key: str, succeeded: bytes) -> None:
+def _move(move, placed, key, succeeded):
     match move:
         case "succeeded" | "succeeded again":
             gateway_events.handle(events.take(succeeded).id)
@@ -263,7 +262,7 @@ def _move(move: str, placed: PlacedOrder, key: str, succeeded: bytes) -> None:
             _handle_everything()
 
 
-def _handle_everything() -> None:
+def _handle_everything():
     for event_id in WebhookEvent.objects.filter(handled_at__isnull=True).values_list("id", flat=True):
         gateway_events.handle(event_id)
 

@@ -58,7 +58,7 @@ def test_a_charge_that_was_refunded_while_in_doubt_pays_no_order(product, amount
 class OtherAmount(SimulatorBut):
     """Answers look-ups with another amount or currency than was charged."""
 
-    def __init__(self, **changed) -> None:
+    def __init__(self, **changed):
         self.changed = changed
 
     def find(self, *, key: str) -> GatewayResult:

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 UNIQUE = "payments_payment_one_not_failed_per_order"
 
 
-def pay(order_id: UUID, token: str, *, keep_on_decline: bool = True) -> UUID:
+def pay(order_id: UUID, token: str, *, keep_on_decline=True) -> UUID:
     """Start another payment of the order; returns its saga."""
     account_id = Order.objects.get(id=order_id).account_id
     of = {"account_id": account_id, "order_id": order_id, "keyed": buying.keyed(account_id)}
@@ -68,7 +68,7 @@ def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(monk
     assert buying.refunded(placed.order).status == "succeeded"
 
 
-def new_payment(order, *, number: int = 2) -> Payment:
+def new_payment(order, *, number=2) -> Payment:
     return rows.new_payment(order=order, token="tok_ok", at=clock.now(), number=number)
 
 
@@ -235,7 +235,7 @@ def product():
     return ProductFactory(on_hand=10, price=5_000)
 
 
-def buy(api, product, key: str = "a key", **more):
+def buy(api, product, key="a key", **more):
     body = buying.order_of(product, "tok_ok", quantity=2, **more)
     return api.post("/orders", body, key=key, Prefer="wait=0")
 

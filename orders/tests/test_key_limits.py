@@ -40,7 +40,7 @@ def top_up(secret: str, account: User, token: str, key: str):
     return KeyApi(secret, account=account).post("/wallet/top-ups", body, key=key, Prefer="wait=0")
 
 
-def settle() -> None:
+def settle():
     for saga in Saga.objects.filter(ended_at=None):
         stepping.advance(saga.id)
 

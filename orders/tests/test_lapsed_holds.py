@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 LOCK = "SELECT id FROM orders_order WHERE id = %s FOR UPDATE"
 
 
-def lapse() -> None:
+def lapse():
     """Let the time to pay of all orders pass."""
     Order.objects.update(expires_at=ago(seconds=1))
 

@@ -1,9 +1,7 @@
 """Purchase limits: how much of a product one account may hold, and reserve without paying."""
 
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -221,7 +219,7 @@ def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch):
     assert ([one.sku for one in usage.products], usage.is_complete) == (["CUP"], False)
 
 
-def _reads_of(work: Callable[[], Any]) -> int:
+def _reads_of(work):
     """How many rows and index entries the server looks up, one after another ones apart."""
     before = dict(ask(connection, "SHOW SESSION STATUS LIKE 'Handler_read_%%'"))
     work()

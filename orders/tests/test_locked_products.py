@@ -34,16 +34,16 @@ class Order(Submission):
 
     seconds = 0.0
 
-    def __init__(self, *products: Product) -> None:
+    def __init__(self, *products):
         super().__init__(BATCHER, buying.order_request(buying.account(), dict.fromkeys(products, 1)))
 
-    def run(self) -> None:
+    def run(self):
         began_at = time.monotonic()
         super().run()
         self.seconds = time.monotonic() - began_at
 
 
-def products(number: int, *, on_hand: int = 99) -> Sequence[Product]:
+def products(number: int, *, on_hand=99) -> Sequence[Product]:
     return ProductFactory.create_batch(number, on_hand=on_hand)
 
 

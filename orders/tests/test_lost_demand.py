@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 REASONS = ("sold_out", "over_limit", "expired", "declined", "given_up")
 
 
-def refused(account, product, units: int = 1) -> str:
+def refused(account, product, units=1) -> str:
     answer = client_of(account).post("/orders", buying.order_of(product, quantity=units), key=str(uuid4()))
     assert answer.status_code == 409, answer.content
     return str(answer.json()["code"])

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 from django.test import Client
 from django.urls import reverse
@@ -24,7 +23,6 @@ from foundation.tests.journal_lines import journal_line
 from foundation.tests.racing import wait_until
 from orders.models import Saga
 from orders.tests import hanging, owners, stepping
-from orders.tests.hanging import Away
 from payments.gateways import gateway
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("transmitting")]
@@ -33,12 +31,12 @@ BUTTONS = ("retry", "compensate", "complete")
 
 
 @pytest.fixture
-def operator() -> User:
+def operator():
     return staff_member("orders.change_saga", username="ada")
 
 
 @pytest.fixture
-def stuck(away: Away) -> Saga:
+def stuck(away):
     away.take("DATA_PLATFORM_URL")
     return make_stuck()
 
@@ -51,7 +49,7 @@ def make_stuck() -> Saga:
     return row
 
 
-def started(token: str = "tok_ok") -> Saga:
+def started(token="tok_ok") -> Saga:
     return owners.order(token).started.saga
 
 

@@ -152,7 +152,7 @@ def test_a_batch_of_the_largest_orders_fits_what_a_server_takes_at_once(buyer, s
     assert {type(placed) for placed in group_commit.place_batch(orders)} == {PlacedOrder}
 
 
-def erase_at_once(account: User, monkeypatch) -> None:
+def erase_at_once(account: User, monkeypatch):
     monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
     erasure.start(account_id=account.pk, reason="asked", forfeit_balance=True)
     erasure.erase(account_id=account.pk, reason="asked", forfeit_balance=True)

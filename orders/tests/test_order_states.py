@@ -30,7 +30,7 @@ refunded → paid
 """
 
 
-def force(order_id: UUID, status: str) -> None:
+def force(order_id: UUID, status: str):
     """Set the order's status directly, without any check; its holdings stay as they are."""
     paid_at = timezone.now() if status in order_states.PAID else None
     Order.objects.filter(id=order_id).update(status=status, paid_at=paid_at)

@@ -78,12 +78,12 @@ def place(product, **more) -> PlacedOrder:
     return buying.place(buying.account(points=500), product, **{"token": "tok_ok"} | more)
 
 
-def step_all(executor: stepping.SteppedExecutor) -> None:
+def step_all(executor: stepping.SteppedExecutor):
     while executor.pools.step():
         pass
 
 
-def let_lease_end(placed: PlacedOrder) -> None:
+def let_lease_end(placed: PlacedOrder):
     """The worker that looks next finds the lease lapsed."""
     Saga.objects.filter(id=placed.started.saga.id, ended_at=None).update(
         leased_until=clock.now(), next_attempt_at=clock.now()
@@ -94,7 +94,7 @@ def charges() -> list[str]:
     return [charge.status for charge in gateway().charges()]
 
 
-def charged_once(product, count: int = 1) -> None:
+def charged_once(product, count=1):
     assert charges() == ["succeeded"] * count
     assert levels_of(product) == (100 - count, 0)
     assert set(Order.objects.values_list("status", flat=True)) == {"paid"}
@@ -279,7 +279,7 @@ def test_a_batch_locks_no_sagas_but_its_own(product):
 class FrozenGateway(SimulatorBut):
     """Charges wait for `is_back`; `at_once` is how many waited at the same time, at most."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.is_back, self.waiting, self.at_once = threading.Event(), 0, 0
         self._mutex = threading.Lock()
 

@@ -57,7 +57,7 @@ def product():
     return ProductFactory(on_hand=100, price=PRICE)
 
 
-def buy(product, token: str = "tok_ok") -> PlacedOrder:
+def buy(product, token="tok_ok") -> PlacedOrder:
     placed = buying.place_for_newcomer(product, token=token)
     buying.advance(placed)
     return placed
@@ -70,7 +70,7 @@ def kept(placed: PlacedOrder) -> tuple[int, int]:
     return at_a, at_b
 
 
-def assert_books_agree() -> None:
+def assert_books_agree():
     assert reconciling.reconcile(fix=Fix.OURS).findings == []
     assert buying.broken_laws() == []
 
@@ -92,7 +92,7 @@ def test_a_payment_in_doubt_is_settled_where_it_was_charged_after_another_gatewa
     assert_books_agree()
 
 
-def assert_refundable(*orders: PlacedOrder) -> None:
+def assert_refundable(*orders: PlacedOrder):
     """Each is refunded, and nothing is kept of it at either gateway."""
     for placed in orders:
         assert buying.refunded(placed.order).status == "succeeded"
@@ -319,7 +319,7 @@ def test_a_payment_that_is_locked_is_named_later_and_holds_up_no_other(product):
     assert not unnamed.exists()
 
 
-def left(settings: LazySettings) -> None:
+def left(settings: LazySettings):
     """Only `b` is configured from now on."""
     settings.PAYMENT_GATEWAY, settings.PAYMENT_GATEWAYS = "b", {"b": "simulator"}
 

@@ -84,7 +84,7 @@ def join_while_its_payment_commits(sale, product, buyer: int) -> tuple[Any, Any]
 JOINS = [join_while_its_order_commits, join_while_its_payment_commits]
 
 
-def end(order_id) -> None:
+def end(order_id):
     """End the order, which is open without a payment."""
     Order.objects.filter(id=order_id).update(status="awaiting_payment", expires_at=clock.now() + MINUTE)
     cancellation.cancel(order_id=order_id, account_id=None)
@@ -103,7 +103,7 @@ def test_an_account_that_joins_while_its_order_or_payment_commits_keeps_its_plac
     assert factories.join(sale, buyer).id != entry.id
 
 
-def _look_naively(entry: CurrentEntry, sale, now) -> bool:
+def _look_naively(entry, sale, now):
     status = sale.status_of_entry(entry.status, entry.admitted_until, now)
     return status in (Status.EXPIRED, Status.OVER) or entry.lapsed_order_id(now) is not None
 

@@ -53,7 +53,7 @@ def rebuilt() -> dict[str, int]:
     return dict(json.loads(said.getvalue()))
 
 
-def assert_rebuilt_alike() -> None:
+def assert_rebuilt_alike():
     """Every law holds, and the table computed again from nothing is the same."""
     assert buying.broken_laws() == []
     before = [one for one in rows() if any(one[2:])]
@@ -65,7 +65,7 @@ def assert_rebuilt_alike() -> None:
     assert rebuilt()["corrected"] == 0
 
 
-def sell(product, units: int = 1, **more) -> Order:
+def sell(product, units=1, **more) -> Order:
     return buying.buy(buying.account(points=500), {product: units}, **more)
 
 

@@ -98,14 +98,14 @@ DAMAGE: dict[str, tuple[Callable[[list[Order]], object], list[int]]] = {
 }
 
 
-def give_away(rows: QuerySet[WebhookDelivery]) -> None:
+def give_away(rows: QuerySet[WebhookDelivery]):
     other = WebhookEndpoint.objects.create(
         url="https://receiver.example/", events=["*"], secret="whsec_AAAA", created_at="2026-01-01T00:00:00Z"
     )
     rows.update(endpoint=other)
 
 
-def give_up(order) -> None:
+def give_up(order):
     event = FeedEvent.objects.get(order_id=order.pk, type="order.paid")
     dead(order_id=order.pk, event_id=event.event_id, position=place_of(order))
 

@@ -27,12 +27,12 @@ QUORUM = {"x-queue-type": "quorum"}
 class OwnRabbitMQ(RunningNode):
     """One node of RabbitMQ, running unless it was killed, and what is in its queue."""
 
-    def empty(self) -> None:
+    def empty(self):
         """Remove the queue, with its messages."""
         with channel_of(self.url) as channel:
             channel.queue_delete(QUEUE)
 
-    def make_queue(self) -> None:
+    def make_queue(self):
         """Make the queue, and wait until a crash would not lose it.
 
         RabbitMQ confirms messages on disk, but writes the name of a new quorum queue there half a second
@@ -114,7 +114,7 @@ def web(stack_settings, tmp_path):
         yield found
 
 
-def buy(stack: ObservedStack, buyer, product, *, wait: int = 5) -> int:
+def buy(stack: ObservedStack, buyer, product, *, wait=5) -> int:
     """Place an order with a payment, and wait for its end for so many seconds; the answer's status."""
     body = buying.order_of(product, "tok_ok")
     return stack.post(buyer, "/orders", body, key=str(uuid4()), Prefer=f"wait={wait}").status
@@ -187,7 +187,7 @@ def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns
     wait_until(lambda: buy(stack, buyers[0], product) == 201 and tasks_done(stack) > before, seconds=30)
 
 
-def at_least(orders: int) -> None:
+def at_least(orders: int):
     """Wait until so many more orders are paid."""
     before = Order.objects.filter(status="paid").count()
     wait_until(lambda: Order.objects.filter(status="paid").count() >= before + orders, seconds=30)

@@ -148,7 +148,7 @@ def test_cancel_against_pay_against_expiry_one_wins_200_times(strategy):
     assert not Saga.objects.filter(ended_at__isnull=True).exists()
 
 
-def _cancel_pay_expire(chance: random.Random) -> None:
+def _cancel_pay_expire(chance):
     product, buyer = buying.product_and_buyer(on_hand=1, price=150, points=50)
     order = buying.order(buyer, product, points=50)
     lapse = timedelta(seconds=chance.choice([-60, 0, 60]))

@@ -39,24 +39,24 @@ def _three_a_minute(settings):
         setattr(settings, name, Rate(3, 60))
 
 
-def assert_throttled(answer, *, seconds: int = 60) -> None:
+def assert_throttled(answer, *, seconds=60):
     assert problem_of(answer) == (429, "throttled")
     assert 1 <= int(answer["Retry-After"]) <= seconds
 
 
-def _coupon(api, product, key: str):
+def _coupon(api, product, key):
     return api.post("/coupons", {"campaign": CampaignFactory().id})
 
 
-def _order(api, product, key: str):
+def _order(api, product, key):
     return api.post("/orders", order_of(product), key=key)
 
 
-def _payment(api, product, key: str):
+def _payment(api, product, key):
     return api.post("/payments", {"order": str(Order.objects.latest("id").id), "token": "tok_ok"}, key=key)
 
 
-def _top_up(api, product, key: str):
+def _top_up(api, product, key):
     return api.post("/wallet/top-ups", {"amount": 100, "token": "tok_ok"}, key=key, Prefer="wait=0")
 
 

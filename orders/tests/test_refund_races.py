@@ -41,7 +41,7 @@ def promised(order) -> int:
     return Refund.objects.filter(order=order).aggregate(total=Sum("amount"))["total"] or 0
 
 
-def assert_all_given_back(order, product) -> None:
+def assert_all_given_back(order, product):
     order.refresh_from_db()
     product.refresh_from_db()
     assert (order.status, order.refunded_amount) == (Order.Status.REFUNDED, 650)

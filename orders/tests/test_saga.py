@@ -24,7 +24,6 @@ from orders.saga.definitions import (
     LEASE_SECONDS,
     SAGA_TYPES,
     UNDO,
-    Call,
     Event,
     LocalStep,
     OutsideStep,
@@ -41,7 +40,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 class World:
     """The state that steps change: a counter in the database for local ones, a list for outside ones."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.product: Product = ProductFactory(on_hand=0)
         self.calls: list[str] = []
         self.attempts: list[SagaRow] = []
@@ -53,7 +52,7 @@ class World:
     def count(self, by: int) -> Callable[[Sequence[SagaRow]], list[str]]:
         """A local step that adds to the counter for each saga."""
 
-        def step(sagas: Sequence[SagaRow]) -> list[str]:
+        def step(sagas):
             set_columns(self.product, on_hand=F("on_hand") + by * len(sagas))
             if self.refuses:
                 raise Rejected("not today", code="not_today")
@@ -64,7 +63,7 @@ class World:
     def call(self, word: str) -> PrepareCalls:
         """An outside step that records this word for each saga."""
 
-        def prepare(sagas: Sequence[SagaRow]) -> list[Call]:
+        def prepare(sagas):
             self.attempts += sagas
             return [lambda: self.make(word) for _ in sagas]
 
@@ -98,7 +97,7 @@ def world(monkeypatch):
     return made
 
 
-def started(*, kind: str = "test", done: Sequence[str] = ()) -> Saga:
+def started(*, kind="test", done: Sequence[str] = ()) -> Saga:
     row, lines = saga_rows.new_saga(kind=kind, subject_id=uuid4(), final=dict.fromkeys(done, Event.DONE))
     row.deadline_at = row.created_at + timedelta(minutes=1)
     transactions.run(lambda: saga_rows.insert_sagas([(row, lines)]), transactions.KEYED)
@@ -114,18 +113,18 @@ def copy_of(row: Saga, result: StepResult | None = None) -> SagaRow:
     return saga
 
 
-def run_batch(*sagas: SagaRow, token: str = "one") -> list[SagaRow]:
+def run_batch(*sagas: SagaRow, token="one") -> list[SagaRow]:
     """One batch of these sagas, by the executor of that token; returns them as it leaves them."""
     done = batch.advance(sagas, token=token, failpoint=print)
     return [*done.rows.values()]
 
 
-def is_released(saga: SagaRow, *, token: str = "one") -> bool:
+def is_released(saga: SagaRow, *, token="one") -> bool:
     """Whether the executor of that token has nothing more to do for it."""
     return saga.lease_token != token
 
 
-def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -> SagaRow:
+def called(row: Saga, result: StepResult | None = None, *, token="one") -> SagaRow:
     """The saga of an executor that has called `outside`, with the result."""
     saga = copy_of(row)
     while not saga.is_calling:
@@ -134,13 +133,13 @@ def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -
     return saga
 
 
-def start_compensation(row: Saga, code: str, detail: str) -> None:
+def start_compensation(row: Saga, code: str, detail: str):
     saga = saga_rows.read_sagas([row.id])[row.id]
     saga.start_compensation(code, detail)
     transactions.run(lambda: saga_rows.save([saga]), transactions.KEYED)
 
 
-def end_leases() -> None:
+def end_leases():
     """Let all leases lapse, as after a crash of their workers."""
     Saga.objects.filter(ended_at=None).update(leased_until=clock.now())
 

@@ -45,10 +45,10 @@ def one_place(monkeypatch):
 class Gated(SimulatorBut):
     """Look-ups and charges wait until they may go on, one by one or all; `asked` has their keys."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.asked, self.go, self.released = list[str](), threading.Event(), set[str]()
 
-    def _wait(self, key: str) -> None:
+    def _wait(self, key):
         self.asked.append(key)
         wait_until(lambda: key in self.released or self.go.is_set(), seconds=30)
 
@@ -153,7 +153,7 @@ def test_an_action_is_not_looked_up_again_and_again_though_the_clock_was_set_bac
 
 
 class OtherAmount(SimulatorBut):
-    def __init__(self) -> None:
+    def __init__(self):
         self.is_away = False
 
     def find(self, *, key: str) -> GatewayResult:
@@ -212,11 +212,11 @@ class Screening:
     def step(self) -> OutsideStep:
         return OutsideStep(NAME, do=for_each(self._do), undo=for_each(self._undo))
 
-    def _do(self) -> StepResult:
+    def _do(self):
         self.done += 1
         return StepResult(Event.FAILED, "no answer")
 
-    def _undo(self) -> StepResult:
+    def _undo(self):
         self.undone += 1
         return StepResult(Event.DONE)
 

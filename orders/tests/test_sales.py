@@ -13,11 +13,12 @@ from coupons.tests.factories import accounts
 from foundation import clock
 from foundation.db import transactions
 from foundation.models import IdempotencyKey
-from foundation.tests.factories import AccountFactory
+from foundation.tests.factories import AccountFactory, reloaded
 from foundation.tests.instants import from_now
 from foundation.tests.racing import race, race_each, wait_until
 from foundation.tests.second_connection import holding
 from foundation.tests.waiting import behind_a_pause, shifted, within
+from inventory import products
 from inventory.tests.factories import ProductFactory
 from orders import order_states
 from orders.models import Order, OrderLine
@@ -55,6 +56,7 @@ def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_or
     early = refusal_of(partial(buy, product))
     assert (early.code, early.extra["sales"]) == ("sale_not_open", [sale.pk])
     assert 95 <= early.retry_after <= 100
+    states = [products.state(reloaded(product))]
     with shifted(seconds=101):
         buy(product)
         factories.pause(sale)
@@ -64,6 +66,7 @@ def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_or
     with shifted(seconds=200):
         late = refusal_of(partial(buy, product))
         assert (late.code, late.retry_after) == ("sale_closed", None)
+        assert [*states, products.state(reloaded(product))] == ["scheduled", "closed"]
         terms.change(sale_id=sale.pk, product_ids=[])
         buy(product)
 

@@ -1,12 +1,12 @@
 """A stuck payment or refund in three sentences, and the one button, which leads to what its name says."""
 
+import html
 import time
 
 import pytest
-from django.test import Client
 
 from accounts.tests.clients import signed_in
-from foundation.tests.factories import reloaded, set_columns
+from foundation.tests.factories import SuperuserFactory, reloaded, set_columns
 from orders.admin import situations
 from orders.models import Saga
 from orders.payment import gateway_lookups
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def client() -> Client:
+def client():
     return signed_in(operator("orders.change_saga"))
 
 
@@ -69,10 +69,27 @@ def test_money_that_is_back_is_not_given_back_again(client, product, impatient):
 
 def test_a_payment_that_was_called_off_ends(client, product, away):
     row = hanging.stuck_in_compensation(product, away)
-    assert situation_of(row).button == ""
+    silent = situation_of(row)
+    assert silent.button == ""
+    assert silent.happened == (
+        "The gateway hasn't answered; the purchase is being cancelled. Whether the card was charged isn't "
+        "known yet."
+    )
+    staff = signed_in(SuperuserFactory())
+    for kind, id in (
+        ("orders/order", row.about_id),
+        ("orders/saga", row.pk),
+        ("payments/payment", row.subject_id),
+    ):
+        page = html.unescape(staff.get(f"/admin/{kind}/{id}/change/").text)
+        assert silent.happened in page and silent.buyer in page, kind
+    assert staff.get(f"/admin/orders/order/{row.about_id}/change/").text.count("being cancelled") == 2
+    home = html.unescape(staff.get("/admin/").text)
+    assert silent.happened in home and "The gateway has answered every charge." in home
+
     away.back()
     situation = situation_of(row)
-    assert "was cancelled" in situation.happened
+    assert "is cancelling the payment of 700 KRW" in situation.happened
     assert situation.button == "Free the stock: nothing was charged"
     press(client, situation.address)
     hanging.advance(row)
@@ -90,7 +107,7 @@ def test_a_gateway_without_an_answer_takes_a_second_at_most_and_nothing_is_recom
     taken = time.monotonic() - began
     own_gateway.call("DELETE", "/latency")
     assert taken < gateway_lookups.BRIEFLY_SECONDS + 0.5
-    assert situation.gateway == "The gateway did not answer within a second. Load this page again."
+    assert situation.gateway == "The gateway did not answer within a second."
     assert (situation.button, situation.address) == ("", "")
     assert "wait" in str(situation.advice)
 

@@ -297,7 +297,7 @@ def expire(product) -> Callable[[], Any]:
     return cancellation.expire_due
 
 
-def pay(product, token: str = "tok_ok") -> Callable[[], Any]:
+def pay(product, token="tok_ok") -> Callable[[], Any]:
     placed = buying.place_for_newcomer(product, 2, token=token)
     return lambda: buying.advance(placed)
 

@@ -49,7 +49,7 @@ def stripe_book(own_stripe, settings):
     return own_stripe
 
 
-def end(placed: PlacedOrder, *, attempts: int = 1) -> str:
+def end(placed: PlacedOrder, *, attempts=1) -> str:
     """Let the payment's time be over, and advance its saga; returns the order's status.
 
     Of a saga that has ended every unit is sold or free.
@@ -224,7 +224,7 @@ def test_a_stuck_refund_is_retried_by_an_operator_though_stripe_kept_its_refusal
     assert (buying.status_of(placed), kept_amount(placed)) == ("refunded", 0)
 
 
-def deliver(events: list[tuple[str, dict[str, Any]]]) -> None:
+def deliver(events: list[tuple[str, dict[str, Any]]]):
     """Post each event twice, and handle what is there after each."""
     for type, about in events:
         id = f"evt_{type}_{about.get('id', '')}".replace(".", "_")

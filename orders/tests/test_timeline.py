@@ -40,7 +40,7 @@ def expired() -> PlacedOrder:
     return placed
 
 
-def paid(token: str = "tok_ok") -> PlacedOrder:
+def paid(token="tok_ok") -> PlacedOrder:
     placed = bought(token)
     buying.advance(placed)
     buying.settle_everything()
@@ -106,7 +106,7 @@ def test_its_owner_reads_the_outcome_and_staff_every_attempt(end, unlawful):
     assert moments == sorted(moments), "in the order in which they happened"
 
 
-def _is_for_everybody(row: dict[str, str]) -> bool:
+def _is_for_everybody(row):
     """Whether the owner reads it too, unlike failed attempts and changes of wallets, coupons and stock."""
     kind, _, outcome = row["event"].rpartition(".")
     return kind == "order" or (kind not in ("points", "coupon", "stock") and outcome != "failed")

@@ -41,7 +41,7 @@ def settings_of(collector) -> dict[str, str]:
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 
-def pay(stack: ObservedStack, *, wait: int = 20, **headers: str):
+def pay(stack: ObservedStack, *, wait=20, **headers: str):
     product, buyer = buying.product_and_buyer(on_hand=5, price=500)
     body = order_of(product, "tok_ok")
     headers = {"Idempotency-Key": "a", "Prefer": f"wait={wait}"} | headers

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ def test_the_late_reply_of_such_a_gateway_ends_it(token, kept, given_up):
 
 
 @contextmanager
-def frozen(gateway: Simulator) -> Iterator[None]:
+def frozen(gateway: Simulator):
     """Freezes the gateway: it accepts connections and never replies."""
     os.kill(gateway.child.pid, signal.SIGSTOP)
     try:
@@ -237,7 +237,7 @@ def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Calla
     """The answer to a call during which the database is lost, from `once()` until the answer."""
     with relayed(folder) as relay:
 
-        def lose() -> None:
+        def lose():
             wait_until(once)
             relay.close()
 
@@ -275,7 +275,7 @@ def test_a_call_whose_payment_is_under_way_is_answered_as_started(path, buyer, t
     assert ledger.balance_amount(buyer.id) == (600 if is_top_up else 100)
 
 
-def die_after_the_answer(placed: PlacedOrder, monkeypatch) -> None:
+def die_after_the_answer(placed: PlacedOrder, monkeypatch):
     """Charge the card by a worker that records nothing of it, not even an attempt."""
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(stepping, "failpoint", stepping.at("charge_card do called", Killed))

@@ -42,7 +42,7 @@ def product():
     return ProductFactory(on_hand=1_000, price=1_000)
 
 
-async def post(access: str, path: str, body, *, key: str = "a", **headers: str) -> Answer:
+async def post(access: str, path: str, body, *, key="a", **headers: str) -> Answer:
     named = {"Idempotency-Key": key} | headers
     return await send_request("POST", f"/api/v1{path}", body, access=access, headers=named)
 

@@ -26,7 +26,7 @@ WALLET = "SELECT id FROM payments_ledgeraccount WHERE id = %s FOR UPDATE"
 SHOP_ACCOUNTS = "SELECT id FROM payments_ledgeraccount WHERE id < 0"
 
 
-def to_be_paid(buyer, *, points: int, token: str = "") -> PlacedOrder:
+def to_be_paid(buyer, *, points: int, token="") -> PlacedOrder:
     """An order of 300 whose payment was started."""
     product = ProductFactory(on_hand=1, price=300)
     return buying.place(buyer, product, points=points, token=token)

@@ -57,7 +57,7 @@ def paid(product, count: int) -> list[PlacedOrder]:
 class SlowGateway(SimulatorBut):
     """Charges take so many seconds; `looked_up` has the keys of the charges that were looked up."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds):
         self.seconds, self.charged, self.looked_up = seconds, 0, list[str]()
 
     def charge(self, *, key: str, **more) -> GatewayResult:

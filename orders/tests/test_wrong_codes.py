@@ -36,7 +36,7 @@ def _without_other_rates(settings):
         yield
 
 
-def shared_campaign(**terms) -> None:
+def shared_campaign(**terms):
     CampaignFactory(**{"code_source": "shared", "shared_code": CODE} | terms)
 
 
@@ -49,7 +49,7 @@ def client_from(address: str, account=None) -> Api:
 _keys = iter(range(10_000))
 
 
-def order(api, product, code: str = ""):
+def order(api, product, code=""):
     body = buying.order_of(product, **({"coupon": code} if code else {}))
     return api.post("/orders", body, key=f"wrong-codes-{next(_keys)}")
 
@@ -77,10 +77,10 @@ def test_after_ten_wrong_codes_in_an_hour_an_account_names_no_other(product):
 class OfTwoProcesses:
     """Counts in a process of its own for threads with odd numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self._limits = [RateLimit("wrong-codes") for _ in range(2)]
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name):
         return getattr(self._limits[int(threading.current_thread().name[-1]) % 2], name)
 
 

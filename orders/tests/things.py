@@ -49,7 +49,7 @@ class Coupon:
     status: str = "issued"
     order_id: Any = None
 
-    def give_back(self) -> None:
+    def give_back(self):
         self.status, self.order_id = "issued", None
 
     def counted_amount(self, counts: dict[Product, int]) -> int:
@@ -171,7 +171,7 @@ class Order:
         """What the gateway keeps of it in the end."""
         return self.left_amounts()[1] if self.status in ("paid", "refunded") else 0
 
-    def become(self, status: str) -> None:
+    def become(self, status: str):
         self.status = status
         self.story.append(f"order.{status}")
 
@@ -211,7 +211,7 @@ class Refund:
     def card_amount(self) -> int:
         return self.amount - self.points_amount
 
-    def assert_fair(self) -> None:
+    def assert_fair(self):
         """Assert that it takes at most its lines' amounts, and the last refund everything that is left."""
         order = self.order
         points_left, card_left = order.left_amounts()
@@ -225,7 +225,7 @@ class Refund:
         proportion = self.amount * order.points_amount // (order.total_amount or 1)
         assert self.points_amount >= min(points_left, proportion)
 
-    def reduce(self, amount: int) -> None:
+    def reduce(self, amount: int):
         """Apply that the shop has reduced it to this amount: something else took a part of its charge."""
         taken = self.order.given_back + sum(one.amount for one in self.order.disputes)
         assert self.points_amount <= amount < self.amount <= amount + taken, f"{amount} is left of {self}"
@@ -246,7 +246,7 @@ class Dispute:
         """Whether the shop has to book something of it; one that was won before it knew takes nothing."""
         return self.booked != self.status and (self.booked, self.status) != ("", "won")
 
-    def book(self, status: str, amount: int) -> None:
+    def book(self, status: str, amount: int):
         """Apply what the shop has booked of it: it doesn't open again, and doesn't end before its end."""
         allowed = {self.booked, self.status} | (set() if self.booked else {"open"})
         assert status in allowed and amount == self.amount, f"{amount} is booked as {status} of {self}"

@@ -5,7 +5,6 @@ The shop has no such step. Here it is what sagas wait at that are paid and not d
 
 from dataclasses import replace
 from functools import partial
-from uuid import UUID
 
 import pytest
 
@@ -22,7 +21,7 @@ def transmit(sagas) -> list[Call]:
     return [partial(_send, saga.about_id) for saga in sagas]
 
 
-def _send(order_id: UUID | None) -> StepResult:
+def _send(order_id):
     events = FeedEvent.objects.filter(order_id=order_id, type__in=DATA_PLATFORM_EVENTS).order_by("id")
     said = data_platform.send([sending.body_of(event) for event in events])
     return StepResult(Event.FAILED, said.error) if said.error else StepResult(Event.DONE, "accepted")

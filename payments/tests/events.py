@@ -13,9 +13,7 @@ from payments import webhooks
 from payments.models import WebhookEvent
 
 
-def body_of(
-    *, type: str = "charge.succeeded", key: str = "", id: str = "", created_at: str = "", **data
-) -> bytes:
+def body_of(*, type="charge.succeeded", key="", id="", created_at="", **data) -> bytes:
     """The body of an event, with a new id and the present time unless others are given."""
     return dump(
         {
@@ -27,7 +25,7 @@ def body_of(
     )
 
 
-def signed(body: bytes, *, secret: str = "", seconds_ago: int = 0) -> dict[str, str]:
+def signed(body: bytes, *, secret="", seconds_ago=0) -> dict[str, str]:
     """The signature header of this body."""
     seconds = int(time.time()) - seconds_ago
     secret = secret or settings.WEBHOOK_SECRET_SIMULATOR

@@ -12,7 +12,7 @@ from payments import ledger
 from payments.models import Payment
 
 
-def wallet(points: int = 0) -> int:
+def wallet(points=0) -> int:
     """The id of a new account whose wallet holds this many points."""
     user_id: int = AccountFactory().id
     with transaction.atomic():
@@ -20,7 +20,7 @@ def wallet(points: int = 0) -> int:
     return user_id
 
 
-def order(account_id: int | None = None, *, card_amount: int = 0, points_amount: int = 0) -> UUID:
+def order(account_id: int | None = None, *, card_amount=0, points_amount=0) -> UUID:
     """The id of a new order with these amounts; its lines don't matter here."""
     owner = {"account": None, "account_id": account_id} if account_id else {}
     made = OrderFactory(card_amount=card_amount, points_amount=points_amount, **owner)

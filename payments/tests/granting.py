@@ -12,8 +12,6 @@ def granter(**columns) -> User:
     return staff_member(*rights, **columns)
 
 
-def asked_for(
-    asker: User, to: User, amount: int = 5_000_000, reason: str = "late delivery", key: str = "ask"
-):
+def asked_for(asker: User, to: User, amount=5_000_000, reason="late delivery", key="ask"):
     wanted = {"user_id": to.pk, "amount": amount, "reason": reason, "keyed": keyed(asker, key)}
     return as_operator(asker, lambda: points_grants.ask_to_grant(**wanted))

@@ -5,7 +5,7 @@ compare books use this one.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def own_gateway(gateway_process, settings):
     return process
 
 
-def empty_book(folder: Path) -> None:
+def empty_book(folder: Path):
     """Delete all charges from the book of the gateway of this folder."""
     for table in (
         "refund_failures",
@@ -82,19 +82,19 @@ class AtGateway:
         """A card whose owner has to confirm the charge."""
         return "tok_3ds"
 
-    def decide(self, result: GatewayResult, is_approved: bool) -> None:
+    def decide(self, result: GatewayResult, is_approved: bool):
         """The card's owner approves or refuses the charge, of the key `one`, on the page of its result."""
         page = f"http://{ports.HOST}:{self.server.port}{urlsplit(result.action_url).path}"
         fields = {"decision": "approve" if is_approved else "refuse"}
         POOL.request("POST", page, fields=fields, encode_multipart=False, redirect=False)
 
-    def dispute(self, reference: str, amount: int, status: str) -> None:
+    def dispute(self, reference: str, amount: int, status: str):
         """The card's owner disputes a charge; their bank decides at once, unless the status is `open`."""
         _, made = self.server.post("/disputes", {"charge": reference, "amount": amount}, key=str(uuid4()))
         if status != "open":
             self.server.post(f"/disputes/{made['id']}/close", {"status": status})
 
-    def fail_refund(self, reference: str) -> None:
+    def fail_refund(self, reference: str):
         """The bank of the card's owner gives the refund back."""
         self.server.post(f"/refunds/{reference}/fail", {})
 
@@ -109,18 +109,18 @@ def on_its_page(path: str, **fields):
 class SimulatorBut:
     """The simulator, except for the functions that a test overrides."""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name):
         return getattr(simulator, name)
 
 
-def use(other: SimulatorBut, monkeypatch) -> None:
+def use(other: SimulatorBut, monkeypatch):
     """Make the shop call this gateway instead of the simulator."""
     entry = replace(gateways.GATEWAYS["simulator"], load=lambda: other)
     monkeypatch.setitem(gateways.GATEWAYS, "simulator", entry)
 
 
 @contextmanager
-def nobody_there(settings: LazySettings) -> Iterator[None]:
+def nobody_there(settings: LazySettings):
     """No gateway is reachable at its address, until the block ends."""
     there = settings.GATEWAY_URL
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"

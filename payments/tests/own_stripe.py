@@ -41,13 +41,13 @@ class AtStripe(AtGateway):
     def asking_card(self) -> str:
         return self.server.payment_method(type="card", card=ASKING_CARD)
 
-    def decide(self, result: GatewayResult, is_approved: bool) -> None:
+    def decide(self, result: GatewayResult, is_approved: bool):
         self.server.authenticate("one", is_approved=is_approved)
 
-    def dispute(self, reference: str, amount: int, status: str) -> None:
+    def dispute(self, reference: str, amount: int, status: str):
         self.server.dispute(reference, amount=amount, status={"open": "under_review"}.get(status, status))
 
-    def fail_refund(self, reference: str) -> None:
+    def fail_refund(self, reference: str):
         made = stripe_calls._client().refunds.retrieve(reference)
         self.server.memory.refunds_not_taken[made.id] = str(made.payment_intent), made.amount
 

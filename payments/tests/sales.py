@@ -35,7 +35,7 @@ def settle_sale(*, order_id: UUID, points_amount: int, card_amount: int) -> Tran
     return _unwrap(ledger.settle_sales([bought]))
 
 
-def _unwrap(outcomes: list[Transfer | Rejected | None]) -> Transfer | None:
+def _unwrap(outcomes):
     [outcome] = outcomes
     if isinstance(outcome, Rejected):
         raise outcome
@@ -59,7 +59,7 @@ def mark_succeeded(payment_id: UUID, *, charge_reference: str, at: datetime) -> 
     return moved == 1 or Payment.objects.filter(id=payment_id, status=Payment.Status.SUCCEEDED).exists()
 
 
-def charge(payment, *, token: str = "tok_ok", amount: int | None = None, order_id: UUID | None = None) -> str:
+def charge(payment, *, token="tok_ok", amount: int | None = None, order_id: UUID | None = None) -> str:
     """Charge the payment's amount at the gateway, or another one; returns the charge's reference."""
     verdict = gateway().charge(
         key=payment.charge_key,
@@ -71,7 +71,7 @@ def charge(payment, *, token: str = "tok_ok", amount: int | None = None, order_i
     return verdict.reference
 
 
-def settle(payment, status: str, reference: str = "ch_1") -> None:
+def settle(payment, status: str, reference="ch_1"):
     """Have the payment end so, whatever the gateway says."""
     now = timezone.now()
     with transaction.atomic():

@@ -6,7 +6,6 @@ The type checker holds the parameters of every request against it.
 import builtins
 import sys
 import typing
-from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -20,11 +19,11 @@ class Names(dict[str, Any]):
     What is not found stands for nothing that a request or an answer could be.
     """
 
-    def __init__(self, module: Mapping[str, Any]) -> None:
+    def __init__(self, module):
         super().__init__()
         self._module = module
 
-    def __missing__(self, name: str):
+    def __missing__(self, name):
         if name in self._module or hasattr(builtins, name):
             raise KeyError(name)
         return getattr(stripe, name, getattr(typing, name, NeverFits))
@@ -40,7 +39,7 @@ def hints(described: type) -> dict[str, Any]:
     return get_type_hints(described, globalns=module, localns=Names(module))
 
 
-def members(hint) -> Iterator[Any]:
+def members(hint):
     """The types that a union or an optional type allows, without None."""
     if get_origin(hint) in (Union, UnionType):
         for inner in get_args(hint):

@@ -192,7 +192,7 @@ class StripeProxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream):
         super().__init__((ports.HOST, 0), Handler)
         self.upstream = upstream
         self.pool = urllib3.PoolManager(maxsize=64, retries=False)
@@ -203,24 +203,24 @@ class StripeProxy(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://{ports.HOST}:{self.server_address[1]}"
 
-    def fail(self, asked: str, *faults: Fault) -> None:
+    def fail(self, asked: str, *faults: Fault):
         """Have the next requests of this kind answered so."""
         self.memory.faults.setdefault(asked, []).extend(faults)
 
-    def forget_keys(self) -> None:
+    def forget_keys(self):
         """A day passes. docs.stripe.com/api/idempotent_requests: "You can remove keys from the system
         automatically after they're at least 24 hours old. We generate a new request if a key is reused after
         the original is pruned."
         """
         self.memory.recorded.clear()
 
-    def forget(self) -> None:
+    def forget(self):
         """Start with both books empty."""
         self.memory.over.set()
         self.memory = Memory()
         self.pool.request("DELETE", f"{self.upstream}/_config/data")
 
-    def configure(self, what: str, settings: Json) -> None:
+    def configure(self, what: str, settings: Json):
         """Change a setting of localstripe, such as the address of its webhooks."""
         response = self.pool.request("POST", f"{self.upstream}/_config/{what}", json=settings)
         assert response.status == 200
@@ -235,16 +235,14 @@ class StripeProxy(ThreadingHTTPServer):
         assert status == 200
         return str(made["id"])
 
-    def authenticate(self, key: str, *, is_approved: bool) -> None:
+    def authenticate(self, key: str, *, is_approved: bool):
         """The card's owner decides about the charge of this key, on the page of their bank."""
         [intent] = [one for one in self._intents() if one["metadata"].get("firstcome_key") == key]
         decision = {"client_secret": intent["client_secret"], "success": is_approved}
         status, _ = self.ask("POST", f"/v1/payment_intents/{intent['id']}/_authenticate", json=decision)
         assert status == 200
 
-    def dispute(
-        self, intent_id: str, *, amount: int, status: str = "needs_response", currency: str = "krw"
-    ) -> Json:
+    def dispute(self, intent_id: str, *, amount: int, status="needs_response", currency="krw") -> Json:
         """The card's owner disputes the charge of this intent; returns the dispute, which may be changed."""
         made = {
             "id": f"du_{len(self.memory.disputes)}{intent_id}",
@@ -289,12 +287,12 @@ class StripeProxy(ThreadingHTTPServer):
             memory.recorded.pop(call.key, None)
         return answer
 
-    def _next_fault(self, asked: str) -> Fault | None:
+    def _next_fault(self, asked):
         with self.lock:
             faults = self.memory.faults.get(asked)
             return faults.pop(0) if faults else None
 
-    def _done(self, call) -> Answer:
+    def _done(self, call):
         if call.asked == "create":
             return self._create(call)
         if call.asked == "confirm":
@@ -308,7 +306,7 @@ class StripeProxy(ThreadingHTTPServer):
             return self._refund(call)
         return self._forwarded(call)
 
-    def _create(self, call) -> Answer:
+    def _create(self, call):
         card = CARDS.get(call.value("payment_method"), PLAIN)
         form = parse_qs(call.form)
         # The parameter's name in the versions before 2026-09-30, which localstripe speaks.
@@ -322,7 +320,7 @@ class StripeProxy(ThreadingHTTPServer):
             answer.content["error"] |= {"code": "resource_missing", "param": "payment_method"}
         return answer
 
-    def _confirm(self, call) -> Answer:
+    def _confirm(self, call):
         card = self.memory.cards[call.intent_id]
         is_open = call.intent_id not in self.memory.cancelled
         if is_open and card.is_lost:
@@ -340,7 +338,7 @@ class StripeProxy(ThreadingHTTPServer):
             self.memory.events.append(("payment_intent.succeeded", answer.content))
         return replace(answer, is_lost=card.is_reply_lost)
 
-    def _refund(self, call) -> Answer:
+    def _refund(self, call):
         intent_id = call.value("payment_intent")
         card = self.memory.cards.get(intent_id, PLAIN)
         if self._fails(f"refund {intent_id}", card.refund_failures):
@@ -361,19 +359,19 @@ class StripeProxy(ThreadingHTTPServer):
                 self.memory.events += [("charge.refunded", about), ("refund.updated", made.content)]
             return replace(made, content=self._reasoned(made.content))
 
-    def _fails(self, name: str, times: float) -> bool:
+    def _fails(self, name, times):
         with self.lock:
             self.memory.failed[name] = self.memory.failed.get(name, 0) + 1
             return self.memory.failed[name] <= times
 
-    def _forwarded(self, call) -> Answer:
+    def _forwarded(self, call):
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": call.who}
         status, content = self.ask(call.method, call.path, body=call.form, headers=headers)
         content = self._reasoned(content, intent_id=call.path.split("/")[3] if "/pi_" in call.path else "")
         # `REFUSED`; a key of the account that is wrong is found before, as `INVALID` is.
         return Answer(status, content, is_kept=status != 401)
 
-    def _looked(self, call) -> tuple[int, Json]:
+    def _looked(self, call):
         if call.path == "/v1/disputes":
             found = self.memory.disputes.get(call.value("payment_intent"), [])[::-1]
             return 200, {"object": "list", "url": call.path, "data": found, "has_more": False}
@@ -391,7 +389,7 @@ class StripeProxy(ThreadingHTTPServer):
             self._reasoned(refund)
         return status, self._reasoned(content)
 
-    def _listed(self, call) -> Json:
+    def _listed(self, call):
         """A page, newest first, as Stripe lists. docs.stripe.com/search: "For read-after-write flows that
         require immediate data availability, use the various list APIs".
         """
@@ -407,11 +405,11 @@ class StripeProxy(ThreadingHTTPServer):
         has_more = len(intents) > start + limit
         return {"object": "list", "url": call.path, "data": data, "has_more": has_more}
 
-    def _intents(self) -> list[Json]:
+    def _intents(self):
         _, everything = self.ask("GET", "/v1/payment_intents?limit=1000000")
         return [self._reasoned(one) for one in everything["data"][::-1]]
 
-    def _reasoned(self, content: Json, intent_id: str = "") -> Json:
+    def _reasoned(self, content, intent_id=""):
         """Add what localstripe lacks: the reason of a decline, a slow bank's delay and the owner's page."""
         intent_id = content.get("id", intent_id)
         card = self.memory.cards.get(intent_id, PLAIN)
@@ -443,13 +441,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: StripeProxy
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         self._answer("GET", urlsplit(self.path).query)
 
-    def do_POST(self) -> None:
+    def do_POST(self):
         self._answer("POST", self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
 
-    def _answer(self, method: str, form: str) -> None:
+    def _answer(self, method, form):
         memory = self.server.memory
         answer = self.server.answered(
             Call(
@@ -474,11 +472,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_):
         """The tests' own calls are recorded instead."""
 
 
-def _repeated(seen: Recorded, call) -> Answer:
+def _repeated(seen, call):
     """docs.stripe.com/api/idempotent_requests: "The idempotency layer compares incoming parameters to those
     of the original request and errors if they're not the same to prevent accidental misuse." The path is one,
     by the error that github.com/stripe/stripe-ruby/issues/598 quotes: "Keys for idempotent requests can only
@@ -495,10 +493,10 @@ def _repeated(seen: Recorded, call) -> Answer:
     return replace(seen.answer, is_lost=False, is_replayed=True)
 
 
-def _failed(fault) -> Answer:
+def _failed(fault):
     made = _error(fault.status, fault.type, code=fault.code)
     return replace(made, is_kept=fault.is_kept, is_lost=fault.is_lost)
 
 
-def _error(status: int, type: str, **more: str) -> Answer:
+def _error(status, type, **more):
     return Answer(status, {"error": {"type": type, "message": "The proxy says so.", **more}})

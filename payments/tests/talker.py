@@ -20,7 +20,7 @@ class Talker(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, talk: Callable[[Write], Any]) -> None:
+    def __init__(self, talk):
         super().__init__((ports.HOST, 0), TalkerHandler)
         self.talk = talk
         self.connections = 0
@@ -29,7 +29,7 @@ class Talker(socketserver.ThreadingTCPServer):
 class TalkerHandler(socketserver.StreamRequestHandler):
     server: Talker
 
-    def handle(self) -> None:
+    def handle(self):
         self.server.connections += 1
         while self._read_request():
             try:
@@ -37,7 +37,7 @@ class TalkerHandler(socketserver.StreamRequestHandler):
             except OSError:
                 return  # The client left.
 
-    def _read_request(self) -> bool:
+    def _read_request(self):
         length = 0
         if not self.rfile.readline():
             return False

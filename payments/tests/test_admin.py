@@ -18,7 +18,7 @@ MODELS = ["ledgeraccount", "transfer", "entry", "payment", "webhookevent", "reco
 
 
 @pytest.fixture
-def rows() -> dict[str, object]:
+def rows():
     """One row of each kind, with money in it."""
     user_id = factories.wallet(1_000)
     order_id = factories.order(user_id, card_amount=700)

@@ -165,7 +165,7 @@ def test_a_payment_has_the_contracts_fields_its_open_dispute_and_what_the_card_s
     assert (over["status"], over["next_action"]) == ("pending", None)
 
 
-def ids(account: User, query: str = "") -> list[str]:
+def ids(account: User, query="") -> list[str]:
     response = client_of(account).get(f"/payments{query}")
     assert response.status_code == 200, response.content
     return [one["id"] for one in response.json()["results"]]

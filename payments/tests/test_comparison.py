@@ -34,7 +34,7 @@ def _own_book(own_gateway):
     """A book with the charges of this test only."""
 
 
-def refund(payment, reference: str, amount: int | None = None) -> None:
+def refund(payment, reference: str, amount: int | None = None):
     refunded = gateway().refund(
         key=f"{payment.charge_key}:refund", charge_reference=reference, amount=amount or payment.card_amount
     )
@@ -130,7 +130,7 @@ def test_a_long_book_is_read_in_pages_and_reported_up_to_a_limit(monkeypatch):
 class Moving(SimulatorBut):
     """Lists an earlier state of its book; a look-up by key returns the present state."""
 
-    def __init__(self, before: list[BookedCharge]) -> None:
+    def __init__(self, before):
         self.before = before
 
     def charges(self, *, key: str | None = None, **period) -> Iterator[BookedCharge]:
@@ -235,7 +235,7 @@ Dated = Callable[..., Payment]
 
 @pytest.fixture
 def backdate(gateway_process):
-    def change(key: str, at: datetime) -> None:
+    def change(key, at):
         statement = "UPDATE charges SET created_at = ? WHERE key = ?"
         own_gateway.change_book(gateway_process[1], statement, [written(at), key])
 
@@ -246,7 +246,7 @@ def backdate(gateway_process):
 def dated(backdate):
     """A payment that began and was charged at these times (or was never charged), and succeeded."""
 
-    def made(*, paid_at: datetime, charged_at: datetime | None) -> Payment:
+    def made(*, paid_at, charged_at):
         payment = PaymentFactory(card_amount=500, created_at=paid_at)
         settle(payment, "succeeded", charge(payment) if charged_at else "ch_never")
         if charged_at:
@@ -308,7 +308,7 @@ def test_a_book_of_many_days_is_read_day_by_day(use, dated):
 class Long(SimulatorBut):
     """A book of these charges of ours, all of one day; each may be looked up by its key."""
 
-    def __init__(self, keys: list[str]) -> None:
+    def __init__(self, keys):
         self.keys = keys
 
     def charges(
@@ -317,7 +317,7 @@ class Long(SimulatorBut):
         is_within = (since is None or since <= NOON) and (until is None or until > NOON)
         return (self._charge(one) for one in ([key] if key else self.keys if is_within else []))
 
-    def _charge(self, key: str) -> BookedCharge:
+    def _charge(self, key):
         named = {"reference": f"ch_{key}", "key": key, "order_id": None, "status": "succeeded"}
         return BookedCharge(**named, amount=500, refunded_amount=0, currency="KRW", created_at=NOON)
 

@@ -28,7 +28,7 @@ def mortal_gateway(tmp_path, settings):
         simulator.child.send_signal(signal.SIGCONT)
 
 
-def charge(key: str, token: str = "tok_ok") -> GatewayResult:
+def charge(key: str, token="tok_ok") -> GatewayResult:
     return gateway().charge(key=key, token=token, amount=700, currency="KRW", order_id=None)
 
 
@@ -38,7 +38,7 @@ def took(call: Callable[[], GatewayResult]) -> float:
     return time.monotonic() - started_at
 
 
-def open_circuit() -> None:
+def open_circuit():
     """Call until the breaker opens."""
     for number in range(calls.FAILURES_TO_OPEN):
         assert charge(f"before {number}").failure_detail != AWAY

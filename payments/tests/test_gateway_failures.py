@@ -50,16 +50,16 @@ STRIPES_REFUND = {
 }
 
 
-def listing(*objects, has_more: bool = False) -> bytes:
+def listing(*objects, has_more=False) -> bytes:
     page = {"object": "list", "url": "/v1/payment_intents", "data": objects, "has_more": has_more}
     return http(200, page)
 
 
-def charge(token: str = "tok_ok") -> GatewayResult:
+def charge(token="tok_ok") -> GatewayResult:
     return gateway().charge(key="one", token=token, amount=500, currency="KRW", order_id=None)
 
 
-def result_of_every_call(token: str = "tok_ok") -> list[GatewayResult]:
+def result_of_every_call(token="tok_ok") -> list[GatewayResult]:
     return [
         charge(token),
         gateway().find(key="one"),

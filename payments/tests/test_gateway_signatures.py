@@ -35,13 +35,13 @@ def sign(body: bytes, *, secret: str = SECRET, at: datetime = NOW) -> str:
     return f"t={seconds},v1={digest}"
 
 
-def read(body: bytes, header: str, *, name: str = "Firstcome-Signature") -> GatewayEvent:
+def read(body: bytes, header: str, *, name="Firstcome-Signature") -> GatewayEvent:
     event = read_or_none(body, header, name=name)
     assert event
     return event
 
 
-def read_or_none(body: bytes, header: str, *, name: str = "Firstcome-Signature") -> GatewayEvent | None:
+def read_or_none(body: bytes, header: str, *, name="Firstcome-Signature") -> GatewayEvent | None:
     return gateways.read_event("simulator", headers={"Host": "shop", name: header}, body=body, now=NOW)
 
 

@@ -31,7 +31,7 @@ def _stripe(own_stripe, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 3
 
 
-def charge(token: str = "pm_card_visa", *, key: str = "one") -> GatewayResult:
+def charge(token="pm_card_visa", *, key="one") -> GatewayResult:
     return gateway().charge(key=key, token=token, amount=AMOUNT, currency="KRW", order_id=None)
 
 

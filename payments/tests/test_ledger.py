@@ -131,9 +131,7 @@ steps = st.tuples(st.sampled_from(["hold", "release", "settle", "top_up"]), st.i
 class OrdersKeepTheLaws(TestCase):
     @settings(max_examples=40, deadline=None)
     @given(steps=st.lists(steps, max_size=30), amounts=st.lists(st.integers(0, 90), min_size=6, max_size=6))
-    def test_whatever_orders_come_to_each_point_is_in_one_place(
-        self, steps: list[tuple[str, int]], amounts: list[int]
-    ) -> None:
+    def test_whatever_orders_come_to_each_point_is_in_one_place(self, steps, amounts):
         users = [factories.wallet(100), factories.wallet(100)]
         orders = [(factories.order(users[index % 2]), users[index % 2]) for index in range(6)]
         wallets = dict.fromkeys(users, 100)
@@ -215,7 +213,7 @@ def proposal_of(move: tuple[str, str, dict[int, int]], accounts: Sequence[int]) 
 class TransfersKeepTheLaws(TestCase):
     @settings(max_examples=60, deadline=None)
     @given(batches=st.lists(st.lists(moves, min_size=1, max_size=8), min_size=1, max_size=6))
-    def test_any_batches_of_transfers_do_what_a_plain_ledger_would(self, batches: list[list]) -> None:
+    def test_any_batches_of_transfers_do_what_a_plain_ledger_would(self, batches):
         wallets = [factories.wallet(200) for _ in range(3)]
         model = Model(dict.fromkeys(wallets, 200))
         # The id in the ledger of each transfer of the model.
@@ -233,7 +231,7 @@ class TransfersKeepTheLaws(TestCase):
 
     @settings(max_examples=40, deadline=None)
     @given(amounts=st.dictionaries(st.sampled_from(SHOP), st.integers(-1, 1)))
-    def test_only_what_sums_to_zero_and_moves_something_is_a_transfer(self, amounts: dict) -> None:
+    def test_only_what_sums_to_zero_and_moves_something_is_a_transfer(self, amounts):
         def attempt() -> Transfer:
             return ledger.transfer(kind="sale", reference="one", amounts=amounts)
 
@@ -254,16 +252,16 @@ def test_amounts_of_0_get_no_entry_and_references_are_compared_exactly():
     assert dict(made.entries.values_list("account_id", "amount")) == {GATEWAY_CLEARING: -7, SALES: 7}
 
 
-def change(account_id: int, balance_amount: int) -> None:
+def change(account_id: int, balance_amount: int):
     LedgerAccount.objects.filter(id=account_id).update(balance_amount=balance_amount)
 
 
-def enter(account_id: int, amount: int = 1, **more: int) -> None:
+def enter(account_id: int, amount=1, **more: int):
     """Add an entry to the only transfer."""
     Entry.objects.create(transfer=Transfer.objects.get(), account_id=account_id, amount=amount, **more)
 
 
-def repeat_opening(user_id: int) -> None:
+def repeat_opening(user_id: int):
     Transfer.objects.create(kind="grant", reference=f"opening {user_id}", at=timezone.now())
 
 

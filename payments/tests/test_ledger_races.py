@@ -37,7 +37,7 @@ def hold_naively(
 ) -> Callable[[], None]:
     """Read, decide, write: the same rows and constraints, without the lock."""
 
-    def work() -> None:
+    def work():
         balance_amount = ledger.balance_amount(user_id)
         all_have_read.wait()
         if balance_amount < amount:

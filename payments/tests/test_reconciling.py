@@ -37,7 +37,7 @@ def _own_book(own_gateway):
     """A book with the charges of this test only."""
 
 
-def orphan(token: str = "tok_ok") -> str:
+def orphan(token="tok_ok") -> str:
     """Make a charge without a payment of ours; returns its key."""
     key = f"orphan-{uuid4()}"
     charged = gateway().charge(key=key, token=token, amount=700, currency="KRW", order_id=None)
@@ -272,7 +272,7 @@ def reported():
     return orphan(), reconciling.reconcile()
 
 
-def page_of(run: Reconciliation, action: str = "change") -> str:
+def page_of(run: Reconciliation, action="change") -> str:
     return reverse(f"admin:payments_reconciliation_{action}", args=[run.pk])
 
 

@@ -34,7 +34,7 @@ def key():
     return f"test-{uuid7()}"
 
 
-def create(key: str, *, amount: int = AMOUNT, token: str = "pm_card_visa", sent_as: str = ""):
+def create(key: str, *, amount: int = AMOUNT, token="pm_card_visa", sent_as=""):
     return stripe_calls._client().payment_intents.create(
         {
             "amount": amount,
@@ -47,12 +47,12 @@ def create(key: str, *, amount: int = AMOUNT, token: str = "pm_card_visa", sent_
     )
 
 
-def confirm(intent_id: str, own_key: str = ""):
+def confirm(intent_id: str, own_key=""):
     options: Any = {"idempotency_key": own_key} if own_key else {}
     return stripe_calls._client().payment_intents.confirm(intent_id, {}, options)
 
 
-def charge(key: str, token: str = "pm_card_visa") -> GatewayResult:
+def charge(key: str, token="pm_card_visa") -> GatewayResult:
     return gateway().charge(key=key, token=token, amount=AMOUNT, currency="KRW", order_id=None)
 
 

@@ -99,5 +99,5 @@ def test_the_version_that_is_sent_is_the_one_that_the_package_describes():
     assert stripe.api_version == stripe_calls.API_VERSION
 
 
-def _is_model(hint) -> bool:
+def _is_model(hint):
     return isinstance(hint, type) and issubclass(hint, BaseModel)

@@ -1,7 +1,6 @@
 """Fixtures of the tests of sales."""
 
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
@@ -22,7 +21,7 @@ def passing(monkeypatch):
         monkeypatch.setattr(clock, name, lambda: began_at + timedelta(seconds=passed))
 
     @contextmanager
-    def passing(seconds: float) -> Iterator[None]:
+    def passing(seconds):
         nonlocal passed
         before, passed = passed, seconds
         yield

@@ -19,7 +19,7 @@ from sales.waiting_room.entries import Entry, JoinRequest
 JOINED_AT_ONCE = 500
 
 
-def create_sale(*products: Product, opens_in: float = -1, closes_in: float = 3_600, **given) -> Sale:
+def create_sale(*products: Product, opens_in=-1, closes_in: float = 3_600, **given) -> Sale:
     """A sale with a waiting room that has opened a second ago; times are in seconds from now."""
     opens_at, closes_at = (from_now(seconds=each) for each in (opens_in, closes_in))
     times: Any = {"opens_at": opens_at, "closes_at": closes_at, "admitted_for_seconds": 300}
@@ -54,7 +54,7 @@ def join_all(sale, number: int) -> list[Entry]:
     return [join(sale) for _ in range(number)]
 
 
-def join_many(sale, number: int) -> None:
+def join_many(sale, number: int):
     """Let so many new accounts join, by batches as of that many requests at once; they cannot sign in."""
     names = [f"of-sale-{sale.pk}-{index}" for index in range(number)]
     User.objects.bulk_create([User(username=name, password="!") for name in names], batch_size=JOINED_AT_ONCE)
@@ -62,7 +62,7 @@ def join_many(sale, number: int) -> None:
     join_accounts(sale, list(found.values_list("pk", flat=True)))
 
 
-def join_accounts(sale, account_ids: Sequence[int]) -> None:
+def join_accounts(sale, account_ids: Sequence[int]):
     """Let these accounts join one after the other, by batches."""
     requests = [JoinRequest(sale.pk, account_id) for account_id in account_ids]
     for start in range(0, len(requests), JOINED_AT_ONCE):

@@ -18,6 +18,7 @@ from accounts.tests.clients import signed_in
 from foundation import clock
 from foundation.admin_base.forms import SENT_BEFORE
 from foundation.models import JournalLine
+from foundation.money import format_amount
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import SuperuserFactory, set_columns, staff_member
 from foundation.tests.instants import ago, from_now
@@ -73,6 +74,10 @@ def test_a_sale_is_added_once_with_its_products(operator):
     assert (sale.rate_per_minute, sale.admitted_for_seconds, sale.is_queued) == (60, 120, True)
     assert terms.product_ids_of(sale.pk) == {tea.pk, mug.pk}
     assert str(SENT_BEFORE) in shown(operator, LIST)
+    assert str(tea) in shown(operator, page_of(sale))
+    of_field = {"app_label": "sales", "model_name": "saleproduct", "field_name": "product", "term": tea.sku}
+    [choice] = operator.get("/admin/sales/sale/products/", of_field).json()["results"]
+    assert choice["text"] == f"{tea} · {format_amount(tea.price)} · 0 left"
     assert LogEntry.objects.filter(object_id=str(sale.pk)).exists()
 
 
@@ -113,6 +118,8 @@ def test_products_are_replaced_and_those_of_a_meanwhile_changed_sale_are_not(ope
     refused = operator.post(page_of(sale), stale | both)
 
     assert terms.product_ids_of(sale.pk) == {mug.pk}
+    history = shown(operator, f"{page_of(sale).removesuffix('change/')}history/")
+    assert f"Products: {tea} → {mug}" in history
     assert "changed since the page was opened" in refused.text
 
 

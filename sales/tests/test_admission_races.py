@@ -69,7 +69,7 @@ advancing._admit = admit
 
 
 @contextmanager
-def processes(change: str = "") -> Iterator[Sequence["subprocess.Popen[str]"]]:
+def processes(change="") -> Iterator[Sequence["subprocess.Popen[str]"]]:
     """So many processes that advance sales; they are killed at the end."""
     program = ADVANCING.format(change=change)
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def watched(sale) -> Iterator[list[UUID]]:
     first: dict[UUID, datetime] = {}
     stop = threading.Event()
 
-    def watch() -> None:
+    def watch():
         while not stop.wait(0.2):
             now = transactions.read(lambda: admitted(sale))
             twice.extend(id for id, at in first.items() if now.get(id) != at)
@@ -112,21 +112,21 @@ def watched(sale) -> Iterator[list[UUID]]:
         watching.result()
 
 
-def assert_in_order(sale) -> None:
+def assert_in_order(sale):
     """Positions follow one another without a gap in the order of the instants of admission."""
     found = SaleEntry.objects.filter(sale=sale, admitted_at__isnull=False).order_by("admitted_at", "position")
     positions = list(found.values_list("position", flat=True))
     assert positions == list(range(1, len(positions) + 1))
 
 
-def disturb(victim: "subprocess.Popen[str]") -> None:
+def disturb(victim: "subprocess.Popen[str]"):
     """Kill a process with -9, and lose all that Redis has."""
     victim.kill()
     assert victim.wait() == -9
     redis_client.client().flushdb()
 
 
-def move_clocks(running: Sequence["subprocess.Popen[str]"], seconds: int) -> None:
+def move_clocks(running: Sequence["subprocess.Popen[str]"], seconds: int):
     for process in running:
         process.stdin.write(f"{seconds}\n")
         process.stdin.flush()

@@ -94,13 +94,13 @@ def _order():
     return OrderFactory(account=AccountFactory())
 
 
-def _hold_places_of_one_account(sale) -> None:
+def _hold_places_of_one_account(sale):
     account = entry_at(sale, 4).get().account
     entry_at(sale, 5).update(account=account, is_current=None, holds_place=True)
     entry_at(sale, 4).update(holds_place=True)
 
 
-def _use(sale, *positions: int) -> None:
+def _use(sale, *positions):
     order = _order()
     for position in positions:
         entry_at(sale, position).update(status="used", order=order)

@@ -20,7 +20,7 @@ def of_call(method: str, path: str, operation, example: dict[str, Any]) -> dict[
     }
 
 
-def _curl(method: str, path: str, operation, example: dict[str, Any]) -> str:
+def _curl(method, path, operation, example):
     query = urlencode(example.get("query", {}))
     lines = [f'curl "$SHOP{path.format_map(example.get("path", {}))}{query and "?"}{query}"']
     if method not in {"get", "post"}:
@@ -35,7 +35,7 @@ def _curl(method: str, path: str, operation, example: dict[str, Any]) -> str:
     return " \\\n  ".join(lines)
 
 
-def _python(operation, example: dict[str, Any]) -> str:
+def _python(operation, example):
     name = example["operation"]
     call = re.sub("([A-Z])", r"_\1", name).lower()
     package = re.sub(r"\W", "_", operation["tags"][0])
@@ -66,12 +66,12 @@ def _python(operation, example: dict[str, Any]) -> str:
     return "\n".join([*imports, "", made])
 
 
-def _literal(body) -> str:
+def _literal(body):
     names = {"true": "True", "false": "False", "null": "None"}
     return re.sub(r": (true|false|null)\b", lambda found: f": {names[found[1]]}", _json(body, 4))
 
 
-def _typescript(method: str, path: str, operation, example: dict[str, Any]) -> str:
+def _typescript(method, path, operation, example):
     parameters = {name: example[name] for name in ("path", "query") if name in example}
     own = [] if example["answer"] is None else ["checked"]
     if needs_key(operation):
@@ -92,5 +92,5 @@ def needs_key(operation) -> bool:
     return any(one["name"] == KEY and one.get("required") for one in parameters)
 
 
-def _json(value, spaces: int = 2) -> str:
+def _json(value, spaces=2):
     return json.dumps(value, indent=spaces, ensure_ascii=False)

@@ -9,8 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import django
 from django.apps import apps
@@ -26,7 +24,7 @@ KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 _NAME_IF_FILLED = "SELECT '{0}' WHERE EXISTS (SELECT 1 FROM `{0}`)"
 
 
-def empty(database: BaseDatabaseWrapper) -> None:
+def empty(database: BaseDatabaseWrapper):
     """Delete all rows but those that `migrate` makes: the shop's accounts and the orders' counter."""
     names = sorted({model._meta.db_table for model in apps.get_models(include_auto_created=True)} - KEPT)
     with database.cursor() as cursor:
@@ -40,7 +38,7 @@ def empty(database: BaseDatabaseWrapper) -> None:
 
 
 @contextlib.contextmanager
-def created_from_dump() -> Iterator[None]:
+def created_from_dump():
     """While this is open, a new test database gets the schema of the dump of these migrations, if it exists.
 
     `migrate` then finds nothing to do. Without a dump it does its work, while other workers wait, and a
@@ -67,7 +65,7 @@ def created_from_dump() -> Iterator[None]:
             _write(dump)
 
 
-def _dump_path() -> Path:
+def _dump_path():
     """The dump of this kind of server, and of the migrations of the project and of what is installed."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@collation_server")
@@ -81,7 +79,7 @@ def _dump_path() -> Path:
     return folder / f"{content.hexdigest()[:16]}.json"
 
 
-def _write(dump: Path) -> None:
+def _write(dump):
     """Write every table and row as statements."""
     statements = []
     with connection.cursor() as cursor:
@@ -102,7 +100,7 @@ def _write(dump: Path) -> None:
     unfinished.replace(dump)
 
 
-def _load(dump: Path) -> None:
+def _load(dump):
     """Run the dump's statements in the test database, unless it has tables already."""
     with contextlib.closing(connection.copy()) as database:
         database.settings_dict["NAME"] = connection.creation._get_test_db_name()

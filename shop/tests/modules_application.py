@@ -2,11 +2,11 @@
 
 import sys
 
-from foundation.http import serving
-from shop.asgi import application as shop
+# The first, since it sets Django up.
+from shop.asgi import application as shop, serving
 
 
-async def _answer(scope, receive, send) -> None:
+async def _answer(scope, receive, send):
     """`/test/modules` lists the imported modules, a line each; everything else is the shop's."""
     if scope.get("path") != "/test/modules":
         await shop(scope, receive, send)

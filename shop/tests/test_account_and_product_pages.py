@@ -18,7 +18,6 @@ from coupons.models import Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock
 from foundation.account import TokenInvalid
-from foundation.models import JournalLine
 from foundation.rates import rate_limits
 from foundation.tests import process_state
 from foundation.tests.confirming import confirmed, message_of, shown, to_confirm
@@ -32,7 +31,6 @@ from foundation.tests.factories import (
 )
 from foundation.tests.journal_lines import journal_lines, times_noted
 from foundation.tests.racing import race
-from inventory.models import StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders.models import Order
 from orders.tests.buying import order_of
@@ -46,7 +44,6 @@ SHOWN_BY = {
     "coupons.view_coupon": ["Newest coupons"],
     "coupons.view_queueticket": ["Newest queue tickets"],
     "payments.view_entry": ["Wallet: 500 KRW"],
-    "accounts.view_signout": ["Signed out everywhere"],
     "shop.view_journalline": ["Sign-ins and changes"],
 }
 
@@ -257,9 +254,7 @@ def test_signing_out_everywhere_refuses_the_tokens_once(operator, ada):
     page = operator.get(page_of(ada))
     assert dict(page.context["facts"])["Signed out everywhere at"] == f"{at:%Y-%m-%d %H:%M:%S}"
     assert "Signed out everywhere" in " ".join(rows(page, "Sign-ins")[0])
-    [[instant, by, reason, ended]] = rows(page, "Signed out everywhere")
-    assert instant == f"{JournalLine.objects.get(what='account.signed_out_everywhere').at:%Y-%m-%d %H:%M:%S}"
-    assert (by.endswith(" olga"), reason, ended) == (True, "The phone was stolen.", "0")
+    assert "The phone was stolen." in " ".join(rows(page, "Sign-ins")[0])
 
 
 def test_an_account_is_disabled_and_enabled_with_a_reason(operator, ada):
@@ -338,11 +333,6 @@ def page_of_product(product) -> str:
     return reverse("product-page", args=[product.pk])
 
 
-def sell(product, units: int, **columns) -> StockMovement:
-    sold = {"kind": "sold", "delta": -units, "on_hand_after": 1}
-    return StockMovementFactory(product=product, **sold, **columns)
-
-
 def test_the_page_shows_the_stock_and_the_open_orders_that_hold_it(operator, tea):
     ada = AccountFactory(username="ada")
     order = buy(ada, tea, 5)
@@ -354,25 +344,10 @@ def test_the_page_shows_the_stock_and_the_open_orders_that_hold_it(operator, tea
 
     facts = dict(page.context["facts"])
     assert [facts[name] for name in ("On hand", "Reserved by open orders")] == ["20", "5"]
-    assert [text for _, text in page.context["legend"]] == ["15 available", "5 reserved"]
+    assert [f">{text}</span>" in page.text for text in ("15 available", "5 reserved")] == [True, True]
     assert '<rect class="fc-reserved" x="900" width="300"' in page.text
     [held] = rows(page, "Open orders that hold it: 1")
     assert order in held[0] and "ada" in held[1] and held[3] == "5"
-
-
-def test_sales_are_added_up_by_the_hour(operator, tea):
-    this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
-    for hours, units in ((0, 2), (0, 3), (1, 4), (11, 5), (12, 6)):
-        sell(tea, units, at=this_hour - timedelta(hours=hours))
-    sell(ProductFactory(), 9)
-
-    page = operator.get(page_of_product(tea))
-
-    sales = page.context["sales"]
-    assert [units for _, units in sales.by_hour] == [5, *[0] * 9, 4, 5]
-    assert (sales.units, sales.is_complete) == (14, True)
-    column = f'x="1100" width="88" height="100"><title>{this_hour:%H:%M}: 5 sold</title>'
-    assert column in page.text
 
 
 def test_the_newest_movements_are_shown_with_a_link_to_the_list_of_all(operator, tea):
@@ -391,13 +366,13 @@ def test_each_part_of_a_product_is_shown_with_the_permission_to_view_it(tea):
         client = signed_in(staff_member(*permissions))
         page = client.get(page_of_product(tea))
         titles = [section["title"] for section in page.context["sections"]]
-        return titles, "sales" in page.context, [one["title"] for one in page.context["head"]["actions"]]
+        return titles, [one["title"] for one in page.context["head"]["actions"]]
 
     view = "inventory.view_product"
-    assert shown_to(view) == ([], False, [])
-    assert shown_to(view, "inventory.view_stockmovement") == (["Movements"], True, [])
-    assert shown_to(view, "orders.view_order") == (["Open orders that hold it: 0"], False, [])
-    assert shown_to(view, "inventory.add_stockmovement")[2] == ["Receive or correct stock"]
+    assert shown_to(view) == ([], [])
+    assert shown_to(view, "inventory.view_stockmovement") == (["Movements"], [])
+    assert shown_to(view, "orders.view_order") == (["Open orders that hold it: 0"], [])
+    assert shown_to(view, "inventory.add_stockmovement")[1] == ["Receive or correct stock"]
 
 
 @pytest.mark.parametrize("what", ["points", "stock"])

@@ -81,17 +81,17 @@ OPAQUE = {
 class Names:
     """What the session's values are called in the examples, and what they really are."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.began = clock.now()
         self._real: dict[Any, Any] = {}
         self._names: dict[tuple[str, Any], Any] = {}
         self._counts: Counter[str] = Counter()
 
-    def give(self, name, value, kind: str = "") -> None:
+    def give(self, name, value, kind=""):
         self._real[name] = value
         self._names[kind, value] = name
 
-    def named(self, value, kind: str, field: str = ""):
+    def named(self, value, kind: str, field=""):
         """An answer as an example; `kind` is what its `id` is the id of."""
         if isinstance(value, dict):
             kind = _kind(field) if _kind(field) in NAMED else kind
@@ -112,21 +112,21 @@ class Names:
                 return self._name(value, template, lambda number: template.format(number, _hash(number)))  # noqa: B023
         return INSTANT.sub(self._instant, IN_TEXTS.sub(self._number, self._names.get(("", value), value)))
 
-    def _instant(self, found: re.Match[str]) -> str:
+    def _instant(self, found):
         passed = datetime.fromisoformat(found[0]) - self.began
         return _written(NOON + timedelta(minutes=round(passed.total_seconds() / 60)))
 
-    def _number(self, found: re.Match[str]) -> str:
+    def _number(self, found):
         kind, number = found.groups()
         return f"{kind} {self._names.get((_kind(kind), int(number)), number)}"
 
-    def _name(self, value, kind: str, name: Callable[[int], Any], *, count: str = ""):
+    def _name(self, value, kind, name, *, count=""):
         if (kind, value) not in self._names:
             self._counts[count or kind] += 1
             self.give(name(self._counts[count or kind]), value, kind)
         return self._names[kind, value]
 
-    def real(self, value, field: str = ""):
+    def real(self, value, field=""):
         """What is sent for an example's body, or for a variable of its path."""
         if isinstance(value, dict):
             return {name: self.real(one, name) for name, one in value.items()}
@@ -138,29 +138,29 @@ class Names:
         return value if is_value else self._real.get(value, value)
 
 
-def _kind(field: str) -> str:
+def _kind(field):
     plural = field.removesuffix("_id").removesuffix("s") + "s"
     return SAME.get(plural, plural)
 
 
-def _kind_of_ids(path: str) -> str:
+def _kind_of_ids(path):
     """What the `id` of an answer of this path is the id of."""
     kinds = [SAME.get(f"{part}s", SAME.get(part, part)) for part in path.split("/")]
     return next((one for one in reversed(kinds) if one in NUMBERED + NAMED), "")
 
 
-def _written(instant: datetime) -> str:
+def _written(instant):
     return f"{instant:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _hash(*parts) -> str:
+def _hash(*parts):
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 class Session:
     """Callers of a shop whose workers do between two calls what is due."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.names = Names()
         self.names.give("https://partner.example/webhooks", "https://127.0.0.1/webhooks")
         self.names.named({"account": SuperuserFactory(username="ada").pk}, "")
@@ -194,16 +194,16 @@ class Session:
         kind = _kind_of_ids(CALLS[example["operation"]][1])
         return answer.status_code, self.names.named(answer.json(), kind) if answer.content else None
 
-    def campaign(self, *, issued: int = 0, **columns) -> None:
+    def campaign(self, *, issued=0, **columns):
         campaign = CampaignFactory(**columns)
         self.names.named({"campaign": campaign.pk}, "")
         for _ in range(issued):
             coupon_of(campaign)
 
-    def product(self, **columns) -> None:
+    def product(self, **columns):
         self.names.named({"product": ProductFactory(**columns).pk}, "")
 
-    def order(self, *, declined: int = 0, buyer: str = "mina") -> None:
+    def order(self, *, declined=0, buyer="mina"):
         """An order of a mug, which so many cards were refused for."""
         account = User.objects.filter(username=buyer).first() or buying.account()
         order = buying.order(account, Product.objects.get(sku="MUG"))
@@ -261,7 +261,7 @@ def test_every_example_is_what_the_shop_answers(transactional_db, monkeypatch, s
     assert not wrong, "\n".join(wrong)
 
 
-def _at_any_time(example) -> str:
+def _at_any_time(example):
     return INSTANT.sub("instant", json.dumps(example, sort_keys=True))
 
 

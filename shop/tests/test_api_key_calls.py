@@ -109,7 +109,7 @@ class TestScopesOfTheUrlTable:
         assert needing_an_account == ABOUT_AN_ACCOUNT
 
 
-def _scope(route, method: str) -> str:
+def _scope(route, method):
     view = route.callback.view_class
     assert view.resource is not None, f"{route.pattern}: say `resource = Resource.…`"
     return view.required_scopes(method.upper())

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 
 from accounts.tokens import token_pairs
 from coupons.tests.factories import CampaignFactory
@@ -36,7 +35,7 @@ def paid_orders() -> tuple[str, Any]:
     return "/orders", order_of(ProductFactory(on_hand=1 + WINNERS), "tok_ok")
 
 
-def rest(seconds: float) -> None:
+def rest(seconds: float):
     """As if no request had come for so long; `COLD`, as if the caches had been read by none."""
     for shared in list(shared_read._all):
         if seconds == COLD:
@@ -47,12 +46,10 @@ def rest(seconds: float) -> None:
     backlog.back_pressure._measured_at -= min(seconds, 60.0)
 
 
-async def _ask_in_order(
-    path: str, body, callers: list[User], *, rest_seconds: float, apart_seconds: float
-) -> list[int]:
+async def _ask_in_order(path, body, callers, *, rest_seconds, apart_seconds):
     """The status of each caller's answer, the first one's before the rest."""
 
-    async def ask(caller: User) -> int:
+    async def ask(caller):
         key = {"Idempotency-Key": f"order-{caller.pk}"}
         access = token_pairs.create_access_token(caller)
         answer = await send_request("POST", f"/api/v1{path}", body, access=access, headers=key)

@@ -42,7 +42,7 @@ from shop.celery import app
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def leave_something_to_sweep() -> None:
+def leave_something_to_sweep():
     """Create a key past the retention, which the housekeeping deletes."""
     old = {"key_hash": "0" * 64, "created_at": timezone.now() - timedelta(days=2)}
     IdempotencyKey.objects.create(account=AccountFactory(), status=201, **old)

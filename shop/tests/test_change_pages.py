@@ -228,7 +228,8 @@ def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind, a
 
     body = asked.text
     assert asked.status_code == 200
-    assert f"Pause 2 {kind}s" in body and "What is paused issues and sells nothing" in body
+    named = {"sale": "sale event"}.get(kind, kind)
+    assert f"Pause 2 {named}s" in body and "What is paused issues and sells nothing" in body
     assert "Pause now" in body
     assert all(str(row) in body for row in rows[:2])
     assert str(rows[2]) not in body

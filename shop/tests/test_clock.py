@@ -7,10 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -58,7 +56,7 @@ def unstarted(monkeypatch):
     process_state.follow_host()
 
 
-def set_host_ahead(monkeypatch, by: timedelta) -> None:
+def set_host_ahead(monkeypatch, by: timedelta):
     monkeypatch.setattr(clock, "_host_seconds", lambda: time.time() + by.total_seconds())
 
 
@@ -68,7 +66,7 @@ def database_now() -> datetime:
     return read.replace(tzinfo=UTC)
 
 
-def measured(base: float, *, error: float = 0.0) -> Measurement:
+def measured(base: float, *, error=0.0) -> Measurement:
     return Measurement(base, error, 0.0, time.clock_gettime(clock.TICKS))
 
 
@@ -360,7 +358,7 @@ def floating(code: str, moments: set[str] = frozenset()) -> list[str]:
     return found
 
 
-def _own(node: ast.AST) -> Iterator[ast.AST]:
+def _own(node):
     """The nodes of a statement, without those of nested statements, which are read by themselves."""
     yield node
     for child in ast.iter_child_nodes(node):
@@ -396,7 +394,7 @@ def test_the_api_accepts_and_returns_only_integers():
     assert "number" not in kinds
 
 
-def _types(part) -> Iterator[Any]:
+def _types(part):
     """Every `type` in the document, with the items of lists of types."""
     if isinstance(part, dict):
         kinds = part.get("type")

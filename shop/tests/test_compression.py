@@ -17,7 +17,7 @@ from inventory.tests.factories import ProductFactory
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def ask(method: str, path: str, body=None, *, access: str = "", **headers: str) -> Answer:
+def ask(method: str, path: str, body=None, *, access="", **headers: str) -> Answer:
     headers = {"Accept-Encoding": "gzip"} | headers
     return send_request_blocking(method, f"/api{path}", body, access=access, headers=headers)
 

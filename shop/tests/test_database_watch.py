@@ -27,7 +27,7 @@ def relay(tmp_path):
         yield relay
 
 
-def query() -> None:
+def query():
     transactions.run(lambda: ask(connection, "SELECT 1"), transactions.KEYED)
 
 

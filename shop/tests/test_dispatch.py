@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis as redis_client
-from celery import Celery, Task
+from celery import Celery
 from django.db import connection
 
 from foundation.operations import dispatch
@@ -36,10 +36,10 @@ def task_on(ran):
     """A task of an app that is configured like the shop's, with the test's broker."""
     apps: list[Celery] = []
 
-    def note(name: str) -> None:
+    def note(name):
         ran.append(name)
 
-    def make(broker_url: str, does: Callable[..., Any] = note) -> "Task[Any, Any]":
+    def make(broker_url, does=note):
         app = Celery("tests", set_as_current=False)
         app.config_from_object("django.conf:settings", namespace="CELERY")
         app.conf.broker_url = broker_url

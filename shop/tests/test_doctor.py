@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -133,6 +132,17 @@ def test_more_web_threads_than_connections_are_a_danger(settings):
 
     assert found.level == "danger"
     assert "max_connections=1104" in found.advice
+
+
+def test_a_redis_without_fixes_is_reported_but_in_development(broker, settings, monkeypatch):
+    said = {"redis_version": "7.0.15"}
+    monkeypatch.setattr("redis.Redis.info", lambda self, section: said)
+    assert next(checks.redis()).level == "warning"
+    said["valkey_version"] = "8.1.4"
+    assert next(checks.redis()) == Finding("Redis version", "ok", "8.1.4")
+    del said["valkey_version"]
+    settings.DEBUG = True
+    assert next(checks.redis()).level == "ok"
 
 
 def test_a_redis_that_evicts_keys_is_reported(broker):
@@ -269,7 +279,7 @@ def test_a_demo_superuser_is_a_danger_except_under_make_run(settings, is_make_ru
     assert levels(accounts_doctor.demo()) == {"demo accounts": "ok"}
 
 
-def _columns_of_products() -> list[tuple[Any, ...]]:
+def _columns_of_products():
     return ask(
         connection,
         "SELECT column_name, column_type, is_nullable, column_default, collation_name"

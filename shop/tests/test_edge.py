@@ -52,7 +52,7 @@ keys = count()
 class Caller:
     """An account's calls on the running event loop."""
 
-    def __init__(self, account: User) -> None:
+    def __init__(self, account):
         self.account = account
         self._access = token_pairs.create_access_token(account)
 
@@ -254,14 +254,14 @@ def test_polls_and_repeats_of_one_account_leave_places_for_others(caller, produc
 class AtOnce:
     """A batcher whose outcome is known already."""
 
-    def __init__(self, outcome) -> None:
+    def __init__(self, outcome):
         self._outcome = outcome
 
-    def enter(self, request, on_result: Callable[[Any], None]) -> None:
+    def enter(self, request, on_result: Callable[[Any], None]):
         on_result(self._outcome)
 
 
-def keep_disabled_accounts(*, age: float) -> None:
+def keep_disabled_accounts(*, age: float):
     """Have them remembered as if they were read so many seconds ago."""
     cached, began_at = disabled_accounts.CACHED, time.monotonic() - age
     known = cached._last.value if cached._last else DisabledAccounts(frozenset(), {})
@@ -328,7 +328,7 @@ def results_beside_other_calls(
     """The results of so many coupon calls that are stuck until `at_end`, while others take less than 2 s."""
     free, others = CampaignFactory(), [Caller(one) for one in AccountFactory.create_batch(number)]
 
-    async def call_all() -> tuple[float, list[Answer]]:
+    async def call_all():
         held = asyncio.gather(*[other.post("/coupons", {"campaign": stuck.pk}) for other in others])
         await asyncio.sleep(0.3)
         longest = await slowest(

@@ -63,7 +63,7 @@ def api():
     yield client_of(reader())
 
 
-def lose_by_a_restore(*, after: int) -> None:
+def lose_by_a_restore(*, after: int):
     """A restore brings whole transactions back."""
     FeedEvent.objects.filter(position__gt=after).delete()
     FeedState.objects.update(last_position=after)
@@ -198,7 +198,7 @@ def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(monkeypatch
         reading.read_page(after=0, patterns=[], limit=10)
 
 
-def _record_and_fail() -> None:
+def _record_and_fail():
     rows.insert_events([rows.NewEvent(uuid4(), "order.paid", None, clock.now(), '{"name": "undone"}')])
     # The statement was deferred: any other one takes it along.
     FeedState.objects.exists()

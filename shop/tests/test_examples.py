@@ -103,14 +103,14 @@ def running(
             process.wait()
 
 
-def buy(shop: ObservedStack, *, quantity: int = 1) -> Order:
+def buy(shop: ObservedStack, *, quantity=1) -> Order:
     wanted = order_of(ProductFactory(on_hand=quantity), "tok_ok", quantity=quantity)
     placed = shop.post(AccountFactory(), "/orders", wanted, Prefer="wait=20")
     assert placed.status == 201, placed.data
     return Order.objects.get(id=placed.json()["id"])
 
 
-def refund_one(shop: ObservedStack, order) -> None:
+def refund_one(shop: ObservedStack, order):
     [line] = order.lines.all()
     wanted = {"reason": "It came late.", "items": [{"product": line.product_id, "quantity": 1}]}
     assert shop.post(SuperuserFactory(), f"/orders/{order.pk}/refunds", wanted).status == 202
@@ -299,7 +299,7 @@ def test_a_storefront_on_another_origin_buys_once_and_says_how_it_goes(page, sho
     assert len(own_gateway.get("/charges")[1]["results"]) == 2
 
 
-def press(page, name: str) -> None:
+def press(page, name: str):
     """By the keyboard."""
     button = page.get_by_role("button", name=name)
     button.focus()

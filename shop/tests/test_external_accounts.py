@@ -77,7 +77,7 @@ def test_both_lanes_accept_a_token_and_know_the_same_account(identity_provider):
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_each_algorithm_is_accepted(identity_provider, algorithm: str):
+def test_each_algorithm_is_accepted(identity_provider, algorithm):
     key = SigningKey(f"of {algorithm}", algorithm)
     identity_provider.have(key, FIRST)
 
@@ -265,7 +265,7 @@ def test_several_audiences_may_have_ours_among_them(identity_provider):
     ("claim", "seconds", "is_accepted"),
     [("exp", -59, True), ("exp", -120, False), ("nbf", 59, True), ("nbf", 120, False), ("iat", 120, True)],
 )
-def test_clocks_may_differ_by_a_minute(identity_provider, claim: str, seconds: int, is_accepted: bool):
+def test_clocks_may_differ_by_a_minute(identity_provider, claim, seconds, is_accepted):
     instant = int(clock.seconds()) + seconds
     raw = identity_provider.keys[0].sign(identity_provider.claims("sub-1", **{claim: instant}))
 
@@ -416,7 +416,7 @@ def test_before_the_keys_are_known_nobody_is_refused_for_good(identity_provider,
     assert client_of(AccountFactory()).get("/users/me").status_code == 200
 
 
-def pass_seconds(seconds: float) -> None:
+def pass_seconds(seconds: float):
     """As if the keys had been fetched, and asked for, so long before."""
     provider_keys.KEYS._fetched_at -= seconds
     provider_keys.KEYS._tried_at -= seconds
@@ -476,7 +476,7 @@ def sign_in(account: User):
 
 
 @pytest.mark.parametrize("lacking", ["IDENTITY_ISSUER", "IDENTITY_AUDIENCE", "IDENTITY_JWKS_URL"])
-def test_the_three_settings_belong_together(monkeypatch, lacking: str):
+def test_the_three_settings_belong_together(monkeypatch, lacking):
     names = ("IDENTITY_ISSUER", "IDENTITY_AUDIENCE", "IDENTITY_JWKS_URL")
     for name in names:
         monkeypatch.setenv(name, "" if name == lacking else "https://id.example/")

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def shop(folder: Path, provider: IdentityProvider):
 class Crowd:
     """Callers over connections that are kept."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address):
         self._address = address
         self._pool = urllib3.PoolManager(maxsize=CONNECTIONS, block=True, retries=False, timeout=60)
 
@@ -72,9 +71,7 @@ class Crowd:
         ).status
 
 
-def test_ten_thousand_people_who_call_twice_at_once_have_an_account_each(
-    tmp_path: Path, provider: IdentityProvider
-):
+def test_ten_thousand_people_who_call_twice_at_once_have_an_account_each(tmp_path, provider):
     campaign = CampaignFactory(quantity=2 * PEOPLE)
     tokens = [KEY.sign(provider.claims(f"person {number}")) for number in range(PEOPLE)]
 
@@ -90,9 +87,7 @@ def test_ten_thousand_people_who_call_twice_at_once_have_an_account_each(
     assert len({*owners}) == PEOPLE
 
 
-def test_keys_change_and_the_provider_goes_away_under_load_and_nobody_is_refused(
-    tmp_path: Path, provider: IdentityProvider
-):
+def test_keys_change_and_the_provider_goes_away_under_load_and_nobody_is_refused(tmp_path, provider):
     second = SigningKey("second", "ES256")
 
     with shop(tmp_path, provider) as server, ThreadPoolExecutor(16) as threads:
@@ -107,11 +102,11 @@ def test_keys_change_and_the_provider_goes_away_under_load_and_nobody_is_refused
     assert [{*seen} for seen in (before, rotated, without)] == [{200}] * 3
 
 
-def _tokens(provider: IdentityProvider, *keys: SigningKey) -> Sequence[str]:
+def _tokens(provider, *keys):
     return [key.sign(provider.claims(f"person {number}")) for number in range(50) for key in keys]
 
 
-def _load(threads: ThreadPoolExecutor, crowd, tokens: Sequence[str], *, seconds: float) -> Counter[int]:
+def _load(threads, crowd, tokens, *, seconds):
     """The statuses of calls by these tokens for so long."""
     ends_at = time.monotonic() + seconds
     seen: Counter[int] = Counter()

@@ -48,10 +48,10 @@ async def exported(
     """The messages of an export to a client that has closed its side."""
     messages: list[Message] = []
 
-    async def receive() -> Message:
+    async def receive():
         return {"type": "http.disconnect"}
 
-    async def send(message) -> None:
+    async def send(message):
         messages.append(message)
         await on_message(message)
 
@@ -59,7 +59,7 @@ async def exported(
     return messages
 
 
-async def nothing(_: Message) -> None:
+async def nothing(_: Message):
     pass
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def following(folder: Path, address: str, key: str) -> Iterator[None]:
+def following(folder: Path, address: str, key: str):
     """The script, which is killed at the end of the block."""
     own = {"cwd": folder, "env": os.environ | {"SHOP": address, "KEY": key, "PYTHONPATH": CLIENT}}
     command = [sys.executable, "follow.py", "cursor.txt"]

@@ -24,7 +24,7 @@ from foundation.tests.factories import AccountFactory
 pytestmark = pytest.mark.django_db
 
 
-def leave_something_to_sweep() -> None:
+def leave_something_to_sweep():
     """Create an old and a recent idempotency key, and an expired refresh token."""
     account = AccountFactory()
     for number, age in enumerate((timedelta(hours=25), timedelta(hours=23))):

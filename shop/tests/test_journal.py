@@ -41,17 +41,17 @@ def noted() -> list[str]:
     return list(JournalLine.objects.order_by("id").values_list("what", flat=True))
 
 
-def note(what: str = "test.noted", **more) -> None:
+def note(what="test.noted", **more):
     journal.note(what=what, subject="test", **more)
 
 
-def change(what: str) -> None:
+def change(what: str):
     """Change something: a line of the journal, and a count."""
     note(what)
     open_transaction.count_after_commit(counted.extend, [what])
 
 
-def fail(items: Sequence[str]) -> None:
+def fail(items: Sequence[str]):
     raise RuntimeError("a defect")
 
 

@@ -3,8 +3,6 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -44,7 +42,7 @@ def meanwhile(request, own_redis):
     return lambda: None
 
 
-def flush(server: OwnRedis) -> None:
+def flush(server: OwnRedis):
     with Redis.from_url(server.url) as client:
         client.flushall()
 
@@ -60,7 +58,7 @@ def api(tally_tables, db):
     return new_customer()
 
 
-def parsed(body: bytes, *, key: str = "key") -> BurstRequest:
+def parsed(body: bytes, *, key="key") -> BurstRequest:
     fields = {b"content-type": b"application/json", b"idempotency-key": key.encode()}
     request = BurstRequest("POST", "/tally", fields, body)
     request.user = Account(id=1, is_staff=False)
@@ -210,11 +208,11 @@ def test_bodies_with_equal_values_have_one_fingerprint_and_others_another():
 # At once, and in flight
 
 
-def call_of(account: User, key: str = "key") -> KeyedCall:
+def call_of(account: User, key="key") -> KeyedCall:
     return KeyedCall(account.id, recorded_answers.key_hash(key), "body", counted)
 
 
-def perform(call: KeyedCall, name: str = "here"):
+def perform(call: KeyedCall, name="here"):
     return keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, lambda: count(name)))
 
 
@@ -251,7 +249,7 @@ def first_call(account):
     events: list[threading.Event] = []
     threads: list[threading.Thread] = []
 
-    def start(work: Callable[[], Any]) -> threading.Event:
+    def start(work):
         is_claimed, may_end = threading.Event(), threading.Event()
 
         def work_until_event():

@@ -90,7 +90,7 @@ def lines(count: int, **columns) -> list[int]:
     return [line.pk for line in reversed(made)]
 
 
-def pages(rows: "QuerySet[Any]", first: str = "", *, forward: bool = True, **options) -> Iterator[KeysetPage]:
+def pages(rows: "QuerySet[Any]", first="", *, forward=True, **options) -> Iterator[KeysetPage]:
     position: str | None = first
     while position is not None:
         page = keyset_pages.read_page(rows, position, **options)

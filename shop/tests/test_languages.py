@@ -101,7 +101,9 @@ def test_a_page_is_in_the_language_until_its_response():
 
 
 @pytest.mark.django_db
-def test_a_member_of_staff_chooses_the_language_of_the_admin(client):
+def test_a_member_of_staff_chooses_the_language_of_the_admin_also_to_sign_in(client):
+    client.post("/admin/language/", {"language": "ko", "next": "/admin/login/"})
+    assert "로그인" in client.get("/admin/login/", headers={"Accept-Language": "en"}).text
     client.force_login(SuperuserFactory())
     chosen = client.post("/admin/language/", {"language": "ko", "next": "https://example.com/"})
     assert (chosen.status_code, chosen["Location"]) == (302, "/")

@@ -1,6 +1,5 @@
 """Filters of the lists: what each finds, and that it reads a page's rows however many rows there are."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,7 +42,7 @@ ACCOUNTS = 100
 """That have orders and payments: the list of one reads its own rows."""
 
 
-def fill(table: str, rows: int, **columns: str) -> None:
+def fill(table: str, rows: int, **columns: str):
     """Insert so many rows, numbered by `n` from 0, whose columns are these expressions."""
     names, values = ", ".join(f"`{name}`" for name in columns), ", ".join(columns.values())
     insert = f"INSERT INTO {table} ({names}) SELECT {values} FROM {NUMBERS} WHERE n >= %s AND n < %s"  # noqa: S608
@@ -76,7 +75,7 @@ def reads_of(api, path: str) -> tuple[list[Any], int]:
     return answer.json()["results"], sum(map(int, counts.values()))
 
 
-def check(api, path: str, cases: dict[str, int], *, most: int = PAGE_READS) -> None:
+def check(api, path: str, cases: dict[str, int], *, most: int = PAGE_READS):
     """The list by each query has so many rows on its page, and reads no more than a page's rows."""
     wrong = []
     for query, expected in cases.items():
@@ -86,7 +85,7 @@ def check(api, path: str, cases: dict[str, int], *, most: int = PAGE_READS) -> N
     assert not wrong, "\n".join(wrong)
 
 
-def check_pages(path: str) -> None:
+def check_pages(path: str):
     """The operators' list by each choice of its filters, and its last page, read a part of its table."""
     operator = signed_in(SuperuserFactory())
     shown = operator.get(path).context["cl"]
@@ -102,7 +101,7 @@ def check_pages(path: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def all_rows(api, path: str | None) -> Iterator[Any]:
+def all_rows(api, path: str | None):
     """The rows of this page and of those that follow it."""
     while path:
         page = api.read(path)
@@ -130,7 +129,7 @@ def minute(seconds: int) -> str:
     return (NOON + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
 
-def fill_orders(accounts: list[int], often: Product, seldom: Product, rows: int) -> None:
+def fill_orders(accounts: list[int], often: Product, seldom: Product, rows: int):
     """Orders of these accounts in turn, one a second, each with a line of one of the products."""
     # The oldest ones are of each other kind, so that the newest first are all but these.
     status = (

@@ -225,7 +225,7 @@ def names_in(answer) -> list[str]:
     return [row["name"] for row in answer.json()["results"]]
 
 
-def rename(product, name: str) -> None:
+def rename(product, name: str):
     """Change the row as another process would: nothing in this one knows."""
     set_columns(product, name=name)
 

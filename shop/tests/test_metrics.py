@@ -263,11 +263,11 @@ class Process:
 
     child: "subprocess.Popen[bytes]"
 
-    def __init__(self, port: int, log: Path) -> None:
+    def __init__(self, port, log):
         self.port, self.log = port, log
         self.address = f"http://{ports.HOST}:{port}"
 
-    def get(self, path: str = "/metrics", method: str = "GET", **headers: str) -> urllib3.BaseHTTPResponse:
+    def get(self, path="/metrics", method="GET", **headers: str) -> urllib3.BaseHTTPResponse:
         return urllib3.request(method, f"{self.address}{path}", headers=headers, retries=False, timeout=10)
 
     def answers(self) -> bool:
@@ -292,7 +292,7 @@ def sum_of(text: str, name: str) -> float:
 
 
 @contextmanager
-def running(folder: Path, *command: str, port: int = 0, **settings: str) -> Iterator[Process]:
+def running(folder: Path, *command: str, port=0, **settings: str) -> Iterator[Process]:
     """A process as in production, once it serves its metrics. `settings` are environment variables."""
     port = port or ports.free()
     own = environment(METRICS_PORT=str(port), DJANGO_SETTINGS_MODULE="shop.settings", **settings)

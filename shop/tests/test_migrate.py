@@ -99,7 +99,7 @@ def connected(name: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def new_database(name: str) -> Iterator[None]:
+def new_database(name: str):
     """An empty database of this name, dropped afterwards."""
     with connected("") as server:
         ask(server, f"DROP DATABASE IF EXISTS {name}")
@@ -126,9 +126,7 @@ def reading_the_journal() -> Iterator[Connection]:
         reader.rollback()
 
 
-def started(
-    *words: str, database: str = DATABASE, option: str = "", **settings: str
-) -> "subprocess.Popen[str]":
+def started(*words: str, database: str = DATABASE, option="", **settings: str) -> "subprocess.Popen[str]":
     parts = urlsplit(os.environ["DATABASE_URL"])
     query = "&".join(filter(None, (parts.query, option)))
     url = parts._replace(path=f"/{database}", query=query).geturl()
@@ -166,7 +164,7 @@ BEHIND_A_TABLE = "state LIKE 'Waiting for table metadata lock%'"
 BEHIND_A_MIGRATE = "state LIKE 'User%lock%' AND info LIKE '%GET_LOCK%'"
 
 
-def wait_for(waiting: str, database: Connection) -> None:
+def wait_for(waiting: str, database: Connection):
     """Return once a statement waits for a table that is in use, or for the lock of `migrate`."""
     deadline = time.monotonic() + STARTS_WITHIN
     statement = f"SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND {waiting}"  # noqa: S608

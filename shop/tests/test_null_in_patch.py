@@ -73,7 +73,7 @@ def schemas_of_patches() -> Iterator[tuple[str, str]]:
             yield path, schema["$ref"].rpartition("/")[2]
 
 
-def fields_of(name: str, prefix: str = "") -> Iterator[tuple[str, bool]]:
+def fields_of(name: str, prefix="") -> Iterator[tuple[str, bool]]:
     """The fields of a schema and of those in it, and whether the document lets them be null."""
     document = openapi_document.read()
     for field, schema in document["components"]["schemas"][name]["properties"].items():

@@ -133,14 +133,14 @@ def test_every_response_is_described_by_the_document(db, api, document, redis_se
     assert not undescribed, "\n".join(undescribed)
 
 
-def conforms(operation, account: User, existing: dict[str, Any], examples: int) -> None:
+def conforms(operation, account: User, existing: dict[str, Any], examples: int):
     access = token_pairs.create_access_token(account)
     # Its client would take gzip, and reads none.
     headers = {"Authorization": f"Bearer {access}", "Accept-Encoding": "identity"}
 
     @bounds(BOUNDS, max_examples=examples)
     @given(case=some.one_of(cases(operation, existing)))
-    def is_described(case) -> None:
+    def is_described(case):
         case.call_and_validate(headers=headers, checks=CHECKS)
 
     is_described()
@@ -274,7 +274,7 @@ def parts(document) -> Iterator[tuple[str, Any]]:
             yield from ((f"{address}/{name}", field) for name, field in node.items())
 
 
-def nodes(node, address: str = "") -> Iterator[tuple[str, Any]]:
+def nodes(node, address="") -> Iterator[tuple[str, Any]]:
     yield address, node
     if isinstance(node, dict | list):
         for name, inner in node.items() if isinstance(node, dict) else enumerate(node):

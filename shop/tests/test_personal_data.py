@@ -2,9 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.apps import apps
@@ -73,7 +71,7 @@ def everything() -> str:
     return serializers.serialize("json", rows)
 
 
-def fill(ada: User) -> None:
+def fill(ada: User):
     """All that names her: what she did, what was done to her account, and how she signs in."""
     order = OrderFactory(
         account=ada, total_amount=500, card_amount=500, status="cancelled", ended_at=clock.now()
@@ -253,12 +251,12 @@ def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(ada, part, mon
 class Buyer:
     """A customer whose client places orders and cancels them, with a token of before, until it is stopped."""
 
-    def __init__(self, account: User) -> None:
+    def __init__(self, account):
         self.client, self.product = client_of(account), ProductFactory(on_hand=100_000, price=5)
         self.statuses: list[int] = []
         self.stopped = threading.Event()
 
-    def place_and_cancel(self) -> None:
+    def place_and_cancel(self):
         body = {"items": [{"product": self.product.pk, "quantity": 1}]}
         while not self.stopped.wait(0.02):
             key = f"{threading.get_ident()}-{len(self.statuses)}"
@@ -275,7 +273,7 @@ def orders_placed_after_the_erasure(ada: User, monkeypatch, settling: timedelta)
     buyers = [Buyer(ada), Buyer(ada)]
     stopped = threading.Event()
 
-    def repeat(step: Callable[[], Any]) -> None:
+    def repeat(step):
         """Each refusal is of an order that is open. Staff cancel those that their buyer no longer can."""
         while True:
             try:
@@ -285,7 +283,7 @@ def orders_placed_after_the_erasure(ada: User, monkeypatch, settling: timedelta)
                 for order in Order.objects.filter(account=ada, status="awaiting_payment"):
                     cancellation.cancel(order_id=order.pk, account_id=None)
 
-    def erase_beside() -> None:
+    def erase_beside():
         try:
             wait_until(lambda: all(201 in buyer.statuses for buyer in buyers))
             repeat(lambda: erasure.start(account_id=ada.pk, reason=WHY))

@@ -57,16 +57,16 @@ def passed(outcomes: list[Any]) -> int:
     return sum(outcome is None for outcome in outcomes)
 
 
-def count(times: int, *, account_id: int = 7) -> int:
+def count(times: int, *, account_id=7) -> int:
     return passed(race([lambda: ORDERS.count(account_id)] * times))
 
 
-def window(seconds: int = 60) -> str:
+def window(seconds=60) -> str:
     """The name of the current window in Redis."""
     return f"firstcome:{{rates}}:orders:{int(clock.seconds() // seconds)}"
 
 
-def known_to_redis(name: str, *, account_id: int = 7) -> int:
+def known_to_redis(name: str, *, account_id=7) -> int:
     return int(redis_client.client().hget(name, str(account_id)) or 0)
 
 
@@ -328,7 +328,7 @@ def passes(*attempts: throttling.Attempt) -> bool:
     return True
 
 
-def attempt(name: str = "ada") -> Callable[[], None]:
+def attempt(name="ada") -> Callable[[], None]:
     return lambda: throttling.count_attempt([(TEN, name)])
 
 

@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -38,12 +37,12 @@ class ReadingPath:
     Calls below a module of `WATCHING` are its own: the log starts a thread for its first line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.modules: dict[str, None] = {}
         self.back: set[tuple[str, str]] = set()
         self._stack: list[str | None] = []
 
-    def __call__(self, frame: FrameType, event: str, _) -> None:
+    def __call__(self, frame, event, _):
         if event == "call":
             module = _module(frame)
             callers = [name for name in self._stack if name]
@@ -58,7 +57,7 @@ class ReadingPath:
             self._stack.pop()
 
 
-def _module(frame: FrameType) -> str | None:
+def _module(frame):
     path = frame.f_code.co_filename
     project = f"{places.PROJECT}/"
     if not path.startswith(project) or "/tests/" in path or frame.f_code.co_name in NO_STEPS:
@@ -88,7 +87,7 @@ def is_passed_over(module: str) -> bool:
 
 def check_length(
     path: ReadingPath, *, modules: int, back: int, apps: Collection[str] = ("shop", "foundation", *APPS)
-) -> None:
+):
     """At most so many modules of these apps are entered, with so many jumps back between them."""
     entered = {name for name in path.modules if name.split("/")[0] in apps and not is_passed_over(name)}
     assert len(entered) <= modules
@@ -98,10 +97,10 @@ def check_length(
 class Burst:
     """Calls of an account in the burst lane, in this thread."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self._access = token_pairs.create_access_token(AccountFactory())
 
-    def post(self, path: str, body: dict[str, Any], *, key: str = "") -> JSONResponse:
+    def post(self, path: str, body: dict[str, Any], *, key="") -> JSONResponse:
         fields = {
             b"authorization": f"Bearer {self._access}".encode(),
             b"content-type": b"application/json",

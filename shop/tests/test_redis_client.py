@@ -38,7 +38,7 @@ def timed(call) -> tuple[Any, float]:
 
 
 @contextmanager
-def server_that(does, settings: LazySettings) -> Iterator[None]:
+def server_that(does, settings: LazySettings):
     """A server for the shop's Redis client that calls `does(connection)` for each connection."""
     with serving(does) as address:
         settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": f"redis://{address}/0"}}
@@ -98,7 +98,7 @@ SENTINEL_PASSWORD = "of-the-sentinels"
 
 
 @contextmanager
-def server(folder: Path, name: str, port: int, *lines: str, mode: str = "") -> Iterator["Popen[bytes]"]:
+def server(folder: Path, name: str, port: int, *lines: str, mode="") -> Iterator["Popen[bytes]"]:
     """redis-server with these settings; it may be killed meanwhile."""
     path, log = folder / f"{name}.conf", folder / f"{name}.log"
     (folder / name).mkdir()

@@ -66,15 +66,15 @@ def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff(transact
     assert {row["account"] for row in own.rows("/wallet/entries")} == {owner.pk}
 
 
-def changed_by_api(api, path: str) -> None:
+def changed_by_api(api, path: str):
     assert api.patch(path, {"name": "New"}).status_code == 200
 
 
-def paused(api, path: str) -> None:
+def paused(api, path: str):
     assert api.post(f"{path}/pause", WHY).status_code == 200
 
 
-def changed_on_the_page(api, path: str) -> None:
+def changed_on_the_page(api, path: str):
     app = {"products": "inventory/product", "campaigns": "coupons/campaign", "sales": "sales/sale"}
     _, kind, number = path.split("/")
     page, browser = f"/admin/{app[kind]}/{number}/change/", signed_in(User.objects.get(is_superuser=True))
@@ -83,30 +83,30 @@ def changed_on_the_page(api, path: str) -> None:
     assert answer.status_code == 302, answer.text
 
 
-def imported(api, path: str) -> None:
+def imported(api, path: str):
     sku = Product.objects.get(pk=path.split("/")[2]).sku
     call_command("seed_stock", sku=sku, name="New", quantity=1)
 
 
-def not_changed_by_the_same(api, path: str) -> None:
+def not_changed_by_the_same(api, path: str):
     name = api.read(path)["name"]
     assert api.patch(path, {"name": name}).status_code == 200
 
 
-def sold_and_moved(api, path: str) -> None:
+def sold_and_moved(api, path: str):
     product = Product.objects.get(pk=path.split("/")[2])
     buying.place(AccountFactory(), product)
     moved = api.post(f"{path}/stock-adjustments", {"delta": 1} | WHY, key="move")
     assert moved.status_code == 201
 
 
-def issued_and_given_codes(api, path: str) -> None:
+def issued_and_given_codes(api, path: str):
     number = int(path.split("/")[2])
     issuing.issue(campaign_id=number, user_id=AccountFactory().pk)
     pool.generate(campaign_id=number, count=1)
 
 
-def joined(api, path: str) -> None:
+def joined(api, path: str):
     join(Sale.objects.get(pk=path.split("/")[2]))
 
 

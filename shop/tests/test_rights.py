@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ REFUSED = (400, 401, 403, 404, 405)
 LOGIN, FRONT = "/admin/login/", "/admin/"
 # What a client without staff's rights reaches: the page to sign in, and what answers with the way to it.
 # No link there is followed: they end the session, or belong to the sign-in.
-OPEN = {LOGIN, "/admin/logout/", "/admin/one-time-codes/"}
+OPEN = {"/admin/language/", LOGIN, "/admin/logout/", "/admin/one-time-codes/"}
 # It refuses a request that names nothing of its, whatever its rights: test_reconciling.py asks it.
 NEED_MORE = {"/admin/payments/reconciliation/<id>/fix/"}
 LINKS = ("href", "action", "formaction", "hx-get", "hx-post", "data-url")
@@ -139,7 +139,7 @@ def status_of(client, path: str) -> int:
 
 
 @contextmanager
-def unrendered() -> Iterator[None]:
+def unrendered():
     """Without templates, which take most of a page's time: what refuses is the view."""
     with mock.patch.object(Template, "render", lambda *_: ""):
         yield

@@ -77,7 +77,7 @@ def broken() -> dict[str, list[str]]:
     return {status.law: status.offenders for status in LawStatus.objects.filter(holds=False)}
 
 
-def forget_changes() -> None:
+def forget_changes():
     """As if the next audit was the first: it places its marks at the end, so that no row is new."""
     AuditState.objects.update(marks={})
 

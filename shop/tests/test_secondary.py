@@ -4,7 +4,7 @@ import copy
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,7 @@ class OwnServer:
             home=self.folder / f"server{self.id}", socket=socket, password=PASSWORD, max_connections=50
         )
 
-    def start(self) -> None:
+    def start(self):
         server, log = self.server, self.folder / f"server{self.id}.log"
         server.prepare()
         # The shop's user may grant nothing.
@@ -81,7 +81,7 @@ class OwnServer:
         self._child = children.start([*command, *self.options], log=log)
         children.wait_until(server.socket, name="mariadb", child=self._child, log=log, within_seconds=60)
 
-    def stop(self) -> None:
+    def stop(self):
         if self._child:
             children.stop(self._child)
             self._child = None
@@ -100,11 +100,11 @@ class OwnServer:
 class Replicated:
     """The two servers; the replica has what the primary had when `wait_until_applied` returns."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         self.primary = OwnServer(folder, 1, ("--log-bin=primary", "--binlog-format=ROW"))
         self.replica = OwnServer(folder, 2, ("--read-only=ON", "--relay-log=relay"))
 
-    def start(self) -> None:
+    def start(self):
         self.primary.start()
         self.replica.start()
         self.replica.run(
@@ -116,11 +116,11 @@ class Replicated:
         self._copy_tables()
         self.wait_until_applied()
 
-    def stop(self) -> None:
+    def stop(self):
         self.replica.stop()
         self.primary.stop()
 
-    def _copy_tables(self) -> None:
+    def _copy_tables(self):
         """Copy the test's database as it is: migrations take minutes on a busy machine."""
         tests = connections["default"].settings_dict
         dump = client_command("mariadb-dump", tests, "--single-transaction", "--skip-triggers")
@@ -129,14 +129,14 @@ class Replicated:
         subprocess.run(load, check=True, input=tables)
         assert self.primary.run(f"SHOW TABLES FROM {mariadb.DATABASE}"), "the test's database has no tables"
 
-    def wait_until_applied(self) -> None:
+    def wait_until_applied(self):
         position = self.primary.run("SELECT @@gtid_binlog_pos AS position")[0]["position"]
         wait = f"SELECT MASTER_GTID_WAIT('{position}', 1) AS result"
         wait_until(lambda: self.replica.run(wait)[0]["result"] == 0, seconds=60)
 
 
 @contextmanager
-def as_databases(servers: Replicated) -> Iterator[None]:
+def as_databases(servers: Replicated):
     """Let this thread's `default` be the primary, and its `reader` the replica, until the block ends."""
     before, default = connections.settings, connections["default"]
     usual, found = before["default"], environ.Env.db_url_config(servers.primary.server.url)
@@ -191,7 +191,7 @@ def pair(servers, settings, django_db_blocker):
 def read_server() -> int:
     """The server that a read is sent to."""
 
-    def ask(alias: str) -> int:
+    def ask(alias):
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT @@server_id")
             return int(cursor.fetchone()[0])

@@ -67,7 +67,6 @@ WITHOUT = {
     "/admin/events/webhookendpoint/<id>/test/": "a test, which changes nothing; the line says whose it was",
     "/admin/auth/group/<id>/delete/": "a page of Django's; the line has all that the group was",
     "/admin/auth/group/ delete_selected": "likewise",
-    "/admin/language/": "a cookie of this browser, which changes nothing in the shop",
     "/admin/orders/order/<id>/note/": "its text stays with the order, to be erased with the customer",
 }
 Prepared = tuple[Model | None, dict[str, Any]]

@@ -130,7 +130,7 @@ BODY_BYTES = 64 * 1024
 def bodies_of(repeated: str) -> Iterator[bytes]:
     """Bodies of 64 KiB, which are little else."""
 
-    def filled(form: str, size: int = BODY_BYTES) -> bytes:
+    def filled(form, size=BODY_BYTES):
         space = size - len(form.encode()) + 2
         return (form % (repeated * (space // len(repeated.encode())))).encode()
 
@@ -161,7 +161,7 @@ def test_no_body_of_one_repeated_character_takes_the_event_loop_five_millisecond
     assert asyncio.run(slow_bodies()) == []
 
 
-def form_request(user, data: bytes, path: str = "/admin/inventory/product/add/", **about):
+def form_request(user, data: bytes, path="/admin/inventory/product/add/", **about):
     request = RequestFactory().generic(
         "POST", path, data, about.pop("content_type", "application/x-www-form-urlencoded"), **about
     )

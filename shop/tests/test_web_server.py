@@ -74,7 +74,7 @@ def answer_on(connection: socket.socket) -> Answer:
     return Answer(int(line.split()[1]), headers, body)
 
 
-def begin_waiting(connection: socket.socket, seconds: int) -> None:
+def begin_waiting(connection: socket.socket, seconds: int):
     """Send a request that is answered after so many seconds, behind one whose answer says that a worker has
     both."""
     connection.sendall(GET + b"GET /wait/%d HTTP/1.1\r\nHost: a\r\n\r\n" % seconds)
@@ -262,13 +262,13 @@ def memory_of(address: str) -> int:
 
 
 @contextmanager
-def small(folder: Path, *, workers: int = 2) -> Iterator[Served]:
+def small(folder: Path, *, workers=2) -> Iterator[Served]:
     with serving(folder, workers=workers, application=SMALL) as server:
         wait_until(lambda: len(answering(server.address)) == workers, seconds=40)
         yield server
 
 
-def answering(address: str, times: int = 30) -> Counter[int]:
+def answering(address: str, times=30) -> Counter[int]:
     return Counter(int(exchange(address, GET)[1]) for _ in range(times))
 
 
@@ -407,7 +407,7 @@ def head_of(
     method: str,
     path: str,
     *lines: str,
-    cookies: str = "",
+    cookies="",
     content_type: str = f"multipart/form-data; boundary={BOUNDARY}",
 ) -> bytes:
     given = [

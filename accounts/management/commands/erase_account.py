@@ -49,7 +49,7 @@ class Command(BaseCommand):
     def _erase(self, chosen: Sequence[User], reason: str, forfeit_balance: bool) -> list[str]:
         """Start all, wait once, and erase each. Returns why the others are not erased."""
         refused = list[str]()
-        ready = dict[int, User]()
+        ready = list[int]()
         ready_at = clock.now()
         for account in chosen:
             try:
@@ -57,7 +57,7 @@ class Command(BaseCommand):
             except FirstcomeError as error:
                 refused.append(f"account {account.pk}: {error}")
             else:
-                ready[account.pk] = account
+                ready.append(account.pk)
                 ready_at = max(ready_at, at)
         if (seconds := (ready_at - clock.now()).total_seconds()) > 0:
             self.stdout.write(f"{len(ready)} disabled; erasing in {seconds:.0f} s.")

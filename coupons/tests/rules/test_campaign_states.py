@@ -97,7 +97,7 @@ def test_the_status_of_a_campaign(state, status):
         ),
     ],
 )
-def test_a_campaign_that_issues_nothing_says_why(state, code: str, text: str):
+def test_a_campaign_that_issues_nothing_says_why(state, code, text):
     refused = eligibility.refusal_of_campaign(campaign(**state), NOW)
 
     assert refused is not None

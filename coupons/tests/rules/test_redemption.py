@@ -14,7 +14,7 @@ from foundation.errors import Held, Rejected
 pytestmark = pytest.mark.rules
 
 
-def amount_off(value: int, *, minimum: int = 0, most: int | None = None) -> Discount:
+def amount_off(value: int, *, minimum=0, most: int | None = None) -> Discount:
     return Discount(value, is_percent=False, min_order_amount=minimum, max_amount=most)
 
 

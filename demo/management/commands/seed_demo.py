@@ -41,7 +41,12 @@ class Command(BaseCommand):
             if not 0 <= count <= LARGEST[name]:
                 raise CommandError(f"--{name} {count}: give a number from 0 to {LARGEST[name]:,}.")
         if tokens:
-            _make_private(tokens)
+            # Before the work, to see that it can be written; only its owner may read the tokens.
+            try:
+                tokens.touch(mode=0o600)
+                tokens.chmod(0o600)
+            except OSError as error:
+                raise CommandError(f"{tokens} can't be written: {error.strerror}.") from error
         seeding.seed_named_accounts()
         with progress_bar("accounts", users) as progress:
             seeding.seed_users(users, progress)
@@ -62,12 +67,3 @@ class Command(BaseCommand):
         )
         if tokens:
             self.stdout.write(f"Tokens, valid for 24 hours, are in {tokens}.")
-
-
-def _make_private(file: Path) -> None:
-    """Create the file before the work, to see that it can be written; only its owner may read the tokens."""
-    try:
-        file.touch(mode=0o600)
-        file.chmod(0o600)
-    except OSError as error:
-        raise CommandError(f"{file} can't be written: {error.strerror}.") from error

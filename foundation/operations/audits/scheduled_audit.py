@@ -1,7 +1,7 @@
 """The scheduled audit: every `AUDIT_SECONDS` what is new or current, every hour all rows, in short parts.
 
-Both give the apps' checks chunks of rows, outside any transaction, so each statement is short and a migration
-waits for none of them for long. A broken chunk is a suspect: every audit checks it again, and only that
+Both give the apps' checks chunks of rows, outside any transaction. So each statement is short, and no
+migration waits for long. A broken chunk is a suspect: every audit checks it again, and only that
 clears the law.
 """
 
@@ -30,21 +30,21 @@ from foundation.values import Values
 
 log = get_logger(__name__)
 ROW = 1
-"""Of `AuditState`: the state is in the database, because Redis decides nothing."""
+"""The state is a row of `AuditState` in the database, because Redis decides nothing."""
 # Longer than the longest check: seven statements, each of which may take `STATEMENT_SECONDS`.
 # If checks outlast it, the next auditor starts beside this one, and none records anything.
 LEASE_SECONDS = 180
 RENEW_SECONDS = 10
 # A statement that takes longer leaves its law unchecked. All attempts of `migrate` wait for longer than this.
 STATEMENT_SECONDS = 20
-# A full audit begins so long after the start of the last one, and goes on for some seconds at each call: so a
+# A full audit begins so long after the start of the last one. It goes on for some seconds at each call, so a
 # worker can be stopped, and the shop has most of the time for itself.
 FULL_INTERVAL = timedelta(hours=1)
 FULL_SECONDS = 5.0
 NEW_SECONDS = 5.0
-"""For the new rows of each subject: what is left is checked at the next call."""
+"""The time for the new rows of each subject; the next call checks what is left."""
 UNFINISHED = "unfinished"
-"""Among the marks, whether rows are left that were new to the latest audit."""
+"""The mark that says whether rows are left that were new to the latest audit."""
 
 
 class LeaseLost(Exception):
@@ -53,8 +53,8 @@ class LeaseLost(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a full audit is: the subject and the last key of it, the laws that could not be checked, and
-    those that were broken in more chunks than a status keeps.
+    """How far a full audit is: its subject and last key, the laws that could not be checked, and those that
+    are broken in more chunks than a status keeps.
     """
 
     started_at: str

@@ -45,7 +45,7 @@ OLDEST_MYSQL = (8, 4)
 # commands.
 BACKGROUND_CONNECTIONS = 80
 CONNECT_TIMEOUT_SECONDS = 2.0
-OLDEST_REDIS = (6, 2)
+OLDEST_REDIS = (7, 2)  # Of Valkey too
 UNKNOWN = "unknown: CONFIG GET is refused"
 SHORTEST_LATENESS = timedelta(minutes=10)
 
@@ -158,8 +158,6 @@ def database() -> Findings:
 def of_server(variables: Variables) -> list[Finding]:
     version = variables["version"]
     oldest = OLDEST_MARIADB if "mariadb" in version.lower() else OLDEST_MYSQL
-    # (10, 11) of 10.11.6-MariaDB-0+deb12u1.
-    is_old = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit()) < oldest
     isolation = variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
     flush = variables["innodb_flush_log_at_trx_commit"]
     mode = variables["sql_mode"]
@@ -173,7 +171,7 @@ def of_server(variables: Variables) -> list[Finding]:
     needed = settings.WEB_WORKERS * settings.WEB_THREADS + BACKGROUND_CONNECTIONS
     found = f"{allowed} for {settings.WEB_WORKERS} × {settings.WEB_THREADS} web threads and the rest"
     return [
-        judge("database version", version, is_old, oldest=".".join(map(str, oldest))),
+        judge("database version", version, _release(version) < oldest, oldest=".".join(map(str, oldest))),
         judge("isolation level", isolation, isolation != "READ-COMMITTED"),
         judge("innodb_flush_log_at_trx_commit", flush, flush != "1"),
         judge("sync_binlog", binlog or "no binary log is kept", binlog not in ("", "1")),
@@ -181,6 +179,11 @@ def of_server(variables: Variables) -> list[Finding]:
         judge("constraints", constraints, (checked, engine) != ("ON", "InnoDB")),
         judge("max_connections", found, allowed < needed, needed=needed),
     ]
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(10, 11) of 10.11.6-MariaDB-0+deb12u1."""
+    return tuple(map(int, version.split(".")[:2]))
 
 
 def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
@@ -224,9 +227,10 @@ def redis() -> Findings:
     """The findings about the Redis of locks, claims and limits."""
     try:
         client = redis_client.client()
-        version = str(client.info("server")["redis_version"])
-        is_old = tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS
-        yield judge("Redis version", version, is_old)
+        said = client.info("server")
+        # Valkey calls itself a Redis 7.2.4 besides.
+        version = str(said.get("valkey_version", said["redis_version"]))
+        yield judge("Redis version", version, _release(version) < OLDEST_REDIS and not settings.DEBUG)
         yield _eviction(client, "Redis eviction")
     except RedisError as error:
         is_needed = settings.INVENTORY_STRATEGY == "redis_gate"

@@ -29,7 +29,6 @@ DANGERS = {
     "max_connections": "SET GLOBAL max_connections={needed} or more, or lower WEB_THREADS.",
     "Redis for orders": "INVENTORY_STRATEGY=redis_gate refuses orders without it: start it, or correct "
     "REDIS_URL.",
-    "Redis version": "Use 6.2 or later: commands that the shop needs are missing.",
     "broker eviction": "CONFIG SET maxmemory-policy noeviction: a full Redis would drop queued tasks.",
     "broker queues": "They are of another type and can't be changed: let workers empty them, and delete "
     "them.",
@@ -64,6 +63,7 @@ WARNINGS = {
     "secondary": "Lists of staff, exports and reports are read from the primary meanwhile. The primary needs "
     "a binary log with GTIDs, and the secondary has to replicate it; see docs/reads.md.",
     "Redis": "Everything works, but slower, and limits count per process: start it, or correct REDIS_URL.",
+    "Redis version": "It gets no fixes: use Redis 8 or Valkey.",
     "Redis eviction": "CONFIG SET maxmemory-policy noeviction: a full Redis would drop locks and sign-in "
     "limits while they are in force.",
     "unknown eviction": "Make sure that it is `noeviction`.",

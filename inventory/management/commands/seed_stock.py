@@ -52,7 +52,9 @@ class Command(BaseCommand):
 
     def handle(self, *, file: Path | None, dry_run: bool, delivery: UUID | None, **options: Any) -> None:
         """Refusals are the command's errors, with a line for each bad line of the file."""
-        given = {name: options[name] for name in stock_files.COLUMNS if options[name] is not None}
+        given = {
+            name: options[name] for name in ("sku", "name", "price", "quantity") if options[name] is not None
+        }
         try:
             rows = self._read(file, given)
             if dry_run:
@@ -61,7 +63,9 @@ class Command(BaseCommand):
                 reason = normalized(f"seed_stock {file.name}")[:255] if file else "seed_stock"
                 self._receive(rows, delivery or uuid7(), reason)
         except Invalid as error:
-            lines = [_error_line(one) for one in error.extra["errors"]]
+            errors: list[Values] = error.extra["errors"]
+            named = [(one["line"] and f"line {one['line']}", one["field"], one["detail"]) for one in errors]
+            lines = [": ".join(filter(None, parts)) for parts in named]
             more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
             raise CommandError("\n".join([str(error), *lines[:ERRORS_SHOWN], *more])) from None
         except FirstcomeError as error:
@@ -107,11 +111,6 @@ class Command(BaseCommand):
             ) from None
         before = "It was imported before, nothing was received again: " if imported.is_repeat else ""
         self.stdout.write(f"{before}{importing.summary(imported)}")
-
-
-def _error_line(error: Values) -> str:
-    parts = [f"line {error['line']}" if error["line"] else "", error["field"], error["detail"]]
-    return ": ".join(part for part in parts if part)
 
 
 def _receipt_line(receipt: importing.Receipt) -> str:

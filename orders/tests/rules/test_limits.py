@@ -11,7 +11,7 @@ TEA = 1
 CUP = 2
 
 
-def check(held: AccountHoldings, *lines: Wanted) -> None:
+def check(held: AccountHoldings, *lines: Wanted):
     limits.check(held, lines, most_unpaid_orders=2, most_unpaid_units=10)
 
 

@@ -90,7 +90,7 @@ class Bought:
         self.refunded += count
         return self._worth(self.refunded) - before
 
-    def _worth(self, count: int) -> int:
+    def _worth(self, count):
         return pricing.discounted_amount(
             count, quantity=self.quantity, unit_price=self.unit_price, discount_amount=self.discount_amount
         )

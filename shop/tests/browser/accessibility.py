@@ -53,7 +53,7 @@ FIELDS = {"textbox", "searchbox", "spinbutton", "combobox", "listbox", "checkbox
 NEED_NAMES = FIELDS | {"link", "button", "heading", "img", "dialog", "tab"}
 
 
-def wrong_names(page: Any) -> list[str]:
+def wrong_names(page) -> list[str]:
     """What needs a name and has none, is named by a code or an icon, or as another field of the page."""
     lines = page.locator("body").aria_snapshot().splitlines()
     named = [match.groups() for line in lines if (match := NAMED.match(line))]
@@ -67,7 +67,7 @@ def wrong_names(page: Any) -> list[str]:
     ]
 
 
-def findings(page: Any, options: Mapping[str, Any] = EVERYTHING) -> list[str]:
+def findings(page, options: Mapping[str, Any] = EVERYTHING) -> list[str]:
     """The serious and critical findings of axe-core on the page as it is now."""
     # Half a megabyte, which a page keeps until it is left.
     if not page.evaluate("'axe' in window"):
@@ -81,7 +81,7 @@ def findings(page: Any, options: Mapping[str, Any] = EVERYTHING) -> list[str]:
     ]
 
 
-def findings_in_both_themes_and_on_a_phone(page: Any, *, opens_again: bool = False) -> list[str]:
+def findings_in_both_themes_and_on_a_phone(page, *, opens_again=False) -> list[str]:
     """The findings in light and dark, and what is wider than a phone; leaves the page at that width.
 
     A page that `opens_again` is opened in dark: one that turns dark shows the colours of some parts too late.

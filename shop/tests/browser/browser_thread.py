@@ -8,7 +8,7 @@ thread.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 40
 
 
 @contextmanager
-def _chromium() -> Iterator[sync_api.Browser]:
+def _chromium():
     """Debian's, headless, until the block ends. Raises SetupError where it is not installed."""
     # Without a user interface, pages take a quarter less processor time.
     shell = shutil.which("chromium-headless-shell", path=system_packages.SEARCH_PATH)
@@ -44,23 +44,23 @@ def _chromium() -> Iterator[sync_api.Browser]:
 class BrowserThread:
     """The thread, with a running Chromium as `browser`, until `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
         self._running = ExitStack()
         self.browser = self.call(self._running.enter_context, _chromium())
         sync_api.expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
-    def close(self) -> None:
+    def close(self):
         self.call(self._running.close)
         self._thread.shutdown()
 
-    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    def call(self, function: Callable[..., Any], *arguments, **named):
         """The function's result, or its exception; stand-ins stand for what they are of, there and back."""
         given = [_target(argument) for argument in arguments]
         given_named = {name: _target(argument) for name, argument in named.items()}
         return self._stand_in(self._thread.submit(function, *given, **given_named).result())
 
-    def _stand_in(self, result: Any) -> Any:
+    def _stand_in(self, result):
         if isinstance(result, list):
             return [self._stand_in(one) for one in result]
         return StandIn(self, result) if type(result).__module__.startswith("playwright.") else result
@@ -69,32 +69,32 @@ class BrowserThread:
 class StandIn:
     """Stands for an object of Playwright's, with all of its attributes and methods."""
 
-    def __init__(self, thread: BrowserThread, target: Any) -> None:
+    def __init__(self, thread, target):
         self._thread, self._target = thread, target
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name):
         value = self._thread.call(getattr, self._target, name)
         if not callable(value):
             return value
         return lambda *arguments, **named: self._thread.call(value, *arguments, **named)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name, value):
         if name.startswith("_"):
             super().__setattr__(name, value)
         else:
             self._thread.call(setattr, self._target, name, value)
 
-    def __enter__(self) -> Any:
+    def __enter__(self):
         return self._thread.call(self._target.__enter__)
 
-    def __exit__(self, *failure: Any) -> None:
+    def __exit__(self, *failure):
         self._thread.call(self._target.__exit__, *failure)
 
 
-def expect(stand_in: Any) -> Any:
+def expect(stand_in):
     """Playwright's `expect` of what it stands for."""
     return stand_in._thread.call(sync_api.expect, stand_in._target)
 
 
-def _target(argument: Any) -> Any:
+def _target(argument):
     return argument._target if isinstance(argument, StandIn) else argument

@@ -2,19 +2,14 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from scripts.tests.circles import boots
 from shop.tests.browser import stack as stacks, storefront
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread
-from shop.tests.browser.stack import Stack
 
 # A page that is left ends its requests, and a download is no page.
 _ABORTED = "net::ERR_ABORTED"
@@ -23,16 +18,16 @@ _ABORTED = "net::ERR_ABORTED"
 class Faults:
     """Collects the faults of a browser context; fails the test if it doesn't expect one."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self._found: list[str] = []
         self._expected: list[str] = []
         self._lock = threading.Lock()
 
-    def expect(self, pattern: str) -> None:
+    def expect(self, pattern: str):
         """Let faults pass whose text matches: the answers that the test asks for."""
         self._expected.append(pattern)
 
-    def watch(self, context: Any) -> None:
+    def watch(self, context):
         """Collect the faults of all pages of the context, which is called in the browser's thread."""
         context.on("console", self._take_message)
         context.on("weberror", lambda error: self._add(f"error of a script: {error.error}"))
@@ -45,20 +40,20 @@ class Faults:
                 fault for fault in self._found if not any(re.search(one, fault) for one in self._expected)
             ]
 
-    def _add(self, fault: str) -> None:
+    def _add(self, fault):
         with self._lock:
             self._found.append(fault)
 
-    def _take_message(self, message: Any) -> None:
+    def _take_message(self, message):
         # Chromium's line for a refused request lacks what `_take_response` has.
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
             self._add(f"console: {message.text} ({message.location.get('url')})")
 
-    def _take_failure(self, request: Any) -> None:
+    def _take_failure(self, request):
         if request.failure != _ABORTED:
             self._add(f"failed: {request.method} {request.url} {request.failure}")
 
-    def _take_response(self, response: Any) -> None:
+    def _take_response(self, response):
         if response.status >= 400:
             self._add(f"{response.status}: {response.request.method} {response.url}")
 
@@ -81,7 +76,7 @@ def _processes(django_db_setup, gateway_process, data_platform_process, tmp_path
 
 
 @pytest.fixture
-def stack(transactional_db, own_gateway, own_data_platform, _processes) -> Stack:
+def stack(transactional_db, own_gateway, own_data_platform, _processes):
     """The running shop, with empty tables and books."""
     return _processes
 
@@ -95,7 +90,7 @@ def faults():
 
 
 @pytest.fixture
-def open_page(stack, browser_thread, faults) -> Iterator[Callable[..., Any]]:
+def open_page(stack, browser_thread, faults):
     """Opens a page in a browser context of its own: `open_page(path, account=olga, width=390)`.
 
     With an account, it is signed in on the operators' pages. Other arguments are Playwright's for a context.
@@ -103,14 +98,14 @@ def open_page(stack, browser_thread, faults) -> Iterator[Callable[..., Any]]:
     with ExitStack() as opened:
 
         def open_page(
-            path: str = "",
+            path="",
             *,
-            account: User | None = None,
-            address: str = stack.address,
+            account=None,
+            address=stack.address,
             # Up to 1280, unfold's newest shows no sidebar.
-            width: int = 1366,
-            **options: Any,
-        ) -> Any:
+            width=1366,
+            **options,
+        ):
             options = {"locale": "en-GB", "color_scheme": "light", "reduced_motion": "reduce"} | options
             context = browser_thread.browser.new_context(
                 base_url=address, viewport={"width": width, "height": 900}, **options
@@ -130,10 +125,10 @@ def open_page(stack, browser_thread, faults) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def mina(transactional_db) -> User:
+def mina(transactional_db):
     return storefront.buyer("mina")
 
 
 @pytest.fixture
-def mug(transactional_db) -> Product:
+def mug(transactional_db):
     return ProductFactory(name="Mug", price=12_000, on_hand=5)

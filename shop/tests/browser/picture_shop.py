@@ -2,9 +2,8 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 from django.contrib.auth.hashers import make_password
@@ -108,19 +107,19 @@ def bought(stack: Stack, buyer: User, drop: Campaign, product: Product, card: st
     return order
 
 
-def place(stack: Stack, buyer: User, body: Any) -> Any:
+def place(stack: Stack, buyer: User, body):
     return call(stack.address, buyer, "POST", "/orders", body, **{"Idempotency-Key": str(uuid4())}).json()
 
 
 @contextmanager
-def buyers_at_it(stack: Stack) -> Iterator[None]:
+def buyers_at_it(stack: Stack):
     """Buyers who take coupons and buy, one after the other, until the block ends."""
     is_over = threading.Event()
     campaigns = Campaign.objects.filter(name__in=["Early bird", "The first hundred", "Golden tickets"])
     buyers = itertools.cycle(User.objects.filter(username__contains=".").order_by("-pk"))
     rounds = zip(buyers, itertools.cycle(campaigns), itertools.cycle(goods()), strict=False)
 
-    def buy() -> None:
+    def buy():
         while not is_over.wait(PAUSE_SECONDS):
             buyer, campaign, product = next(rounds)
             call(stack.address, buyer, "POST", "/coupons", {"campaign": campaign.pk})

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import urllib3
 from django.contrib.auth.hashers import make_password
@@ -62,7 +61,7 @@ def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Itera
 
 
 def call(
-    address: str, account: User, method: str, path: str, body: Any = None, **headers: str
+    address: str, account: User, method: str, path: str, body=None, **headers: str
 ) -> urllib3.BaseHTTPResponse:
     own = {"Authorization": f"Bearer {token_pairs.create_access_token(account)}"}
     return HTTP.request(method, f"{address}/api/v1{path}", json=body, headers=own | headers)

@@ -26,7 +26,7 @@ def buyer(username: str) -> User:
     return account
 
 
-def sign_in(page: Any, account: User) -> None:
+def sign_in(page, account: User):
     """By the form of the page that is shown, or of the storefront's own."""
     if not page.locator("#username").count():
         page.goto(SIGN_IN)
@@ -36,7 +36,7 @@ def sign_in(page: Any, account: User) -> None:
     expect(page.locator("#account")).to_have_text(account.username)
 
 
-def open_product(page: Any, product: Product, account: User | None = None) -> Any:
+def open_product(page, product: Product, account: User | None = None):
     """The button that buys it, on the page of the product; an account signs in first."""
     if account:
         sign_in(page, account)
@@ -46,19 +46,19 @@ def open_product(page: Any, product: Product, account: User | None = None) -> An
     return button
 
 
-def card_of(page: Any, product: Product) -> Any:
+def card_of(page, product: Product):
     return page.locator(f"[data-product='{product.pk}']")
 
 
-def receipt(page: Any, status: str = "paid") -> Any:
+def receipt(page, status="paid"):
     return page.locator(f".receipt[data-status={status}]")
 
 
-def keep_first_answer_back(page: Any, *, and_break: bool = False) -> list[str]:
+def keep_first_answer_back(page, *, and_break=False) -> list[str]:
     """The page's first order reaches the shop, and no answer comes, or an error. Returns all orders' keys."""
     keys: list[str] = []
 
-    def handle(route: Any) -> None:
+    def handle(route):
         keys.append(route.request.headers["idempotency-key"])
         if len(keys) > 1:
             route.continue_()
@@ -71,14 +71,14 @@ def keep_first_answer_back(page: Any, *, and_break: bool = False) -> list[str]:
     return keys
 
 
-def change_keys(page: Any) -> None:
+def change_keys(page):
     """The defect that the tests must notice: each try has a key of its own."""
 
-    def handle(route: Any) -> None:
+    def handle(route):
         route.fallback(headers=route.request.headers | {"idempotency-key": str(uuid4())})
 
     page.route(ORDERS, _only_posts(handle))
 
 
-def _only_posts(handle: Handler) -> Handler:
+def _only_posts(handle):
     return lambda route: handle(route) if route.request.method == "POST" else route.fallback()

@@ -1,7 +1,5 @@
 """An operator gives programs and colleagues their access, in few clicks, each time from /admin/."""
 
-from typing import Any
-
 import pytest
 from django.contrib.auth.models import User
 
@@ -25,7 +23,7 @@ CLIPBOARD = ["clipboard-read", "clipboard-write"]
 
 
 @pytest.fixture
-def admin(open_page, stack, _staff_groups) -> Any:
+def admin(open_page, stack, _staff_groups):
     """The home page of a superuser, which counts what is pressed from now on."""
     page = open_page("", account=SuperuserFactory(username="olga"), permissions=CLIPBOARD)
     page.add_init_script(COUNT_PRESSES)
@@ -33,11 +31,11 @@ def admin(open_page, stack, _staff_groups) -> Any:
     return page
 
 
-def presses(page: Any) -> int:
+def presses(page) -> int:
     return int(page.evaluate("sessionStorage.presses || 0"))
 
 
-def copied_secret(page: Any) -> str:
+def copied_secret(page) -> str:
     """What *Copy* of the page with a secret copies, which is what the page shows."""
     page.get_by_role("button", name="Copy the secret").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()

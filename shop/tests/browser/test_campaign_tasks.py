@@ -34,20 +34,20 @@ MAKES: dict[str, tuple[str, Callable[[], Any]]] = {
 class Clicks:
     """Presses of the mouse, counted."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.count = 0
 
-    def __call__(self, target: Any) -> None:
+    def __call__(self, target):
         self.count += 1
         target.click()
 
 
 @pytest.fixture
-def clicks() -> Clicks:
+def clicks():
     return Clicks()
 
 
-def menu(page: Any, name: str) -> Any:
+def menu(page, name: str):
     return page.locator("#nav-sidebar").get_by_role("link", name=re.compile(rf"{name}$"))
 
 

@@ -12,7 +12,7 @@ from shop.tests.browser.browser_thread import expect
 
 
 @pytest.fixture
-def order(transactional_db) -> Order:
+def order(transactional_db):
     order = operating_pages.unpaid_order()
     set_columns(order, number="K7QM42XD")
     return order

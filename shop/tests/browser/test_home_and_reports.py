@@ -1,7 +1,6 @@
 """Home and the sales report in a browser: each task starts from /admin/."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -20,7 +19,7 @@ PHONE = 390
 
 
 @pytest.fixture
-def busy_day(stack) -> None:
+def busy_day(stack):
     """Sales of today, yesterday and last month, losses, and work of each colour."""
     now = timezone.now()
     last_month = clock.day_bounds(clock.today().replace(day=1) - timedelta(days=3))[0]
@@ -37,7 +36,7 @@ def busy_day(stack) -> None:
     in_doubt()
 
 
-def findings(page: Any) -> list[str]:
+def findings(page) -> list[str]:
     return [*accessibility.findings(page), *page.evaluate(accessibility.OVERFLOW)]
 
 

@@ -41,20 +41,20 @@ NOTE_CHANGES = """figure => {
 
 
 @pytest.fixture
-def campaign(transactional_db) -> Campaign:
+def campaign(transactional_db):
     return CampaignFactory(name="Spring", quantity=1_000)
 
 
 @pytest.fixture
-def product(transactional_db) -> Product:
+def product(transactional_db):
     return ProductFactory(name="Mug", on_hand=1_000)
 
 
-def card_of(page: Any, row: Campaign | Product | Sale) -> Any:
+def card_of(page, row: Campaign | Product | Sale):
     return page.get_by_role("article", name=row.name, exact=True)
 
 
-def left_on(page: Any, row: Campaign | Product | Sale) -> Any:
+def left_on(page, row: Campaign | Product | Sale):
     return card_of(page, row).locator(".left .big")
 
 
@@ -125,7 +125,7 @@ def test_a_card_of_a_campaign_for_everybody_shows_what_is_issued(open_page, stac
     expect(card.locator("[data-action=quantity]")).to_be_visible()
 
 
-def press(page: Any, row: Campaign | Product | Sale, action: str) -> None:
+def press(page, row: Campaign | Product | Sale, action: str):
     """Press a button of the row's card, which acts at once."""
     before = reloaded(row).paused_at
     card_of(page, row).locator(f"[data-action={action}]").click()
@@ -173,7 +173,7 @@ def buyers_coming_for(address: str, campaign: Campaign, product: Product) -> Ite
     waiting = list(User.objects.filter(pk__in=accounts(400)))
     statuses, is_over = list[int](), threading.Event()
 
-    def buy() -> None:
+    def buy():
         while waiting and not is_over.wait(0.1):
             buyer = waiting.pop()
             statuses.append(take_coupon(address, buyer, campaign))
@@ -214,7 +214,7 @@ IS_SEEN = """() => {
 }"""
 
 
-def tab_to(page: Any, element: Any) -> None:
+def tab_to(page, element):
     """Press Tab until the element has the focus, which has to be seen there."""
     for _ in range(MOST_STEPS):
         page.keyboard.press("Tab")
@@ -283,7 +283,7 @@ def test_filters_and_the_menu_of_a_phone_are_opened_by_keys(open_page, stack):
     expect(page.get_by_role("link", name="Campaigns", exact=True).first).to_be_visible()
 
 
-def choose(page: Any, *codes: str) -> None:
+def choose(page, *codes: str):
     text = "\n".join(["code", *codes, ""])
     file = {"name": "codes.csv", "mimeType": "text/csv", "buffer": text.encode()}
     page.locator("input[type=file]").set_input_files(file)
@@ -337,9 +337,7 @@ def test_a_late_answer_for_an_earlier_term_is_not_shown(open_page, stack, browse
 APPS = ["coupons", "events", "inventory", "(auth|otp_totp)", "shop", "orders", "payments"]
 
 
-def findings(
-    open_page: Callable[..., Any], stack: Stack, *, under: str, but: str = "$^"
-) -> dict[str, list[str]]:
+def findings(open_page: Callable[..., Any], stack: Stack, *, under: str, but="$^") -> dict[str, list[str]]:
     """What is wrong with each page whose address begins with `under`, and not with `but`."""
     fill_all_models()
     operator = SuperuserFactory(username="olga")
@@ -359,7 +357,7 @@ def findings(
     return {path: wrong for path, wrong in found.items() if wrong}
 
 
-def _is_page(url: str, session: str) -> bool:
+def _is_page(url, session):
     """Whether a whole page answers: no file, part of a page, or button."""
     headers = {"Cookie": f"sessionid={session}", "Accept": "text/html"}
     answer = HTTP.request("GET", url, headers=headers, redirect=False, preload_content=False)

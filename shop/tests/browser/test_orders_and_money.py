@@ -1,10 +1,8 @@
 """What operators do with orders and money in a browser, each from the home page, with the clicks counted."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 
 from foundation import clock
 from foundation.tests.factories import SuperuserFactory, reloaded, set_columns
@@ -21,21 +19,21 @@ from shop.tests.browser.browser_thread import PATIENCE_SECONDS, expect
 class Clicks:
     """Clicks elements, and counts how often."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.number = 0
 
-    def on(self, element: Any) -> None:
+    def on(self, element):
         self.number += 1
         element.click()
 
 
 @pytest.fixture
-def clicks() -> Clicks:
+def clicks():
     return Clicks()
 
 
 @pytest.fixture
-def olga(transactional_db) -> User:
+def olga(transactional_db):
     return SuperuserFactory(username="olga")
 
 
@@ -66,7 +64,7 @@ def test_a_stuck_payment_is_finished_in_three_clicks(open_page, olga, clicks, se
     assert clicks.number <= 3
 
 
-def find(page: Any, order: Order) -> None:
+def find(page, order: Order):
     """Type the order's number into the search, and open it by keys alone."""
     page.keyboard.press("Control+k")
     page.keyboard.type(order_numbers.shown(order.number))
@@ -114,6 +112,8 @@ def test_a_paid_order_is_cancelled_in_two_clicks(open_page, olga, clicks):
     expect(page).to_have_url(operating_pages.page_of(order))
     assert Refund.objects.get().amount == 1_500
     wait_until(lambda: reloaded(order).status == "refunded", seconds=PATIENCE_SECONDS)
+    # The page shows it by itself.
+    expect(page.locator(".fc-facts dd").first).to_contain_text("refunded")
     assert clicks.number <= 3
 
 

@@ -1,7 +1,6 @@
 """The operators' pages on a phone: lists of many rows, two taps to a pause, long pages in folded parts."""
 
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ IN_VIEW = f"""[...document.querySelectorAll('#result_list .data-row')]
 
 
 @pytest.fixture
-def phone(open_page, stack) -> Any:
+def phone(open_page, stack):
     """The home page of a superuser on a phone."""
     page = open_page("", account=SuperuserFactory(username="olga"), width=WIDTH, has_touch=True)
     page.set_viewport_size({"width": WIDTH, "height": HEIGHT})

@@ -28,17 +28,17 @@ WHOLE, MARGIN = "#content, main", 24
 BOARD, DEMO = "/admin/board/", "/demo/"
 
 
-def show_a_minute(page: Any) -> None:
+def show_a_minute(page):
     page.locator("#window label").first.click()
 
 
-def choose_a_unit(page: Any) -> None:
+def choose_a_unit(page):
     page.get_by_role("button", name="One more").click()
     page.locator("[name=reason]").fill("The handle came broken.")
     expect(page.locator("#refund-live")).to_contain_text("By card")
 
 
-def join(page: Any) -> None:
+def join(page):
     page.goto("/demo/#/sign-in")
     page.locator("#use-demo").click()
     expect(page.locator(".sale")).to_have_count(2)
@@ -47,7 +47,7 @@ def join(page: Any) -> None:
         expect(sale.locator(".room[data-status=waiting]")).to_be_visible()
 
 
-def buy(page: Any) -> None:
+def buy(page):
     page.goto("/demo/#/sign-in")
     page.locator("#use-demo").click()
     page.locator(".campaign[data-status=open] button").first.click()
@@ -108,7 +108,7 @@ def test_each_page_of_the_docs_pictures_is_there_and_is_taken_when_asked_for(ope
             take(open_page, shop, picture, FOLDER / f"{name}.png" if is_written else None)
 
 
-def take(open_page: Callable[..., Any], shop: PictureShop, picture: Picture, file: Path | None) -> None:
+def take(open_page: Callable[..., Any], shop: PictureShop, picture: Picture, file: Path | None):
     """Open the picture's page, and write what it shows into the file, if one is given."""
     account = getattr(shop, picture.by) if picture.by else None
     page = open_page("", account=account, width=picture.size[0], **picture.of_browser)

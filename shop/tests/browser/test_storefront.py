@@ -1,7 +1,6 @@
 """The demo storefront in a browser: purchases, lost answers, payments that need the customer, and sales."""
 
 import re
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -209,14 +208,14 @@ def test_every_page_has_no_severe_finding_and_fits_a_phone(open_page, mina, mug)
     check()
 
 
-def buy(page: Any, account: User, product: Product, card: str) -> None:
+def buy(page, account: User, product: Product, card: str):
     page.goto(HOME)
     button = open_product(page, product, account)
     page.locator(f"[value={card}]").check()
     button.click()
 
 
-def deliver_webhook() -> None:
+def deliver_webhook():
     """What the gateway's webhook does: the saga is due at once, and a worker takes it up."""
     saga = Saga.objects.get(ended_at__isnull=True)
     set_columns(saga, next_attempt_at=clock.now())
@@ -278,11 +277,11 @@ COUNTDOWN = re.compile(r"^\d+:\d\d$")
 
 
 @pytest.fixture
-def lamp(transactional_db) -> Product:
+def lamp(transactional_db):
     return ProductFactory(name="Lamp", price=48_000, on_hand=1)
 
 
-def room_of(page: Any, sale: Sale, status: str = "") -> Any:
+def room_of(page, sale: Sale, status=""):
     state = f"[data-status={status}]" if status else ""
     return page.locator(f"[data-sale='{sale.pk}'] .room{state}")
 

@@ -11,6 +11,7 @@ import { lawText, text, words } from "./texts.js";
 import { Tiles } from "./tiles.js";
 
 const options = JSON.parse(byId("options").textContent);
+const [campaignPage, salePage, productPage] = options.pages;
 const store = new Store(options.historyMinutes);
 const actions = new Actions(options.base);
 const tiles = new Tiles(byId("tiles"));
@@ -28,9 +29,9 @@ const raising = { action: "quantity", label: text("quantity"), isShown: (row) =>
 const campaigns = new Cards(byId("campaigns"), byId("campaigns-empty"), "campaign", [
   ...pausing(options.mayChangeCampaigns),
   ...(options.mayChangeCampaigns ? [raising] : []),
-]);
-const sales = new Cards(byId("sales"), byId("sales-empty"), "sale", pausing(options.mayChangeSales));
-const products = new Cards(byId("products"), byId("products-empty"), "product", pausing(options.mayChangeProducts));
+], campaignPage);
+const sales = new Cards(byId("sales"), byId("sales-empty"), "sale", pausing(options.mayChangeSales), salePage);
+const products = new Cards(byId("products"), byId("products-empty"), "product", pausing(options.mayChangeProducts), productPage);
 
 const SHOP_PLOTS = [
   {
@@ -181,3 +182,7 @@ const unfoldOnWall = () => {
 wall.addEventListener("change", unfoldOnWall);
 unfoldOnWall();
 byId("machine").addEventListener("toggle", show);
+document.querySelector(".jumps").addEventListener("click", ({ target }) => {
+  const part = target.hash && document.querySelector(target.hash);
+  if (part?.closest("details")) byId("machine").open = true;
+});

@@ -22,11 +22,11 @@ const byBusiness = (one, other) => isEmpty(one) - isEmpty(other) || (other.rate 
 const ENTRIES = ["waiting", "admitted", "used", "expired"];
 
 class Card {
-  constructor(kind, row, buttons) {
+  constructor(kind, row, buttons, page) {
     this.kind = kind;
     this.row = row;
     const id = `${kind}-${row.id}`;
-    this.name = element("h3", { id });
+    this.name = element("a", { href: page.replace("/0/", `/${row.id}/`) });
     this.status = element("span", { class: "badge" });
     this.left = element("span", { class: "big" });
     this.of = element("span", { class: "of" });
@@ -50,7 +50,7 @@ class Card {
     this.root = element(
       "article",
       { class: "card", "aria-labelledby": id },
-      element("div", { class: "card-head" }, this.name, this.status),
+      element("div", { class: "card-head" }, element("h3", { id }, this.name), this.status),
       element("p", { class: "left" }, this.left, " ", this.of),
       this.paused,
       this.meter,
@@ -141,8 +141,8 @@ class Card {
 }
 
 export class Cards {
-  constructor(container, empty, kind, buttons) {
-    Object.assign(this, { container, empty, kind, buttons, sortedAt: 0 });
+  constructor(container, empty, kind, buttons, page) {
+    Object.assign(this, { container, empty, kind, buttons, page, sortedAt: 0 });
     this.byId = new Map();
   }
 
@@ -159,7 +159,7 @@ export class Cards {
     rows.forEach((row) => {
       if (!this.byId.has(row.id)) {
         this.sortedAt = 0;
-        const card = new Card(this.kind, row, this.buttons);
+        const card = new Card(this.kind, row, this.buttons, this.page);
         this.byId.set(row.id, card);
         this.container.append(card.root);
       }
