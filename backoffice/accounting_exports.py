@@ -24,7 +24,7 @@ from backoffice.sales_report import Amounts, Figures, Pages
 from backoffice.windows import Window
 from foundation import clock
 from foundation.admin_base.actions import require_permission
-from foundation.admin_base.display import Context, admin_page
+from foundation.admin_base.display import Context, admin_page, instant_text
 from foundation.lazy_texts import Text
 from foundation.money import format_amount
 from orders import order_numbers, pricing
@@ -61,11 +61,6 @@ def _named(order: Order, at: Any) -> list[Any]:
     return [order_numbers.shown(order.number) if order.number else "", order.pk, clock.day_of(at)]
 
 
-def _seconds(at: Any) -> str:
-    """As spreadsheets read an instant, of the shop's time zone."""
-    return f"{clock.local(at):%Y-%m-%d %H:%M:%S}"
-
-
 def _read_orders(figures: Figures) -> Pages:
     facts = attrgetter(
         *("units", "items_amount", "discount_amount", "total_amount", "points_amount"),
@@ -73,7 +68,9 @@ def _read_orders(figures: Figures) -> Pages:
     )
     for window in figures.windows(Order, "paid_at"):
         orders = windows.fetch(Order.objects.filter(**window).order_by("paid_at", "pk"))
-        yield [[*_named(order, order.paid_at), _seconds(order.paid_at), *facts(order)] for order in orders]
+        yield [
+            [*_named(order, order.paid_at), instant_text(order.paid_at), *facts(order)] for order in orders
+        ]
 
 
 def _read_lines(figures: Figures) -> Pages:
@@ -106,7 +103,7 @@ def _read_refunds(figures: Figures) -> Pages:
                     moved = ["failed", 0, -refund.card_amount, 0, -refund.card_amount]
                 order = refund.order
                 facts = [refund.source, refund.reason, order.currency]
-                page.append([*_named(order, at), _seconds(at), *moved, *facts])
+                page.append([*_named(order, at), instant_text(at), *moved, *facts])
             yield page
 
 

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import resolve, reverse
+from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_lazy as _
@@ -154,13 +154,13 @@ def _items(
         return
     address = reverse(line.page) if line.page else found[0]
     item: Link = {"title": line.title, "icon": line.icon, "link": address}
+    at = (request.resolver_match and request.resolver_match.url_name) or ""
     if line.query:
         item |= {"link": f"{address}?{line.query}", "active": is_of_members is True}
     elif line.lists == "auth.user":
         item["active"] = is_of_members is False
     else:
         is_home = address == reverse("admin:index")
-        at = resolve(request.path).url_name or ""
         is_below = request.path.startswith((address, *found)) and not is_home
         item["active"] = request.path == address or is_below or bool(line.views and at.startswith(line.views))
     yield item
